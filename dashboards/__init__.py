@@ -1,0 +1,6 @@
+"""What people look at: the report of a sweep, made from tables alone."""
+
+from dashboards.data import Picture, ReportData
+from dashboards.report import write_report
+
+__all__ = ["Picture", "ReportData", "write_report"]

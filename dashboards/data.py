@@ -1,0 +1,99 @@
+"""What a report is made from, and how it is made safe to write down."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+_PASSWORD = re.compile(r"(://[^\s/:@]*:)[^\s/@]+(?=@)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A ticket example picture: a grid of images with the dropped patches shown.
+
+    Attributes:
+        title: name of the trial it comes from.
+        patch_drop: fraction of the patches removed, 0..1.
+        png: the bytes of a PNG file.
+    """
+
+    title: str
+    patch_drop: float
+    png: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportData:
+    """Everything that a report shows. Fractions are 0..1 throughout.
+
+    Attributes:
+        summary: the content of summary.json.
+        trials: one row per trial; columns are the tracked params and metrics
+            (`arm`, `status`, `sparsity`, `final/test_accuracy`, ...). Any may be
+            missing or NaN.
+        curves: fine-tuning, long: key, name, arm, seed, epoch (from 1), train_loss,
+            val_loss, val_accuracy.
+        pictures: ticket examples, any number.
+        sweep_yaml: the resolved sweep file.
+        facts: how the report came about, label -> text.
+    """
+
+    summary: dict[str, Any]
+    trials: pd.DataFrame
+    curves: pd.DataFrame
+    pictures: tuple[Picture, ...]
+    sweep_yaml: str
+    facts: dict[str, str]
+
+
+def hide_password(text: str) -> str:
+    """`postgresql://me:secret@host` -> `postgresql://me:***@host`; other text as it is."""
+    return _PASSWORD.sub(r"\1***", text)
+
+
+def without_passwords(data: ReportData) -> ReportData:
+    """Hide passwords in addresses: a report is passed on, a tracking address holds one."""
+    trials = data.trials.reset_index(drop=True)
+    if "error" in trials.columns:
+        errors = trials["error"].map(lambda e: hide_password(e) if isinstance(e, str) else e)
+        trials = trials.assign(error=errors)
+    return replace(
+        data,
+        trials=trials,
+        sweep_yaml=hide_password(data.sweep_yaml),
+        facts={label: hide_password(str(text)) for label, text in data.facts.items()},
+    )
+
+
+def plain(value: Any, place: str = "summary") -> Any:
+    """Turn a value into strict JSON: NaN and infinities -> None, numpy -> Python.
+
+    Args:
+        value: dicts, lists, tuples, arrays, scalars, text, paths, times; nested.
+        place: where the value stands, for the error message.
+
+    Raises:
+        TypeError: something in it has no JSON form; the message says where.
+    """
+    if isinstance(value, Mapping):
+        return {str(k): plain(v, f"{place}.{k}") for k, v in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()  # of a scalar: the Python number
+    if isinstance(value, list | tuple):
+        return [plain(v, f"{place}.{i}") for i, v in enumerate(value)]
+    if value is None or value is pd.NA or value is pd.NaT:
+        return None
+    if isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, PurePath | date):
+        return str(value)
+    raise TypeError(f"{place}: {type(value).__name__} cannot be written as JSON")

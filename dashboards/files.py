@@ -1,0 +1,80 @@
+"""Files that a report leaves: written whole or not at all, and safe to open in a spreadsheet."""
+
+import os
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from dashboards.data import Picture
+from dashboards.text import number
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+MOST_PICTURES = 4
+FIGURES = ("essential_sparsity", "finetune", "issp_by_fraction", "arms", "cost")
+_OURS = re.compile(rf"({'|'.join(FIGURES)}|tickets_d[0-9.]+)\.png")
+_FORMULA = ("=", "+", "-", "@", "\t", "\n")
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write under a temporary name, then rename: a reader sees the old or the new file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def drop_stale_figures(folder: Path, fresh: set[str]) -> None:
+    """Remove figures that an earlier report left here and this one does not have."""
+    if folder.is_dir():
+        for path in folder.iterdir():
+            if _OURS.fullmatch(path.name) and path.name not in fresh:
+                path.unlink()
+
+
+def _disarm(cell: object) -> object:
+    """Text that a spreadsheet would run as a formula gets an apostrophe; numbers stay.
+
+    A lone carriage return, as progress bars leave it, would end the row: it becomes a newline.
+    """
+    if not isinstance(cell, str):
+        return cell
+    text = cell.replace("\r\n", "\n").replace("\r", "\n")
+    return "'" + text if text.startswith(_FORMULA) and number(text) is None else text
+
+
+def trials_csv(trials: pd.DataFrame) -> bytes:
+    """The table as CSV (UTF-8), floats in full: reads back as the same numbers."""
+    safe = trials.copy()
+    for column in safe.columns[safe.dtypes.map(lambda d: not pd.api.types.is_numeric_dtype(d))]:
+        safe[column] = safe[column].map(_disarm)
+    safe.columns = pd.Index([_disarm(c) for c in safe.columns])
+    return safe.to_csv(index=False, lineterminator="\n").encode("utf-8", "replace")
+
+
+def chosen_pictures(pictures: tuple[Picture, ...]) -> list[Picture]:
+    """At most MOST_PICTURES real PNGs of distinct patch drop, evenly spread, rising."""
+    by_drop: dict[float, Picture] = {}
+    for picture in pictures:
+        drop = number(picture.patch_drop)
+        if drop is not None and picture.png.startswith(PNG_SIGNATURE):
+            by_drop.setdefault(round(drop, 4), picture)
+    # A picture in which nothing is dropped shows nothing when there is another.
+    drops = sorted(d for d in by_drop if d > 0) or sorted(by_drop)
+    if len(drops) > MOST_PICTURES:
+        last = len(drops) - 1
+        drops = [drops[round(i * last / (MOST_PICTURES - 1))] for i in range(MOST_PICTURES)]
+    return [by_drop[d] for d in drops]
+
+
+def picture_name(picture: Picture) -> str:
+    """File name without extension: from the number only, for a title may hold `../`."""
+    return f"tickets_d{round(picture.patch_drop, 4):.6g}"
+
+
+def png_size(png: bytes) -> tuple[int, int]:
+    """Width and height in pixels, from the header of a PNG."""
+    return int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")

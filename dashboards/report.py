@@ -1,0 +1,196 @@
+"""The report of a sweep: one HTML file that needs nothing else, and the data behind it."""
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files as package_files
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, StrictUndefined
+
+from dashboards import figures, files, headline, sections, style, tables
+from dashboards.data import Picture, ReportData, plain, without_passwords
+from dashboards.style import Drawing
+from dashboards.text import arm_label, clean, device_hours, duration, level, number, percent, plural
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image as the page embeds it; width and height in CSS pixels."""
+
+    src: str
+    alt: str
+    width: int
+    height: int
+    caption: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Derived:
+    """The small tables that both figures and sections use."""
+
+    settings: dict[str, dict[str, Any]]
+    by_arm: dict[str, pd.DataFrame]
+    by_fraction: pd.DataFrame
+    stages: pd.DataFrame
+    rates: pd.DataFrame
+
+
+def write_report(data: ReportData, output: Path) -> Path:
+    """Write the report of a sweep; equal data give equal bytes.
+
+    Writes report.html, summary.json, trials.csv and figures/*.png under `output`, which is
+    made when missing. Figures of an earlier report that have no data now are removed;
+    other files stay as they are.
+
+    Args:
+        data: what the report shows. Columns, summary entries and whole tables may be missing.
+        output: a folder.
+
+    Returns:
+        The path of report.html.
+
+    Raises:
+        TypeError: the summary holds something that JSON cannot.
+        OSError: `output` cannot be written.
+    """
+    data = without_passwords(data)
+    summary = plain(data.summary)
+    derived = _derive(summary, data)
+    drawings = _draw(summary, derived)
+    pictures = files.chosen_pictures(data.pictures)
+    pngs = {f"{d.name}.png": d.png for d in drawings.values()}
+    pngs |= {f"{files.picture_name(p)}.png": p.png for p in pictures}
+    output = Path(output)
+    files.drop_stale_figures(output / "figures", set(pngs))
+    for name, png in pngs.items():
+        files.write_whole(output / "figures" / name, png)
+    text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
+    files.write_whole(output / "summary.json", text.encode())
+    files.write_whole(output / "trials.csv", files.trials_csv(data.trials))
+    page = _render(_context(summary, data, derived, drawings, pictures))
+    path = output / "report.html"
+    files.write_whole(path, page.encode("utf-8", "replace"))
+    return path
+
+
+def _derive(summary: dict[str, Any], data: ReportData) -> _Derived:
+    settings = tables.best_settings(summary, data.trials)
+    return _Derived(
+        settings=settings,
+        by_arm=tables.finetune_by_arm(data.curves, data.trials, settings),
+        by_fraction=tables.issp_by_fraction(data.trials, summary.get("recommended") or {}),
+        stages=tables.stage_seconds(data.trials),
+        rates=tables.throughput(data.trials),
+    )
+
+
+def _draw(summary: dict[str, Any], derived: _Derived) -> dict[str, Drawing]:
+    """The figures that have data, by name."""
+    dense = number((summary.get("dense") or {}).get("val_accuracy"))
+    with style.drawing_rules():
+        drawn = (
+            figures.essential_sparsity(summary),
+            figures.finetune(derived.by_arm, dense),
+            figures.issp_by_fraction(derived.by_fraction, dense),
+            figures.arms(summary),
+            figures.cost(derived.stages, derived.rates),
+        )
+    return {d.name: d for d in drawn if d is not None}
+
+
+def _image(png: bytes, alt: str, scale: float, caption: str = "") -> Image:
+    width, height = files.png_size(png)
+    src = "data:image/png;base64," + base64.b64encode(png).decode()
+    return Image(src, alt, round(width * scale), round(height * scale), caption)
+
+
+def _picture_image(picture: Picture) -> Image:
+    said = level(picture.patch_drop)
+    caption = f"{said} of the patches dropped. Trial {clean(picture.title, 300)}"
+    return _image(picture.png, f"Example images with {said} of their patches dropped", 1, caption)
+
+
+def _fraction_note(table: pd.DataFrame) -> str:
+    """Which trials the section on mask data shows, in one sentence."""
+    if table.empty:
+        return ""
+    drop = number(table["patch_drop"].iloc[0])
+    patches = "all patches" if not drop else f"{level(drop)} of the patches dropped"
+    arm = arm_label(table["arm"].iloc[0])
+    text = f"{arm}, {patches}; mean over trials, bars from the lowest to the highest."
+    total, drawn = table["sparsity"].nunique(), len(figures.shown_levels(table))
+    return text if drawn == total else f"{text} The figure draws {drawn} of {total} sparsities."
+
+
+def _context(
+    summary: dict[str, Any],
+    data: ReportData,
+    derived: _Derived,
+    drawings: dict[str, Drawing],
+    pictures: list[Picture],
+) -> dict[str, Any]:
+    """Everything the template shows, as text, tables and images; it computes nothing."""
+    seconds, rates = sections.cost_tables(derived.stages, derived.rates)
+    found = summary.get("essential_sparsity") or {}
+    return {
+        "sweep": clean(summary.get("sweep"), 300) or "unnamed sweep",
+        "verdict": headline.verdict(summary),
+        "cards": headline.cards(summary),
+        "warnings": [clean(w) for w in summary.get("warnings") or []],
+        "not_measured": [clean(s) for s in summary.get("not_measured") or []],
+        # dpi 200 at 100 CSS px an inch: half the pixels of the file
+        "figures": {name: _image(d.png, d.alt, 0.5) for name, d in drawings.items()},
+        "pictures": [_picture_image(p) for p in pictures],
+        "confidence": percent(summary.get("confidence", 0.95), 0),
+        "detector": clean(found.get("detector"), 100).replace("_", " "),
+        "models": plural(int((summary.get("dense") or {}).get("n") or 0), "dense model"),
+        **_cost_words(summary.get("cost") or {}),
+        "curve": sections.curve_table(summary),
+        "finetune": sections.finetune_table(derived.by_arm, data.trials, derived.settings),
+        "fractions": sections.fraction_table(derived.by_fraction),
+        "fraction_note": _fraction_note(derived.by_fraction),
+        "arms": sections.arms_table(summary, data.trials),
+        "seconds": seconds,
+        "rates": rates,
+        "failed": sections.failed_table(data.trials),
+        "trials": sections.trials_table(data.trials),
+        "trial_count": len(data.trials),
+        "facts": {clean(k, 100): clean(v) for k, v in data.facts.items()},
+        "sweep_yaml": clean(data.sweep_yaml, 200_000),
+        "regenerate": headline.regenerate_command(summary),
+    }
+
+
+def _cost_words(cost: dict[str, Any]) -> dict[str, str]:
+    return {
+        "device": clean(cost.get("device") or "device").upper(),
+        "device_used": device_hours(cost.get("device_hours")),
+        "device_saved": device_hours(cost.get("device_hours_saved")),
+        "wall": "" if cost.get("wall_s") is None else duration(cost["wall_s"]),
+    }
+
+
+@cache
+def _asset(name: str) -> str:
+    return package_files("dashboards").joinpath(name).read_text("utf-8")
+
+
+def _csp_hash(text: str) -> str:
+    """A Content-Security-Policy source that allows exactly this inline text."""
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def _render(context: dict[str, Any]) -> str:
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    css, script = _asset("report.css"), _asset("report.js")
+    return environment.from_string(_asset("report.html.j2")).render(
+        **context, css=css, script=script, css_hash=_csp_hash(css), script_hash=_csp_hash(script)
+    )

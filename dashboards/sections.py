@@ -1,0 +1,244 @@
+"""The tables of the page: numbers turned into the text that stands in each cell."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from dashboards import tables
+from dashboards.text import (
+    DASH,
+    amount,
+    clean,
+    duration,
+    interval,
+    level,
+    number,
+    percent,
+    points,
+    points_interval,
+    ratio,
+    short_arm_label,
+)
+
+MOST_ROWS = 500
+MOST_FAILED = 100
+_LONG_ERROR = 140
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell: its text, the number to sort by (None: by text), and how it is set."""
+
+    text: str
+    value: float | None = None
+    kind: str = ""  # "num" | "name" | "key" | "status" | "error"
+    more: str = ""  # the whole text, when `text` is only its start
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Column heads and rows of cells, all of one length."""
+
+    heads: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+_AXIS_HEADS = ("Sparsity level", "Patch drop", "Mask data")
+
+
+def _axis_cells(setting: dict[str, Any]) -> list[Cell]:
+    """One cell per axis; a dash where the arm does not use it."""
+    return [_num(level(setting.get(axis)), setting.get(axis)) for axis in tables.AXES]
+
+
+def _num(text: str, value: Any = None) -> Cell:
+    return Cell(text, number(value), "num")
+
+
+def _table(heads: tuple[str, ...], rows: Sequence[tuple[Cell, ...]]) -> Table:
+    """A table without the columns in which no row says anything."""
+    full = [i for i in range(len(heads)) if any(row[i].text not in ("", DASH) for row in rows)]
+    return Table(tuple(heads[i] for i in full), tuple(tuple(r[i] for i in full) for r in rows))
+
+
+def curve_table(summary: dict[str, Any]) -> Table:
+    """The essential-sparsity curve, a row per level."""
+    rows = [
+        (
+            _num(level(row.get("sparsity")), row.get("sparsity")),
+            _num(percent(row.get("val_accuracy")), row.get("val_accuracy")),
+            _num(interval(row.get("ci_low"), row.get("ci_high"))),
+            _num(points(row.get("drop")), row.get("drop")),
+            _num(points_interval(row.get("drop_low"), row.get("drop_high"))),
+            _num(amount(row.get("n")), row.get("n")),
+        )
+        for row in (summary.get("essential_sparsity") or {}).get("curve") or []
+    ]
+    heads = ("Sparsity", "Val. accuracy", "Interval", "Loss, points", "Its interval", "n")
+    return _table(heads, rows)
+
+
+def finetune_table(
+    by_arm: dict[str, pd.DataFrame], trials: pd.DataFrame, settings: dict[str, dict[str, Any]]
+) -> Table:
+    """The last epoch of each arm, and how soon it came near dense."""
+    rows = []
+    for arm, table in by_arm.items():
+        last = table.iloc[-1]
+        chosen = tables.at_setting(trials, arm, settings[arm])
+        near = tables.numbers(chosen, "final/epochs_to_near_dense").dropna()
+        said = (
+            f"{amount(near.mean())} ({len(near)} of {len(chosen)})" if len(near) else "not reached"
+        )
+        rows.append(
+            (
+                Cell(short_arm_label(arm), None, "arm"),
+                *_axis_cells(settings[arm]),
+                _num(amount(last["n"]), last["n"]),
+                _num(percent(last["mean"]), last["mean"]),
+                _num(interval(last["low"], last["high"]) if last["n"] > 1 else DASH),
+                _num(said, near.mean() if len(near) else None),
+            )
+        )
+    heads = ("Arm", *_AXIS_HEADS, "Seeds", "Val. accuracy, last epoch", "Lowest to highest seed")
+    return _table((*heads, "Epochs to near dense (seeds)"), rows)
+
+
+def fraction_table(table: pd.DataFrame) -> Table:
+    """Mean accuracy per sparsity and mask data fraction, both stages side by side."""
+    if table.empty:
+        return Table((), ())
+    index = ["sparsity", "fraction"]
+    wide = table.pivot(index=index, columns="stage", values="mean")
+    wide["n"] = table[table["stage"] == "issp"].set_index(index)["n"]
+    rows = [
+        (
+            _num(level(r["sparsity"]), r["sparsity"]),
+            _num(level(r["fraction"]), r["fraction"]),
+            _num(percent(r.get("issp")), r.get("issp")),
+            _num(percent(r.get("final")), r.get("final")),
+            _num(amount(r["n"]), r["n"]),
+        )
+        for r in wide.reset_index().to_dict("records")
+    ]
+    return _table(("Sparsity", "Mask data", "After ISSP", "After fine-tuning", "Trials"), rows)
+
+
+def arms_table(summary: dict[str, Any], trials: pd.DataFrame) -> Table:
+    """Every arm at its best setting; whole-model sparsity and ticket accuracy from the trials."""
+    rows = []
+    for entry in sorted(summary.get("arms") or [], key=lambda a: tables.arm_rank(str(a["arm"]))):
+        chosen = tables.at_setting(trials, str(entry["arm"]), entry.get("setting") or {})
+        model = tables.numbers(chosen, "final/sparsity_model").mean()
+        ticket = tables.numbers(chosen, "final/test_accuracy_ticket").mean()
+        gap = entry.get("difference_to_dense")
+        rows.append(
+            (
+                Cell(short_arm_label(entry["arm"]), None, "arm"),
+                *_axis_cells(entry.get("setting") or {}),
+                _num(amount(entry.get("n")), entry.get("n")),
+                _num(percent(entry.get("test_accuracy_mean")), entry.get("test_accuracy_mean")),
+                _num(interval(entry.get("ci_low"), entry.get("ci_high"))),
+                _num(points(gap), gap),
+                _num(points_interval(*(entry.get(f"difference_ci_{e}") for e in ("low", "high")))),
+                _num(percent(ticket), ticket),
+                _num(percent(entry.get("sparsity_mean")), entry.get("sparsity_mean")),
+                _num(percent(model), model),
+                _num(ratio(entry.get("macs_ratio")), entry.get("macs_ratio")),
+            )
+        )
+    heads = ("Arm", *_AXIS_HEADS, "n", "Test accuracy", "Interval", "To dense, points")
+    more = ("Its interval", "On tickets")
+    last = ("Sparsity, prunable", "Sparsity, model", "MACs ratio")
+    return _table((*heads, *more, *last), rows)
+
+
+def cost_tables(stages: pd.DataFrame, throughput: pd.DataFrame) -> tuple[Table, Table]:
+    """Seconds per stage, and training images per second by patch drop."""
+    seconds = [
+        (
+            Cell(clean(r["stage"])),
+            _num(duration(r["total_s"]), r["total_s"]),
+            _num(duration(r["median_s"]), r["median_s"]),
+            _num(amount(r["n"]), r["n"]),
+        )
+        for r in stages.to_dict("records")
+    ]
+    rates = [
+        (
+            _num(level(r["patch_drop"]), r["patch_drop"]),
+            _num(amount(r["mean"]), r["mean"]),
+            _num(f"{amount(r['low'])} to {amount(r['high'])}"),
+            _num(amount(r["n"]), r["n"]),
+        )
+        for r in throughput.to_dict("records")
+    ]
+    return (
+        _table(("Stage", "Sum", "Median trial", "Trials"), seconds),
+        _table(("Patches dropped", "Images/s, mean", "Lowest to highest", "Trials"), rates),
+    )
+
+
+def page_order(trials: pd.DataFrame) -> pd.DataFrame:
+    """At most MOST_ROWS trials: failed ones first, then the best by validation accuracy.
+
+    When rows are short, failed trials take MOST_FAILED of them, so that the best still show.
+    """
+    failed = (tables.words(trials, "status") == "FAILED").to_numpy(dtype=bool)
+    rest = trials[~failed]
+    best = tables.numbers(rest, "final/val_accuracy").sort_values(ascending=False, kind="stable")
+    room = MOST_FAILED if len(trials) > MOST_ROWS else MOST_ROWS
+    ordered = [trials[failed].iloc[:room], rest.loc[best.index]]
+    return pd.concat(ordered).iloc[:MOST_ROWS]
+
+
+def _error_cell(error: str) -> Cell:
+    lines = [line for line in error.strip().splitlines() if line.strip()]
+    # The last line of a traceback names the exception; the first says only "Traceback".
+    said = lines[-1 if lines[0].startswith("Traceback") else 0].strip() if lines else ""
+    short = clean(said, _LONG_ERROR)
+    return Cell(short, None, "error", "" if short == error.strip() else error)
+
+
+def _key_cell(key: str) -> Cell:
+    text = clean(key, 100)
+    return Cell(text[:12], None, "key", text if len(text) > 12 else "")
+
+
+def failed_table(trials: pd.DataFrame) -> Table:
+    """The trials that failed and why, MOST_FAILED at most."""
+    failed = trials[(tables.words(trials, "status") == "FAILED").to_numpy(dtype=bool)]
+    columns = [tables.words(failed.iloc[:MOST_FAILED], c) for c in ("name", "error", "key")]
+    rows = [
+        (Cell(clean(name, 400), None, "name"), _error_cell(clean(error, 4000)), _key_cell(key))
+        for name, error, key in zip(*columns, strict=True)
+    ]
+    return _table(("Trial", "Error", "Key"), rows)
+
+
+def trials_table(trials: pd.DataFrame) -> Table:
+    """The trials that the page shows, in the page's order."""
+    shown = page_order(trials.reset_index(drop=True))
+    columns: list[list[Cell]] = []
+    for name, kind in (("name", "name"), ("arm", ""), ("status", "status")):
+        columns.append([Cell(clean(v, 400), None, kind) for v in tables.words(shown, name)])
+    for name, form in (
+        ("sparsity", level),
+        ("patch_drop", level),
+        ("mask_data_fraction", level),
+        ("seed", amount),
+        ("final/val_accuracy", percent),
+        ("final/test_accuracy", percent),
+        ("final/sparsity", percent),
+        ("final/epochs_to_near_dense", amount),
+        ("time/total_s", duration),
+        ("cache/saved_s", duration),
+    ):
+        columns.append([_num(form(v), v) for v in tables.numbers(shown, name)])
+    columns.append([_key_cell(k) for k in tables.words(shown, "key")])
+    heads = ("Trial", "Arm", "Status", "Sparsity", "Patch drop", "Mask data", "Seed")
+    measured = ("Val. accuracy", "Test accuracy", "Final sparsity", "Epochs to near dense")
+    tail = ("Time", "Saved", "Key")
+    return _table((*heads, *measured, *tail), list(zip(*columns, strict=True)))

@@ -1,0 +1,136 @@
+"""How every figure looks: one size, one font, one colour and marker per arm."""
+
+import io
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
+
+WIDTH_IN = 5.2  # 5.2 in at 400 CSS px still shows a 12 pt label at 11 px
+INK, MUTED, GRID, BAND = "#1f2328", "#59636e", "#e4e7eb", "#0072b2"
+
+# Okabe-Ito colours, yellow left out (too faint on white); markers tell arms apart in print.
+ARM_COLOURS = {
+    "dense": "#1f2328",
+    "tickets": "#56b4e9",
+    "essential": "#e69f00",
+    "issp": "#009e73",
+    "lotus": "#0072b2",
+    "random_patches": "#cc79a7",
+    "random_mask": "#8c959f",
+    "magnitude": "#d55e00",
+}
+ARM_MARKERS = {
+    "dense": "d",
+    "tickets": "D",
+    "essential": "^",
+    "issp": "s",
+    "lotus": "o",
+    "random_patches": "v",
+    "random_mask": "X",
+    "magnitude": "P",
+}
+# From dark to light along one hue order that survives grey print: an ordered quantity.
+LEVEL_COLOURS = ("#08306b", "#0072b2", "#009e73", "#e69f00", "#d55e00", "#cc79a7")
+LEVEL_MARKERS = ("o", "s", "^", "D", "v", "P")
+
+CONTROLS = ("random_patches", "random_mask", "magnitude")
+
+_RC: Any = {  # Any: the stubs ask for literal keys in some versions, for str in others
+    "font.family": "DejaVu Sans",  # ships with matplotlib: the same on every machine
+    "font.size": 12,
+    "axes.titlesize": 12,
+    "axes.labelsize": 12,
+    "xtick.labelsize": 11.5,
+    "ytick.labelsize": 11.5,
+    "legend.fontsize": 11,
+    "text.parse_math": False,  # a "$" in a name is a "$"
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5.5,
+    "legend.frameon": False,
+    "legend.handlelength": 1.8,
+    "legend.columnspacing": 1.4,
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "figure.constrained_layout.use": True,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A finished figure: file name without extension, PNG bytes, text for who cannot see it."""
+
+    name: str
+    png: bytes
+    alt: str
+
+
+@contextmanager
+def drawing_rules() -> Iterator[None]:
+    """Matplotlib with our settings only; a user's own matplotlibrc changes no report."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_RC)
+        yield
+
+
+def new_figure(*heights_in: float, sharex: bool = True) -> list[Axes]:
+    """The axes of a new figure, one per height, one above another; inside `drawing_rules`."""
+    figure = Figure(figsize=(WIDTH_IN, sum(heights_in)))
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(
+        len(heights_in), 1, squeeze=False, sharex=sharex, height_ratios=heights_in
+    )
+    return list(grid[:, 0])
+
+
+def legend_below(axes: Axes, columns: int = 2) -> None:
+    """One legend under the figure, where it can cover no data."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure = axes.get_figure(root=True)
+    if handles and figure is not None:
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+
+
+class _Percent(ScalarFormatter):
+    """Fractions as percent, with as many decimals as the finest tick needs."""
+
+    def format_ticks(self, values: Iterable[float]) -> list[str]:
+        ticks = [100 * v for v in values]
+        digits = next((d for d in range(3) if all(abs(t - round(t, d)) < 1e-6 for t in ticks)), 3)
+        return [f"{t:.{digits}f}".replace("-", "−") for t in ticks]
+
+
+def percent_ticks(axes: Axes, x: bool = False, y: bool = False) -> None:
+    """Label the ticks of fractions in percent, without the sign: it stands in the label."""
+    if x:
+        axes.xaxis.set_major_formatter(_Percent())
+    if y:
+        axes.yaxis.set_major_formatter(_Percent())
+
+
+def to_png(axes: Axes) -> bytes:
+    """PNG bytes at twice the screen's resolution; equal figures give equal bytes."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None, "axes made by new_figure have a figure"
+    buffer = io.BytesIO()
+    # Software is left out: the version of matplotlib is no part of the picture.
+    figure.savefig(buffer, format="png", dpi=200, metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,173 @@
+"""Small tables that figures and sections are made from. Pure; a column may be missing."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dashboards.text import number
+
+AXES = ("sparsity", "patch_drop", "mask_data_fraction")
+ARM_ORDER = (
+    "dense",
+    "tickets",
+    "essential",
+    "issp",
+    "lotus",
+    "random_patches",
+    "random_mask",
+    "magnitude",
+)
+
+
+def numbers(frame: pd.DataFrame, name: str) -> "pd.Series[float]":
+    """A column as floats (N,): NaN where it is missing or no number; inf becomes NaN."""
+    if name not in frame.columns:
+        return pd.Series(np.nan, index=frame.index, dtype=float)
+    values = pd.to_numeric(frame[name], errors="coerce").astype(float)
+    return values.replace([np.inf, -np.inf], np.nan)
+
+
+def words(frame: pd.DataFrame, name: str) -> "pd.Series[str]":
+    """A column as text (N,): the empty text where it is missing."""
+    if name not in frame.columns:
+        return pd.Series("", index=frame.index, dtype=object)
+    return frame[name].astype(object).where(frame[name].notna(), "").map(str)
+
+
+def arm_rank(arm: str) -> tuple[int, str]:
+    """Sort key: the arms in the order of the paper, then the controls, then others."""
+    return (ARM_ORDER.index(arm) if arm in ARM_ORDER else len(ARM_ORDER), arm)
+
+
+def finished(trials: pd.DataFrame) -> pd.DataFrame:
+    """The trials that ended well; all of them where no status is given."""
+    if "status" not in trials.columns:
+        return trials
+    return trials[words(trials, "status") == "FINISHED"]
+
+
+def at_setting(trials: pd.DataFrame, arm: str, setting: dict[str, Any]) -> pd.DataFrame:
+    """The finished trials of one arm at one setting; what is None in it is not asked for.
+
+    Keys beside the three axes are other configuration columns, compared as text.
+    """
+    rows = finished(trials)
+    keep = (words(rows, "arm") == arm).to_numpy(dtype=bool)
+    for name, wanted in setting.items():
+        if wanted is None:
+            continue
+        if (level := number(wanted)) is not None:
+            keep = keep & np.isclose(numbers(rows, name).to_numpy(), level, rtol=0, atol=1e-9)
+        else:
+            keep = keep & (words(rows, name) == str(wanted)).to_numpy(dtype=bool)
+    return rows[keep]
+
+
+def best_settings(summary: dict[str, Any], trials: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Best setting per arm, arms in reading order: the summary's, else by mean validation."""
+    found = {str(a["arm"]): dict(a.get("setting") or {}) for a in summary.get("arms") or []}
+    rows = finished(trials)
+    table = pd.DataFrame({axis: numbers(rows, axis) for axis in AXES})
+    table["arm"], table["score"] = words(rows, "arm"), numbers(rows, "final/val_accuracy")
+    table = table[table["score"].notna() & ~table["arm"].isin([*found, ""])]
+    means = table.groupby(["arm", *AXES], dropna=False)["score"].mean().reset_index()
+    best = means.sort_values("score", ascending=False, kind="stable").drop_duplicates("arm")
+    for row in best.to_dict("records"):
+        found[str(row["arm"])] = {axis: number(row[axis]) for axis in AXES}
+    return {arm: found[arm] for arm in sorted(found, key=arm_rank)}
+
+
+def finetune_by_arm(
+    curves: pd.DataFrame, trials: pd.DataFrame, settings: dict[str, dict[str, Any]]
+) -> dict[str, pd.DataFrame]:
+    """Validation accuracy per epoch at the best setting of each arm, over seeds.
+
+    Returns:
+        arm -> frame with epoch (from 1), mean, low, high (lowest and highest seed), n.
+        Arms without a curve are left out.
+    """
+    points = pd.DataFrame(
+        {
+            "key": words(curves, "key"),
+            "epoch": numbers(curves, "epoch"),
+            "accuracy": numbers(curves, "val_accuracy"),
+        }
+    ).dropna()
+    result = {}
+    for arm, setting in settings.items():
+        keys = words(at_setting(trials, arm, setting), "key")
+        chosen = points[points["key"].isin(keys)]
+        if len(chosen):
+            by_epoch = chosen.groupby("epoch")["accuracy"]
+            result[arm] = by_epoch.agg(mean="mean", low="min", high="max", n="count").reset_index()
+    return result
+
+
+def issp_by_fraction(trials: pd.DataFrame, recommended: dict[str, Any]) -> pd.DataFrame:
+    """Accuracy right after ISSP and after fine-tuning, by mask data fraction.
+
+    One arm and one patch drop, so that only the fraction and the sparsity vary: the arm with
+    most fractions (LOTUS on a tie); the recommended patch drop if that arm ran it, else the
+    one with most trials.
+
+    Returns:
+        arm, patch_drop (NaN: all patches), sparsity, fraction, stage (`issp` | `final`),
+        mean, low, high (lowest and highest trial), n. Empty where nothing was run.
+    """
+    rows = finished(trials)
+    table = pd.DataFrame({axis: numbers(rows, axis) for axis in AXES})
+    table["arm"] = words(rows, "arm")
+    table["issp"], table["final"] = (
+        numbers(rows, f"{stage}/val_accuracy") for stage in ("issp", "final")
+    )
+    table["sparsity"] = table["sparsity"].fillna(numbers(rows, "issp/sparsity").round(3))
+    table = table[table["arm"].isin(["lotus", "issp"]) & table["mask_data_fraction"].notna()]
+    table = table[table["issp"].notna()]
+    if table.empty:
+        return pd.DataFrame()
+    spread = table.groupby("arm")["mask_data_fraction"].nunique()
+    arm = max(sorted(spread.index), key=lambda a: int(spread[a]))
+    arm = "lotus" if spread.get("lotus") == spread[arm] else arm
+    table = table[table["arm"] == arm]
+    drops = table["patch_drop"].value_counts()
+    wanted = number(recommended.get("patch_drop"))
+    if len(drops):
+        chosen = wanted if wanted in drops.index else min(drops[drops == drops.max()].index)
+        table = table[table["patch_drop"] == chosen]
+    long = table.rename(columns={"mask_data_fraction": "fraction"}).melt(
+        ["arm", "patch_drop", "sparsity", "fraction"], ["issp", "final"], "stage", "accuracy"
+    )
+    groups = long.groupby(["arm", "patch_drop", "sparsity", "fraction", "stage"], dropna=False)
+    stats = groups["accuracy"].agg(mean="mean", low="min", high="max", n="count").reset_index()
+    return stats[stats["n"] > 0].reset_index(drop=True)
+
+
+def stage_seconds(trials: pd.DataFrame) -> pd.DataFrame:
+    """Seconds per stage as recorded per trial: stage, total_s, median_s, n; dearest first."""
+    rows = []
+    for column in trials.columns:
+        name = str(column)
+        if name.startswith("time/") and name.endswith("_s") and name != "time/total_s":
+            seconds = numbers(trials, name).dropna()
+            if len(seconds):
+                stage = name.removeprefix("time/").removesuffix("_s")
+                rows.append((stage, float(seconds.sum()), float(seconds.median()), len(seconds)))
+    table = pd.DataFrame(rows, columns=["stage", "total_s", "median_s", "n"])
+    return table.sort_values(["total_s", "stage"], ascending=[False, True], ignore_index=True)
+
+
+def throughput(trials: pd.DataFrame) -> pd.DataFrame:
+    """Training images per second: patch_drop, mean, low, high (over trials), n.
+
+    A trial without a patch drop trained on all patches: 0.
+    """
+    rows = finished(trials)
+    table = pd.DataFrame(
+        {
+            "patch_drop": numbers(rows, "patch_drop").fillna(0.0),
+            "rate": numbers(rows, "final/train_images_per_s"),
+        }
+    ).dropna()
+    by_drop = table.groupby("patch_drop")["rate"]
+    return by_drop.agg(mean="mean", low="min", high="max", n="count").reset_index()

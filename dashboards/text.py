@@ -1,0 +1,155 @@
+"""Numbers as people read them: percent, points, times. None and NaN become a dash."""
+
+import math
+import re
+from typing import Any
+
+ARM_LABELS = {
+    "dense": "Dense",
+    "tickets": "Tickets only",
+    "essential": "Essential sparsity only",
+    "issp": "ISSP, all patches",
+    "lotus": "LOTUS",
+    "random_patches": "Control: random patches",
+    "random_mask": "Control: random mask",
+    "magnitude": "Control: one-shot magnitude",
+}
+DASH = "–"
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+
+
+def number(value: Any) -> float | None:
+    """A finite float, or None for everything else (None, NaN, text that is no number)."""
+    try:
+        as_float = float(value)
+    except (TypeError, ValueError):
+        return None
+    return as_float if math.isfinite(as_float) else None
+
+
+def signed(value: float, digits: int) -> str:
+    """`+1.2`, `−0.3`, and `0.0` without a sign for what rounds to nothing."""
+    text = f"{abs(value):.{digits}f}"
+    if float(text) == 0:
+        return text
+    return ("+" if value > 0 else "−") + text
+
+
+def percent(value: Any, digits: int = 1) -> str:
+    """A fraction as percent: 0.973 -> `97.3 %`."""
+    x = number(value)
+    return DASH if x is None else f"{100 * x:.{digits}f}\u00a0%".replace("-", "−")
+
+
+def level(value: Any) -> str:
+    """A setting as percent, without needless digits: 0.3 -> `30 %`, 0.125 -> `12.5 %`."""
+    x = number(value)
+    return DASH if x is None else f"{100 * x:.4g}\u00a0%"
+
+
+def points(value: Any) -> str:
+    """A difference of fractions in percentage points: -0.004 -> `−0.4`."""
+    x = number(value)
+    return DASH if x is None else signed(100 * x, 1)
+
+
+def tolerance_points(value: Any) -> str:
+    """A tolerated loss: 0.01 -> `1 point`, 0.005 -> `0.5 points`, unknown -> a dash."""
+    x = number(value)
+    if x is None:
+        return DASH
+    size = f"{100 * x:.3g}"
+    return f"{size} point{'' if size == '1' else 's'}"
+
+
+def interval(low: Any, high: Any) -> str:
+    """`96.1 to 97.9 %`, or a dash when an end is unknown."""
+    a, b = number(low), number(high)
+    return DASH if a is None or b is None else f"{100 * a:.1f} to {100 * b:.1f}\u00a0%"
+
+
+def points_interval(low: Any, high: Any) -> str:
+    """`−0.9 to +0.1`, or a dash when an end is unknown."""
+    a, b = number(low), number(high)
+    return DASH if a is None or b is None else f"{points(a)} to {points(b)}"
+
+
+def ratio(value: Any) -> str:
+    """`0.90×`."""
+    x = number(value)
+    return DASH if x is None else f"{x:.2f}×"
+
+
+def duration(seconds: Any) -> str:
+    """Seconds in the unit that suits: `0.8 s`, `14 min`, `3.2 h`."""
+    x = number(seconds)
+    if x is None:
+        return DASH
+    unit, size = time_unit(x)
+    digits = 0 if x / size >= 10 or x == 0 else 1
+    return f"{x / size:,.{digits}f}\u00a0{unit}"
+
+
+def time_unit(seconds: float) -> tuple[str, float]:
+    """The unit that suits a time, and its length in seconds."""
+    return ("s", 1.0) if seconds < 90 else ("min", 60.0) if seconds < 5400 else ("h", 3600.0)
+
+
+def device_hours(value: Any) -> str:
+    """Device-hours: `12.3`, `0.24`, `0.004`."""
+    x = number(value)
+    if x is None:
+        return DASH
+    if 0 < x < 0.001:
+        return "< 0.001"
+    digits = 1 if x >= 10 or x == 0 else 2 if x >= 0.1 else 3
+    return f"{x:,.{digits}f}"
+
+
+def amount(value: Any) -> str:
+    """A count or a rate: `3`, `2.5`, `12,400`."""
+    x = number(value)
+    if x is None:
+        return DASH
+    if x == round(x) or abs(x) >= 100:
+        return f"{x:,.0f}"
+    return f"{x:,.1f}"
+
+
+def plural(count: int, word: str) -> str:
+    """`1 trial`, `3 trials`."""
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
+def arm_label(arm: Any) -> str:
+    """An arm as people read it; an arm unknown here keeps its own name."""
+    return ARM_LABELS.get(str(arm), clean(arm))
+
+
+def short_arm_label(arm: Any) -> str:
+    """An arm's name where room is short: `Random mask`."""
+    label = arm_label(arm).removeprefix("Control: ")
+    return label[:1].upper() + label[1:28]
+
+
+def clean(value: Any, limit: int = 2000) -> str:
+    """Text for a page: no terminal colours, no control characters, at most `limit` long.
+
+    None and NaN become the empty text.
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    text = _CONTROL.sub("\ufffd", _ANSI.sub("", str(value).replace("\r\n", "\n")))
+    return text if len(text) <= limit else text[:limit] + " …"
+
+
+def setting(values: dict[str, Any]) -> str:
+    """`30 % sparsity, 10 % patches dropped, masks from 10 % of the data`."""
+    parts = (
+        ("sparsity", "{} sparsity"),
+        ("patch_drop", "{} of patches dropped"),
+        ("mask_data_fraction", "masks from {} of the data"),
+    )
+    said = [form.format(level(values[k])) for k, form in parts if number(values.get(k)) is not None]
+    return ", ".join(said) or "no axis"

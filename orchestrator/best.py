@@ -1,0 +1,88 @@
+"""The best model of a sweep: its checkpoint on its own run, and a logged model to serve."""
+
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from orchestrator import record
+from orchestrator.plan import Plan
+from orchestrator.store import Store
+from orchestrator.tracking import RunLog, Tracker
+from orchestrator.versions import versions
+
+
+def publish_best(
+    plan: Plan, store: Store, tracker: Tracker, key: str, retention: str, run_id: str
+) -> bool:
+    """Log the recommended trial's model on the sweep's run; whether there was something to do.
+
+    Args:
+        key: of the recommended trial.
+        retention: with `best` the checkpoint is uploaded here, with `all` it already was.
+        run_id: of that trial.
+    """
+    if tracker.parent().data.tags.get("lotus.best") == key:
+        return False
+    trial = next((trial for trial in plan.trials if trial.key == key), None)
+    found = store.get(trial.graph.finetune) if trial else None
+    if trial is None or found is None:
+        return False
+    opened = plan.sources_of(trial.config)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "checkpoints/final.safetensors"
+        record.write_checkpoint(found[0], path, key)
+        if retention == "best":
+            RunLog(tracker.client, run_id).artifacts(Path(folder))
+        images = opened.dataset.test.images[:2].transpose(0, 2, 3, 1)
+        _log_model(tracker, path, np.ascontiguousarray(images))
+    tracker.sweep_log().flush(tags={"lotus.best": key, "lotus.best_name": trial.name})
+    return True
+
+
+def _log_model(tracker: Tracker, checkpoint: Path, example: np.ndarray) -> None:
+    """An `mlflow.pyfunc` model from code and safetensors, nothing pickled."""
+    import mlflow
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    shape = (-1, *example.shape[1:])
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype("uint8"), shape)]),
+        outputs=Schema([TensorSpec(np.dtype("float32"), (-1, -1))]),
+    )
+    # Its advice on type hints and its progress bars are for interactive use.
+    warnings.filterwarnings("ignore", module="mlflow.pyfunc")
+    logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    names = ("torch", "timm", "safetensors", "numpy")
+    known = versions()
+    with _tracking(tracker.address.uri), mlflow.start_run(run_id=tracker.address.parent):
+        mlflow.pyfunc.log_model(
+            name="best",
+            python_model=str(Path(__file__).with_name("serving.py")),
+            artifacts={"checkpoint": str(checkpoint)},
+            signature=signature,
+            input_example=example,
+            pip_requirements=["mlflow", *(f"{name}=={known[name]}" for name in names)],
+        )
+
+
+@contextmanager
+def _tracking(uri: str) -> Iterator[None]:
+    """Point MLflow's fluent interface at a store, for the one call that has no client form."""
+    import mlflow
+
+    before, run_id = mlflow.get_tracking_uri(), os.environ.pop("MLFLOW_RUN_ID", None)
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)
+        if run_id is not None:
+            os.environ["MLFLOW_RUN_ID"] = run_id

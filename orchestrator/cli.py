@@ -1,0 +1,300 @@
+"""The command line: thin. Exit codes: 0 done, 1 failed trials, 2 wrong use, 130 interrupted."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.config import SweepConfig, bundled, load_sweep
+from orchestrator.problems import SweepError
+from orchestrator.versions import VERSION
+from trials.errors import LotusError
+
+Command = Callable[..., Any]
+
+OK, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+
+console = Console()
+errors = Console(stderr=True)
+
+
+def sweep_argument(command: Command) -> Command:
+    """SWEEP and --set, loaded and checked; a wrong file ends with code 2."""
+
+    @click.argument("sweep", metavar="SWEEP")
+    @click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="A.B=VALUE",
+        help="Override a setting of the sweep file; may be given several times.",
+    )
+    @wraps(command)
+    def loaded(sweep: str, overrides: tuple[str, ...], **options: Any) -> Any:
+        return command(sweep=load_sweep(sweep, overrides), **options)
+
+    return loaded
+
+
+def tracking_option(command: Command) -> Command:
+    """--tracking-uri in place of the file's `tracking.uri`."""
+    option = click.option("--tracking-uri", help="Read from this MLflow store instead.")
+    return option(command)
+
+
+def with_tracking(sweep: SweepConfig, uri: str | None) -> SweepConfig:
+    """The sweep, tracked elsewhere."""
+    if uri is None:
+        return sweep
+    section = type(sweep.tracking)(uri=uri)
+    return sweep.model_copy(update={"tracking": section})
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="lotus")
+def cli() -> None:
+    """Sweeps of LOTUS: sparse vision transformers on data lottery tickets.
+
+    SWEEP is a YAML file or the name of a bundled sweep (`lotus list`).
+    """
+
+
+@cli.command("list")
+def list_sweeps() -> None:
+    """List the bundled sweeps."""
+    for name, path in bundled().items():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        first = next((line.lstrip("# ") for line in lines if line.startswith("#")), "")
+        console.print(f"{name:<20}{first}", markup=False, soft_wrap=True)
+
+
+@cli.command()
+@sweep_argument
+@click.option("--address", help="Ray cluster: local (default), auto, or HOST:PORT.")
+@click.option("--no-report", is_flag=True, help="Do not write the report at the end.")
+def run(sweep: SweepConfig, address: str | None, no_report: bool) -> int:
+    """Make what is missing of a sweep: again = continue, enlarged = run what is new."""
+    from orchestrator import driver
+    from orchestrator.console import Display, duration, show_finished
+
+    displays: list[Display] = []
+
+    def watch(planned: Any, trials: int, stages: int) -> Display:
+        console.print(
+            f"{sweep.name}: {trials} of {len(planned.trials)} trials to run, "
+            f"{stages} shared stages first",
+            markup=False,
+        )
+        displays.append(Display(console, trials, stages).__enter__())
+        return displays[0]
+
+    try:
+        finished = driver.run(sweep, address=address, report=not no_report, watch=watch)
+    finally:
+        for display in displays:
+            display.__exit__()
+    if displays:
+        console.print(f"{sweep.name}: done in {duration(finished.wall_s)}", markup=False)
+    else:
+        count = len(finished.plan.trials)
+        console.print(
+            f"{sweep.name}: nothing is missing, all {count} trials are finished", markup=False
+        )
+    show_finished(console, finished)
+    if finished.failed:
+        errors.print(f"{len(finished.failed)} trials failed:", style="red")
+        for name, reason in finished.failed.items():
+            errors.print(f"  {name}: {reason}", markup=False)
+        errors.print("Mend the cause and run the same command again: only these run.")
+    return FAILED if finished.failed else OK
+
+
+@cli.command()
+@sweep_argument
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def plan(sweep: SweepConfig, as_json: bool) -> int:
+    """Trials, unique stages, how many are stored, predicted device-hours. Runs nothing."""
+    from orchestrator.console import hours
+    from orchestrator.driver import look
+    from orchestrator.plan import forecast
+    from orchestrator.plan import plan as make_plan
+    from orchestrator.store import Store
+
+    planned = make_plan(sweep)
+    state = look(sweep, planned)
+    done = state.finished if state else set()
+    predicted = forecast(planned, Store(sweep.storage.path).entries(), done)
+    missing = sum(trial.key not in done for trial in planned.trials)
+    if as_json:
+        found = {
+            "sweep": sweep.name,
+            "trials": {"planned": len(planned.trials), "missing": missing},
+            **asdict(predicted),
+            "names": [trial.name for trial in planned.trials],
+        }
+        click.echo(json.dumps(found, indent=1))
+        return OK
+    table = Table(title=sweep.name, title_justify="left", show_header=False)
+    table.add_row("trials", f"{len(planned.trials)}, of which {missing} to run")
+    table.add_row("unique stages", f"{predicted.stages}, of which {predicted.stored} stored")
+    table.add_row("shared by two trials or more", str(len(planned.shared)))
+    basis = f"{100 * predicted.measured:.0f} % from this store's own measurements"
+    if predicted.measured == 0:
+        basis = "a guess: this store has measured nothing yet"
+    table.add_row("predicted", f"{hours(predicted.device_hours)} ({basis})")
+    table.add_row("store grows by", f"{predicted.bytes / 2**20:,.0f} MiB, of stages seen before")
+    console.print(table)
+    return OK
+
+
+@cli.command()
+@click.argument("sweep", metavar="[SWEEP]", required=False)
+@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="As for `run`.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@tracking_option
+def status(
+    sweep: str | None, overrides: tuple[str, ...], as_json: bool, tracking_uri: str | None
+) -> int:
+    """Trials done, running, failed and missing, with errors."""
+    from orchestrator.status import all_sweeps, of_sweep
+
+    if sweep is None:
+        rows = all_sweeps(tracking_uri)
+    else:
+        rows = [of_sweep(with_tracking(load_sweep(sweep, overrides), tracking_uri))]
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return OK
+    table = Table("sweep", "finished", "running", "failed", "missing", "planned")
+    for row in rows:
+        counts = [str(row[name]) for name in ("finished", "running", "failed", "missing")]
+        table.add_row(Text(row["sweep"]), *counts, str(row["planned"]))
+    console.print(table)
+    for row in rows:
+        for name, error in row["errors"].items():
+            console.print(Text(f"  {name}: {error}", style="red"))
+    return OK
+
+
+@cli.command()
+@sweep_argument
+@tracking_option
+@click.option("--output", type=click.Path(path_type=Path), help="Folder; default: the sweep's.")
+def report(sweep: SweepConfig, tracking_uri: str | None, output: Path | None) -> int:
+    """Make the report again, from the tracking store alone."""
+    from orchestrator.report import report as make_report
+
+    page = make_report(with_tracking(sweep, tracking_uri), output)
+    console.print(f"Report    {page}", soft_wrap=True, markup=False)
+    return OK
+
+
+@cli.command()
+@sweep_argument
+@tracking_option
+@click.option("--tolerance", type=click.FloatRange(0, 1, max_open=True), help="Fraction.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def select(
+    sweep: SweepConfig, tracking_uri: str | None, tolerance: float | None, as_json: bool
+) -> int:
+    """The essential sparsity and the recommended setting."""
+    from orchestrator.selection import select as choose
+    from orchestrator.status import describe_selection, selection_json, tracked_results
+
+    wanted = sweep.essential.tolerance if tolerance is None else tolerance
+    table, axes = tracked_results(with_tracking(sweep, tracking_uri))
+    found = choose(table, wanted, sweep.essential.detector, axes)
+    if as_json:
+        click.echo(json.dumps(selection_json(found), indent=1))
+    else:
+        console.print(describe_selection(found), markup=False, soft_wrap=True)
+    return OK
+
+
+@cli.command()
+@click.argument("sweep", metavar="[SWEEP]", required=False)
+@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="As for `run`.")
+@click.option("--address", help="Also check this Ray cluster.")
+def doctor(sweep: str | None, overrides: tuple[str, ...], address: str | None) -> int:
+    """Check data, weights, store, tracking and devices before spending anything."""
+    from orchestrator.doctor import examine
+
+    config = load_sweep(sweep, overrides) if sweep else None
+    bad = 0
+    for check in examine(config, address):
+        mark, style = ("ok", "green") if check.ok else ("NO", "red")
+        bad += not check.ok
+        console.print(Text.assemble((f"{mark}  ", style), f"{check.name}: {check.found}"))
+    return FAILED if bad else OK
+
+
+@cli.command()
+@click.argument("sweep", metavar="[SWEEP]", required=False)
+@tracking_option
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=5000, show_default=True)
+def ui(sweep: str | None, tracking_uri: str | None, host: str, port: int) -> int:
+    """Open the MLflow UI on the configured store."""
+    from orchestrator.config import TrackingSection
+
+    uri = tracking_uri or (load_sweep(sweep).tracking.uri if sweep else TrackingSection().uri)
+    uri = TrackingSection(uri=uri).uri
+    if uri.startswith("http"):
+        console.print(f"The tracking server is at {uri}", markup=False)
+        return OK
+    path = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and not path.exists():
+        raise LotusError(f"{path} does not exist: no sweep has run there yet")
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    artifacts = (path.parent / "artifacts").as_uri()
+    command += ["--default-artifact-root", artifacts, "--host", host, "--port", str(port)]
+    console.print(f"MLflow UI on http://{host}:{port}  (Ctrl-C ends it)", markup=False)
+    return subprocess.run(
+        command, check=False, env=os.environ | {"GIT_PYTHON_REFRESH": "quiet"}
+    ).returncode
+
+
+@cli.command()
+def schema() -> int:
+    """JSON Schema of the sweep file, for editors."""
+    click.echo(json.dumps(SweepConfig.model_json_schema(), indent=1))
+    return OK
+
+
+def main() -> None:
+    """Entry point of `lotus`: errors that a user can mend are shown without a traceback."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except SweepError as error:
+        code = _say(str(error), WRONG)
+    except LotusError as error:
+        code = _say(f"Error: {error}", FAILED)
+    except click.ClickException as error:
+        error.show()
+        code = WRONG
+    except (KeyboardInterrupt, click.Abort):
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        code = _say(
+            "Interrupted. Everything finished is kept; the same command continues.", INTERRUPTED
+        )
+    sys.exit(code if isinstance(code, int) else OK)
+
+
+def _say(text: str, code: int) -> int:
+    errors.print(text, markup=False, highlight=False, soft_wrap=True)
+    return code
+
+
+if __name__ == "__main__":
+    main()

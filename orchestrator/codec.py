@@ -1,0 +1,111 @@
+"""Typed stage results <-> bytes: one safetensors file, its JSON tree in the header. No pickle.
+
+Bool tensors take one bit an element, as in keep-mask files.
+"""
+
+import dataclasses
+import json
+import types
+import typing
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from trials.errors import FormatError
+from trials.formats import pack, unpack
+
+FORMAT = "lotus-result-v1"
+
+R = TypeVar("R")
+
+
+def encode(result: Any) -> bytes:
+    """The bytes of a stage result: a dataclass of tensors, plain values, tuples and dicts.
+
+    Raises:
+        TypeError: the result holds something else.
+    """
+    tensors: dict[str, Tensor] = {}
+    tree = _encode(result, tensors)
+    return save(tensors, metadata={"format": FORMAT, "tree": json.dumps(tree)})
+
+
+def _encode(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        name = f"t{len(tensors)}"
+        if value.dtype == torch.bool:
+            tensors[name] = pack(value)
+            return {"bits": name, "shape": list(value.shape)}
+        tensors[name] = value.detach().cpu().contiguous().clone()
+        return {"tensor": name}
+    if dataclasses.is_dataclass(value):
+        return {
+            "fields": {
+                field.name: _encode(getattr(value, field.name), tensors)
+                for field in dataclasses.fields(value)
+            }
+        }
+    if isinstance(value, tuple):
+        return {"items": [_encode(one, tensors) for one in value]}
+    if isinstance(value, dict):
+        return {"map": {name: _encode(one, tensors) for name, one in value.items()}}
+    if value is None or isinstance(value, bool | int | float | str | list):
+        return {"value": value}
+    raise TypeError(f"a stage result cannot hold a {type(value).__name__}")
+
+
+def decode(content: bytes, kind: type[R]) -> R:
+    """The inverse of `encode`.
+
+    Args:
+        kind: the dataclass that was encoded.
+
+    Raises:
+        FormatError: the bytes are damaged or were not made from that type.
+    """
+    try:
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8 : 8 + length])["__metadata__"]
+        if header["format"] != FORMAT:
+            raise FormatError(f"format is {header['format']!r}, expected {FORMAT!r}")
+        result = _decode(json.loads(header["tree"]), kind, load(content))
+    except (SafetensorError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise FormatError(f"not a stored {kind.__name__} ({error!r})") from None
+    if not isinstance(result, kind):
+        raise FormatError(f"not a stored {kind.__name__}")
+    return result
+
+
+def _decode(tree: dict[str, Any], hint: Any, tensors: dict[str, Tensor]) -> Any:
+    if "tensor" in tree:
+        return tensors[tree["tensor"]]
+    if "bits" in tree:
+        return unpack(tensors[tree["bits"]], tuple(tree["shape"]))
+    if "fields" in tree:
+        kind: Any = next(one for one in _options(hint) if dataclasses.is_dataclass(one))
+        hints = typing.get_type_hints(kind)
+        fields = tree["fields"].items()
+        return kind(**{name: _decode(one, hints[name], tensors) for name, one in fields})
+    if "items" in tree:
+        item = _argument(hint, tuple, 0)
+        return tuple(_decode(one, item, tensors) for one in tree["items"])
+    if "map" in tree:
+        item = _argument(hint, dict, 1)
+        return {name: _decode(one, item, tensors) for name, one in tree["map"].items()}
+    return tree["value"]
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return typing.get_args(hint)
+    return (hint,)
+
+
+def _argument(hint: Any, container: type, position: int) -> Any:
+    for option in _options(hint):
+        if typing.get_origin(option) is container:
+            return typing.get_args(option)[position]
+    return Any

@@ -1,0 +1,184 @@
+"""What people see in the terminal: progress while a sweep works, tables when it has ended."""
+
+import time
+from collections import Counter
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.driver import Finished
+from orchestrator.secrets import without_password
+from orchestrator.watcher import Watcher
+
+QUIET_S = 10.0
+"""Without a terminal, a line of progress this often."""
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """0.934 -> `93.4 %`; a dash for None."""
+    return "–" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def points(value: float | None) -> str:
+    """-0.012 -> `-1.2 points`; a dash for None."""
+    return "–" if value is None else f"{100 * value:+.1f} points"
+
+
+def duration(seconds: float) -> str:
+    """95 -> `1m35s`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def hours(device_hours: float) -> str:
+    """Device-hours in the unit a person would use."""
+    if device_hours < 0.1:
+        return f"{device_hours * 60:.1f} device-minutes"
+    return f"{device_hours:,.2f} device-hours"
+
+
+class Display(Watcher):
+    """Progress of one run: a live line in a terminal, a line now and then elsewhere."""
+
+    def __init__(self, console: Console, trials: int, stages: int) -> None:
+        self.console = console
+        self.trials, self.stages = trials, stages
+        self.stages_done = self.done = self.failed = 0
+        self.running: Counter[str] = Counter()
+        self.working: Counter[str] = Counter()
+        self.start = self.said = time.monotonic()
+        self.trials_start: float | None = None
+        self.live = Live(self._line(), console=console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> "Display":
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.console.is_terminal:
+            self.live.stop()
+
+    def stage_started(self, name: str) -> None:
+        self.working[name] += 1
+        self.tick()
+
+    def stage_ended(self, name: str, computed: bool, error: str | None) -> None:
+        self.working[name] -= 1
+        self.stages_done += 1
+        if error:
+            self.console.print(Text(f"  shared stage {name} failed: {error}", style="red"))
+        self.tick()
+
+    def trial_started(self, name: str) -> None:
+        if self.trials_start is None:
+            self.trials_start = time.monotonic()
+        self.running[name] = 1
+        self.tick()
+
+    def trial_ended(self, name: str, error: str | None) -> None:
+        self.running.pop(name, None)
+        if error:
+            self.failed += 1
+            self.console.print(Text(f"  {name} failed: {error}", style="red"))
+        else:
+            self.done += 1
+        self.tick()
+
+    def tick(self) -> None:
+        now = time.monotonic()
+        if self.console.is_terminal:
+            self.live.update(self._line())
+        elif now - self.said >= QUIET_S:
+            self.said = now
+            self.console.print(self._line())
+
+    def _line(self) -> Text:
+        spent = duration(time.monotonic() - self.start)
+        stages = [name for name, count in self.working.items() if count > 0]
+        if self.trials_start is None and self.stages_done < self.stages:
+            now = ", ".join(stages[:3]) or "starting Ray"
+            return Text(f"  shared stages {self.stages_done}/{self.stages} · now: {now} · {spent}")
+        count = f"{self.done} done, {len(self.running)} running, {self.failed} failed"
+        left = f" · {self._left()} left" if self._left() else ""
+        now = next(iter(self.running), "starting trial processes")
+        return Text(f"  trials {count} of {self.trials} · now: {now} · {spent}{left}")
+
+    def _left(self) -> str:
+        ended = self.done + self.failed
+        if self.trials_start is None or ended == 0:
+            return ""
+        pace = (time.monotonic() - self.trials_start) / ended
+        return duration(pace * (self.trials - ended))
+
+
+def show_finished(console: Console, finished: Finished) -> None:
+    """The table at the end of a sweep, and where to look next."""
+    summary = finished.summary
+    table = Table(title=f"{summary['sweep']}", title_justify="left", show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _rows(summary):
+        table.add_row(name, value)
+    console.print(table)
+    for warning in summary["warnings"]:
+        console.print(Text(f"  ! {warning}", style="yellow"))
+    if finished.report:
+        console.print(f"Report    {finished.report}", soft_wrap=True)
+    shown = without_password(finished.plan.sweep.tracking.uri)
+    console.print(f"MLflow    {ui_command(shown)}", soft_wrap=True, markup=False)
+
+
+def ui_command(uri: str) -> str:
+    """How to open the MLflow UI on a store."""
+    return uri if uri.startswith("http") else f"lotus ui --tracking-uri {uri}"
+
+
+def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    dense, best = summary["dense"], summary["recommended"]
+    arms = {arm["arm"]: arm for arm in summary["arms"]}
+    rows = [("essential sparsity", _essential(summary["essential_sparsity"]))]
+    if best:
+        sparse = f"{percent(best['final_sparsity'], 0)} sparse, MACs × {best['macs_ratio']:.2f}"
+        accuracy = percent(best["test_accuracy"])
+        rows.append(("recommended", f"{best['name']}: {accuracy} on test, {sparse}"))
+    accuracy = f"{percent(dense['val_accuracy'])} on validation"
+    rows.append(("dense model", f"{accuracy}, {percent(dense['test_accuracy'])} on test"))
+    for name, label in (("dense", "dense, fine-tuned"), ("lotus", "LOTUS, best setting")):
+        if name in arms:
+            rows.append((label, _arm(arms[name])))
+    return [*rows, ("trials", _trials(summary["trials"])), ("cost", _cost(summary["cost"]))]
+
+
+def _arm(arm: dict[str, Any]) -> str:
+    difference = f"{points(arm['difference_to_dense'])} to the dense model"
+    return f"{percent(arm['test_accuracy_mean'])} on test, n = {arm['n']} ({difference})"
+
+
+def _trials(trials: dict[str, int]) -> str:
+    failed = f", {trials['failed']} failed" if trials["failed"] else ""
+    return f"{trials['finished']} finished of {trials['planned']}{failed}"
+
+
+def _cost(cost: dict[str, Any]) -> str:
+    used, saved = hours(cost["device_hours"]), hours(cost["device_hours_saved"])
+    return f"{used} used, {saved} saved by sharing stages"
+
+
+def _essential(found: dict[str, Any] | None) -> str:
+    if not found or found["value"] is None:
+        return "not measured"
+    low, high = found["bracket"]
+    bracket = f"between {percent(low, 0)} and {percent(high, 0)}" if high else "or more"
+    limits = [percent(found["low"], 0), percent(found["high"], 0) if found["high"] else "above"]
+    return (
+        f"{percent(found['value'], 0)} ({bracket}; 95 % interval {limits[0]} to {limits[1]}; "
+        f"tolerance {100 * found['tolerance']:g} points)"
+    )

@@ -1,0 +1,293 @@
+"""The essential sparsity: the one-shot curve of a sweep and where it leaves its tolerance.
+
+Also the few helpers that turn the table of trials into rows; `arms.py` uses them too.
+"""
+
+import math
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from orchestrator.statistics import Comparison, accuracy_interval, compare
+
+Row = dict[str, Any]
+
+# A drop equal to the tolerance is within it; 1 - 0.99 is 0.010000000000000009.
+TIE = 1e-9
+CURVE_COLUMNS = (
+    "sparsity", "val_accuracy", "ci_low", "ci_high", "drop", "drop_low", "drop_high", "n",
+)  # fmt: skip
+# Arms whose trials measure the one-shot mask; the other controls may carry another mask.
+CURVE_ARMS = ("essential", "issp", "lotus", "random_patches")
+_PRUNED = "essential/val_accuracy"
+_METRICS = (
+    "dense/val_accuracy", "dense/val_n", _PRUNED, "essential/val_lost", "essential/val_gained",
+)  # fmt: skip
+_COLUMNS = ("arm", "status", "seed", "sparsity", "stage.dense", "stage.essential", *_METRICS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detection:
+    """What a detector reads from a curve; the fields are those of `EssentialSparsity`."""
+
+    value: float
+    low: float
+    high: float | None
+    bracket: tuple[float, float | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EssentialSparsity:
+    """The largest sparsity that costs at most `tolerance` of accuracy, as levels of the sweep.
+
+    Attributes:
+        value: sparsity, a fraction of the prunable weights; 0.0 when the first level violates.
+        low: the largest level up to which every level is certainly within tolerance.
+        high: the first level certainly beyond it; None when there is none.
+        bracket: value and the next level; None when no level up to the highest violates,
+            so that `value` is a lower bound.
+        curve: see `one_shot_curve`.
+    """
+
+    value: float
+    low: float
+    high: float | None
+    bracket: tuple[float, float | None]
+    detector: str
+    tolerance: float
+    confidence: float
+    curve: pd.DataFrame = field(compare=False, repr=False)
+
+
+def one_shot_curve(results: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
+    """Accuracy of the one-shot mask against its level, over the dense models of the sweep.
+
+    Every distinct `stage.essential` counts once, every dense model once per level (several
+    masks of one dense model at one level are averaged). Measurements of trials that failed
+    later count as well. Arms whose mask is a control (`random_mask`, `magnitude`) do not.
+
+    Args:
+        results: one row per trial. Without `stage.*` a seed stands for its dense model;
+            without lost and gained counts errors are taken as independent (wider interval).
+        confidence: of all limits.
+
+    Returns:
+        Ascending in `sparsity` (nominal), accuracies as fractions; ci_* from
+        `accuracy_interval`, drop* (dense - pruned) from `compare`, NaN where not measurable;
+        n = dense models. The row at sparsity 0 is the dense model itself, where measured.
+
+    Raises:
+        ValueError: a column is absent without which the curve cannot be drawn.
+    """
+    trials = rows(results, _COLUMNS)
+    measured = [
+        r for r in trials if r[_PRUNED] is not None and (r["arm"] is None or r["arm"] in CURVE_ARMS)
+    ]
+    _require_curve_columns(results, trials, measured)
+    levels: dict[float, list[Row]] = {}
+    for row in distinct(measured, _essential_identity):
+        if row["sparsity"] is not None:
+            levels.setdefault(round(float(row["sparsity"]), 9), []).append(row)
+    points = [_level(s, levels[s], confidence) for s in sorted(levels)]
+    if dense := dense_models(trials):
+        accuracies = [d["dense/val_accuracy"] for d in dense]
+        spread = accuracy_interval(accuracies, _images(dense), confidence)
+        points = [p for p in points if p["sparsity"] > 0]
+        points.insert(0, _point(0.0, spread.mean, spread.low, spread.high, 0, 0, 0, len(dense)))
+    return pd.DataFrame(
+        {c: pd.Series([p[c] for p in points], dtype="int64" if c == "n" else "float64")
+         for c in CURVE_COLUMNS}
+    )  # fmt: skip
+
+
+def _level(sparsity: float, measured: Sequence[Row], confidence: float) -> Row:
+    models = [average(group, _METRICS) for group in grouped(measured, dense_identity)]
+    accuracy = accuracy_interval([m[_PRUNED] for m in models], _images(models), confidence)
+    drop = compare(
+        [
+            Comparison(
+                dense=m["dense/val_accuracy"],
+                pruned=m[_PRUNED],
+                lost=m["essential/val_lost"],
+                gained=m["essential/val_gained"],
+                n_images=m["dense/val_n"],
+            )
+            for m in models
+        ],
+        confidence,
+    )
+    limits = (drop.mean, drop.low, drop.high) if drop else (None, None, None)
+    return _point(sparsity, accuracy.mean, accuracy.low, accuracy.high, *limits, len(models))
+
+
+def _point(*values: float | None) -> Row:
+    return dict(zip(CURVE_COLUMNS, values, strict=True))
+
+
+def first_violation(curve: pd.DataFrame, tolerance: float) -> Detection:
+    """value = the largest level before the first one whose drop exceeds the tolerance.
+
+    Source: Essential Sparsity (Jaiswal et al., NeurIPS 2023), section 3, read on levels.
+    """
+    limit = tolerance + TIE
+    value = low = 0.0
+    beyond: float | None = None
+    certainly_beyond: float | None = None
+    certain = True
+    for p in rows(curve, CURVE_COLUMNS):
+        level = p["sparsity"]
+        if p["drop"] is None:  # not measured: neither within nor beyond
+            continue
+        certain = certain and p["drop_high"] is not None and p["drop_high"] <= limit
+        if certain:
+            low = level
+        if beyond is None:
+            value, beyond = (value, level) if p["drop"] > limit else (level, None)
+        if certainly_beyond is None and p["drop_low"] is not None and p["drop_low"] > limit:
+            certainly_beyond = level
+    return Detection(value=value, low=low, high=certainly_beyond, bracket=(value, beyond))
+
+
+# A detector reads a curve (columns of `one_shot_curve`, ascending) and a tolerance.
+DETECTORS: dict[str, Callable[[pd.DataFrame, float], Detection]] = {
+    "first_violation": first_violation,
+}
+
+
+def essential_sparsity(
+    results: pd.DataFrame,
+    tolerance: float = 0.01,
+    detector: str = "first_violation",
+    confidence: float = 0.95,
+) -> EssentialSparsity | None:
+    """The essential sparsity of a sweep, with the levels between which it lies.
+
+    Args:
+        results: one row per trial, see `one_shot_curve`.
+        tolerance: largest acceptable drop of validation accuracy, a fraction (0.01 = 1 point).
+        detector: a key of `DETECTORS`.
+        confidence: of `low` and `high`, level by level.
+
+    Returns:
+        None when no level above 0 was measured against its dense model.
+
+    Raises:
+        ValueError: unknown detector, tolerance outside [0, 1), or an absent column.
+    """
+    if detector not in DETECTORS:
+        raise ValueError(
+            f"essential.detector = {detector!r}: unknown; choose one of {sorted(DETECTORS)}."
+        )
+    if not 0 <= tolerance < 1:
+        raise ValueError(
+            f"tolerance = {tolerance}: must be 0 or more and below 1 (a fraction: write 0.01 "
+            "for 1 point)."
+        )
+    curve = one_shot_curve(results, confidence)
+    if not bool(((curve["sparsity"] > 0) & curve["drop"].notna()).any()):
+        return None
+    found = DETECTORS[detector](curve, tolerance)
+    return EssentialSparsity(
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        bracket=found.bracket,
+        detector=detector,
+        tolerance=tolerance,
+        confidence=confidence,
+        curve=curve,
+    )
+
+
+def _require_curve_columns(
+    results: pd.DataFrame, trials: Sequence[Row], measured: Sequence[Row]
+) -> None:
+    pruned = [r for r in trials if r["arm"] in CURVE_ARMS and r["status"] == "FINISHED"]
+    counts = {"essential/val_lost", "essential/val_gained", "dense/val_n"}
+    if pruned and _PRUNED not in results:
+        missing = _PRUNED
+    elif measured and "sparsity" not in results:
+        missing = "sparsity"
+    elif measured and "dense/val_accuracy" not in results and not counts <= set(results):
+        missing = "dense/val_accuracy"
+    else:
+        return
+    raise missing_column(results, missing, "the one-shot curve")
+
+
+def missing_column(results: pd.DataFrame, column: str, question: str) -> ValueError:
+    """The error for a table that lacks a column altogether."""
+    have = ", ".join(sorted(map(str, results.columns))) or "none"
+    return ValueError(
+        f"results: no column `{column}`, which {question} needs (columns: {have}). "
+        "Pass the table that orchestrator.results(sweep) makes, or add the column."
+    )
+
+
+def rows(table: pd.DataFrame, columns: Iterable[str]) -> list[Row]:
+    """Rows of a table as dicts of Python scalars; None for NaN and for absent columns."""
+    wanted = list(dict.fromkeys(columns))
+    data = [
+        [plain(v) for v in table[c].tolist()] if c in table else [None] * len(table) for c in wanted
+    ]
+    return [dict(zip(wanted, values, strict=True)) for values in zip(*data, strict=True)]
+
+
+def plain(value: Any) -> Any:
+    """A JSON-ready value: NumPy scalars to Python's, NaN, infinities and NaT to None."""
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+        value = value.item()
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return None if value is pd.NA or value is pd.NaT else value
+
+
+def average(group: Sequence[Row], columns: Iterable[str]) -> Row:
+    """Per column the mean of what is measured, None when nothing is."""
+    out: Row = {}
+    for column in columns:
+        values = [float(r[column]) for r in group if r.get(column) is not None]
+        out[column] = math.fsum(values) / len(values) if values else None
+    return out
+
+
+def grouped(table: Iterable[Row], identity: Callable[[Row], Hashable]) -> list[list[Row]]:
+    """Rows with equal identity together, in order of first appearance."""
+    groups: dict[Hashable, list[Row]] = {}
+    for row in table:
+        groups.setdefault(identity(row), []).append(row)
+    return list(groups.values())
+
+
+def distinct(table: Iterable[Row], identity: Callable[[Row], Hashable]) -> list[Row]:
+    """The first row of each identity."""
+    return [group[0] for group in grouped(table, identity)]
+
+
+def dense_identity(row: Row) -> Hashable:
+    """Which dense model a row rests on: `stage.dense`, else its seed, else the row itself."""
+    if row["stage.dense"] is not None:
+        return ("stage", row["stage.dense"])
+    return ("seed", row["seed"]) if row["seed"] is not None else ("row", id(row))
+
+
+def dense_models(trials: Iterable[Row]) -> list[Row]:
+    """One row for each dense model with a validation accuracy."""
+    return distinct((r for r in trials if r["dense/val_accuracy"] is not None), dense_identity)
+
+
+def _essential_identity(row: Row) -> Hashable:
+    if row["stage.essential"] is not None:
+        return ("stage", row["stage.essential"])
+    return (dense_identity(row), row["sparsity"])
+
+
+def _images(models: Sequence[Row]) -> float | None:
+    counts = [m["dense/val_n"] for m in models if m["dense/val_n"] is not None]
+    return min(counts) if counts else None

@@ -1,0 +1,281 @@
+"""Sentences for people: what is doubtful in a sweep, and what it did not measure."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import pandas as pd
+
+from orchestrator.arms import ARMS, CONTROLS, ArmRow, Setting
+from orchestrator.essential import (
+    CURVE_ARMS,
+    CURVE_COLUMNS,
+    TIE,
+    EssentialSparsity,
+    Row,
+    dense_identity,
+    dense_models,
+    distinct,
+    grouped,
+    rows,
+)
+from orchestrator.statistics import mean_interval, wilson
+
+COARSE = 0.1  # widest bracket of the essential sparsity that passes without a warning
+COLLAPSE = 0.2  # drop of accuracy after the denoised pruning that is called a collapse
+FEW_SEEDS = 3
+# Per control: the axis that must be above 0 for it to differ from lotus; what it tests.
+_TESTS = {
+    "random_patches": ("patch_drop", "choosing patches by attention"),
+    "random_mask": ("sparsity", "choosing weights by magnitude and denoising"),
+    "magnitude": ("sparsity", "denoising the mask"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What the sentences are made from; see `selection.summarise`."""
+
+    results: pd.DataFrame
+    planned: int
+    settings: Sequence[Setting]
+    arms: Sequence[ArmRow]
+    essential: EssentialSparsity | None
+    absent_axes: Sequence[str]
+    tolerance: float
+    confidence: float
+
+    @property
+    def finished(self) -> int:
+        """Trials that finished; without a status, those with a final accuracy."""
+        if "status" not in self.results:
+            return sum(len(s.trials) for s in self.settings)
+        return self._count("FINISHED")
+
+    @property
+    def failed(self) -> int:
+        """Trials that failed."""
+        return self._count("FAILED")
+
+    def _count(self, status: str) -> int:
+        return sum(r["status"] == status for r in rows(self.results, ["status"]))
+
+
+def warnings(found: Findings) -> list[str]:
+    """What a reader must know before believing the numbers."""
+    return [
+        *_trial_warnings(found),
+        *_curve_warnings(found),
+        *_source_warnings(found),
+        *_arm_warnings(found),
+        *_control_warnings(found),
+        *_collapse_warnings(found),
+    ]
+
+
+def not_measured(found: Findings) -> list[str]:
+    """What the sweep cannot say, and what would."""
+    return list(_not_measured(found))
+
+
+def _not_measured(found: Findings) -> Iterator[str]:
+    present = {a.arm for a in found.arms}
+    if missing := [a for a in ARMS if a not in present and a not in CONTROLS]:
+        yield (
+            f"Arms without a finished trial: {', '.join(missing)}. What their parts add is unknown."
+        )
+    for control in CONTROLS:
+        if control not in present:
+            yield f"No finished `{control}` control: nothing shows that {_TESTS[control][1]} helps."
+    if few := [f"{a.arm} ({a.n})" for a in found.arms if a.n < FEW_SEEDS]:
+        yield (
+            f"Fewer than {FEW_SEEDS} seeds: {', '.join(few)}. The spread between seeds is not "
+            "measured well there."
+        )
+    if found.essential is None:
+        yield (
+            "The essential sparsity: no level above 0 was measured against its dense model. "
+            "Give `search.sparsity` levels and an arm with pruning."
+        )
+    elif found.essential.bracket[1] is None:
+        yield (
+            f"Levels beyond the essential sparsity: the highest, {found.essential.value:g}, is "
+            "still within tolerance. Add higher levels to `search.sparsity`."
+        )
+    if present and all(a.test_accuracy_mean is None for a in found.arms):
+        yield "Test accuracy: no finished trial has one."
+    yield (
+        "The speed of sparse kernels: unstructured masks make nothing faster on dense hardware; "
+        "MACs and images per second change through dropped patches only."
+    )
+
+
+def _trial_warnings(found: Findings) -> Iterator[str]:
+    total = len(found.results)
+    if found.failed:
+        errors = Counter(
+            str(r["error"]).strip().splitlines()[0][:160]
+            for r in rows(found.results, ["status", "error"])
+            if r["status"] == "FAILED" and r["error"] and str(r["error"]).strip()
+        )
+        most = f" Most frequent error: {errors.most_common(1)[0][0]}" if errors else ""
+        yield f"{found.failed} of {max(total, found.planned)} trials failed.{most}"
+    if (left := found.planned - found.finished - found.failed) > 0:
+        yield f"{left} of {found.planned} planned trials have not ended; the numbers will change."
+    if found.absent_axes:
+        yield (
+            f"Axes that no trial carries: {', '.join(found.absent_axes)}. Settings that differ "
+            "in them only are averaged."
+        )
+
+
+def _curve_warnings(found: Findings) -> Iterator[str]:
+    if found.essential is None:
+        return
+    value, beyond = found.essential.bracket
+    points = [
+        p for p in rows(found.essential.curve, CURVE_COLUMNS)
+        if p["sparsity"] > 0 and p["drop"] is not None
+    ]  # fmt: skip
+    if beyond is None:
+        yield (
+            f"No level violates the tolerance up to the highest, {value:g}: the essential "
+            "sparsity is a lower bound."
+        )
+    elif beyond == points[0]["sparsity"]:
+        yield f"The lowest level, {beyond:g}, already violates the tolerance; add lower levels."
+    if beyond is not None and beyond - value > COARSE + TIE:
+        yield (
+            f"The levels are coarse: the essential sparsity lies between {value:g} and "
+            f"{beyond:g}. Add levels between them."
+        )
+    if odd := _rising(points, found.tolerance):
+        yield (
+            f"The one-shot curve is not monotone: at {', '.join(f'{s:g}' for s in odd)} the drop "
+            "is smaller than at a lower level, by more than the tolerance or back within it."
+        )
+    counts = [p["n"] for p in points]
+    if min(counts) == 1:
+        yield (
+            "n = 1 dense model on the one-shot curve: its intervals hold for that model, not "
+            "for other seeds."
+        )
+    if min(counts) < max(counts):
+        yield (
+            f"Levels of the one-shot curve rest on {min(counts)} to {max(counts)} dense models; "
+            "they are not equally certain."
+        )
+
+
+def _rising(points: Sequence[Row], tolerance: float) -> list[float]:
+    odd: list[float] = []
+    worst = 0.0
+    for p in points:
+        returns = worst > tolerance + TIE and p["drop"] <= tolerance + TIE
+        if returns or worst - p["drop"] > tolerance + TIE:
+            odd.append(p["sparsity"])
+        worst = max(worst, p["drop"])
+    return odd
+
+
+def _source_warnings(found: Findings) -> Iterator[str]:
+    """Where the one-shot curve averages over more than seeds, or lacks image counts."""
+    columns = ("arm", "seed", "sparsity", "stage.dense", "stage.essential",
+               "essential/val_accuracy", "essential/val_lost", "dense/val_accuracy")  # fmt: skip
+    table = rows(found.results, columns)
+    dense = [r["seed"] for r in dense_models(table) if r["seed"] is not None]
+    masks = distinct(
+        (r for r in table if r["arm"] in CURVE_ARMS and r["stage.essential"] is not None
+         and r["essential/val_accuracy"] is not None),
+        lambda r: r["stage.essential"],
+    )  # fmt: skip
+    per_level = grouped(masks, lambda r: (dense_identity(r), r["sparsity"]))
+    if len(dense) > len(set(dense)) or any(len(g) > 1 for g in per_level):
+        yield (
+            "An axis of this sweep changes the dense model or the one-shot mask: the one-shot "
+            "curve averages over it. Select the trials of one value to see them apart."
+        )
+    if found.essential and any(r["essential/val_lost"] is None for r in masks):
+        yield (
+            "Some one-shot masks have no count of lost images: their errors are taken as "
+            "independent of the dense model's, so the intervals are wider than they need be."
+        )
+
+
+def _arm_warnings(found: Findings) -> Iterator[str]:
+    if single := [a.arm for a in found.arms if a.n == 1]:
+        yield (
+            f"n = 1 seed at the best setting of: {', '.join(single)}. Differences to other arms "
+            "may be chance."
+        )
+    if twice := sorted({s.arm for s in found.settings if len(s.trials) > len(s.seeds)}):
+        yield (
+            f"Several trials share one setting and seed ({', '.join(twice)}): an axis of the "
+            "sweep was not named, and they are averaged."
+        )
+
+
+def _control_warnings(found: Findings) -> Iterator[str]:
+    """Controls that do as well as lotus, compared on validation at settings both have."""
+    for control, (axis, tested) in _TESTS.items():
+        margins = _margins(found, control, axis)
+        if not margins:
+            continue
+        spread = mean_interval(margins, found.confidence)
+        low = spread.low
+        if low is None:
+            low = spread.mean - _image_half_width(found)
+        if low <= TIE:
+            yield (
+                f"The control `{control}` is as good as lotus within the interval (lotus is "
+                f"{100 * spread.mean:+.2f} points better on validation, n = {len(margins)}): "
+                f"this sweep does not show that {tested} helps."
+            )
+
+
+def _margins(found: Findings, control: str, axis: str) -> list[float]:
+    """Per seed: lotus minus control, averaged over the settings that agree where both have one."""
+    lotus, theirs = (
+        [s for s in found.settings if s.arm == arm and s.axes[axis] != 0]
+        for arm in ("lotus", control)
+    )
+    margins: dict[object, list[float]] = {}
+    for a, b in product(lotus, theirs):
+        if not _agree(a, b):
+            continue
+        accuracy = {t["seed"]: t["final/val_accuracy"] for t in b.trials}
+        for trial in a.trials:
+            if (seed := trial["seed"]) in accuracy:
+                margins.setdefault(seed, []).append(trial["final/val_accuracy"] - accuracy[seed])
+    return [sum(m) / len(m) for m in margins.values()]
+
+
+def _agree(a: Setting, b: Setting) -> bool:
+    return all(v is None or b.axes[name] is None or v == b.axes[name] for name, v in a.axes.items())
+
+
+def _image_half_width(found: Findings) -> float:
+    best = next(a for a in found.arms if a.arm == "lotus")
+    counts = [n for s in found.settings if (n := s.mean["dense/val_n"])]
+    if not counts:
+        return 0.0
+    low, high = wilson(best.val_accuracy_mean, min(counts), found.confidence)
+    return (high - low) / 2
+
+
+def _collapse_warnings(found: Findings) -> Iterator[str]:
+    table = rows(found.results, ("arm", "dense/val_accuracy", "issp/val_accuracy"))
+    drops = [
+        r["dense/val_accuracy"] - r["issp/val_accuracy"] for r in table
+        if r["issp/val_accuracy"] is not None and r["dense/val_accuracy"] is not None
+        and r["arm"] not in CONTROLS[1:]
+    ]  # fmt: skip
+    collapsed = [d for d in drops if d > COLLAPSE + TIE]
+    if collapsed:
+        yield (
+            f"ISSP collapse: in {len(collapsed)} of {len(drops)} trials the denoised mask leaves "
+            f"the model more than {100 * COLLAPSE:g} points below dense before fine-tuning (worst "
+            f"{100 * max(collapsed):.1f} points). Look at `issp.merge`, `issp.sparsity_reference` "
+            "and the achieved sparsity."
+        )

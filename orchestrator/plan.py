@@ -1,0 +1,235 @@
+"""What a sweep consists of: trials, unique stages, and what they will cost. Runs nothing."""
+
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from orchestrator.config import AXES, SweepConfig
+from orchestrator.keys import canonical, key_of
+from orchestrator.store import Entry
+from trials.config import MASKED, TICKETED, TrialConfig
+from trials.pipeline import TrialGraph, pipeline
+from trials.sources import Opened, open_sources
+from trials.stage import Node, closure
+
+ASSUMED_MACS_PER_S = {"cpu": 4e9, "cuda": 4e12}
+"""Used, and said to be a guess, only while a store has measured nothing. Small models are slower
+than their processor: these are what a ViT of width 64 to 128 reached per core, and a round number
+for one data-centre GPU."""
+
+SHORT = {"sparsity": "s", "patch_drop": "d", "mask_data_fraction": "f"}
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTrial:
+    """One trial of a sweep.
+
+    Attributes:
+        key: the key of its last stage.
+        axes: the axes that its arm uses, with their values.
+    """
+
+    key: str
+    name: str
+    config: TrialConfig
+    graph: TrialGraph
+    axes: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What is left to do.
+
+    Attributes:
+        device_hours: predicted; a device is a GPU where trials ask for one, else a CPU core.
+        bytes: that the store will grow by, of stages whose size is known from earlier ones.
+        measured: fraction of the predicted time that rests on measured speeds.
+    """
+
+    stages: int
+    stored: int
+    device_hours: float
+    bytes: int
+    measured: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The trials of a sweep and the stages they share."""
+
+    sweep: SweepConfig
+    trials: tuple[PlannedTrial, ...]
+    opened: dict[str, Opened] = field(repr=False)
+
+    def sources_of(self, trial: TrialConfig) -> Opened:
+        """The data and weights of a trial."""
+        return self.opened[source_id(trial)]
+
+    @cached_property
+    def nodes(self) -> dict[str, Node[Any]]:
+        """Every unique stage by key, parents before children."""
+        found: dict[str, Node[Any]] = {}
+        for trial in self.trials:
+            for node in closure(trial.graph.final):
+                found.setdefault(key_of(node), node)
+        return found
+
+    @cached_property
+    def users(self) -> Counter[str]:
+        """In how many trials a stage occurs."""
+        counts: Counter[str] = Counter()
+        for trial in self.trials:
+            counts.update({key_of(node) for node in closure(trial.graph.final)})
+        return counts
+
+    @cached_property
+    def shared(self) -> dict[str, Node[Any]]:
+        """Stages of two trials or more, and the dense model always: computed before the trials."""
+        return {
+            key: node
+            for key, node in self.nodes.items()
+            if self.users[key] > 1 or node.stage.name in ("pretrained", "dense")
+        }
+
+    @cached_property
+    def owner(self) -> dict[str, PlannedTrial]:
+        """For each stage the first trial that has it: enough to build it again elsewhere."""
+        found: dict[str, PlannedTrial] = {}
+        for trial in self.trials:
+            for node in closure(trial.graph.final):
+                found.setdefault(key_of(node), trial)
+        return found
+
+
+def source_id(trial: TrialConfig) -> str:
+    """What two trials must have in common to read the same data and weights."""
+    return canonical([trial.data.model_dump(mode="json"), trial.model.model_dump(mode="json")])
+
+
+def plan(sweep: SweepConfig) -> Plan:
+    """Expand a sweep; equal trials, as an arm that ignores an axis gives, are listed once.
+
+    Raises:
+        DataError, ModelError: data or weights cannot be read.
+    """
+    opened: dict[str, Opened] = {}
+    trials: dict[str, PlannedTrial] = {}
+    for config, point in sweep.trials():
+        source = source_id(config)
+        if source not in opened:
+            opened[source] = open_sources(config.data, config.model)
+        graph = pipeline(config, opened[source].sources)
+        key = key_of(graph.final)
+        if key not in trials:
+            axes = used_axes(config, point)
+            trials[key] = PlannedTrial(key, trial_name(axes, sweep), config, graph, axes)
+    return Plan(sweep, tuple(trials.values()), opened)
+
+
+def used_axes(config: TrialConfig, point: dict[str, Any]) -> dict[str, Any]:
+    """The axes that a trial's arm does not ignore."""
+    arm = config.arm
+    follows_issp = arm in ("random_mask", "magnitude") and (
+        config.issp.sparsity_reference == "relative"
+        or config.issp.merge not in ("vote_topk", "mean_score_topk")
+    )
+    used = {
+        "arm": True,
+        "seed": True,
+        "sparsity": arm in MASKED or arm == "essential" or follows_issp,
+        "patch_drop": arm in TICKETED,
+        "mask_data_fraction": arm in MASKED or follows_issp,
+    }
+    return {name: value for name, value in point.items() if used.get(name, True)}
+
+
+def trial_name(axes: dict[str, Any], sweep: SweepConfig) -> str:
+    """`lotus-s0.30-d0.10-f0.10-seed0`, and `-issp.merge=union_kept` for further axes."""
+    parts = [str(axes["arm"])]
+    for name, letter in SHORT.items():
+        if name in axes:
+            value = axes[name]
+            parts.append(f"{letter}{value}" if value == "auto" else f"{letter}{_digits(value)}")
+    parts.append(f"seed{axes['seed']}")
+    parts += [f"{name}={value}" for name, value in axes.items() if name not in AXES]
+    return "-".join(parts)[:250]
+
+
+def _digits(value: float) -> str:
+    """At least two decimals, more where the value has them."""
+    short = f"{value:.2f}"
+    return short if float(short) == value else f"{value:g}"
+
+
+def forecast(plan: Plan, entries: Iterable[Entry], done: Collection[str] = ()) -> Forecast:
+    """Predict what is left, from the speeds that the store has measured on its own stages.
+
+    Args:
+        entries: of the store.
+        done: keys of trials that tracking already has.
+    """
+    known = list(entries)
+    stored = {entry.key for entry in known}
+    missing: dict[str, Node[Any]] = {}
+    for trial in plan.trials:
+        if trial.key not in done and trial.key not in stored:
+            missing |= _missing(trial.graph.final, stored)
+    device = "cuda" if plan.sweep.resources.gpu else "cpu"
+    rates, sizes = _rates(known, device), _sizes(known)
+    seconds = measured = 0.0
+    for node in missing.values():
+        rate = rates.get(node.stage.name)
+        cost = node.work_macs() / (rate or ASSUMED_MACS_PER_S[device])
+        seconds += cost
+        measured += cost if rate else 0.0
+    share = plan.sweep.resources.gpu or plan.sweep.resources.cpu
+    return Forecast(
+        stages=len(plan.nodes),
+        stored=sum(key in stored for key in plan.nodes),
+        device_hours=seconds * share / 3600,
+        bytes=sum(sizes.get(node.stage.name, 0) for node in missing.values()),
+        measured=measured / seconds if seconds else 1.0,
+    )
+
+
+def _missing(node: Node[Any], stored: Collection[str]) -> dict[str, Node[Any]]:
+    """The stages that must run for `node`: nothing above a stored one."""
+    found: dict[str, Node[Any]] = {}
+
+    def visit(current: Node[Any]) -> None:
+        key = key_of(current)
+        if key in stored or key in found:
+            return
+        found[key] = current
+        for parent in current.parents():
+            visit(parent)
+
+    visit(node)
+    return found
+
+
+def missing_nodes(nodes: Iterable[Node[Any]], stored: Collection[str]) -> dict[str, Node[Any]]:
+    """The stages that must run for all of `nodes`, by key."""
+    found: dict[str, Node[Any]] = {}
+    for node in nodes:
+        found |= _missing(node, stored)
+    return found
+
+
+def _rates(entries: Iterable[Entry], device: str) -> dict[str, float]:
+    """Stage -> median multiply-accumulates per second on that kind of device."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for entry in entries:
+        if entry.device == device and entry.work_macs > 0 and entry.seconds > 0:
+            found[entry.stage].append(entry.work_macs / entry.seconds)
+    return {stage: statistics.median(rates) for stage, rates in found.items()}
+
+
+def _sizes(entries: Iterable[Entry]) -> dict[str, int]:
+    found: dict[str, list[int]] = defaultdict(list)
+    for entry in entries:
+        found[entry.stage].append(entry.bytes)
+    return {stage: int(statistics.median(sizes)) for stage, sizes in found.items()}

@@ -1,0 +1,44 @@
+"""The served model: read by MLflow as code, so it stands alone and needs no lotus-sweep.
+
+Input: uint8 images (N, H, W, C). Output: float32 class probabilities (N, classes).
+"""
+
+import json
+
+import mlflow
+import numpy as np
+
+
+class SparseVit(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+    """A timm vision transformer from a safetensors checkpoint."""
+
+    def load_context(self, context):  # type: ignore[no-untyped-def]
+        """Build the model from the checkpoint's own header."""
+        import timm
+        import torch
+        from safetensors import safe_open
+
+        with safe_open(context.artifacts["checkpoint"], framework="pt") as file:
+            header = file.metadata()
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        self.model = timm.create_model(header["timm_model"], **json.loads(header["timm_kwargs"]))
+        self.model.load_state_dict(state)
+        self.model.eval()
+        self.mean = torch.tensor(json.loads(header["mean"])).view(1, -1, 1, 1)
+        self.std = torch.tensor(json.loads(header["std"])).view(1, -1, 1, 1)
+
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+        """Class probabilities of uint8 images (N, H, W, C)."""
+        import torch
+        import torch.nn.functional as F
+
+        images = torch.from_numpy(np.ascontiguousarray(model_input))
+        x = images.permute(0, 3, 1, 2).float() / 255.0
+        size = tuple(self.model.patch_embed.img_size)
+        if tuple(x.shape[-2:]) != size:
+            x = F.interpolate(x, size=size, mode="bicubic", antialias=True).clamp(0.0, 1.0)
+        with torch.no_grad():
+            return self.model((x - self.mean) / self.std).softmax(-1).numpy()
+
+
+mlflow.models.set_model(SparseVit())

@@ -1,0 +1,64 @@
+"""Which software and hardware made a number."""
+
+import os
+import platform
+import socket
+import subprocess
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+VERSION = metadata.version("lotus-sweep")
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions that can change a result."""
+    names = ("torch", "timm", "ray", "mlflow", "numpy", "safetensors")
+    return {
+        "lotus-sweep": VERSION,
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in names},
+    }
+
+
+def host() -> str:
+    """The name of this machine."""
+    return socket.gethostname()
+
+
+@cache
+def hardware() -> str:
+    """Processor, cores, memory and GPUs in one line."""
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    parts = [_processor(), f"{os.cpu_count()} cores", f"{memory_gib:.0f} GiB"]
+    import torch
+
+    if torch.cuda.is_available():
+        count = torch.cuda.device_count()
+        parts.append(f"{count} × {torch.cuda.get_device_name(0)}")
+    return ", ".join(parts)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+@cache
+def git_commit() -> str | None:
+    """The commit of the working directory, `+changes` when it differs from it; None without one."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        return f"{commit}+changes" if _git("status", "--porcelain") else commit
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(*args: str) -> str:
+    done = subprocess.run(["git", *args], capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()

@@ -1,0 +1,234 @@
+"""What runs inside a Ray worker process: one stage or one trial. Ray itself is not imported."""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from orchestrator import record
+from orchestrator.config import flat
+from orchestrator.keys import key_of
+from orchestrator.plan import PlannedTrial, trial_name
+from orchestrator.run import Cached, Memory
+from orchestrator.store import Entry, Store
+from orchestrator.tracking import Address, RunLog, Tracker
+from trials.config import TrialConfig
+from trials.pipeline import TrialGraph, pipeline
+from trials.sources import Opened
+from trials.stage import Node, closure
+from trials.stages.dense import Dense
+from trials.train import Context, Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One trial, small enough to send anywhere; its graph is built again where it runs.
+
+    Attributes:
+        source: which of the sweep's sources it reads (`plan.source_id`).
+        shared: keys of stages that have a run of their own.
+    """
+
+    key: str
+    name: str
+    config: TrialConfig
+    axes: Mapping[str, Any]
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What all jobs of a sweep have in common."""
+
+    store: str
+    address: Address
+    cpus: float
+    gpu: bool
+    checkpoints: str
+
+
+@dataclass
+class Worker:
+    """The state that a process keeps between jobs: store, results at hand, data, connection."""
+
+    settings: Settings
+    store: Store
+    tracker: Tracker
+    memory: Memory = field(default_factory=Memory)
+    opened: dict[str, Opened] = field(default_factory=dict)
+
+    def context(self, progress: Callable[[Progress], None]) -> Context:
+        """Where stages run in this process."""
+        gpu = self.settings.gpu and torch.cuda.is_available()
+        return Context(torch.device("cuda" if gpu else "cpu"), progress)
+
+    def cached(
+        self, opened: Opened, progress: Callable[[Progress], None], started: Callable[[str], None]
+    ) -> Cached:
+        """An executor for one job."""
+        return Cached(
+            self.store,
+            opened.objects(),
+            self.context(progress),
+            self.memory,
+            lambda node: started(node.stage.name),
+        )
+
+    def graph(self, job: Job, opened: Opened) -> TrialGraph:
+        """The job's stages."""
+        return pipeline(job.config, opened.sources)
+
+    def source(self, job: Job, fetch: Callable[[], Opened]) -> Opened:
+        """The job's data, fetched once per process."""
+        if job.source not in self.opened:
+            self.opened[job.source] = fetch()
+        return self.opened[job.source]
+
+
+_WORKERS: dict[Settings, Worker] = {}
+
+
+def worker(settings: Settings) -> Worker:
+    """This process's worker for a sweep."""
+    if settings not in _WORKERS:
+        torch.set_num_threads(max(1, int(settings.cpus)))
+        store = Store(settings.store)
+        _WORKERS[settings] = Worker(settings, store, Tracker(settings.address))
+    return _WORKERS[settings]
+
+
+def run_stage(
+    here: Worker, job: Job, key: str, opened: Opened, started: Callable[[str], None]
+) -> bool:
+    """Compute one shared stage and write its run; whether it was really computed."""
+    graph = here.graph(job, opened)
+    nodes = {key_of(node): node for node in closure(graph.final)}
+    node = nodes[key]
+    role = next((name for name, own in graph.stages().items() if key_of(own) == key), None)
+    name = role or node.stage.name
+    log = here.tracker.start(key, "stage", stage_run_name(node, job, name), {"lotus.stage": name})
+    try:
+        return _run_stage(here, node, name, graph, opened, log, started)
+    except Exception as error:
+        fail(log, error)
+        raise
+
+
+def _run_stage(
+    here: Worker,
+    node: Node[Any],
+    name: str,
+    graph: TrialGraph,
+    opened: Opened,
+    log: RunLog,
+    started: Callable[[str], None],
+) -> bool:
+    def progress(step: Progress) -> None:
+        if step.epoch is not None and name == "dense":
+            log.metrics(record.epoch_metrics(step.epoch, "dense/epoch"), step.done)
+
+    cached = here.cached(opened, progress, started)
+    result = cached.get(node)
+    entry = cached.entry(node)
+    computed = key_of(node) in cached.computed
+    dense = cached.get(graph.dense) if name in ("essential", "issp", "control") else None
+    log.metrics(record.stage_metrics(name, result, dense))
+    log.metrics({f"time/{name}_s": entry.seconds if entry else None})
+    if isinstance(result, Dense):
+        for number, epoch in enumerate(result.history, start=1):
+            log.metrics(record.epoch_metrics(epoch, "dense/epoch"), number)
+        if computed:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "checkpoints/dense.safetensors"
+                record.write_checkpoint(result, path, key_of(node))
+                log.artifacts(Path(folder))
+    params = flat(node.config) | ({"seed": node.seed} if node.seed is not None else {})
+    log.flush(params, {} if computed else {"lotus.cached": "true"})
+    log.finish()
+    return computed
+
+
+def stage_run_name(node: Node[Any], job: Job, name: str) -> str:
+    """`denoise-f0.10-seed0`: the settings that the stage has and the sweep may vary."""
+    parts = [name]
+    config = node.config.model_dump()
+    for field_name, letter in (("sparsity", "s"), ("patch_drop", "d"), ("mask_data_fraction", "f")):
+        if config.get(field_name) is not None:
+            parts.append(f"{letter}{config[field_name]:.2f}")
+    if node.seed is not None:
+        parts.append(f"seed{node.seed}")
+    return "-".join(parts)
+
+
+def run_trial(
+    here: Worker, job: Job, opened: Opened, started: Callable[[str], None]
+) -> dict[str, float]:
+    """Run one trial and write its run. Returns what the driver needs to know of it."""
+    trial = PlannedTrial(job.key, job.name, job.config, here.graph(job, opened), dict(job.axes))
+    log = here.tracker.start(trial.key, "trial", trial.name, {"lotus.arm": trial.config.arm})
+
+    def progress(step: Progress) -> None:
+        if step.epoch is not None:
+            log.metrics(record.epoch_metrics(step.epoch), step.done)
+
+    try:
+        cached = here.cached(opened, progress, started)
+        results = {name: cached.get(node) for name, node in trial.graph.stages().items()}
+        _write(here, trial, results, cached, opened, log)
+    except Exception as error:
+        fail(log, error)
+        raise
+    spent = sum(entry.seconds for entry in cached.computed.values())
+    return {"val_accuracy": results["final"].validation.accuracy, "spent_s": spent}
+
+
+def _write(
+    here: Worker,
+    trial: PlannedTrial,
+    results: dict[str, Any],
+    cached: Cached,
+    opened: Opened,
+    log: RunLog,
+) -> None:
+    for number, epoch in enumerate(results["finetune"].history, start=1):
+        log.metrics(record.epoch_metrics(epoch), number)
+    for name, result in results.items():
+        log.metrics(record.stage_metrics(name, result, results["dense"]))
+    entries: dict[str, Entry] = {}
+    for name, node in trial.graph.stages().items():
+        if (entry := cached.entry(node)) is not None:
+            entries[name] = entry
+    log.metrics(record.time_metrics(entries, cached.hits))
+    log.flush(trial_params(trial, results), stage_tags(trial))
+    with tempfile.TemporaryDirectory() as folder:
+        everything = here.settings.checkpoints == "all"
+        record.write_trial(trial, results, opened.dataset, Path(folder), everything)
+        log.artifacts(Path(folder))
+    log.finish()
+
+
+def trial_params(trial: PlannedTrial, results: Mapping[str, Any]) -> dict[str, Any]:
+    """The axes that the arm uses and the resolved configuration, flat and dotted."""
+    axes = dict(trial.axes)
+    if axes.get("sparsity") == "auto":
+        axes["sparsity"] = results["pick"].sparsity
+    points = ("arm", "sparsity", "patch_drop", "mask_data_fraction", "seed")
+    settings = {k: v for k, v in flat(trial.config).items() if k not in points}
+    return settings | axes
+
+
+def stage_tags(trial: PlannedTrial) -> dict[str, str]:
+    """The lineage: which stage results the trial is made of."""
+    return {f"lotus.stage.{name}": key_of(node) for name, node in trial.graph.stages().items()}
+
+
+def fail(log: RunLog, error: BaseException) -> None:
+    """End a run as failed, with the reason."""
+    log.flush(tags={"lotus.error": f"{type(error).__name__}: {error}"})
+    log.finish("FAILED")
+
+
+__all__ = ["Job", "Settings", "Worker", "run_stage", "run_trial", "trial_name", "worker"]

@@ -1,0 +1,79 @@
+import io
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from dashboards import ReportData, figures, style, tables
+
+
+def curve(*accuracies: float) -> pd.DataFrame:
+    values = np.array(accuracies)
+    frame = {"epoch": np.arange(1, len(values) + 1), "mean": values, "low": values, "high": values}
+    return pd.DataFrame(frame | {"n": 1})
+
+
+def test_no_data_draws_no_figure() -> None:
+    none = pd.DataFrame()
+    assert figures.essential_sparsity({}) is None
+    assert figures.essential_sparsity({"essential_sparsity": {"curve": []}}) is None
+    assert figures.finetune({}, 0.9) is None
+    assert figures.issp_by_fraction(none, 0.9) is None
+    assert figures.arms({"arms": [{"arm": "lotus", "test_accuracy_mean": None}]}) is None
+    assert figures.cost(none, none) is None
+
+
+def test_a_figure_is_a_png_of_twice_the_page_width(full: ReportData) -> None:
+    with style.drawing_rules():
+        drawing = figures.arms(full.summary)
+    assert drawing is not None
+    picture = Image.open(io.BytesIO(drawing.png))
+    assert picture.format == "PNG"
+    assert picture.size[0] == 2 * 520
+    assert "LOTUS 95.7" in drawing.alt
+
+
+def test_an_essential_curve_without_dense_or_interval_is_drawn() -> None:
+    summary = {"essential_sparsity": {"curve": [{"sparsity": 0.1, "val_accuracy": 0.5}]}}
+    with style.drawing_rules():
+        drawing = figures.essential_sparsity(summary)
+    assert drawing is not None
+    assert "dense –" in drawing.alt
+
+
+def test_the_users_matplotlib_settings_neither_change_nor_count(full: ReportData) -> None:
+    with style.drawing_rules():
+        usual = figures.arms(full.summary)
+    with mpl.rc_context({"font.size": 30, "axes.labelweight": "bold"}):
+        with style.drawing_rules():
+            other = figures.arms(full.summary)
+        assert mpl.rcParams["font.size"] == 30
+    assert usual == other
+
+
+def test_one_panel_when_all_arms_lie_close() -> None:
+    assert figures.close_range({"lotus": curve(0.95, 0.96)}, 0.97) is None
+
+
+def test_a_closer_panel_when_one_arm_collapses() -> None:
+    close = figures.close_range({"lotus": curve(0.5, 0.96), "random_mask": curve(0.1, 0.3)}, 0.97)
+    assert close is not None
+    low, high = close
+    assert 0.9 < low < 0.96
+    assert high > 0.97
+
+
+def test_no_closer_panel_when_no_arm_comes_near() -> None:
+    assert figures.close_range({"lotus": curve(0.1, 0.5)}, 0.97) is None
+
+
+def test_many_sparsities_are_thinned_evenly() -> None:
+    table = pd.DataFrame({"sparsity": np.arange(11) / 20})
+    assert figures.shown_levels(table) == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5])
+
+
+def test_every_arm_has_its_own_colour_and_marker() -> None:
+    assert set(style.ARM_COLOURS) == set(style.ARM_MARKERS) == set(tables.ARM_ORDER)
+    assert len(set(style.ARM_COLOURS.values())) == len(set(style.ARM_MARKERS.values())) == 8

@@ -1,0 +1,267 @@
+import json
+import re
+import time
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dashboards import Picture, ReportData, write_report
+from dashboards.data import plain
+
+SECTIONS = (
+    "Essential sparsity",
+    "Data lottery tickets",
+    "Fine-tuning",
+    "Instant-Soup pruning by mask data fraction",
+    "Arms and controls",
+    "Cost",
+    "What was not measured",
+    "All trials",
+    "How this was made",
+)
+EVIL = "<script>alert('x')</script>\"><img src=https://evil.example/a.png onerror=alert(1)>"
+
+
+class Page(HTMLParser):
+    """Tags with attributes, headings and visible text of a page."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.headings: list[str] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(path.read_text("utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "link", "img", "input"):
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag, f"</{tag}> closes nothing"
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] not in ("script", "style"):
+            self.text += data
+        if self._open and self._open[-1] == "h2":
+            self.headings.append(data)
+
+
+@pytest.fixture(scope="module")
+def written(full: ReportData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(full, tmp_path_factory.mktemp("full")).parent
+
+
+def hostile(full: ReportData) -> ReportData:
+    """Every text that a user can choose says something dangerous."""
+    trials = full.trials.copy()
+    for column in ("name", "arm", "error", "key"):
+        trials[column] = trials[column].astype(object)
+        trials.loc[trials.index[:4], column] = f"../../{EVIL}\n\x1b[31m\x00" + "x" * 300
+    trials.loc[trials.index[:4], "status"] = "FAILED"
+    trials[EVIL] = EVIL
+    trials["time/" + EVIL + "_s"] = 1.0
+    summary: dict[str, Any] = json.loads(json.dumps(plain(full.summary)))
+    summary |= {"sweep": EVIL, "warnings": [EVIL], "not_measured": [EVIL]}
+    summary["arms"][1]["arm"] = EVIL + "$x^$"
+    summary["recommended"] |= {"reason": EVIL, "arm": EVIL, "name": EVIL}
+    summary["essential_sparsity"]["detector"] = EVIL
+    summary["cost"]["device"] = EVIL
+    return replace(
+        full,
+        summary=summary,
+        trials=trials,
+        pictures=tuple(replace(p, title=f"../{EVIL}") for p in full.pictures),
+        sweep_yaml=EVIL,
+        facts={EVIL: EVIL},
+    )
+
+
+def test_a_full_sweep_writes_every_file(written: Path) -> None:
+    names = {str(p.relative_to(written)) for p in written.rglob("*") if p.is_file()}
+    figures = ("essential_sparsity", "finetune", "issp_by_fraction", "arms", "cost")
+    pictures = ("tickets_d0.1", "tickets_d0.3", "tickets_d0.5")
+    assert names == {"report.html", "summary.json", "trials.csv"} | {
+        f"figures/{name}.png" for name in figures + pictures
+    }
+
+
+def test_the_page_fetches_nothing(written: Path) -> None:
+    page = Page(written / "report.html")
+    for _, attributes in page.tags:
+        for name in ("src", "href", "data", "srcset", "action", "poster"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:"))
+    source = (written / "report.html").read_text()
+    assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest", source)
+    assert "default-src 'none'" in source
+
+
+def test_the_policy_allows_exactly_our_script(written: Path) -> None:
+    page = Page(written / "report.html")
+    assert [tag for tag, _ in page.tags].count("script") == 1
+    policy = next(a["content"] or "" for t, a in page.tags if t == "meta" and "http-equiv" in a)
+    assert "unsafe-inline" not in policy
+    assert policy.count("sha256-") == 2
+    assert not any(name.startswith("on") or name == "style" for _, a in page.tags for name in a)
+
+
+def test_every_section_stands_in_order(written: Path) -> None:
+    headings = [h for h in Page(written / "report.html").headings if h != "Warnings"]
+    assert tuple(headings) == SECTIONS
+
+
+def test_every_image_has_a_text_for_who_cannot_see_it(written: Path) -> None:
+    images = [a for t, a in Page(written / "report.html").tags if t == "img"]
+    assert len(images) == 8
+    assert all(len(image["alt"] or "") > 20 and int(image["width"] or 0) > 0 for image in images)
+
+
+def test_the_headline_gives_the_key_figures(written: Path) -> None:
+    text = Page(written / "report.html").text.replace("\u00a0", " ")
+    for said in (
+        "cifar10-vit-small",
+        "95 % interval: 20 % to 40 %",
+        "LOTUS at 30 % sparsity, 10 % of patches dropped, masks from 10 % of the data",
+        "0.90×",
+        "CPU-hours used14.2",
+        "22.6 saved",
+        "308 of 311",
+        "1 failed, 2 not finished",
+        "1 of the trials failed: out of memory.",
+        "lotus report cifar10-vit-small",
+        "RuntimeError: out of memory on device 0",
+        "of the prunable weights (Linear weights in the blocks)",
+        "no speed-up on a dense GPU",
+    ):
+        assert said in text
+
+
+def test_nothing_that_a_user_names_becomes_markup(full: ReportData, tmp_path: Path) -> None:
+    path = write_report(hostile(full), tmp_path / "out")
+    page = Page(path)
+    source = path.read_text()
+    assert [tag for tag, _ in page.tags].count("script") == 1
+    assert all((a.get("src") or "").startswith("data:") for t, a in page.tags if t == "img")
+    assert "<script>alert" not in source
+    assert "\x1b" not in source
+    assert "\x00" not in source
+    assert EVIL in page.text
+    outside = {p.name for p in tmp_path.iterdir()}
+    assert outside == {"out"}
+
+
+@pytest.mark.parametrize("trials", [pd.DataFrame(), pd.DataFrame({"arm": [], "status": []})])
+def test_an_empty_sweep_says_what_to_add(
+    empty: ReportData, trials: pd.DataFrame, tmp_path: Path
+) -> None:
+    page = Page(write_report(replace(empty, trials=trials), tmp_path))
+    assert tuple(page.headings) == SECTIONS
+    assert not [tag for tag, _ in page.tags if tag in ("img", "table")]
+    assert "No trial has finished yet, of 12 trials planned." in page.text
+    for key in ("search.sparsity", "search.patch_drop", "finetune.epochs", "search.arm"):
+        assert key in page.text
+    assert not (tmp_path / "figures").exists()
+
+
+def test_a_summary_without_entries_still_gives_a_report(empty: ReportData, tmp_path: Path) -> None:
+    page = Page(write_report(replace(empty, summary={}), tmp_path))
+    assert tuple(page.headings) == SECTIONS
+    assert json.loads((tmp_path / "summary.json").read_text()) == {}
+
+
+def test_a_sweep_of_failed_trials_shows_their_errors(full: ReportData, tmp_path: Path) -> None:
+    trials = pd.DataFrame(
+        {"name": ["a", "b"], "arm": "lotus", "status": "FAILED", "error": ["no disk", None]}
+    )
+    data = replace(full, trials=trials, curves=pd.DataFrame(), pictures=())
+    page = Page(write_report(data, tmp_path))
+    assert "no disk" in page.text
+    assert "No fine-tuning curve was recorded" in page.text
+    assert "No ticket pictures were recorded" in page.text
+
+
+def test_one_mask_data_fraction_is_no_comparison(full: ReportData, tmp_path: Path) -> None:
+    trials = full.trials[full.trials["mask_data_fraction"].isin([0.1])]
+    page = Page(write_report(replace(full, trials=trials), tmp_path))
+    assert "Only one mask data fraction was run" in page.text
+    assert not (tmp_path / "figures" / "issp_by_fraction.png").exists()
+
+
+def test_summary_json_is_strict_and_keeps_its_keys(full: ReportData, written: Path) -> None:
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    read = json.loads((written / "summary.json").read_text(), parse_constant=refuse)
+    assert read == plain(full.summary)
+    assert read.keys() == full.summary.keys()
+    assert read["cost"]["wall_s"] is None
+    assert read["recommended"]["seed"] == 0
+    assert read["recommended"]["within_tolerance"] is True
+
+
+def test_trials_csv_gives_the_frame_back(full: ReportData, written: Path) -> None:
+    read = pd.read_csv(written / "trials.csv", float_precision="round_trip", dtype={"key": str})
+    numeric = full.trials.select_dtypes("number").columns
+    assert list(read.columns) == list(full.trials.columns)
+    assert len(numeric) > 15
+    np.testing.assert_array_equal(
+        read[numeric].to_numpy(float), full.trials[numeric].to_numpy(float)
+    )
+    for name in ("key", "name", "arm", "status", "issp.merge"):
+        assert list(read[name]) == list(full.trials[name])
+
+
+def test_passwords_reach_no_file(full: ReportData, tmp_path: Path) -> None:
+    trials = full.trials.assign(error="cannot reach s3://me:hunter2@host/x")
+    write_report(replace(full, trials=trials), tmp_path)
+    for path in tmp_path.rglob("*.*"):
+        assert b"hunter2" not in path.read_bytes()
+    assert "postgresql://lotus:***@db/ml" in (tmp_path / "report.html").read_text()
+
+
+def test_two_writes_give_the_same_bytes(full: ReportData, written: Path, tmp_path: Path) -> None:
+    write_report(full, tmp_path)
+    for path in written.rglob("*.*"):
+        assert (tmp_path / path.relative_to(written)).read_bytes() == path.read_bytes()
+
+
+def test_a_second_report_leaves_no_stale_figure(
+    full: ReportData, empty: ReportData, tmp_path: Path
+) -> None:
+    write_report(full, tmp_path)
+    (tmp_path / "figures" / "mine.png").write_bytes(b"kept")
+    write_report(empty, tmp_path)
+    assert [p.name for p in (tmp_path / "figures").iterdir()] == ["mine.png"]
+
+
+def test_ten_thousand_trials_stay_quick_and_small(full: ReportData, tmp_path: Path) -> None:
+    trials = pd.concat([full.trials] * 33, ignore_index=True).iloc[:10_000]
+    trials = trials.assign(key=[f"{i:064x}" for i in range(len(trials))])
+    epochs = pd.DataFrame({"key": trials["key"].repeat(5), "epoch": [1, 2, 3, 4, 5] * 10_000})
+    curves = epochs.assign(val_accuracy=0.9)
+    started = time.perf_counter()
+    path = write_report(replace(full, trials=trials, curves=curves), tmp_path)
+    assert time.perf_counter() - started < 15
+    page = Page(path)
+    assert "This page shows 500 of 10,000 trials" in page.text
+    assert path.stat().st_size < 3_000_000
+    assert [tag for tag, _ in page.tags].count("tr") < 700
+    assert len(pd.read_csv(tmp_path / "trials.csv", usecols=["key"])) == 10_000
+
+
+def test_a_picture_that_is_no_png_is_left_out(full: ReportData, tmp_path: Path) -> None:
+    bad = Picture(title="bad", patch_drop=0.2, png=b"<svg onload=alert(1)>")
+    write_report(replace(full, pictures=(bad,)), tmp_path)
+    assert not list((tmp_path / "figures").glob("tickets*"))
+
+
+def test_the_callers_tables_stay_as_they_are(full: ReportData, tmp_path: Path) -> None:
+    before = full.trials.copy(deep=True)
+    write_report(full, tmp_path)
+    pd.testing.assert_frame_equal(full.trials, before)

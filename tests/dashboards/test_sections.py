@@ -1,0 +1,60 @@
+import numpy as np
+import pandas as pd
+
+from dashboards import ReportData, sections
+
+
+def test_a_column_that_says_nothing_is_left_out() -> None:
+    trials = pd.DataFrame({"name": ["a"], "status": ["FINISHED"], "seed": [0]})
+    table = sections.trials_table(trials)
+    assert table.heads == ("Trial", "Status", "Seed")
+    assert [cell.text for cell in table.rows[0]] == ["a", "FINISHED", "0"]
+
+
+def test_failed_trials_come_first_then_the_best() -> None:
+    trials = pd.DataFrame(
+        {
+            "name": list("abcd"),
+            "status": ["FINISHED", "FINISHED", "FAILED", "RUNNING"],
+            "final/val_accuracy": [0.5, 0.9, np.nan, np.nan],
+        }
+    )
+    assert list(sections.page_order(trials)["name"]) == ["c", "b", "a", "d"]
+
+
+def test_many_failures_leave_room_for_the_best() -> None:
+    trials = pd.DataFrame({"status": ["FAILED"] * 900 + ["FINISHED"] * 600})
+    trials["final/val_accuracy"] = np.linspace(0, 1, 1500)
+    shown = sections.page_order(trials)
+    assert shown["status"].value_counts().to_dict() == {"FINISHED": 400, "FAILED": 100}
+    assert shown["final/val_accuracy"].iloc[100] == 1
+
+
+def test_an_error_shows_the_line_that_names_it(full: ReportData) -> None:
+    table = sections.failed_table(full.trials)
+    cell = table.rows[0][1]
+    assert cell.text == "RuntimeError: out of memory on device 0"
+    assert cell.more.startswith("Traceback")
+
+
+def test_arms_carry_whole_model_sparsity_and_a_number_to_sort_by(full: ReportData) -> None:
+    table = sections.arms_table(full.summary, full.trials)
+    lotus = next(row for row in table.rows if row[0].text == "LOTUS")
+    model = lotus[table.heads.index("Sparsity, model")]
+    assert model.text == "29.4\u00a0%"
+    assert model.value is not None
+    assert abs(model.value - 0.294) < 1e-9
+
+
+def test_the_fraction_table_counts_its_trials() -> None:
+    table = pd.DataFrame(
+        {
+            "sparsity": [0.3, 0.3],
+            "fraction": [0.1, 0.1],
+            "stage": ["issp", "final"],
+            "mean": [0.5, 0.9],
+            "n": [3, 2],
+        }
+    )
+    (row,) = sections.fraction_table(table).rows
+    assert [c.text.replace("\u00a0", " ") for c in row] == ["30 %", "10 %", "50.0 %", "90.0 %", "3"]

@@ -1,0 +1,27 @@
+"""The LOTUS pipeline: pure stages on a timm vision transformer, without Ray and MLflow.
+
+>>> from trials import TrialConfig, run_trial
+>>> trial = TrialConfig(
+...     data={"name": "digits"},
+...     model={"name": "vit_small_patch16_224", "pretrained": "weights.safetensors"},
+... )                                                                     # doctest: +SKIP
+>>> run_trial(trial).results["final"].test.accuracy                       # doctest: +SKIP
+"""
+
+from trials.config import TrialConfig
+from trials.execute import TrialResult, run_trial
+from trials.pipeline import TrialGraph, pipeline
+from trials.sources import open_sources
+from trials.stage import STAGES
+from trials.train import Context
+
+__all__ = [
+    "STAGES",
+    "Context",
+    "TrialConfig",
+    "TrialGraph",
+    "TrialResult",
+    "open_sources",
+    "pipeline",
+    "run_trial",
+]

@@ -1,0 +1,113 @@
+"""What a stage is, and a call of one that has not run yet.
+
+The pipeline only *describes* work: it builds a graph of `Node`s. An executor walks the graph
+(`trials.execute` in memory; the orchestrator's through its store). So a plan can list every
+stage without running one, and nobody decides by looking into a result.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar, get_type_hints
+
+from pydantic import BaseModel, ConfigDict
+
+R = TypeVar("R")
+
+
+class StageConfig(BaseModel):
+    """Base of all stage settings: frozen, and unknown names are an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    def part(self, kind: "type[C]", **changes: Any) -> "C":
+        """The fields of `kind` out of this larger section, with `changes`."""
+        values = {name: getattr(self, name) for name in kind.model_fields if hasattr(self, name)}
+        return kind.model_validate(values | changes)
+
+
+C = TypeVar("C", bound=StageConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage(Generic[R]):
+    """A pure function `(cfg, ctx, **inputs) -> result` with a name and a version.
+
+    Raise `version` whenever the function computes something else for the same inputs: results
+    under the old version are then never read again.
+    """
+
+    name: str
+    version: int
+    function: Callable[..., R]
+    result: type[R]
+    seeded: bool
+
+    def __call__(self, *args: Any, **kwargs: Any) -> R:
+        return self.function(*args, **kwargs)
+
+
+STAGES: dict[str, Stage[Any]] = {}
+
+
+def stage(name: str, version: int) -> Callable[[Callable[..., R]], Stage[R]]:
+    """Give a function its identity as a stage and enter it in `STAGES`."""
+
+    def register(function: Callable[..., R]) -> Stage[R]:
+        hints = get_type_hints(function)
+        made: Stage[R] = Stage(name, version, function, hints["return"], "seed" in hints)
+        if name in STAGES:
+            raise ValueError(f"two stages are called {name!r}")
+        STAGES[name] = made
+        return made
+
+    return register
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Something from outside that stages read: the data set, a weights file. Known by content."""
+
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True, eq=False)
+class Node(Generic[R]):
+    """One deferred call of a stage. Equal work is recognised by key, not by object.
+
+    Attributes:
+        config: every setting that can change the result, defaults included.
+        seed: None for a stage without randomness, so that seeds share it.
+        work_macs: estimated multiply-accumulates, for the plan only; never part of a key.
+    """
+
+    stage: Stage[R]
+    config: StageConfig
+    seed: int | None
+    inputs: Mapping[str, "Node[Any] | tuple[Node[Any], ...] | Source | None"]
+    work_macs: Callable[[], float] = field(default=lambda: 0.0, repr=False)
+
+    def parents(self) -> Iterator["Node[Any]"]:
+        """The nodes that this one reads, in the order of its inputs."""
+        for value in self.inputs.values():
+            if isinstance(value, Node):
+                yield value
+            elif isinstance(value, tuple):
+                yield from value
+
+
+def closure(node: Node[Any]) -> list[Node[Any]]:
+    """Everything that `node` needs, itself last, each object once, parents before children."""
+    seen: set[int] = set()
+    order: list[Node[Any]] = []
+
+    def visit(current: Node[Any]) -> None:
+        if id(current) in seen:
+            return
+        seen.add(id(current))
+        for parent in current.parents():
+            visit(parent)
+        order.append(current)
+
+    visit(node)
+    return order

@@ -1,0 +1,61 @@
+"""Phase 1a: how much the scoring model attends to each patch of each image."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from trials import tickets, vit
+from trials.data import Dataset
+from trials.stage import StageConfig, stage
+from trials.stages.dense import Dense
+from trials.stages.pretrained import Pretrained
+from trials.tickets import Score, Sink
+from trials.train import Context
+
+SCORE_BATCH = 256
+
+
+class AttentionConfig(StageConfig):
+    """Which attention counts."""
+
+    score: Score = Field("cls", description="cls: from the class token; rollout; received")
+    block: int = Field(-1, description="block whose attention is read; not used by rollout")
+    sink: Sink = Field("cls_mean", description="how a sink token's attention is replaced")
+
+
+@dataclass(frozen=True, slots=True)
+class PatchScores:
+    """float32 (images, patches) per split; higher = more attention."""
+
+    train: Tensor
+    validation: Tensor
+    test: Tensor
+
+
+@stage("attention", version=1)
+def attention(
+    cfg: AttentionConfig, ctx: Context, *, data: Dataset, model: Pretrained | Dense
+) -> PatchScores:
+    """Score every patch of every un-augmented image. Source: LOTUS section 3."""
+    module = vit.build(model.checkpoint, ctx.device)
+
+    def score(split: Literal["train", "validation", "test"]) -> Tensor:
+        images, _ = data.on(ctx.device, split)
+        return torch.cat(
+            [_score(cfg, module, model, batch) for batch in torch.split(images, SCORE_BATCH)]
+        )
+
+    return PatchScores(score("train"), score("validation"), score("test"))
+
+
+@torch.no_grad()
+def _score(
+    cfg: AttentionConfig, module: vit.Module, model: Pretrained | Dense, images: Tensor
+) -> Tensor:
+    x = vit.preprocess(images, model.checkpoint.arch, vit.input_size(module))
+    blocks = range(len(module.blocks)) if cfg.score == "rollout" else [cfg.block]
+    maps = vit.attention_maps(module, x, list(blocks))
+    return tickets.patch_scores(maps, cfg.score, cfg.sink, module.num_prefix_tokens).cpu()

@@ -1,0 +1,49 @@
+"""The dense model: the baseline that every pruned model is compared with."""
+
+from dataclasses import dataclass
+
+from pydantic import Field
+
+from trials import vit
+from trials.data import Dataset
+from trials.stage import stage
+from trials.stages.pretrained import Pretrained
+from trials.train import Context, Epoch, Outcomes, TrainConfig, Trainer, evaluate
+from trials.vit import Checkpoint
+
+
+class DenseConfig(TrainConfig):
+    """How the pretrained model is adapted to the data set; all weights are trained."""
+
+    epochs: int = Field(8, ge=0, description="0: the given weights as they are")
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """The adapted model, its learning curve, and what it gets right."""
+
+    checkpoint: Checkpoint
+    history: tuple[Epoch, ...]
+    validation: Outcomes
+    test: Outcomes
+
+
+@stage("dense", version=1)
+def dense(
+    cfg: DenseConfig, ctx: Context, *, seed: int | None, data: Dataset, model: Pretrained
+) -> Dense:
+    """Adapt a model by plain training and evaluate it; LOTUS gives no recipe.
+
+    Source of the default recipe: Essential Sparsity, Table 1.
+    """
+    arch = model.checkpoint.arch
+    module = vit.build(model.checkpoint, ctx.device)
+    history: tuple[Epoch, ...] = ()
+    if cfg.epochs:
+        history = Trainer(module, arch, data, cfg, ctx, seed or 0).epochs(cfg.epochs)
+    return Dense(
+        checkpoint=vit.take(module, arch),
+        history=history,
+        validation=evaluate(module, arch, data, "validation", ctx),
+        test=evaluate(module, arch, data, "test", ctx),
+    )

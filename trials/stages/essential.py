@@ -1,0 +1,96 @@
+"""Phase 2, round 1: a one-shot mask at one level, and what the dense model is worth under it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from trials import masks, vit
+from trials.criteria import CRITERIA
+from trials.data import Dataset
+from trials.detect import DETECTORS
+from trials.masks import KeepMask, Masked
+from trials.stage import StageConfig, stage
+from trials.stages.dense import Dense
+from trials.stages.pretrained import Pretrained
+from trials.train import Context, Outcomes, TrainConfig, Trainer, evaluate
+
+
+class OneShotConfig(StageConfig):
+    """One level of the one-shot curve."""
+
+    sparsity: float | None = Field(None, ge=0, lt=1, description="None: the level of `picked`")
+    criterion: Literal["magnitude", "random"] = "magnitude"
+    evaluate: Literal["one_shot", "after_finetune"] = Field(
+        "one_shot", description="accuracy of the masked model at once, or after fine-tuning it"
+    )
+    recipe: TrainConfig | None = Field(None, description="for after_finetune")
+    epochs: int = 0
+
+
+class PickConfig(StageConfig):
+    """How the essential sparsity is read off the one-shot curve."""
+
+    tolerance: float = Field(0.01, ge=0, lt=1, description="accuracy that may be lost")
+    detector: Literal["first_violation"] = "first_violation"
+    levels: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OneShot:
+    """A keep-mask and the validation outcomes of the model under it."""
+
+    keep: KeepMask
+    validation: Outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """The essential sparsity that a sweep found by itself."""
+
+    sparsity: float
+
+
+@stage("essential", version=1)
+def essential(
+    cfg: OneShotConfig,
+    ctx: Context,
+    *,
+    seed: int | None,
+    data: Dataset,
+    model: Dense,
+    scored: Pretrained | Dense,
+    picked: Picked | None,
+    like: Masked | None,
+) -> OneShot:
+    """Keep the top-K weights over all layers and evaluate without (or with) recovery.
+
+    Args:
+        seed: of a random criterion or of the recovery; None when neither is used.
+        model: the weights that are masked and evaluated.
+        scored: the weights whose magnitude decides (pretrained or adapted).
+        picked: gives the level when `cfg.sparsity` is None.
+        like: a result whose mask's exact count is taken instead of a level (the controls).
+
+    Source: Essential Sparsity, section 3.
+    """
+    weights = masks.prunable(scored.checkpoint.state)
+    if like is not None:
+        count = masks.kept(like.keep)
+    else:
+        level = cfg.sparsity if cfg.sparsity is not None else picked.sparsity if picked else 0.0
+        count = masks.keep_count(masks.size(weights), level)
+    keep = masks.top_k(CRITERIA[cfg.criterion](weights, seed or 0), count)
+    arch = model.checkpoint.arch
+    module = vit.build(vit.masked(model.checkpoint, keep), ctx.device)
+    if cfg.evaluate == "after_finetune" and cfg.recipe is not None:
+        Trainer(module, arch, data, cfg.recipe, ctx, seed or 0, keep=keep).epochs(cfg.epochs)
+    return OneShot(keep, evaluate(module, arch, data, "validation", ctx))
+
+
+@stage("pick", version=1)
+def pick(cfg: PickConfig, ctx: Context, *, model: Dense, curve: Sequence[OneShot]) -> Picked:
+    """The essential sparsity: a stage of its own, so that later stages can depend on it."""
+    drops = [model.validation.accuracy - level.validation.accuracy for level in curve]
+    return Picked(DETECTORS[cfg.detector](cfg.levels, drops, cfg.tolerance))

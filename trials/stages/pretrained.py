@@ -1,0 +1,55 @@
+"""The weights that everything starts from: timm's, a file's, or random ones."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from trials import vit
+from trials.data import Dataset
+from trials.stage import StageConfig, stage
+from trials.train import Context
+from trials.vit import Checkpoint, ModelConfig
+
+
+class PretrainedConfig(StageConfig):
+    """A model without the path of its weights: those are known by their digest."""
+
+    name: str
+    weights: Literal["hub", "file", "random"]
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    @classmethod
+    def of(cls, model: ModelConfig) -> "PretrainedConfig":
+        """The identity of a model section."""
+        weights: Literal["hub", "file", "random"] = "hub" if model.pretrained is True else "random"
+        if isinstance(model.pretrained, Path):
+            weights = "file"
+        return model.part(cls, weights=weights)
+
+
+@dataclass(frozen=True, slots=True)
+class Pretrained:
+    """A model that has not seen this data set, but for its fresh head."""
+
+    checkpoint: Checkpoint
+
+
+@stage("pretrained", version=1)
+def pretrained(
+    cfg: PretrainedConfig, ctx: Context, *, seed: int | None, data: Dataset, weights: Path | None
+) -> Pretrained:
+    """Create the timm model with as many classes and channels as the data has.
+
+    Args:
+        seed: of random weights, a fresh head included; None when there are none.
+        weights: safetensors file for `cfg.weights == "file"`.
+    """
+    source: bool | Path = cfg.weights == "hub"
+    if cfg.weights == "file" and weights is not None:
+        source = weights
+    model = cfg.part(ModelConfig, pretrained=source)
+    return Pretrained(vit.create(model, classes=data.classes, channels=data.channels, seed=seed))

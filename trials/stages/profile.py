@@ -1,0 +1,87 @@
+"""What a forward pass costs with and without the dropped patches: counted and measured."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from pydantic import Field
+
+from trials import cost, tickets, vit
+from trials.data import Dataset
+from trials.seeding import generator
+from trials.stage import StageConfig, stage
+from trials.stages.pretrained import PretrainedConfig
+from trials.train import Context
+from trials.vit import ModelConfig, Removal
+
+BATCH = 256
+REPEATS = 5
+
+
+class ProfileConfig(StageConfig):
+    """The architecture and how many patches it sees."""
+
+    model: PretrainedConfig
+    patch_drop: float = Field(0.0, ge=0, lt=1)
+    removal: Removal = "gather"
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Multiply-accumulates per image, and inference speed in images a second.
+
+    Speeds are the medians of interleaved passes on whatever machine computed the stage.
+    """
+
+    macs: float
+    macs_dense: float
+    images_per_s: float
+    images_per_s_dense: float
+    parameters: int
+
+
+@stage("profile", version=1)
+def profile(cfg: ProfileConfig, ctx: Context, *, data: Dataset) -> Profile:
+    """Count by formula from the real token count, and time both variants in one run.
+
+    The weights do not matter for either, so the model is a random one.
+    """
+    model = cfg.model.part(ModelConfig, pretrained=False)
+    made = vit.create(model, classes=data.classes, channels=data.channels, seed=0)
+    shape = vit.shape_of(made.arch.name, made.arch.kwargs)
+    count = tickets.keep_count(shape.patches, cfg.patch_drop)
+    module = vit.build(made, ctx.device)
+    images, _ = data.on(ctx.device, "train")
+    x = vit.preprocess(images[:BATCH], made.arch, vit.input_size(module))
+    keep = tickets.random_patches(len(x), shape.patches, count, generator(0, "profile"))
+    kept = tickets.indices(keep).to(ctx.device) if count < shape.patches else None
+    with torch.no_grad():
+        dense_s, kept_s = _time(
+            ctx,
+            lambda: vit.forward(module, x),
+            lambda: vit.forward(module, x, kept, cfg.removal),
+        )
+    shortened = count if cfg.removal == "gather" else None
+    return Profile(
+        macs=cost.forward_macs(shape, shortened),
+        macs_dense=cost.forward_macs(shape),
+        images_per_s=len(x) / kept_s,
+        images_per_s_dense=len(x) / dense_s,
+        parameters=sum(tensor.numel() for tensor in made.state.values()),
+    )
+
+
+def _time(ctx: Context, *passes: Callable[[], torch.Tensor]) -> list[float]:
+    """Median seconds of each pass, interleaved after one warm-up."""
+    seconds: list[list[float]] = [[] for _ in passes]
+    for repeat in range(REPEATS + 1):
+        for run, times in zip(passes, seconds, strict=True):
+            start = time.perf_counter()
+            run()
+            if ctx.device.type == "cuda":
+                torch.cuda.synchronize(ctx.device)
+            if repeat:
+                times.append(time.perf_counter() - start)
+    return [statistics.median(times) for times in seconds]

@@ -1,0 +1,355 @@
+"""The only training loop, and the only evaluation loop.
+
+All randomness is a function of (seed, purpose, epoch): nothing but weights, optimizer and
+history has to be saved to continue bit for bit.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from trials import tickets, vit
+from trials.data import Dataset
+from trials.errors import StageInputError
+from trials.masks import KeepMask
+from trials.seeding import generator, global_seed
+from trials.stage import StageConfig
+from trials.vit import Arch, Removal
+
+EVAL_BATCH = 512
+
+
+class TrainConfig(StageConfig):
+    """A recipe. Defaults: Essential Sparsity, Table 1, CIFAR-10."""
+
+    lr: float = Field(2e-5, gt=0, description="peak learning rate")
+    batch_size: int = Field(64, ge=1)
+    weight_decay: float = Field(2e-8, ge=0, description="AdamW, on tensors with 2 or more axes")
+    schedule: Literal["linear", "cosine", "constant"] = Field(
+        "linear", description="decay of the learning rate to 0 over all steps"
+    )
+    warmup_steps: int = Field(0, ge=0, description="linear warm-up from 0")
+    grad_clip: float | None = Field(None, gt=0, description="largest gradient norm")
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    flip: bool = Field(False, description="random horizontal flip; tickets move with the image")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="bfloat16: autocast in forward and backward"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One line of a learning curve. Accuracies are fractions; the speed excludes evaluation."""
+
+    train_loss: float
+    val_loss: float
+    val_accuracy: float
+    images_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """What a model gets right, image by image, in the order of the split."""
+
+    correct: Tensor  # bool (N,)
+    loss: float
+
+    @property
+    def accuracy(self) -> float:
+        """Fraction of images that are right."""
+        return float(self.correct.double().mean())
+
+
+class Snapshots(Protocol):
+    """Where an unfinished training keeps its state; losing it means computing again."""
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Tensors and plain values as saved last, or None."""
+
+    def save(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Replace what was saved before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the stage that runs now has come; `epoch` when one has just ended."""
+
+    what: str
+    done: int
+    total: int
+    epoch: Epoch | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """How a stage runs: nothing in here may change what it computes.
+
+    Attributes:
+        device: where tensors live.
+        progress: told now and then; must return at once.
+        snapshots: of the stage that runs now; None = do not save.
+    """
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    progress: Callable[[Progress], None] = lambda step: None
+    snapshots: Snapshots | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Patches:
+    """Which patches the model sees during training.
+
+    Attributes:
+        keep_NP: bool, training images x patches: a ticket per image.
+        random: draw as many patches afresh for every image and step instead (a control).
+    """
+
+    keep_NP: Tensor
+    removal: Removal = "gather"
+    random: bool = False
+
+
+@dataclass(slots=True)
+class Trainer:
+    """One training run: a model, its data and recipe.
+
+    Attributes:
+        model: a timm vision transformer on the context's device; trained in place.
+        subset: indices of the training images to use; None = all.
+        keep: masked weights are exactly 0 before the first and after every step.
+        teacher: a dense model for distillation; None = cross-entropy only.
+        distill: weight of KL(teacher || model) in the loss, in [0, 1].
+    """
+
+    model: Any
+    arch: Arch
+    data: Dataset
+    cfg: TrainConfig
+    ctx: Context
+    seed: int
+    subset: Tensor | None = None
+    keep: KeepMask | None = None
+    patches: Patches | None = None
+    teacher: Any = None
+    distill: float = 0.0
+    _optimizer: torch.optim.AdamW = field(init=False)
+    _dropped: list[tuple[Tensor, Tensor]] = field(init=False)
+    _total: int = field(init=False, default=0)
+    _done: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        decay = [p for p in self.model.parameters() if p.ndim >= 2]
+        other = [p for p in self.model.parameters() if p.ndim < 2]
+        groups = [
+            {"params": decay, "weight_decay": self.cfg.weight_decay},
+            {"params": other, "weight_decay": 0.0},
+        ]
+        self._optimizer = torch.optim.AdamW(groups, lr=self.cfg.lr, fused=True)
+        named = dict(self.model.named_parameters())
+        self._dropped = [
+            (named[name], ~keep.to(self.ctx.device)) for name, keep in (self.keep or {}).items()
+        ]
+        self._zero_masked()
+
+    def epochs(self, count: int) -> tuple[Epoch, ...]:
+        """Train for whole epochs, evaluate after each, continue from a snapshot if there is one.
+
+        Raises:
+            StageInputError: the loss is not finite.
+        """
+        images, _ = self._train_data()
+        self._total = count * math.ceil(len(images) / self.cfg.batch_size)
+        history = self._restore()
+        while len(history) < count:
+            epoch = len(history)
+            start = time.perf_counter()
+            loss = self._steps(self._batches(epoch), epoch)
+            self._synchronise()
+            seconds = time.perf_counter() - start
+            outcomes = evaluate(self.model, self.arch, self.data, "validation", self.ctx)
+            history.append(
+                Epoch(loss, outcomes.loss, outcomes.accuracy, len(images) / max(seconds, 1e-9))
+            )
+            self.ctx.progress(Progress("epoch", len(history), count, history[-1]))
+            if len(history) < count:
+                self._snapshot(history)
+        return tuple(history)
+
+    def steps(self, count: int) -> float:
+        """Train for a number of steps, over as many epochs as they need; the mean loss."""
+        self._total = count
+        losses, epoch = [], 0
+        while self._done < count:
+            left = count - self._done
+            batches = [batch for batch, _ in zip(self._batches(epoch), range(left), strict=False)]
+            losses.append((self._steps(iter(batches), epoch), len(batches)))
+            epoch += 1
+        return sum(loss * n for loss, n in losses) / count if count else math.nan
+
+    def _train_data(self) -> tuple[Tensor, Tensor]:
+        images, labels = self.data.on(self.ctx.device, "train")
+        if self.subset is not None:
+            subset = self.subset.to(self.ctx.device)
+            images, labels = images[subset], labels[subset]
+        return images, labels
+
+    def _batches(self, epoch: int) -> Iterator[Tensor]:
+        count = len(self.data.train) if self.subset is None else len(self.subset)
+        order = torch.randperm(count, generator=generator(self.seed, "order", epoch))
+        return iter(torch.split(order, self.cfg.batch_size))
+
+    def _steps(self, batches: Iterator[Tensor], epoch: int) -> float:
+        images, labels = self._train_data()
+        draw = generator(self.seed, "augment", epoch)
+        total = torch.zeros((), device=self.ctx.device, dtype=torch.float64)
+        seen = 0
+        self.model.train()
+        with global_seed(self.seed, "dropout", epoch):
+            for batch in batches:
+                chosen = batch.to(self.ctx.device)
+                loss = self._step(images[chosen], labels[chosen], batch, draw)
+                total += loss.detach() * len(batch)
+                seen += len(batch)
+        self.model.eval()
+        mean = float(total) / seen
+        if not math.isfinite(mean):
+            raise StageInputError(
+                f"the training loss became {mean} in epoch {epoch + 1}: lower `lr` "
+                f"(now {self.cfg.lr}) or set `grad_clip`"
+            )
+        return mean
+
+    def _step(self, images: Tensor, labels: Tensor, batch: Tensor, draw: torch.Generator) -> Tensor:
+        mirrored = torch.zeros(len(batch), dtype=torch.bool)
+        if self.cfg.flip:
+            mirrored = torch.rand(len(batch), generator=draw) < 0.5
+            where = mirrored.to(images.device).view(-1, 1, 1, 1)
+            images = torch.where(where, images.flip(-1), images)
+        x = vit.preprocess(images, self.arch, vit.input_size(self.model))
+        kept = self._kept(batch, mirrored, draw)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.cfg.lr * self._rate(self._done)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss = self._loss(x, labels, kept)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.cfg.grad_clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.grad_clip)
+        self._optimizer.step()
+        self._zero_masked()
+        self._done += 1
+        return loss
+
+    def _kept(self, batch: Tensor, mirrored: Tensor, draw: torch.Generator) -> Tensor | None:
+        if self.patches is None:
+            return None
+        rows = batch if self.subset is None else self.subset[batch]
+        keep = self.patches.keep_NP[rows]
+        if self.patches.random:
+            images, patches = keep.shape
+            keep = tickets.random_patches(images, patches, int(keep[0].sum()), draw)
+        kept = tickets.indices(keep)
+        if bool(mirrored.any()):
+            columns = self.model.patch_embed.grid_size[1]
+            kept = torch.where(mirrored.view(-1, 1), tickets.flip(kept, columns), kept)
+        return kept.to(self.ctx.device)
+
+    def _loss(self, x: Tensor, labels: Tensor, kept: Tensor | None) -> Tensor:
+        removal: Removal = self.patches.removal if self.patches else "gather"
+        with _autocast(self.cfg.precision, self.ctx.device):
+            logits = vit.forward(self.model, x, kept, removal)
+            loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.cfg.label_smoothing)
+            if self.teacher is None or self.distill == 0.0:
+                return loss
+            with torch.no_grad():
+                target = self.teacher(x).float().log_softmax(-1)
+        own = logits.float().log_softmax(-1)
+        divergence = F.kl_div(own, target, log_target=True, reduction="batchmean")
+        return (1 - self.distill) * loss + self.distill * divergence
+
+    def _rate(self, step: int) -> float:
+        """Factor on the learning rate at a step, a closed formula: no scheduler state."""
+        warm = self.cfg.warmup_steps
+        if step < warm:
+            return (step + 1) / warm
+        progress = (step - warm) / max(1, self._total - warm)
+        if self.cfg.schedule == "linear":
+            return 1.0 - progress
+        if self.cfg.schedule == "cosine":
+            return 0.5 * (1.0 + math.cos(math.pi * progress))
+        return 1.0
+
+    def _zero_masked(self) -> None:
+        # After every step: momentum, weight decay and averages would leak into masked weights.
+        with torch.no_grad():
+            for parameter, dropped in self._dropped:
+                parameter.masked_fill_(dropped, 0.0)
+
+    def _synchronise(self) -> None:
+        if self.ctx.device.type == "cuda":
+            torch.cuda.synchronize(self.ctx.device)
+
+    def _snapshot(self, history: list[Epoch]) -> None:
+        if self.ctx.snapshots is None:
+            return
+        tensors = {f"model.{n}": t for n, t in self.model.state_dict().items()}
+        for i, state in self._optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{i}.{name}": t for name, t in state.items()}
+        values = {"history": [asdict(epoch) for epoch in history], "done": self._done}
+        self.ctx.snapshots.save(tensors, values)
+
+    def _restore(self) -> list[Epoch]:
+        saved = self.ctx.snapshots.load() if self.ctx.snapshots is not None else None
+        if saved is None:
+            return []
+        tensors, values = saved
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("optimizer."):
+                _, i, field_name = name.split(".", 2)
+                state.setdefault(int(i), {})[field_name] = tensor.clone()
+        prefix = len("model.")
+        model = {n[prefix:]: t for n, t in tensors.items() if n.startswith("model.")}
+        self.model.load_state_dict(model)
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self._done = int(values["done"])
+        return [Epoch(**epoch) for epoch in values["history"]]
+
+
+def _autocast(precision: str, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+@torch.no_grad()
+def evaluate(
+    model: Any,
+    arch: Arch,
+    data: Dataset,
+    split: Literal["train", "validation", "test"],
+    ctx: Context,
+    keep_NP: Tensor | None = None,
+    removal: Removal = "gather",
+) -> Outcomes:
+    """Which images of a split the model gets right, in float32.
+
+    Args:
+        keep_NP: a ticket per image (bool, images x patches); None = the model sees all patches.
+    """
+    images, labels = data.on(ctx.device, split)
+    size = vit.input_size(model)
+    correct, loss = [], torch.zeros((), dtype=torch.float64, device=ctx.device)
+    for start in range(0, len(images), EVAL_BATCH):
+        part = slice(start, start + EVAL_BATCH)
+        kept = None if keep_NP is None else tickets.indices(keep_NP[part]).to(ctx.device)
+        x = vit.preprocess(images[part], arch, size)
+        logits = vit.forward(model, x, kept, removal).float()
+        loss += F.cross_entropy(logits, labels[part], reduction="sum")
+        correct.append(logits.argmax(-1) == labels[part])
+    return Outcomes(torch.cat(correct).cpu(), float(loss) / len(images))
