@@ -57,7 +57,7 @@ def _log_model(tracker: Tracker, checkpoint: Path, example: np.ndarray) -> None:
         outputs=Schema([TensorSpec(np.dtype("float32"), (-1, -1))]),
     )
     # Its advice on type hints and its progress bars are for interactive use.
-    warnings.filterwarnings("ignore", module="mlflow.pyfunc")
+    warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method")
     logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     names = ("torch", "timm", "safetensors", "numpy")

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.config import SweepConfig, bundled, load_sweep
+from orchestrator.config import SweepConfig, TrackingSection, bundled, load_sweep
 from orchestrator.problems import SweepError
 from orchestrator.versions import VERSION
 from trials.errors import LotusError
@@ -49,7 +50,16 @@ def sweep_argument(command: Command) -> Command:
 
 def tracking_option(command: Command) -> Command:
     """--tracking-uri in place of the file's `tracking.uri`."""
-    option = click.option("--tracking-uri", help="Read from this MLflow store instead.")
+
+    def checked(ctx: click.Context, param: click.Parameter, uri: str | None) -> str | None:
+        try:
+            return TrackingSection(uri=uri).uri if uri else None
+        except ValidationError as error:
+            raise click.BadParameter(str(error.errors()[0]["ctx"]["error"])) from None
+
+    option = click.option(
+        "--tracking-uri", callback=checked, help="Read from this MLflow store instead."
+    )
     return option(command)
 
 
@@ -246,8 +256,6 @@ def doctor(sweep: str | None, overrides: tuple[str, ...], address: str | None) -
 @click.option("--port", default=5000, show_default=True)
 def ui(sweep: str | None, tracking_uri: str | None, host: str, port: int) -> int:
     """Open the MLflow UI on the configured store."""
-    from orchestrator.config import TrackingSection
-
     uri = tracking_uri or (load_sweep(sweep).tracking.uri if sweep else TrackingSection().uri)
     uri = TrackingSection(uri=uri).uri
     if uri.startswith("http"):
@@ -274,6 +282,7 @@ def schema() -> int:
 
 def main() -> None:
     """Entry point of `lotus`: errors that a user can mend are shown without a traceback."""
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         code = cli.main(standalone_mode=False)
     except SweepError as error:
@@ -289,6 +298,11 @@ def main() -> None:
             "Interrupted. Everything finished is kept; the same command continues.", INTERRUPTED
         )
     sys.exit(code if isinstance(code, int) else OK)
+
+
+def _interrupt(*_: object) -> None:
+    """SIGTERM ends a sweep as cleanly as Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 def _say(text: str, code: int) -> int:

@@ -40,6 +40,8 @@ def connected(sweep: SweepConfig, address: str | None) -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    # Tune would swallow Ctrl-C and return as if the sweep had ended.
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     local = address in (None, "local")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if local:
@@ -71,11 +73,15 @@ def _check_resources(sweep: SweepConfig) -> None:
             )
 
 
-def node_versions() -> dict[str, dict[str, str]]:
-    """Versions on every node of the connected cluster, by node address."""
+def _versions() -> dict[str, str]:
     from orchestrator.versions import versions
 
-    task = ray.remote(versions)
+    return versions()
+
+
+def node_versions() -> dict[str, dict[str, str]]:
+    """Versions on every node of the connected cluster, by node address."""
+    task = ray.remote(_versions)
     strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
     nodes = [node for node in ray.nodes() if node["Alive"]]
     refs = [

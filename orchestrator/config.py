@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from orchestrator.problems import Problem, SweepError, from_pydantic, known_names, suggest
 from trials.config import (
@@ -42,8 +43,24 @@ Fraction = Annotated[float, Field(ge=0.1, le=1)]
 Seed = Annotated[int, Field(ge=0)]
 
 
+def _schema_of_block(schema: dict[str, Any]) -> None:
+    """What `_collect` allows: dotted keys, and one value in place of a list."""
+    schema["patternProperties"] = {r"\.": True}
+    for name in AXES:
+        values = schema["properties"][name]
+        schema["properties"][name] = {"anyOf": [values, values["items"]]}
+
+
+def _schema_of_search(schema: dict[str, Any]) -> None:
+    """A single block may stand without a list."""
+    blocks = {name: schema.pop(name) for name in ("items", "minItems", "type")}
+    schema["anyOf"] = [blocks["items"], blocks]
+
+
 class SearchBlock(StageConfig):
     """One block of axes; the trials are their product."""
+
+    model_config = ConfigDict(json_schema_extra=_schema_of_block)
 
     method: Literal["grid", "random"] = Field(
         "grid", description="grid: all combinations; random: `samples` of them"
@@ -66,6 +83,8 @@ class SearchBlock(StageConfig):
         if not isinstance(raw, dict):
             return raw
         found = dict(raw)
+        if not isinstance(found.get("axes") or {}, dict):
+            return raw
         axes = dict(found.get("axes") or {})
         for name in [key for key in found if isinstance(key, str) and "." in key]:
             axes[name] = found.pop(name)
@@ -170,7 +189,9 @@ class SweepConfig(StageConfig):
     essential: EssentialSection = EssentialSection()
     issp: IsspSection = IsspSection()
     finetune: FinetuneSection = FinetuneSection()
-    search: tuple[SearchBlock, ...] = Field((SearchBlock(),), min_length=1)
+    search: tuple[SearchBlock, ...] = Field(
+        (SearchBlock(),), min_length=1, json_schema_extra=_schema_of_search
+    )
     resources: ResourcesSection = ResourcesSection()
     retry: RetrySection = RetrySection()
     retention: RetentionSection = RetentionSection()
@@ -238,8 +259,13 @@ class _Loader(yaml.SafeLoader):
 
 def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
+    for key_node, value_node in node.value:
+        merges = key_node.tag == "tag:yaml.org,2002:merge"
+        if merges and isinstance(value_node, yaml.SequenceNode):
+            raise yaml.constructor.ConstructorError(
+                None, None, "`<<` takes one mapping here, not a list", key_node.start_mark
+            )
+        key = "<<" if merges else loader.construct_object(key_node, deep=True)
         if not isinstance(key, str):
             raise yaml.constructor.ConstructorError(
                 None, None, f"the key {key!r} is not text", key_node.start_mark
@@ -329,8 +355,8 @@ def _override(source: str, raw: dict[str, Any], text: str) -> dict[str, Any]:
         message = "an override is written a.b=value, e.g. --set finetune.lr=1e-4"
         raise SweepError(f"--set {text}", [Problem((), message)])
     try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError:
+        parsed = yaml.load(value, Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise SweepError(f"--set {text}", [Problem((), "the value is not YAML")]) from None
     path = name.strip().split(".")
     if path[0] == "search" and len(path) > 2:  # search.issp.merge is the axis `issp.merge`
@@ -355,6 +381,7 @@ def _without_block(path: tuple[str | int, ...]) -> tuple[str | int, ...]:
 def _check(sweep: SweepConfig, raw: dict[str, Any]) -> Iterator[Problem]:
     """Problems between settings."""
     single = not isinstance(raw.get("search"), list)
+    yield from _check_finite(raw, ())
     yield from _check_data(sweep)
     yield from _check_weights(sweep)
     for i, block in enumerate(sweep.search):
@@ -362,6 +389,16 @@ def _check(sweep: SweepConfig, raw: dict[str, Any]) -> Iterator[Problem]:
         yield from _check_block(sweep, block, where)
     if sum(block.size() for block in sweep.search) > MAX_TRIALS:
         yield Problem(("search",), f": more than {MAX_TRIALS:,} combinations; split the sweep")
+
+
+def _check_finite(value: Any, where: tuple[str | int, ...]) -> Iterator[Problem]:
+    """No setting may be infinite or not a number: a key could not be made of it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield Problem(where, f" = {value}: must be a finite number")
+    elif isinstance(value, dict | list):
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, part in parts:
+            yield from _check_finite(part, (*where, name))
 
 
 def _check_data(sweep: SweepConfig) -> Iterator[Problem]:

@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.config import SweepConfig, resolved_yaml
 from orchestrator.plan import Plan, PlannedTrial, missing_nodes, plan
 from orchestrator.store import Store
-from orchestrator.tracking import Address, Child, Tracker, open_sweep
+from orchestrator.tracking import Address, Child, RunLog, Tracker, open_sweep
 from orchestrator.worker import Settings
 from trials.stage import Node
 
@@ -121,7 +121,12 @@ def run(
     failed: dict[str, str] = {}
     if trials or shared:
         watcher = watch(planned, len(trials), len(shared)) if watch else Watcher()
-        failed = _make(state, trials, shared, address, watcher)
+        try:
+            failed = _make(state, trials, shared, address, watcher)
+        except KeyboardInterrupt:
+            _close_running(state.tracker, None, "interrupted")
+            state.tracker.sweep_log().finish("KILLED")
+            raise
     wall_s = time.monotonic() - start
     summary, page = refresh(planned, state.store, state.tracker, bool(trials), report, wall_s)
     state.tracker.sweep_log().finish("FAILED" if failed else "FINISHED")
@@ -147,18 +152,19 @@ def _make(
         )
     names = {trial.key: trial.name for trial in trials}
     failed = {names[one.key]: one.error for one in outcomes if one.error is not None}
-    _close_failed(state.tracker, {one.key: one.error for one in outcomes if one.error})
+    for outcome in outcomes:
+        if outcome.error is not None:
+            _close_running(state.tracker, outcome.key, outcome.error)
     return failed | {f"stage {key[:12]}": error for key, error in broken.items() if not trials}
 
 
-def _close_failed(tracker: Tracker, errors: dict[str, str]) -> None:
-    """A trial whose process died could not end its run itself."""
-    if not errors:
-        return
+def _close_running(tracker: Tracker, key: str | None, error: str) -> None:
+    """End runs (of one key, or all) whose process died or was stopped before it could."""
     for child in tracker.children():
-        if child.key in errors and child.status == "RUNNING":
-            tracker.client.set_tag(child.run_id, "lotus.error", errors[child.key])
-            tracker.client.set_terminated(child.run_id, "FAILED")
+        if child.status == "RUNNING" and key in (None, child.key):
+            log = RunLog(tracker.client, child.run_id)
+            log.flush(tags={"lotus.error": error})
+            log.finish("FAILED")
 
 
 def _describe(state: State) -> None:

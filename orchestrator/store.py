@@ -26,7 +26,7 @@ from torch import Tensor
 from orchestrator import codec
 from orchestrator.keys import key_of
 from orchestrator.versions import host, versions
-from trials.errors import FormatError
+from trials.errors import FormatError, LotusError
 from trials.stage import Node
 
 R = TypeVar("R")
@@ -63,7 +63,10 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.fs, root = fsspec.core.url_to_fs(url)
+        try:
+            self.fs, root = fsspec.core.url_to_fs(url)
+        except (ValueError, ImportError) as error:
+            raise LotusError(f"storage.path = {url} cannot be used: {error}") from None
         self.root = root.rstrip("/")
         self.local = "file" in _protocols(self.fs)
 

@@ -116,6 +116,8 @@ def open_sweep(sweep: SweepConfig, create: bool = True) -> Address | None:
 
 def list_sweeps(uri: str) -> list[Any]:
     """The parent runs of all sweeps in a tracking store."""
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+        return []
     client = _client(uri)
     experiments = [e.experiment_id for e in patiently(client.search_experiments)]
     query = "tags.`lotus.kind` = 'sweep'"

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from trials.data import DataConfig
 from trials.stage import StageConfig
@@ -30,6 +30,8 @@ TICKETED: frozenset[str] = frozenset(
 )
 
 Level = Annotated[float, Field(ge=0, lt=1)]
+Levels = Annotated[tuple[Level, ...], AfterValidator(lambda given: tuple(sorted(set(given))))]
+"""Ascending and unique, as the detectors read them."""
 
 
 class TicketSection(AttentionConfig):
@@ -52,8 +54,10 @@ class EssentialSection(StageConfig):
     weights: Literal["pretrained", "adapted"] = Field(
         "adapted", description="whose magnitudes decide"
     )
-    levels: tuple[Level, ...] = Field(
-        (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5), description="for `search.sparsity: auto`"
+    levels: Levels = Field(
+        (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5),
+        min_length=1,
+        description="for `search.sparsity: auto`",
     )
 
 

@@ -133,6 +133,7 @@ def load(cfg: DataConfig) -> Dataset:
         DataError: absent, damaged, or too few images for the split.
     """
     train, test = READERS[cfg.name](cfg.root)
+    classes = int(train.labels.max()) + 1
     selected = cfg.validation or {"digits": 200, "cifar10": 5000}[cfg.name]
     if cfg.validation_from == "test":
         if cfg.validation is not None:
@@ -151,7 +152,6 @@ def load(cfg: DataConfig) -> Dataset:
                 f"data.train_images = {cfg.train_images}, but {len(train)} images are left to train"
             )
         train, _ = _split(train, cfg.train_images, cfg.split_seed, "train subset")
-    classes = int(train.labels.max()) + 1
     return Dataset(cfg.name, _digest(train, validation, test), classes, train, validation, test)
 
 

@@ -56,11 +56,14 @@ def load_mask(path: Path) -> KeepMask:
     header, tensors = _read(path, MASK_FORMAT)
     try:
         shapes = {name: tuple(int(n) for n in shape) for name, shape in _json(header["shapes"])}
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise FormatError(f"{path}: the header names no usable shapes ({error})") from None
     if shapes.keys() != tensors.keys():
         raise FormatError(f"{path}: header and content name different tensors")
-    return {name: unpack(tensors[name], shapes[name]) for name in shapes}
+    try:
+        return {name: unpack(tensors[name], shape) for name, shape in shapes.items()}
+    except FormatError as error:
+        raise FormatError(f"{path}: {error}") from None
 
 
 def save_tickets(
@@ -93,7 +96,8 @@ def load_tickets(path: Path) -> tuple[Tensor, dict[str, str]]:
         patches, rows = int(header["patches"]), tensors["keep"]
     except (KeyError, ValueError) as error:
         raise FormatError(f"{path}: the header lacks {error}") from None
-    if rows.dtype != torch.uint8 or rows.ndim != 2 or rows.shape[1] != -(-patches // 8):
+    fits = rows.ndim == 2 and patches > 0 and rows.shape[1] == -(-patches // 8)
+    if rows.dtype != torch.uint8 or not fits:
         raise FormatError(f"{path}: {tuple(rows.shape)} bytes cannot hold {patches} patches")
     keep = np.unpackbits(rows.numpy(), axis=1, bitorder="little", count=patches)
     return torch.from_numpy(keep.astype(bool)), header

@@ -5,7 +5,7 @@ counts because thresholding by `score > kth value` drops one too many and, on ti
 """
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -188,8 +188,3 @@ def apply(state: Mapping[str, Tensor], mask: KeepMask) -> dict[str, Tensor]:
 def per_layer_sparsity(mask: KeepMask) -> dict[str, float]:
     """Parameter name -> fraction removed."""
     return {name: 1.0 - float(keep.double().mean()) for name, keep in mask.items()}
-
-
-def total_parameters(state: Mapping[str, Tensor], names: Iterable[str] | None = None) -> int:
-    """Number of parameters in `state`, or in the named ones."""
-    return sum(state[name].numel() for name in (names if names is not None else state))

@@ -100,8 +100,13 @@ class _Builder:
         return images * cost.forward_macs(self.shape, kept)
 
     @property
+    def removal(self) -> vit.Removal:
+        # An arm without tickets ignores how patches would leave.
+        return self.trial.tickets.removal if self.trial.arm in TICKETED else "gather"
+
+    @property
     def kept_patches(self) -> int | None:
-        if self.trial.arm not in TICKETED or self.trial.tickets.removal != "gather":
+        if self.trial.arm not in TICKETED or self.removal != "gather":
             return None
         return tickets.keep_count(self.shape.patches, self.trial.patch_drop)
 
@@ -268,7 +273,7 @@ class _Builder:
         patches = "all"
         if arm in TICKETED:
             patches = "random" if arm == "random_patches" else "ticket"
-        cfg = section.part(RecoverConfig, patches=patches, removal=self.trial.tickets.removal)
+        cfg = section.part(RecoverConfig, patches=patches, removal=self.removal)
         inputs: dict[str, Any] = {
             "data": self.sources.data,
             "model": self._recovery_start(),
@@ -291,9 +296,7 @@ class _Builder:
     @cached_property
     def profile(self) -> Node[Profile]:
         drop = self.trial.patch_drop if self.trial.arm in TICKETED else 0.0
-        cfg = ProfileConfig(
-            model=self.identity, patch_drop=drop, removal=self.trial.tickets.removal
-        )
+        cfg = ProfileConfig(model=self.identity, patch_drop=drop, removal=self.removal)
         return Node(profile, cfg, None, {"data": self.sources.data})
 
     @cached_property
@@ -307,6 +310,6 @@ class _Builder:
             "tickets": self.tickets if self.trial.arm in TICKETED else None,
             "profile": self.profile,
         }
-        cfg = EvaluateConfig(arm=self.trial.arm, removal=self.trial.tickets.removal)
+        cfg = EvaluateConfig(arm=self.trial.arm, removal=self.removal)
         work = lambda: self.forward_macs(counts.validation + 2 * counts.test)  # noqa: E731
         return Node(evaluate_final, cfg, None, inputs, work)

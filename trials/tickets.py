@@ -39,9 +39,9 @@ def fix_sink(attn_BhNN: Tensor, sink: Sink, prefix: int = 1) -> Tensor:
 
     Args:
         attn_BhNN: softmax attention (..., query, key); rows sum to 1.
-        prefix: leading class and register tokens.
+        prefix: leading class and register tokens; without any, `cls_mean` changes nothing.
     """
-    if sink == "none":
+    if sink == "none" or (sink == "cls_mean" and prefix == 0):
         return attn_BhNN
     fixed = attn_BhNN.clone()
     if sink == "cls_mean":

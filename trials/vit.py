@@ -224,6 +224,7 @@ def forward(
     Args:
         x: preprocessed images (B, C, H, W).
         kept_BK: int64 patch indices, ascending, the same count for every image; None = all.
+            A ticket of all patches takes the same path, so the two agree bit for bit.
         removal: `gather` takes the kept tokens after the position embedding, so that the
             sequence really is shorter (class and register tokens stay); `attention_mask` keeps
             all tokens and lets nobody attend to a dropped one (the same logits, no saving);
@@ -235,7 +236,7 @@ def forward(
 
     Source: EViT and the Data-LTH code gather; LOTUS does not say.
     """
-    if kept_BK is None:
+    if kept_BK is None or kept_BK.shape[1] == model.patch_embed.num_patches:
         return model(x)  # type: ignore[no-any-return]
     if removal in ("zero", "mean"):
         return model(_paint(model, x, kept_BK, removal))  # type: ignore[no-any-return]

@@ -169,9 +169,10 @@ def _ingredient(
     module = vit.build(start, ctx.device)
     own_seed = derive(seed, "ingredient", n, cfg.round)
     trainer = Trainer(module, start.arch, data, recipe, ctx, own_seed, subset=subset, keep=keep)
-    loss = trainer.steps(cfg.steps)
-    if cfg.steps and not math.isfinite(loss):
-        raise StageInputError(f"ingredient {n} diverged (lr {lr:.3g}): lower `issp.lr`")
+    try:
+        loss = trainer.steps(cfg.steps)
+    except StageInputError as error:
+        raise StageInputError(f"issp, ingredient {n}: {error}") from None
     return vit.take(module, start.arch).state, loss if cfg.steps else 0.0
 
 

@@ -1,0 +1,80 @@
+"""Shared by all tests: where the real data lies, and one small finished sweep."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+ROOT = Path(__file__).parent.parent
+DATA = ROOT.parent / "shared" / "data"
+
+TINY = """\
+name: tiny
+data: {name: digits, validation: 297, train_images: 200}
+model:
+  name: vit_tiny_patch16_224
+  pretrained: false
+  kwargs: {img_size: 8, patch_size: 2, in_chans: 1, embed_dim: 32, depth: 2, num_heads: 2}
+  mean: [0.3]
+  std: [0.38]
+dense: {epochs: 10, lr: 3.0e-3, batch_size: 16}
+tickets: {weights: adapted}
+issp: {target_sparsity: 0.6, ingredients: 3, steps: 5, lr: 1.0e-3, batch_size: 32}
+finetune: {weights: current, epochs: 2, lr: 1.0e-3, batch_size: 32}
+search:
+  arm: [essential, lotus, magnitude]
+  sparsity: [0.3]
+  patch_drop: [0.25]
+  mask_data_fraction: [0.5]
+  seed: [0]
+tracking: {uri: "sqlite:///{folder}/mlflow.db"}
+storage: {path: "{folder}/store"}
+"""
+
+
+def tiny_sweep(folder: Path) -> Path:
+    """A sweep file for two cores and a few seconds, everything below `folder`."""
+    path = folder / "tiny.yaml"
+    path.write_text(TINY.replace("{folder}", str(folder)), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def cifar10_root() -> Path:
+    """The folder of the real CIFAR-10; skips where it is absent."""
+    if not (DATA / "cifar-10-batches-py").is_dir():
+        pytest.skip(f"no CIFAR-10 at {DATA}: see README, Real data")
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """One Ray on this machine for all tests that need one; sweeps join it."""
+    import logging
+
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def finished_sweep(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Path:
+    """The file of a small sweep that has been run once; tests must not change its runs."""
+    from orchestrator import load_sweep, run
+
+    path = tiny_sweep(tmp_path_factory.mktemp("sweep"))
+    finished = run(load_sweep(path))
+    assert not finished.failed
+    return path

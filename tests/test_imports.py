@@ -1,0 +1,86 @@
+"""Data flows one way: who may import whom, read from the source, functions included."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("trials", "orchestrator", "dashboards")
+SOURCES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))
+
+
+def imported(source: str) -> set[str]:
+    """Top-level names of everything that a module imports, however deep the import stands."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.split(".")[0])
+        elif (
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func) in ("__import__", "importlib.import_module")
+            and node.args
+            and isinstance(node.args[0], ast.Constant)
+        ):
+            found.add(str(node.args[0].value).split(".")[0])
+    return found
+
+
+def importers(name: str) -> set[str]:
+    """The files that import a package."""
+    return {
+        str(path.relative_to(ROOT)) for path in SOURCES if name in imported(path.read_text("utf-8"))
+    }
+
+
+def test_the_reader_sees_every_kind_of_import() -> None:
+    source = (
+        "import a.b, c as d\nfrom e.f import g\nfrom . import h\n"
+        "def inner():\n    import i\n    __import__('j')\n    importlib.import_module('k.l')\n"
+        "if TYPE_CHECKING:\n    from m import n\n"
+    )
+    assert imported(source) == {"a", "c", "e", "i", "j", "k", "m"}
+
+
+def test_there_is_source_to_read() -> None:
+    assert {path.relative_to(ROOT).parts[0] for path in SOURCES} == set(PACKAGES)
+    assert len(SOURCES) > 40
+
+
+@pytest.mark.parametrize("foreign", ["ray", "mlflow", "orchestrator", "dashboards"])
+def test_the_science_does_not_know_the_sweep(foreign: str) -> None:
+    assert not {path for path in importers(foreign) if path.startswith("trials/")}
+
+
+@pytest.mark.parametrize("foreign", ["ray", "torch", "mlflow", "timm", "trials", "orchestrator"])
+def test_the_dashboards_read_tables_only(foreign: str) -> None:
+    assert not {path for path in importers(foreign) if path.startswith("dashboards/")}
+
+
+def test_one_place_talks_to_ray() -> None:
+    assert importers("ray") == {"orchestrator/cluster.py"}
+
+
+def test_three_places_talk_to_mlflow() -> None:
+    assert importers("mlflow") == {
+        "orchestrator/tracking.py",
+        "orchestrator/best.py",
+        "orchestrator/serving.py",
+    }
+
+
+def test_one_place_talks_to_timm() -> None:
+    """`serving.py` is copied into every logged model, where this package is not installed."""
+    assert importers("timm") - {"orchestrator/serving.py"} == {"trials/vit.py"}
+
+
+def test_the_served_model_stands_alone() -> None:
+    assert not imported((ROOT / "orchestrator/serving.py").read_text("utf-8")) & set(PACKAGES)
+
+
+def test_nobody_opens_a_pickle_but_the_reader_of_cifar10() -> None:
+    assert importers("pickle") == {"trials/data.py"}
+    for foreign in ("cloudpickle", "dill", "joblib", "shelve", "marshal"):
+        assert not importers(foreign)

@@ -1,0 +1,167 @@
+"""A tiny random vision transformer, digits, and a small made-up data set.
+
+Nothing that was measured comes from here: the random model has learned nothing.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from trials import data, vit
+from trials.config import TrialConfig
+from trials.data import DataConfig, Dataset, Split
+from trials.masks import KeepMask, keep_count, prunable, size, top_k
+from trials.stages.dense import Dense
+from trials.stages.pretrained import Pretrained
+from trials.train import Context, Outcomes
+from trials.vit import Checkpoint, ModelConfig
+
+NAME = "vit_tiny_patch16_224"
+TINY = {"img_size": 8, "patch_size": 2, "in_chans": 1, "embed_dim": 32, "depth": 2, "num_heads": 2}
+WEIGHTS = Path(__file__).parents[3] / "shared" / "data" / "vit-cifar10-d128" / "model.safetensors"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> Iterator[None]:
+    """Tiny tensors: more threads only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def cpu() -> torch.device:
+    return torch.device("cpu")
+
+
+@pytest.fixture(scope="session")
+def ctx() -> Context:
+    return Context()
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> Callable[..., ModelConfig]:
+    """The tiny model's section; keyword arguments go to timm."""
+
+    def make(**extra: Any) -> ModelConfig:
+        return ModelConfig(name=NAME, pretrained=False, kwargs=TINY | extra)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_checkpoint(tiny_model: Callable[..., ModelConfig]) -> Callable[..., Checkpoint]:
+    """A tiny random model; keyword arguments go to timm."""
+    made: dict[str, Checkpoint] = {}
+
+    def make(seed: int = 0, **extra: Any) -> Checkpoint:
+        key = json.dumps([seed, extra], sort_keys=True)
+        if key not in made:
+            drawn = vit.create(tiny_model(**extra), classes=10, channels=1, seed=seed)
+            # timm draws class token, position embedding and head too small to tell apart.
+            noise = torch.Generator().manual_seed(seed)
+            state = {
+                n: t + 0.2 * torch.randn(t.shape, generator=noise) for n, t in drawn.state.items()
+            }
+            made[key] = Checkpoint(drawn.arch, state)
+        return made[key]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def checkpoint(make_checkpoint: Callable[..., Checkpoint]) -> Checkpoint:
+    return make_checkpoint()
+
+
+@pytest.fixture(scope="session")
+def half(checkpoint: Checkpoint) -> KeepMask:
+    """The magnitude mask of the tiny model at one half."""
+    weights = prunable(checkpoint.state)
+    return top_k({n: w.abs() for n, w in weights.items()}, keep_count(size(weights), 0.5))
+
+
+@pytest.fixture(scope="session")
+def small() -> Dataset:
+    """Made-up 8 x 8 images whose class is the brightest of ten bars."""
+    draw = np.random.default_rng(0)
+
+    def split(count: int) -> Split:
+        labels = np.arange(count) % 10
+        images = draw.integers(0, 120, (count, 1, 8, 8), dtype=np.uint8)
+        for i, label in enumerate(labels):
+            images[i, 0, label % 8, (label // 8) * 4 : (label // 8) * 4 + 4] += 120
+        return Split(images, labels.astype(np.int64))
+
+    return Dataset("made-up", "0" * 64, 10, split(100), split(40), split(40))
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    return data.load(DataConfig(name="digits"))
+
+
+@pytest.fixture
+def pretrained(checkpoint: Checkpoint) -> Pretrained:
+    return Pretrained(checkpoint)
+
+
+@pytest.fixture
+def dense(make_checkpoint: Callable[..., Checkpoint]) -> Dense:
+    """Other weights than `pretrained`, as if they had been adapted."""
+    nothing = Outcomes(torch.zeros(40, dtype=torch.bool), 0.0)
+    return Dense(make_checkpoint(seed=1), (), nothing, nothing)
+
+
+class Memory:
+    """Snapshots that are kept as a store would: copies, and values that went through JSON."""
+
+    def __init__(self) -> None:
+        self.saved: tuple[dict[str, Tensor], dict[str, Any]] | None = None
+        self.saves = 0
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        return self.saved
+
+    def save(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        copies = {name: tensor.clone() for name, tensor in tensors.items()}
+        self.saved = (copies, json.loads(json.dumps(values)))
+        self.saves += 1
+
+
+@pytest.fixture
+def memory() -> Memory:
+    return Memory()
+
+
+@pytest.fixture(scope="session")
+def tiny_trial(tiny_model: Callable[..., ModelConfig]) -> Callable[..., TrialConfig]:
+    """A trial of a few seconds; keyword arguments replace whole sections."""
+
+    def make(**changes: Any) -> TrialConfig:
+        sections: dict[str, Any] = {
+            "data": {"name": "digits", "validation": 200, "train_images": 200},
+            "model": tiny_model(),
+            "dense": {"epochs": 2, "lr": 3e-3, "batch_size": 32},
+            "issp": {"ingredients": 3, "steps": 4, "lr": 1e-3, "batch_size": 32},
+            "finetune": {"epochs": 2, "lr": 1e-3, "batch_size": 32, "weights": "current"},
+            "patch_drop": 0.25,
+        }
+        return TrialConfig.model_validate(sections | changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def vit_weights() -> Path:
+    """The real small vision transformer's weights; skips where they are absent."""
+    if not WEIGHTS.is_file():
+        pytest.skip(f"no weights at {WEIGHTS}: see README, Real data")
+    return WEIGHTS
