@@ -6,11 +6,15 @@
 >>> select(results(sweep)).essential.value                                # doctest: +SKIP
 """
 
-from orchestrator.config import SweepConfig, load_sweep
-from orchestrator.driver import Finished, run
-from orchestrator.plan import Plan, plan
-from orchestrator.results import results
-from orchestrator.selection import Selection, select
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.config import SweepConfig, load_sweep
+    from orchestrator.driver import Finished, run
+    from orchestrator.plan import Plan, plan
+    from orchestrator.results import results
+    from orchestrator.selection import Selection, select
 
 __all__ = [
     "Finished",
@@ -23,3 +27,22 @@ __all__ = [
     "run",
     "select",
 ]
+
+_HOMES = {
+    "SweepConfig": "config",
+    "load_sweep": "config",
+    "Finished": "driver",
+    "run": "driver",
+    "Plan": "plan",
+    "plan": "plan",
+    "results": "results",
+    "Selection": "selection",
+    "select": "selection",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: a worker process needs no tables and no statistics."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -56,13 +56,16 @@ def _log_model(tracker: Tracker, checkpoint: Path, example: np.ndarray) -> None:
         inputs=Schema([TensorSpec(np.dtype("uint8"), shape)]),
         outputs=Schema([TensorSpec(np.dtype("float32"), (-1, -1))]),
     )
-    # Its advice on type hints and its progress bars are for interactive use.
-    warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method")
+    # Its advice and progress bars are for interactive use.
     logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     names = ("torch", "timm", "safetensors", "numpy")
     known = versions()
-    with _tracking(tracker.address.uri), mlflow.start_run(run_id=tracker.address.parent):
+    with (
+        _tracking(tracker.address.uri),
+        mlflow.start_run(run_id=tracker.address.parent),
+        warnings.catch_warnings(action="ignore"),
+    ):
         mlflow.pyfunc.log_model(
             name="best",
             python_model=str(Path(__file__).with_name("serving.py")),

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -254,23 +253,26 @@ def doctor(sweep: str | None, overrides: tuple[str, ...], address: str | None) -
 @tracking_option
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=5000, show_default=True)
-def ui(sweep: str | None, tracking_uri: str | None, host: str, port: int) -> int:
+def ui(sweep: str | None, tracking_uri: str | None, host: str, port: int) -> None:
     """Open the MLflow UI on the configured store."""
     uri = tracking_uri or (load_sweep(sweep).tracking.uri if sweep else TrackingSection().uri)
     uri = TrackingSection(uri=uri).uri
     if uri.startswith("http"):
         console.print(f"The tracking server is at {uri}", markup=False)
-        return OK
+        return
     path = Path(uri.removeprefix("sqlite:///"))
     if uri.startswith("sqlite:///") and not path.exists():
         raise LotusError(f"{path} does not exist: no sweep has run there yet")
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     artifacts = (path.parent / "artifacts").as_uri()
     command += ["--default-artifact-root", artifacts, "--host", host, "--port", str(port)]
+    command += ["--workers", "1"]
     console.print(f"MLflow UI on http://{host}:{port}  (Ctrl-C ends it)", markup=False)
-    return subprocess.run(
-        command, check=False, env=os.environ | {"GIT_PYTHON_REFRESH": "quiet"}
-    ).returncode
+    # Replaced, not started below: Ctrl-C and signals then reach the server itself. Its job runner
+    # is for evaluating language models and costs four processes.
+    sys.stdout.flush()
+    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "GIT_PYTHON_REFRESH": "quiet"}
+    os.execve(sys.executable, command, os.environ | environment)
 
 
 @cli.command()

@@ -1,4 +1,9 @@
-"""Ray: the only place that talks to it. Shared stages as tasks, trials through Tune."""
+"""Ray: the only place that talks to it.
+
+Shared stages and trials are handed to one Tune run, in the order of what they need: a process
+that has imported torch and timm for a stage goes on with a trial, and a trial starts as soon as
+its own stages are there.
+"""
 
 import contextlib
 import logging
@@ -6,21 +11,19 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.search import Searcher
 
 from orchestrator.config import SweepConfig
-from orchestrator.keys import key_of
-from orchestrator.plan import Plan, PlannedTrial, source_id
+from orchestrator.plan import Plan
+from orchestrator.queue import Item, WorkQueue
 from orchestrator.watcher import Watcher
 from orchestrator.worker import Job, Settings, run_stage, run_trial, worker
 from trials.errors import LotusError
-from trials.sources import Opened
-from trials.stage import Node
 
 
 class ClusterError(LotusError):
@@ -39,7 +42,6 @@ def connected(sweep: SweepConfig, address: str | None) -> Iterator[None]:
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     # Tune would swallow Ctrl-C and return as if the sweep had ended.
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     local = address in (None, "local")
@@ -94,211 +96,142 @@ def node_versions() -> dict[str, dict[str, str]]:
     return {node["NodeManagerAddress"]: versions for node, versions in found}
 
 
-def job_of(trial: PlannedTrial) -> Job:
-    """What is sent for a trial."""
-    return Job(
-        key=trial.key,
-        name=trial.name,
-        config=trial.config,
-        axes=trial.axes,
-        source=source_id(trial.config),
-    )
-
-
 def place_sources(plan: Plan) -> dict[str, list[Any]]:
     """Put each data set into the object store, once for all workers of a node.
 
-    Wrapped in a list, so that a task gets the reference and fetches at most once per process.
+    Wrapped in a list, so that a process gets the reference and fetches at most once.
     """
     return {name: [ray.put(opened)] for name, opened in plan.opened.items()}
 
 
-def _fetch(box: Sequence[Any]) -> Callable[[], Opened]:
-    return lambda: ray.get(box[0])
-
-
-def _stage_task(
-    settings: Settings, job: Job, key: str, box: Sequence[Any], *_parents: object
-) -> bool:
-    here = worker(settings)
-    return run_stage(here, job, key, here.source(job, _fetch(box)), lambda name: None)
-
-
-def run_shared(
-    plan: Plan,
-    missing: Mapping[str, Node[Any]],
-    settings: Settings,
-    sources: Mapping[str, list[Any]],
-    watcher: Watcher,
-) -> dict[str, str]:
-    """Compute shared stages in the order of their dependencies.
-
-    Args:
-        missing: key -> node of the shared stages to run, parents before children.
-
-    Returns:
-        key -> error, for those that failed. What depends on a failed one fails with it.
-    """
-    sweep = plan.sweep
-    task = ray.remote(_stage_task).options(
-        num_cpus=sweep.resources.cpu,
-        num_gpus=sweep.resources.gpu,
-        max_retries=sweep.retry.max_failures,
-    )
-    refs: dict[str, Any] = {}
-    for key, node in missing.items():
-        parents = [refs[key_of(p)] for p in node.parents() if key_of(p) in refs]
-        job = job_of(plan.owner[key])
-        refs[key] = task.remote(settings, job, key, sources[job.source], *parents)
-    keys = {ref: key for key, ref in refs.items()}
-    failed: dict[str, str] = {}
-    waiting = list(keys)
-    running: set[str] = set()
-    while waiting:
-        _announce(missing, keys, waiting, running, watcher)
-        ready, waiting = ray.wait(waiting, num_returns=1, timeout=0.5)
-        for ref in ready:
-            key = keys[ref]
-            try:
-                watcher.stage_ended(missing[key].stage.name, ray.get(ref), None)
-            except ray.exceptions.RayError as error:
-                failed[key] = _reason(error)
-                watcher.stage_ended(missing[key].stage.name, False, failed[key])
-        watcher.tick()
-    return failed
-
-
-def _announce(
-    missing: Mapping[str, Node[Any]],
-    keys: Mapping[Any, str],
-    waiting: Sequence[Any],
-    announced: set[str],
-    watcher: Watcher,
-) -> None:
-    """Tell which stage can run now: its parents are done."""
-    open_keys = {keys[ref] for ref in waiting}
-    for ref in waiting:
-        key = keys[ref]
-        if key in announced:
-            continue
-        if not any(key_of(parent) in open_keys for parent in missing[key].parents()):
-            announced.add(key)
-            watcher.stage_started(missing[key].stage.name)
-
-
-def _reason(error: BaseException) -> str:
-    cause: Any = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
-    text = str(cause).strip() or type(cause).__name__
-    return str(text.splitlines()[-1 if "Traceback" in text else 0])[:500]
-
-
-@dataclass(frozen=True, slots=True)
-class TrialOutcome:
-    """How a trial ended: an error, or None."""
-
-    key: str
-    error: str | None
-
-
-def _trainable(config: dict[str, Any], payload: Any) -> None:
-    """What Tune runs for one trial. Never raises for an error that would happen again."""
-    settings, jobs, boxes = payload
-    job: Job = jobs[config["trial"]]
+def _work(config: dict[str, Any], payload: Any) -> None:
+    """What Tune runs for one item. Never raises for an error that would happen again."""
+    settings, work, boxes = payload
+    key, kind, job = work[config["item"]]
     here = worker(settings)
     try:
-        found = run_trial(here, job, here.source(job, _fetch(boxes[job.source])), lambda name: None)
+        opened = here.source(job, lambda: ray.get(boxes[job.source][0]))
+        if kind == "stage":
+            run_stage(here, job, key, opened)
+        else:
+            run_trial(here, job, opened)
     except Exception as error:
         if _worth_retrying(error):
             raise
         tune.report({"error": f"{type(error).__name__}: {error}"[:500]})
         return
-    tune.report({**found, "error": None})
+    tune.report({"error": None})
 
 
 def _worth_retrying(error: Exception) -> bool:
-    """Memory may be free again next time; the same computation fails the same way."""
+    """Memory or a disk may be free again next time; the same computation fails the same way."""
     import torch
 
     return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError | OSError)
 
 
-class _TuneWatcher(tune.Callback):  # type: ignore[misc]
-    """Passes Tune's events on."""
+class _Searcher(Searcher):  # type: ignore[misc]
+    """Tune's view of the queue: it asks for the next item whenever a process is free."""
 
-    def __init__(self, names: Sequence[str], watcher: Watcher) -> None:
-        self.names: Sequence[str] = names
-        self.watcher = watcher
+    def __init__(self, queue: WorkQueue, watcher: Watcher) -> None:
+        super().__init__(metric="error", mode="min")
+        self.queue, self.watcher = queue, watcher
+        self.given: dict[str, int] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, int] | str | None:
+        self.watcher.tick()
+        if self.queue.finished:
+            return str(Searcher.FINISHED)
+        index = self.queue.next()
+        if index is None:
+            return None
+        self.given[trial_id] = index
+        return {"item": index}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        index = self.given.pop(trial_id)
+        reason = "its process died, see the Ray logs" if error else (result or {}).get("error")
+        fallen = self.queue.end(index, reason)
+        self.watcher.ended(self.queue.items[index], reason)
+        for other in fallen:
+            item = self.queue.items[other]
+            self.watcher.ended(item, self.queue.errors[item.key])
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the store and MLflow are the memory."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, see `save`."""
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles its callbacks into its experiment state; a terminal cannot be.
-        return {"names": list(self.names), "watcher": Watcher()}
+        # Tune pickles its arguments into its experiment state; a terminal cannot be.
+        return self.__dict__ | {"watcher": Watcher()}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
 
-    def _name(self, trial: Any) -> str:
-        number: int = trial.config["trial"]
-        return self.names[number]
+class _Starts(tune.Callback):  # type: ignore[misc]
+    """Tells what really starts, and keeps the display alive while Tune waits."""
+
+    def __init__(self, items: Sequence[Item], watcher: Watcher) -> None:
+        self.items, self.watcher = items, watcher
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self.watcher.tick()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.watcher.trial_started(self._name(trial))
+        self.watcher.started(self.items[trial.config["item"]])
 
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        error = (trial.last_result or {}).get("error")
-        self.watcher.trial_ended(self._name(trial), error)
+    def __getstate__(self) -> dict[str, Any]:
+        return {"items": (), "watcher": Watcher()}
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.watcher.trial_ended(self._name(trial), "its process died")
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
 
 
-def run_trials(
-    plan: Plan,
-    trials: Sequence[PlannedTrial],
-    settings: Settings,
-    sources: Mapping[str, list[Any]],
-    watcher: Watcher,
-) -> list[TrialOutcome]:
-    """Run trials through Ray Tune, in reused processes. A failing one stops no other."""
+def run_work(
+    plan: Plan, work: Sequence[tuple[Item, Job]], settings: Settings, watcher: Watcher
+) -> dict[str, str]:
+    """Run shared stages and trials through Ray Tune, in reused processes.
+
+    A failing item stops no other but those that need it.
+
+    Args:
+        work: items with the job that rebuilds them, in an order that keeps progress readable.
+
+    Returns:
+        key -> error, of the items that failed.
+    """
     sweep, scratch = plan.sweep, tempfile.mkdtemp(prefix="lotus-tune-")
-    jobs = [job_of(trial) for trial in trials]
-    names = [trial.name for trial in trials]
-    payload = (settings, jobs, dict(sources))
+    queue = WorkQueue([item for item, _ in work])
+    sent = [(item.key, item.kind, job) for item, job in work]
     trainable = tune.with_resources(
-        tune.with_parameters(_trainable, payload=payload),
+        tune.with_parameters(_work, payload=(settings, sent, place_sources(plan))),
         {"cpu": sweep.resources.cpu, "gpu": sweep.resources.gpu},
     )
     tuner = tune.Tuner(
         trainable,
-        param_space={"trial": tune.grid_search(list(range(len(jobs))))},
         tune_config=tune.TuneConfig(
+            search_alg=_Searcher(queue, watcher),
+            num_samples=-1,
             reuse_actors=True,
             max_concurrent_trials=sweep.resources.max_concurrent_trials,
-            trial_name_creator=lambda trial: f"trial_{trial.config['trial']:06d}",
-            trial_dirname_creator=lambda trial: f"trial_{trial.config['trial']:06d}",
+            trial_name_creator=lambda trial: f"item_{trial.config['item']:06d}",
+            trial_dirname_creator=lambda trial: f"item_{trial.config['item']:06d}",
         ),
         run_config=tune.RunConfig(
             name="sweep",
             storage_path=scratch,  # disposable: the store and MLflow are the memory
             failure_config=tune.FailureConfig(max_failures=sweep.retry.max_failures),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            callbacks=[_TuneWatcher(names, watcher)],
+            callbacks=[_Starts(queue.items, watcher)],
             verbose=0,
         ),
     )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            grid = tuner.fit()
+            tuner.fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return [_outcome(result, jobs) for result in grid]
-
-
-def _outcome(result: Any, jobs: Sequence[Job]) -> TrialOutcome:
-    job = jobs[result.config["trial"]] if result.config else jobs[0]
-    if result.error is not None:
-        return TrialOutcome(job.key, _reason(result.error))
-    return TrialOutcome(job.key, (result.metrics or {}).get("error"))
+    return queue.errors

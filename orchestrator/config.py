@@ -318,7 +318,7 @@ def load_sweep(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Sweep
 
 def _read(path_or_name: str | Path) -> tuple[str, str]:
     path = Path(path_or_name)
-    if not path.exists() and str(path_or_name) in bundled():
+    if str(path_or_name) in bundled() and not path.exists():
         path = bundled()[str(path_or_name)]
     shown = str(path_or_name)
     try:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.driver import Finished
+from orchestrator.queue import Item
 from orchestrator.secrets import without_password
 from orchestrator.watcher import Watcher
 
@@ -49,12 +50,11 @@ class Display(Watcher):
 
     def __init__(self, console: Console, trials: int, stages: int) -> None:
         self.console = console
-        self.trials, self.stages = trials, stages
-        self.stages_done = self.done = self.failed = 0
-        self.running: Counter[str] = Counter()
-        self.working: Counter[str] = Counter()
+        self.total = {"trial": trials, "stage": stages}
+        self.done: Counter[str] = Counter()
+        self.failed = 0
+        self.running: dict[str, Item] = {}
         self.start = self.said = time.monotonic()
-        self.trials_start: float | None = None
         self.live = Live(self._line(), console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> "Display":
@@ -66,30 +66,17 @@ class Display(Watcher):
         if self.console.is_terminal:
             self.live.stop()
 
-    def stage_started(self, name: str) -> None:
-        self.working[name] += 1
+    def started(self, item: Item) -> None:
+        self.running[item.key] = item
         self.tick()
 
-    def stage_ended(self, name: str, computed: bool, error: str | None) -> None:
-        self.working[name] -= 1
-        self.stages_done += 1
+    def ended(self, item: Item, error: str | None) -> None:
+        self.running.pop(item.key, None)
         if error:
-            self.console.print(Text(f"  shared stage {name} failed: {error}", style="red"))
-        self.tick()
-
-    def trial_started(self, name: str) -> None:
-        if self.trials_start is None:
-            self.trials_start = time.monotonic()
-        self.running[name] = 1
-        self.tick()
-
-    def trial_ended(self, name: str, error: str | None) -> None:
-        self.running.pop(name, None)
-        if error:
-            self.failed += 1
-            self.console.print(Text(f"  {name} failed: {error}", style="red"))
+            self.failed += item.kind == "trial"
+            self.console.print(Text(f"  {item.name} failed: {error}", style="red"))
         else:
-            self.done += 1
+            self.done[item.kind] += 1
         self.tick()
 
     def tick(self) -> None:
@@ -98,25 +85,28 @@ class Display(Watcher):
             self.live.update(self._line())
         elif now - self.said >= QUIET_S:
             self.said = now
-            self.console.print(self._line())
+            self.console.print(self._line(), soft_wrap=True)
 
     def _line(self) -> Text:
-        spent = duration(time.monotonic() - self.start)
-        stages = [name for name, count in self.working.items() if count > 0]
-        if self.trials_start is None and self.stages_done < self.stages:
-            now = ", ".join(stages[:3]) or "starting Ray"
-            return Text(f"  shared stages {self.stages_done}/{self.stages} · now: {now} · {spent}")
-        count = f"{self.done} done, {len(self.running)} running, {self.failed} failed"
-        left = f" · {self._left()} left" if self._left() else ""
-        now = next(iter(self.running), "starting trial processes")
-        return Text(f"  trials {count} of {self.trials} · now: {now} · {spent}{left}")
+        running = [item.name for item in self.running.values()]
+        trials = sum(item.kind == "trial" for item in self.running.values())
+        parts = [
+            f"trials {self.done['trial']} done, {trials} running, {self.failed} failed "
+            f"of {self.total['trial']}",
+            f"shared stages {self.done['stage']}/{self.total['stage']}",
+            f"now: {', '.join(running[:2]) or 'starting Ray'}",
+            duration(time.monotonic() - self.start),
+        ]
+        left = self._left()
+        return Text("  " + " · ".join([*parts, f"{left} left"] if left else parts))
 
     def _left(self) -> str:
-        ended = self.done + self.failed
-        if self.trials_start is None or ended == 0:
+        """From the pace so far; a shared stage counts like a trial, start-up time included."""
+        ended = self.done.total() + self.failed
+        if ended < 3:
             return ""
-        pace = (time.monotonic() - self.trials_start) / ended
-        return duration(pace * (self.trials - ended))
+        pace = (time.monotonic() - self.start) / ended
+        return duration(pace * max(0, sum(self.total.values()) - ended))
 
 
 def show_finished(console: Console, finished: Finished) -> None:
@@ -131,7 +121,7 @@ def show_finished(console: Console, finished: Finished) -> None:
     for warning in summary["warnings"]:
         console.print(Text(f"  ! {warning}", style="yellow"))
     if finished.report:
-        console.print(f"Report    {finished.report}", soft_wrap=True)
+        console.print(f"Report    {finished.report}", soft_wrap=True, markup=False)
     shown = without_password(finished.plan.sweep.tracking.uri)
     console.print(f"MLflow    {ui_command(shown)}", soft_wrap=True, markup=False)
 

@@ -4,15 +4,17 @@ A sweep is a set of keys; continuing after a crash, running again and extending 
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.config import SweepConfig, resolved_yaml
+from orchestrator.keys import key_of
 from orchestrator.plan import Plan, PlannedTrial, missing_nodes, plan
+from orchestrator.queue import Item
 from orchestrator.store import Store
 from orchestrator.tracking import Address, Child, RunLog, Tracker, open_sweep
-from orchestrator.worker import Settings
+from orchestrator.worker import Settings, job_of
 from trials.stage import Node
 
 
@@ -140,22 +142,38 @@ def _make(
     address: str | None,
     watcher: Any,
 ) -> dict[str, str]:
-    """Run shared stages, then trials; trial name -> error of those that failed."""
+    """Run shared stages and trials; name -> error of those that failed."""
     from orchestrator import cluster
 
-    settings = state.settings()
-    with cluster.connected(state.plan.sweep, address):
-        sources = cluster.place_sources(state.plan)
-        broken = cluster.run_shared(state.plan, shared, settings, sources, watcher)
-        outcomes = (
-            cluster.run_trials(state.plan, trials, settings, sources, watcher) if trials else []
-        )
-    names = {trial.key: trial.name for trial in trials}
-    failed = {names[one.key]: one.error for one in outcomes if one.error is not None}
-    for outcome in outcomes:
-        if outcome.error is not None:
-            _close_running(state.tracker, outcome.key, outcome.error)
-    return failed | {f"stage {key[:12]}": error for key, error in broken.items() if not trials}
+    planned = state.plan
+    work = [(_stage_item(node, shared), job_of(planned.owner[key])) for key, node in shared.items()]
+    work += [(_trial_item(trial, shared), job_of(trial)) for trial in trials]
+    with cluster.connected(planned.sweep, address):
+        errors = cluster.run_work(planned, work, state.settings(), watcher)
+    for key, error in errors.items():
+        _close_running(state.tracker, key, error)
+    names = {item.key: item.name for item, _ in work}
+    return {names[key]: error for key, error in errors.items()}
+
+
+def _stage_item(node: Node[Any], shared: Mapping[str, Node[Any]]) -> Item:
+    needs = tuple(key for parent in node.parents() if (key := key_of(parent)) in shared)
+    return Item(key=key_of(node), name=node.stage.name, kind="stage", needs=needs)
+
+
+def _trial_item(trial: PlannedTrial, shared: Mapping[str, Node[Any]]) -> Item:
+    """A trial needs the last shared stages on each of its paths; those need the ones before."""
+    needs: dict[str, None] = {}
+
+    def visit(node: Node[Any]) -> None:
+        for parent in node.parents():
+            if key_of(parent) in shared:
+                needs[key_of(parent)] = None
+            else:
+                visit(parent)
+
+    visit(trial.graph.final)
+    return Item(key=trial.key, name=trial.name, kind="trial", needs=tuple(needs))
 
 
 def _close_running(tracker: Tracker, key: str | None, error: str) -> None:

@@ -33,7 +33,7 @@ class SweepError(LotusError):
         self.source, self.problems = source, tuple(problems)
         count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
         lines = [f"{source}: {count}", *(f"  {problem}" for problem in problems)]
-        # Half a surrogate pair, which YAML can write as "\\ud800", cannot be printed.
+        # Half a surrogate pair, which YAML can write as "\ud800", cannot be printed.
         super().__init__("\n".join(lines).encode("utf-8", "backslashreplace").decode())
 
 

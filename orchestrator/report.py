@@ -12,11 +12,11 @@ import pandas as pd
 
 from dashboards import Picture, ReportData, write_report
 from orchestrator import selection
-from orchestrator.arms import best_settings, settings
 from orchestrator.config import SweepConfig, resolved_yaml
 from orchestrator.plan import Plan
 from orchestrator.results import axis_columns, learning_curves, trials_table
 from orchestrator.secrets import without_password
+from orchestrator.selection.arms import best_settings, settings
 from orchestrator.store import Store
 from orchestrator.tracking import Tracker, TrackingError, open_sweep, patiently
 from orchestrator.versions import git_commit, hardware, versions
@@ -51,7 +51,7 @@ def refresh(
     summary = summarise(plan.sweep, runs, parent.data.tags)
     log = tracker.sweep_log()
     _parent_metrics(log, summary)
-    log.flush()
+    log.flush(tags={"mlflow.note.content": _note(summary)})
     recommended = summary["recommended"]
     if recommended:
         table = trials_table(runs)
@@ -95,6 +95,17 @@ def _parent_metrics(log: Any, summary: dict[str, Any]) -> None:
         "cost/device_hours_saved": summary["cost"]["device_hours_saved"],
     }
     log.metrics(values, step=int(time.time()))
+
+
+def _note(summary: dict[str, Any]) -> str:
+    """What MLflow shows as the description of the sweep's run (Markdown)."""
+    essential, best = summary["essential_sparsity"], summary["recommended"]
+    lines = [f"LOTUS sweep **{summary['sweep']}**. The report stands under Artifacts, `report/`."]
+    if essential:
+        lines.append(f"- essential sparsity {essential['value']:g}, bracket {essential['bracket']}")
+    if best:
+        lines.append(f"- recommended: `{best['name']}`, test accuracy {best['test_accuracy']:.4f}")
+    return "\n".join(lines)
 
 
 def summarise(sweep: SweepConfig, runs: Sequence[Any], tags: dict[str, str]) -> dict[str, Any]:

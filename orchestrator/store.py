@@ -79,11 +79,11 @@ class Store:
 
     def keys(self) -> set[str]:
         """All keys in the store, by one listing."""
-        return {path.rsplit("/", 1)[-1].removesuffix(".json") for path in self._find("index")}
+        return {path.rsplit("/", 1)[-1].removesuffix(".json") for path in self._indexed()}
 
     def entries(self) -> list[Entry]:
         """All index entries."""
-        paths = self._find("index")
+        paths = self._indexed()
         if not paths:
             return []
         found = self.fs.cat(paths, on_error="omit")
@@ -149,6 +149,10 @@ class Store:
     def size_bytes(self) -> int:
         """Bytes of all objects."""
         return sum(info["size"] for info in self._find("objects", detail=True).values())
+
+    def _indexed(self) -> list[str]:
+        """Paths of all index entries; what an interrupted writer left is none."""
+        return [path for path in self._find("index") if path.endswith(".json")]
 
     def _find(self, folder: str, detail: bool = False) -> Any:
         try:

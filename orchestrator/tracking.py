@@ -6,6 +6,7 @@ metric steps that are already there. A `MlflowClient` with explicit run ids is u
 that MLFLOW_RUN_ID in somebody's environment changes nothing.
 """
 
+import getpass
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -125,15 +126,16 @@ def list_sweeps(uri: str) -> list[Any]:
 
 
 def _client(uri: str) -> MlflowClient:
-    if uri.startswith(SQLITE):
-        Path(uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
     # Schema migrations of a new SQLite file announce themselves by the dozen.
     for name in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
+        if uri.startswith(SQLITE):
+            Path(uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
         return MlflowClient(tracking_uri=uri)
-    except (MlflowException, ImportError, OSError) as error:
-        raise TrackingError(f"tracking.uri = {without_password(uri)}: {error}") from error
+    except Exception as error:  # of MLflow, SQLAlchemy or the database's own driver
+        reason = str(error)[:300]
+        raise TrackingError(f"tracking.uri = {without_password(uri)}: {reason}") from error
 
 
 def _experiment(client: MlflowClient, sweep: SweepConfig, create: bool) -> str | None:
@@ -153,7 +155,8 @@ def _experiment(client: MlflowClient, sweep: SweepConfig, create: bool) -> str |
         folder = Path(sweep.tracking.uri.removeprefix(SQLITE)).parent / "artifacts"
         location = folder.as_uri()
     try:
-        return str(client.create_experiment(name, artifact_location=location))
+        kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens on its runs
+        return str(client.create_experiment(name, artifact_location=location, tags=kind))
     except MlflowException:  # somebody else was faster
         again = client.get_experiment_by_name(name)
         if again is None:
@@ -163,7 +166,12 @@ def _experiment(client: MlflowClient, sweep: SweepConfig, create: bool) -> str |
 
 def _origin() -> dict[str, str]:
     commit = git_commit()
-    tags = {"lotus.version": VERSION}
+    tags = {
+        "lotus.version": VERSION,
+        "mlflow.source.name": "lotus",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": getpass.getuser(),
+    }
     return tags | {"mlflow.source.git.commit": commit} if commit else tags
 
 

@@ -1,20 +1,16 @@
 """What is told while a sweep runs. Apart from Ray, which takes seconds to import."""
 
+from orchestrator.queue import Item
+
 
 class Watcher:
     """Told what happens; a progress display overrides what it shows."""
 
-    def stage_started(self, name: str) -> None:
-        """A stage is being computed."""
+    def started(self, item: Item) -> None:
+        """A shared stage or a trial runs."""
 
-    def stage_ended(self, name: str, computed: bool, error: str | None) -> None:
-        """A shared stage is there, or failed."""
-
-    def trial_started(self, name: str) -> None:
-        """A trial runs."""
-
-    def trial_ended(self, name: str, error: str | None) -> None:
-        """A trial is finished, or failed for good."""
+    def ended(self, item: Item, error: str | None) -> None:
+        """It is finished, or failed for good."""
 
     def tick(self) -> None:
         """Called often while waiting."""

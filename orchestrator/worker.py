@@ -11,7 +11,7 @@ import torch
 from orchestrator import record
 from orchestrator.config import flat
 from orchestrator.keys import key_of
-from orchestrator.plan import PlannedTrial, trial_name
+from orchestrator.plan import PlannedTrial, source_id
 from orchestrator.run import Cached, Memory
 from orchestrator.store import Entry, Store
 from orchestrator.tracking import Address, RunLog, Tracker
@@ -29,7 +29,6 @@ class Job:
 
     Attributes:
         source: which of the sweep's sources it reads (`plan.source_id`).
-        shared: keys of stages that have a run of their own.
     """
 
     key: str
@@ -37,6 +36,17 @@ class Job:
     config: TrialConfig
     axes: Mapping[str, Any]
     source: str
+
+
+def job_of(trial: PlannedTrial) -> Job:
+    """What is sent for a trial."""
+    return Job(
+        key=trial.key,
+        name=trial.name,
+        config=trial.config,
+        axes=trial.axes,
+        source=source_id(trial.config),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,17 +75,9 @@ class Worker:
         gpu = self.settings.gpu and torch.cuda.is_available()
         return Context(torch.device("cuda" if gpu else "cpu"), progress)
 
-    def cached(
-        self, opened: Opened, progress: Callable[[Progress], None], started: Callable[[str], None]
-    ) -> Cached:
+    def cached(self, opened: Opened, progress: Callable[[Progress], None]) -> Cached:
         """An executor for one job."""
-        return Cached(
-            self.store,
-            opened.objects(),
-            self.context(progress),
-            self.memory,
-            lambda node: started(node.stage.name),
-        )
+        return Cached(self.store, opened.objects(), self.context(progress), self.memory)
 
     def graph(self, job: Job, opened: Opened) -> TrialGraph:
         """The job's stages."""
@@ -100,10 +102,8 @@ def worker(settings: Settings) -> Worker:
     return _WORKERS[settings]
 
 
-def run_stage(
-    here: Worker, job: Job, key: str, opened: Opened, started: Callable[[str], None]
-) -> bool:
-    """Compute one shared stage and write its run; whether it was really computed."""
+def run_stage(here: Worker, job: Job, key: str, opened: Opened) -> None:
+    """Compute one shared stage and write its run."""
     graph = here.graph(job, opened)
     nodes = {key_of(node): node for node in closure(graph.final)}
     node = nodes[key]
@@ -111,7 +111,7 @@ def run_stage(
     name = role or node.stage.name
     log = here.tracker.start(key, "stage", stage_run_name(node, job, name), {"lotus.stage": name})
     try:
-        return _run_stage(here, node, name, graph, opened, log, started)
+        _run_stage(here, node, name, graph, opened, log)
     except Exception as error:
         fail(log, error)
         raise
@@ -124,13 +124,12 @@ def _run_stage(
     graph: TrialGraph,
     opened: Opened,
     log: RunLog,
-    started: Callable[[str], None],
-) -> bool:
+) -> None:
     def progress(step: Progress) -> None:
         if step.epoch is not None and name == "dense":
             log.metrics(record.epoch_metrics(step.epoch, "dense/epoch"), step.done)
 
-    cached = here.cached(opened, progress, started)
+    cached = here.cached(opened, progress)
     result = cached.get(node)
     entry = cached.entry(node)
     computed = key_of(node) in cached.computed
@@ -148,7 +147,6 @@ def _run_stage(
     params = flat(node.config) | ({"seed": node.seed} if node.seed is not None else {})
     log.flush(params, {} if computed else {"lotus.cached": "true"})
     log.finish()
-    return computed
 
 
 def stage_run_name(node: Node[Any], job: Job, name: str) -> str:
@@ -163,10 +161,8 @@ def stage_run_name(node: Node[Any], job: Job, name: str) -> str:
     return "-".join(parts)
 
 
-def run_trial(
-    here: Worker, job: Job, opened: Opened, started: Callable[[str], None]
-) -> dict[str, float]:
-    """Run one trial and write its run. Returns what the driver needs to know of it."""
+def run_trial(here: Worker, job: Job, opened: Opened) -> None:
+    """Run one trial and write its run."""
     trial = PlannedTrial(job.key, job.name, job.config, here.graph(job, opened), dict(job.axes))
     log = here.tracker.start(trial.key, "trial", trial.name, {"lotus.arm": trial.config.arm})
 
@@ -175,14 +171,12 @@ def run_trial(
             log.metrics(record.epoch_metrics(step.epoch), step.done)
 
     try:
-        cached = here.cached(opened, progress, started)
+        cached = here.cached(opened, progress)
         results = {name: cached.get(node) for name, node in trial.graph.stages().items()}
         _write(here, trial, results, cached, opened, log)
     except Exception as error:
         fail(log, error)
         raise
-    spent = sum(entry.seconds for entry in cached.computed.values())
-    return {"val_accuracy": results["final"].validation.accuracy, "spent_s": spent}
 
 
 def _write(
@@ -229,6 +223,3 @@ def fail(log: RunLog, error: BaseException) -> None:
     """End a run as failed, with the reason."""
     log.flush(tags={"lotus.error": f"{type(error).__name__}: {error}"})
     log.finish("FAILED")
-
-
-__all__ = ["Job", "Settings", "Worker", "run_stage", "run_trial", "trial_name", "worker"]

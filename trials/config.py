@@ -11,6 +11,7 @@ from trials.stages.denoise import SoupConfig
 from trials.stages.dense import DenseConfig
 from trials.stages.finetune import FinetuneConfig
 from trials.stages.issp import MergeConfig
+from trials.stages.tickets import Select
 from trials.vit import ModelConfig, Removal
 
 Arm = Literal[
@@ -41,6 +42,9 @@ class TicketSection(AttentionConfig):
         "pretrained", description="which model's attention is read; LOTUS: the pretrained one's"
     )
     removal: Removal = Field("gather", description="how dropped patches leave the model")
+    select: Select = Field(
+        "attention", description="which patches are kept: the most attended, or a control"
+    )
 
 
 class EssentialSection(StageConfig):

@@ -155,8 +155,10 @@ class _Builder:
 
     @cached_property
     def tickets(self) -> Node[Tickets]:
-        cfg = TicketsConfig(patch_drop=self.trial.patch_drop)
-        return Node(choose_tickets, cfg, None, {"scores": self.attention})
+        select = self.trial.tickets.select
+        cfg = TicketsConfig(patch_drop=self.trial.patch_drop, select=select)
+        seed = self.trial.seed if select == "random_fixed" else None
+        return Node(choose_tickets, cfg, seed, {"scores": self.attention})
 
     @cached_property
     def pick(self) -> Node[Picked] | None:

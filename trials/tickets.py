@@ -21,7 +21,7 @@ OUTLIER_SIGMAS = 3.0
 def keep_count(patches: int, patch_drop: float) -> int:
     """ceil((1 - patch_drop) * patches): 177 of 196 at 0.1, as LOTUS's example.
 
-    Rounded to 9 decimals first, because 10 * (1 - 0.8) is 1.9999999999999996.
+    Rounded to 9 decimals first, because 10 * (1 - 0.7) is 3.0000000000000004.
     """
     if not 0.0 <= patch_drop < 1.0:
         raise StageInputError(f"patch_drop {patch_drop} is not in [0, 1)")

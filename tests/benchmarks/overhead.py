@@ -31,8 +31,9 @@ def bare() -> None:
     import ray
     from ray import tune
 
-    from orchestrator import load_sweep, plan
+    from orchestrator.config import load_sweep
     from orchestrator.keys import key_of
+    from orchestrator.plan import plan
 
     planned = plan(load_sweep("digits"))
     ray.init(

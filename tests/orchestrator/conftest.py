@@ -5,6 +5,7 @@ import signal
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +116,47 @@ def finished(
 def results_of(finished: tuple[Plan, PlannedTrial, TrialResult]) -> dict[str, Any]:
     """The stage results of the finished trial by name."""
     return dict(finished[2].results)
+
+
+@dataclass(frozen=True)
+class TrackedTrial:
+    """A sweep of which one trial and its dense stage are in MLflow, made without Ray."""
+
+    sweep: SweepConfig
+    path: Path
+    plan: Plan
+    trial: PlannedTrial
+    tracker: Any
+    store: Any
+
+
+@pytest.fixture(scope="session")
+def tracked_trial(tmp_path_factory: pytest.TempPathFactory, database: str) -> TrackedTrial:
+    """Run by the worker, as a Ray process does it; tests must not change its runs."""
+    from orchestrator.keys import key_of
+    from orchestrator.store import Store
+    from orchestrator.tracking import Tracker, open_sweep
+    from orchestrator.worker import Settings, Worker, job_of, run_stage, run_trial
+
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("tracked")
+    path = folder / "sweep.yaml"
+    path.write_text(
+        TINY + f"storage: {{path: {folder}/store}}\ntracking: {{uri: '{database}'}}\n"
+        "retention: {checkpoints: all}\nexperiment: tracked-trial\n",
+        encoding="utf-8",
+    )
+    sweep = load_sweep(path)
+    address = open_sweep(sweep)
+    assert address is not None
+    planned = plan(sweep)
+    (trial,) = planned.trials
+    settings = Settings(
+        store=sweep.storage.path, address=address, cpus=1, gpu=False, checkpoints="all"
+    )
+    here = Worker(settings, Store(sweep.storage.path), Tracker(address))
+    opened = planned.sources_of(trial.config)
+    job = job_of(trial)
+    run_stage(here, job, key_of(trial.graph.dense), opened)
+    run_trial(here, job, opened)
+    return TrackedTrial(sweep, path, planned, trial, here.tracker, here.store)

@@ -161,7 +161,7 @@ BAD = [
         GOOD.replace("digits", "digits, validation: 9, validation_from: test"),
         ("data.validation = 9: ", "halves")),
     Bad("CIFAR-10 from nowhere", GOOD.replace("digits", "cifar10"), ("data.root is missing",)),
-    Bad("weights of a random model", GOOD.split("tickets")[0] + "essential: "
+    Bad("weights of a random model", GOOD.split("tickets", 1)[0] + "essential: "
         "{weights: pretrained}\nissp: {weights: rewind}\n",
         ("tickets.weights = pretrained, but model.pretrained is false",
          "essential.weights = pretrained", "finetune.weights = pretrained", "issp.weights"), 4),

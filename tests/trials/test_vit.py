@@ -237,7 +237,7 @@ def test_classes_and_channels_come_from_the_data_unless_the_file_says_otherwise(
 
 def test_an_unknown_model_is_refused_with_near_names() -> None:
     cfg = ModelConfig(name="vit_smal_patch16_224", pretrained=False)
-    with pytest.raises(ModelError, match="near it: .*vit_small_patch16_224"):
+    with pytest.raises(ModelError, match=r"near it: .*vit_small_patch16_224"):
         vit.create(cfg, classes=10, channels=3, seed=0)
 
 

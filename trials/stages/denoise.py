@@ -125,7 +125,8 @@ def denoise(
     Source: Instant Soup Pruning, Algorithm 2; one-shot variant, DESIGN.md.
     """
     parent = within.keep if within is not None else first.keep
-    count = target_count(cfg, first.keep, cfg.round)
+    # An intersection or a majority of the round before may have left less than this round asks.
+    count = min(target_count(cfg, first.keep, cfg.round), masks.kept(parent))
     chosen = fraction_indices(data.train.labels, cfg.mask_data_fraction, seed, "mask data")
     keeps, losses = [], []
     total: dict[str, Tensor] = {}
@@ -136,13 +137,13 @@ def denoise(
         scores = {name: w.abs() for name, w in masks.prunable(state).items()}
         keeps.append(masks.top_k(scores, count, parent))
         losses.append(loss)
-        total = {name: total.get(name, 0) + score for name, score in scores.items()}
+        total = {name: total.get(name, 0) + score.double() for name, score in scores.items()}
         if cfg.mean_weights:
             sums = {name: sums.get(name, 0) + tensor for name, tensor in state.items()}
         ctx.progress(Progress("ingredient", n + 1, cfg.ingredients))
     return Candidates(
         keeps=tuple(keeps),
-        mean_score={name: score / cfg.ingredients for name, score in total.items()},
+        mean_score={name: (score / cfg.ingredients).float() for name, score in total.items()},
         mean_state={name: t / cfg.ingredients for name, t in sums.items()} or None,
         losses=tuple(losses),
         jaccard=masks.pairwise_jaccard(keeps),

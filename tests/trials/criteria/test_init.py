@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import get_args
 
 import pytest
 import torch
@@ -6,6 +7,7 @@ from torch import Tensor
 
 from trials import masks
 from trials.criteria import CRITERIA
+from trials.stages.essential import OneShotConfig
 
 WEIGHTS = {
     "normal": torch.randn(10, 10, generator=torch.Generator().manual_seed(0)),
@@ -36,3 +38,8 @@ def test_every_criterion_scores_each_weight_and_leaves_it_alone(
     assert scores["w"].shape == (3, 4)
     assert not scores["w"].requires_grad
     assert torch.equal(weights["w"].detach(), before)
+
+
+def test_every_criterion_that_a_stage_may_name_is_there() -> None:
+    named = get_args(OneShotConfig.model_fields["criterion"].annotation)
+    assert CRITERIA.keys() == set(named)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from orchestrator.essential import (
+from orchestrator.selection.curve import (
     Row,
     average,
     grouped,
@@ -19,7 +19,7 @@ from orchestrator.essential import (
     plain,
     rows,
 )
-from orchestrator.statistics import Comparison, compare, mean_interval, wilson
+from orchestrator.selection.statistics import Comparison, compare, mean_interval, wilson
 
 LOTUS_ARMS = ("tickets", "essential", "issp", "lotus")
 CONTROLS = ("random_patches", "random_mask", "magnitude")

@@ -1,7 +1,7 @@
 """The answer of a sweep: essential sparsity, recommended setting, and the report's summary.
 
 Pure statistics on the table of trials, one row per trial. `statistics.py` has the
-intervals, `essential.py` the one-shot curve, `arms.py` the arms, `findings.py` the
+intervals, `curve.py` the one-shot curve, `arms.py` the arms, `findings.py` the
 sentences about what is doubtful or was not measured; their public names stand here too.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.arms import (
+from orchestrator.selection.arms import (
     LOTUS_ARMS,
     ArmRow,
     Setting,
@@ -21,9 +21,8 @@ from orchestrator.arms import (
     preference,
     settings,
 )
-from orchestrator.essential import (
+from orchestrator.selection.curve import (
     CURVE_COLUMNS,
-    DETECTORS,
     TIE,
     EssentialSparsity,
     average,
@@ -34,11 +33,10 @@ from orchestrator.essential import (
     plain,
     rows,
 )
-from orchestrator.findings import Findings, not_measured, warnings
-from orchestrator.statistics import Interval, mean_interval, paired_drop
+from orchestrator.selection.findings import Findings, not_measured, warnings
+from orchestrator.selection.statistics import Interval, mean_interval, paired_drop
 
 __all__ = [
-    "DETECTORS",
     "ArmRow",
     "EssentialSparsity",
     "Interval",
@@ -241,7 +239,7 @@ def summarise(
         planned: trials that the sweep file asks for.
         device: in words; device_hours and device_hours_saved as measured, wall_s in seconds.
         tolerance: fraction (0.01 = 1 point).
-        detector: a key of `DETECTORS`.
+        detector: a key of `trials.detect.DETECTORS`.
         axes: columns that tell settings apart, beside the three of LOTUS; one that no trial
             has is left out with a warning.
         extra_warnings: sentences put first.

@@ -10,12 +10,12 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.statistics import Comparison, accuracy_interval, compare
+from orchestrator.selection.statistics import Comparison, accuracy_interval, compare
+from trials.detect import DETECTORS, ROUNDING
 
 Row = dict[str, Any]
 
-# A drop equal to the tolerance is within it; 1 - 0.99 is 0.010000000000000009.
-TIE = 1e-9
+TIE = ROUNDING
 CURVE_COLUMNS = (
     "sparsity", "val_accuracy", "ci_low", "ci_high", "drop", "drop_low", "drop_high", "n",
 )  # fmt: skip
@@ -126,34 +126,29 @@ def _point(*values: float | None) -> Row:
     return dict(zip(CURVE_COLUMNS, values, strict=True))
 
 
-def first_violation(curve: pd.DataFrame, tolerance: float) -> Detection:
-    """value = the largest level before the first one whose drop exceeds the tolerance.
+def detect(curve: pd.DataFrame, tolerance: float, detector: str) -> Detection:
+    """Read a detector of `trials.detect` off a curve, and off the two edges of its interval.
 
-    Source: Essential Sparsity (Jaiswal et al., NeurIPS 2023), section 3, read on levels.
+    value from the drops, low from their upper limits (pessimistic), high one level beyond what
+    their lower limits give (optimistic): with negligible noise [low, high] is the bracket.
     """
-    limit = tolerance + TIE
-    value = low = 0.0
-    beyond: float | None = None
-    certainly_beyond: float | None = None
-    certain = True
-    for p in rows(curve, CURVE_COLUMNS):
-        level = p["sparsity"]
-        if p["drop"] is None:  # not measured: neither within nor beyond
-            continue
-        certain = certain and p["drop_high"] is not None and p["drop_high"] <= limit
-        if certain:
-            low = level
-        if beyond is None:
-            value, beyond = (value, level) if p["drop"] > limit else (level, None)
-        if certainly_beyond is None and p["drop_low"] is not None and p["drop_low"] > limit:
-            certainly_beyond = level
-    return Detection(value=value, low=low, high=certainly_beyond, bracket=(value, beyond))
+    points = [p for p in rows(curve, CURVE_COLUMNS) if p["drop"] is not None]
+    levels = [p["sparsity"] for p in points]
 
+    def read(column: str, unknown: float) -> float:
+        drops = [unknown if p[column] is None else p[column] for p in points]
+        return DETECTORS[detector](levels, drops, tolerance)
 
-# A detector reads a curve (columns of `one_shot_curve`, ascending) and a tolerance.
-DETECTORS: dict[str, Callable[[pd.DataFrame, float], Detection]] = {
-    "first_violation": first_violation,
-}
+    def beyond(value: float) -> float | None:
+        return next((level for level in levels if level > value), None)
+
+    value = read("drop", math.inf)
+    return Detection(
+        value=value,
+        low=read("drop_high", math.inf),
+        high=beyond(read("drop_low", -math.inf)),
+        bracket=(value, beyond(value)),
+    )
 
 
 def essential_sparsity(
@@ -167,7 +162,7 @@ def essential_sparsity(
     Args:
         results: one row per trial, see `one_shot_curve`.
         tolerance: largest acceptable drop of validation accuracy, a fraction (0.01 = 1 point).
-        detector: a key of `DETECTORS`.
+        detector: a key of `trials.detect.DETECTORS`.
         confidence: of `low` and `high`, level by level.
 
     Returns:
@@ -188,7 +183,7 @@ def essential_sparsity(
     curve = one_shot_curve(results, confidence)
     if not bool(((curve["sparsity"] > 0) & curve["drop"].notna()).any()):
         return None
-    found = DETECTORS[detector](curve, tolerance)
+    found = detect(curve, tolerance, detector)
     return EssentialSparsity(
         value=found.value,
         low=found.low,

@@ -7,8 +7,8 @@ from itertools import product
 
 import pandas as pd
 
-from orchestrator.arms import ARMS, CONTROLS, ArmRow, Setting
-from orchestrator.essential import (
+from orchestrator.selection.arms import ARMS, CONTROLS, ArmRow, Setting
+from orchestrator.selection.curve import (
     CURVE_ARMS,
     CURVE_COLUMNS,
     TIE,
@@ -20,7 +20,7 @@ from orchestrator.essential import (
     grouped,
     rows,
 )
-from orchestrator.statistics import mean_interval, wilson
+from orchestrator.selection.statistics import mean_interval, wilson
 
 COARSE = 0.1  # widest bracket of the essential sparsity that passes without a warning
 COLLAPSE = 0.2  # drop of accuracy after the denoised pruning that is called a collapse
@@ -223,14 +223,16 @@ def _control_warnings(found: Findings) -> Iterator[str]:
         if not margins:
             continue
         spread = mean_interval(margins, found.confidence)
-        low = spread.low
-        if low is None:
-            low = spread.mean - _image_half_width(found)
+        width = _image_half_width(found)
+        if spread.high is not None:  # two seeds may agree by chance: never under the image noise
+            width = max(width, spread.high - spread.mean)
+        low, high = spread.mean - width, spread.mean + width
         if low <= TIE:
             yield (
-                f"The control `{control}` is as good as lotus within the interval (lotus is "
-                f"{100 * spread.mean:+.2f} points better on validation, n = {len(margins)}): "
-                f"this sweep does not show that {tested} helps."
+                f"lotus and its control `{control}` cannot be told apart: the difference on "
+                f"validation is {100 * spread.mean:+.1f} points, interval {100 * low:+.1f} to "
+                f"{100 * high:+.1f}, n = {len(margins)}. This sweep does not show that {tested} "
+                "helps."
             )
 
 

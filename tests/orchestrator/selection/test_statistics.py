@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from orchestrator.statistics import (
+from orchestrator.selection.statistics import (
     Comparison,
     accuracy_interval,
     compare,

@@ -1,0 +1,236 @@
+"""The command line: codes, help, JSON; nothing that a user can mend shows a traceback."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from orchestrator import cli as command_line
+from orchestrator.config import SweepConfig, bundled, load_sweep, resolved_yaml
+from orchestrator.versions import VERSION
+
+Lotus = Callable[..., tuple[int, str, str]]
+
+COMMANDS = sorted(command_line.cli.commands)
+
+
+def test_the_commands_of_the_interface_are_there() -> None:
+    assert {"run", "plan", "status", "report", "select", "doctor", "ui", "schema"} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str, lotus: Lotus) -> None:
+    code, out, _ = lotus(command, "--help")
+    assert code == 0
+    assert out.startswith(f"Usage: lotus {command}")
+    assert command_line.cli.commands[command].help
+
+
+def test_the_program_itself_has_help_and_a_version(lotus: Lotus) -> None:
+    code, out, _ = lotus("-h")
+    assert code == 0
+    assert all(command in out for command in COMMANDS)
+    assert lotus("--version") == (0, f"lotus, version {VERSION}\n", "")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("nope",),
+        ("plan",),
+        ("plan", "digits", "--nope"),
+        ("run", "digits", "extra"),
+        ("select", "digits", "--tolerance", "2"),
+        ("select", "digits", "--tolerance", "much"),
+        ("select", "digits", "--tracking-uri", "ftp://x"),
+        ("status", "--tracking-uri", "./mlruns"),
+        ("report", "digits", "--tracking-uri", "x"),
+        ("ui", "--tracking-uri", "x"),
+        ("plan", "no-such-sweep"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_use_ends_with_2(args: tuple[str, ...], lotus: Lotus) -> None:
+    code, out, err = lotus(*args)
+    assert (code, out) == (2, "")
+    assert err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("data.validation=9999", "data.validation = 9999"),
+        ("model.name=vit_tiny_patch16_225", "model.name"),
+        ("model.kwargs.foo=3", "model.kwargs"),
+        ("model.pretrained=/nowhere/w.safetensors", "model.pretrained"),
+        ("storage.path=nothing://x", "storage.path = nothing://x cannot be used"),
+    ],
+)
+def test_what_only_shows_later_ends_with_1_and_one_line(
+    override: str, expected: str, sweep_file: Callable[..., Path], lotus: Lotus
+) -> None:
+    code, out, err = lotus("plan", str(sweep_file()), "--set", override)
+    assert (code, out) == (1, "")
+    assert err.startswith("Error: ")
+    assert expected in err
+    assert "Traceback" not in err
+
+
+def test_an_interrupt_ends_with_130(
+    sweep_file: Callable[..., Path], lotus: Lotus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line, "load_sweep", interrupted)
+    code, _, err = lotus("plan", str(sweep_file()))
+    assert code == 130
+    assert "Everything finished is kept" in err
+
+
+def test_the_plan_as_json(sweep_file: Callable[..., Path], lotus: Lotus, tmp_path: Path) -> None:
+    path = sweep_file("search: {arm: [lotus, dense], patch_drop: [0.1, 0.2]}\n")
+    before = set(tmp_path.iterdir())
+    code, out, _ = lotus("plan", str(path), "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["sweep"] == "tiny"
+    assert found["trials"] == {"planned": 3, "missing": 3}
+    assert found["names"] == [
+        "lotus-s0.30-d0.10-f0.10-seed0",
+        "dense-seed0",
+        "lotus-s0.30-d0.20-f0.10-seed0",
+    ]
+    assert found["stored"] == 0
+    assert found["device_hours"] > 0
+    assert set(tmp_path.iterdir()) == before  # it runs nothing and writes nothing
+
+
+def test_the_plan_in_words(sweep_file: Callable[..., Path], lotus: Lotus) -> None:
+    code, out, _ = lotus("plan", str(sweep_file()))
+    assert code == 0
+    assert "1, of which 1 to run" in out
+    assert "10, of which 0 stored" in out
+    assert "a guess" in out
+
+
+def test_a_finished_sweep_plans_nothing(tracked_trial: Any, lotus: Lotus) -> None:
+    code, out, _ = lotus("plan", str(tracked_trial.path), "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["trials"] == {"planned": 1, "missing": 0}
+    assert (found["stages"], found["stored"], found["device_hours"]) == (10, 10, 0.0)
+
+
+@pytest.mark.parametrize("command", ["select", "report"])
+def test_nothing_can_be_read_before_a_run(
+    command: str, sweep_file: Callable[..., Path], lotus: Lotus, tmp_path: Path
+) -> None:
+    args = ["--json"] if command == "select" else []
+    code, out, err = lotus(command, str(sweep_file()), *args)
+    assert (code, out) == (1, "")
+    assert err.startswith("Error: tiny has ")
+    assert "run it first" in err
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_status_before_a_run_is_all_missing(
+    sweep_file: Callable[..., Path], lotus: Lotus, tmp_path: Path
+) -> None:
+    code, out, _ = lotus("status", str(sweep_file()), "--json")
+    assert code == 0
+    assert json.loads(out) == [
+        {
+            "sweep": "tiny", "planned": 1, "finished": 0, "running": 0, "failed": 0, "missing": 1,
+            "errors": {},
+        }
+    ]  # fmt: skip
+    assert lotus("status", "--json", "--tracking-uri", f"sqlite:///{tmp_path}/new/x.db")[:2] == (
+        0,
+        "[]\n",
+    )
+    assert not (tmp_path / "new").exists()
+
+
+def test_status_and_select_of_a_finished_sweep(tracked_trial: Any, lotus: Lotus) -> None:
+    path = str(tracked_trial.path)
+    code, out, _ = lotus("status", path, "--json")
+    assert code == 0
+    assert json.loads(out)[0]["finished"] == 1
+    assert "tiny" in lotus("status", path)[1]
+    code, out, _ = lotus("select", path, "--json", "--tolerance", "0.5")
+    assert code == 0
+    found = json.loads(out)
+    assert found["essential_sparsity"]["tolerance"] == 0.5
+    assert found["recommended"]["name"] == "lotus-s0.30-d0.10-f0.10-seed0"
+    assert "recommended: lotus-s0.30" in lotus("select", path)[1]
+
+
+def test_a_file_that_is_no_database_is_refused_in_words(
+    sweep_file: Callable[..., Path], lotus: Lotus, tmp_path: Path
+) -> None:
+    (tmp_path / "mlflow.db").write_text("this is no database, " * 100)
+    code, _, err = lotus("select", str(sweep_file()), "--json")
+    assert code == 1
+    assert err.startswith("Error: ")
+
+
+def test_the_user_interface_needs_a_store(lotus: Lotus, tmp_path: Path) -> None:
+    code, _, err = lotus("ui", "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db")
+    assert code == 1
+    assert "no sweep has run there yet" in err
+    code, out, _ = lotus("ui", "--tracking-uri", "http://server:5000")
+    assert (code, out) == (0, "The tracking server is at http://server:5000\n")
+
+
+def test_bundled_sweeps_are_listed_with_what_they_are(lotus: Lotus) -> None:
+    code, out, _ = lotus("list")
+    assert code == 0
+    lines = out.splitlines()
+    assert [line.split()[0] for line in lines] == sorted(bundled())
+    assert all(len(line) > 40 for line in lines)
+
+
+def test_the_schema_is_one_and_describes_every_section(lotus: Lotus) -> None:
+    code, out, _ = lotus("schema")
+    assert code == 0
+    schema = json.loads(out)
+    assert schema["type"] == "object"
+    assert schema["additionalProperties"] is False
+    assert schema["required"] == ["name", "data", "model"]
+    assert schema["properties"].keys() == SweepConfig.model_fields.keys()
+    references = {part.split('"', 1)[0] for part in out.split('"#/$defs/')[1:]}
+    assert references == schema["$defs"].keys()
+
+
+def test_the_schema_agrees_with_what_loads(
+    lotus: Lotus, sweep_file: Callable[..., Path], tiny_text: str
+) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads(lotus("schema")[1])
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    good = yaml.safe_load(tiny_text)
+    blocks: list[Any] = [
+        {"seed": [0, 1], "issp.merge": ["majority"]},
+        {"seed": 3, "sparsity": "auto", "arm": "issp"},
+        [{"sparsity": [0.1, "auto"]}, {"method": "random", "samples": 2, "seed": [0, 1]}],
+    ]
+    files = [good, *(good | {"search": block} for block in blocks)]
+    files += [yaml.safe_load(path.read_text(encoding="utf-8")) for path in bundled().values()]
+    files += [yaml.safe_load(resolved_yaml(load_sweep(sweep_file())))]
+    for raw in files:
+        assert list(validator.iter_errors(raw)) == []
+    for changes in (
+        {"search": {"sed": [0]}},
+        {"search": {"sparsity": [90]}},
+        {"search": []},
+        {"dense": {"epoch": 3}},
+        {"name": "a/b"},
+        {"name": None},
+    ):
+        assert list(validator.iter_errors(good | changes))

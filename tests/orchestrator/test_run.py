@@ -1,0 +1,185 @@
+"""Running through the store: what is there is read, what is missing is computed, once."""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from orchestrator.codec import encode
+from orchestrator.config import SweepConfig
+from orchestrator.keys import key_of
+from orchestrator.plan import PlannedTrial, plan
+from orchestrator.run import Cached, Memory
+from orchestrator.store import Entry, Store
+from trials.stage import Node
+from trials.train import Context, Progress
+
+Tiny = Callable[..., SweepConfig]
+
+
+class Ran:
+    """One executor on the only trial of a sweep, and which stages it computed."""
+
+    def __init__(self, sweep: SweepConfig, memory: Memory | None = None) -> None:
+        planned = plan(sweep)
+        self.trial: PlannedTrial = planned.trials[0]
+        self.store = Store(sweep.storage.path)
+        self.started: list[str] = []
+        self.progress: list[Progress] = []
+        self.cached = Cached(
+            self.store,
+            planned.sources_of(self.trial.config).objects(),
+            Context(progress=self.progress.append),
+            memory or Memory(),
+            lambda node: self.started.append(node.stage.name),
+        )
+
+    def all(self) -> dict[str, Any]:
+        """Every result of the trial, as the worker asks for them."""
+        return {name: self.cached.get(node) for name, node in self.trial.graph.stages().items()}
+
+    def node(self, name: str) -> Node[Any]:
+        """One stage of the trial."""
+        return self.trial.graph.stages()[name]
+
+
+STAGES = [
+    "pretrained", "dense", "attention", "tickets", "essential", "denoise", "issp", "finetune",
+    "profile", "evaluate",
+]  # fmt: skip
+
+
+def test_the_first_time_everything_is_computed_and_the_second_time_nothing(tiny: Tiny) -> None:
+    first = Ran(tiny())
+    made = first.all()
+    assert first.started == STAGES
+    assert set(first.cached.computed) == {key_of(n) for n in first.trial.graph.stages().values()}
+    assert first.cached.hits == {}
+    again = Ran(tiny())
+    found = again.all()
+    assert again.started == []
+    assert again.cached.computed == {}
+    assert set(again.cached.hits) == set(first.cached.computed)
+    assert {n: encode(r) for n, r in found.items()} == {n: encode(r) for n, r in made.items()}
+    assert all(entry.seconds > 0 for entry in again.cached.hits.values())
+
+
+def test_the_store_changes_no_result(tiny: Tiny, results_of: dict[str, Any]) -> None:
+    made = Ran(tiny()).all()
+    for name in ("dense", "tickets", "essential", "denoise", "issp"):
+        ours, direct = made[name], results_of[name]
+        if name == "dense":
+            ours, direct = ours.checkpoint, direct.checkpoint
+        assert encode(ours) == encode(direct)
+    assert encode(made["finetune"].checkpoint) == encode(results_of["finetune"].checkpoint)
+
+
+def test_the_inputs_of_a_stored_result_are_not_read(tiny: Tiny) -> None:
+    Ran(tiny()).all()
+    again = Ran(tiny())
+    for name in STAGES[:-1]:
+        if entry := again.store.entry(again.node("final" if name == "evaluate" else name)):
+            path = f"{again.store.root}/objects/{entry.object[:2]}/{entry.object}.safetensors"
+            Path(path).unlink()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert again.cached.get(again.trial.graph.final).sparsity == pytest.approx(0.6, abs=1e-3)
+    assert again.started == []
+    assert set(again.cached.hits) == {again.trial.key}
+
+
+def test_a_changed_setting_recomputes_only_what_follows(tiny: Tiny) -> None:
+    Ran(tiny()).all()
+    other = Ran(tiny("", "issp.merge=majority"))
+    other.all()
+    assert other.started == ["issp", "finetune", "evaluate"]
+    faster = Ran(tiny("", "finetune.lr=0.5"))
+    faster.all()
+    assert faster.started == ["finetune", "evaluate"]
+
+
+def test_a_damaged_result_is_computed_again_and_nothing_else(tiny: Tiny) -> None:
+    first = Ran(tiny())
+    made = first.all()
+    entry = first.store.entry(first.node("denoise"))
+    assert entry is not None
+    path = Path(f"{first.store.root}/objects/{entry.object[:2]}/{entry.object}.safetensors")
+    path.write_bytes(path.read_bytes()[:-1] + b"\xff")
+    again = Ran(tiny())
+    with pytest.warns(UserWarning, match="denoise"):
+        found = again.all()
+    assert again.started == ["denoise"]
+    assert encode(found["denoise"]) == encode(made["denoise"])
+    assert Ran(tiny()).all()
+
+
+def test_an_interrupted_training_continues_and_gives_the_same_bits(tiny: Tiny) -> None:
+    three = ("", "finetune.epochs=3")
+    whole = Ran(tiny(*three)).all()["finetune"]
+    broken = Ran(tiny(*three))
+    node = broken.node("finetune")
+    entry = broken.store.entry(node)
+    assert entry is not None
+    Path(f"{broken.store.root}/index/finetune/{entry.key}.json").unlink()
+
+    def power_cut(step: Progress) -> None:
+        if step.epoch is not None and step.done == 2:
+            raise KeyboardInterrupt
+
+    broken.cached.ctx = Context(progress=power_cut)
+    with pytest.raises(KeyboardInterrupt):
+        broken.cached.get(node)
+    assert broken.store.entry(node) is None
+    assert broken.store.snapshots(node).load() is not None
+    again = Ran(tiny(*three))
+    continued = again.cached.get(node)
+    epochs = [step.done for step in again.progress if step.epoch is not None]
+    assert epochs == [2, 3]
+    assert encode(continued.checkpoint) == encode(whole.checkpoint)
+    assert [e.val_loss for e in continued.history] == [e.val_loss for e in whole.history]
+    assert again.store.snapshots(node).load() is None
+
+
+def test_memory_spares_the_store(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = Memory()
+    Ran(tiny(), memory).all()
+    monkeypatch.setattr(Store, "get", lambda *_: pytest.fail("the store was read"))
+    again = Ran(tiny(), memory)
+    again.all()
+    assert again.started == []
+    assert len(again.cached.hits) == len(STAGES)
+
+
+def entry(size: int) -> Entry:
+    """An entry of a result of that size."""
+    return Entry(
+        key="k", stage="s", version=1, object="o", bytes=size, seconds=1, work_macs=1,
+        device="cpu", host="h", versions={}, created=0,
+    )  # fmt: skip
+
+
+def test_memory_forgets_what_was_used_longest_ago() -> None:
+    memory = Memory(limit_bytes=100)
+    for name in "ab":
+        memory.put(name, name, entry(40))
+    assert memory.get("a") is not None
+    memory.put("c", "c", entry(40))
+    assert memory.get("b") is None
+    assert memory.get("a") is not None
+    assert memory.get("c") is not None
+    memory.put("huge", "huge", entry(1000))
+    assert memory.get("huge") is None
+    assert memory.get("a") is None
+
+
+def test_an_entry_is_known_without_reading_the_result(tiny: Tiny) -> None:
+    first = Ran(tiny())
+    assert first.cached.entry(first.node("dense")) is None
+    made = first.cached.get(first.node("dense"))
+    assert isinstance(made.validation.correct, torch.Tensor)
+    known = first.cached.entry(first.node("dense"))
+    assert known is not None
+    assert Ran(tiny()).cached.entry(first.node("dense")) == known

@@ -1,0 +1,75 @@
+"""How sweeps stand."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from orchestrator import status
+from orchestrator.config import SweepConfig
+from orchestrator.plan import plan
+from orchestrator.selection import select
+from orchestrator.tracking import Tracker, open_sweep
+from trials.errors import LotusError
+
+
+def counts(row: dict[str, Any]) -> tuple[int, ...]:
+    """finished, running, failed, missing, planned."""
+    return tuple(row[n] for n in ("finished", "running", "failed", "missing", "planned"))
+
+
+@pytest.fixture
+def four(tracked: SweepConfig) -> SweepConfig:
+    """A sweep of four trials."""
+    raw = tracked.model_dump()
+    raw["search"] = [{"seed": [0, 1, 2, 3]}]
+    return SweepConfig.model_validate(raw)
+
+
+def test_a_sweep_that_never_ran_misses_everything(four: SweepConfig) -> None:
+    assert counts(status.of_sweep(four)) == (0, 0, 0, 4, 4)
+    with pytest.raises(LotusError, match="has not run yet"):
+        status.tracked_results(four)
+
+
+def test_every_state_is_counted_and_errors_are_named(four: SweepConfig) -> None:
+    address = open_sweep(four)
+    assert address is not None
+    tracker = Tracker(address)
+    trials = plan(four).trials
+    for trial, state in zip(trials, ("FINISHED", "FAILED", "RUNNING"), strict=False):
+        log = tracker.start(trial.key, "trial", trial.name, {"lotus.arm": "lotus"})
+        if state == "FAILED":
+            log.flush(tags={"lotus.error": "ValueError: no"})
+        if state != "RUNNING":
+            log.finish(state)
+    tracker.start("s" * 64, "stage", "dense", {}).finish()
+    tracker.start("old", "trial", "old", {"lotus.superseded": "true"}).finish()
+    row = status.of_sweep(four)
+    assert counts(row) == (1, 1, 1, 1, 4)
+    assert row["errors"] == {trials[1].name: "ValueError: no"}
+    tracker.sweep_log().flush(tags={"lotus.trials_planned": "4"})
+    (listed,) = (r for r in status.all_sweeps(four.tracking.uri) if counts(r) == (1, 1, 1, 1, 4))
+    assert listed == row
+    json.dumps(row)
+
+
+def test_a_selection_is_plain_json_and_words(tracked_trial: Any) -> None:
+    table, axes = status.tracked_results(tracked_trial.sweep)
+    found = select(table, 0.01, "first_violation", axes)
+    raw = json.loads(json.dumps(status.selection_json(found)))
+    assert raw["recommended"]["trial_key"] == tracked_trial.trial.key
+    assert raw["essential_sparsity"].keys() >= {"value", "low", "high", "bracket", "detector"}
+    words = status.describe_selection(found)
+    assert "recommended: lotus-s0.30-d0.10-f0.10-seed0" in words
+    assert "essential sparsity: " in words
+
+
+def test_an_empty_selection_says_so(tiny: Callable[..., SweepConfig]) -> None:
+    from orchestrator.results import results
+
+    found = select(results(tiny()), 0.01)
+    assert status.selection_json(found) == {"essential_sparsity": None, "recommended": None}
+    assert "not measured" in status.describe_selection(found)
+    assert "recommended: nothing" in status.describe_selection(found)

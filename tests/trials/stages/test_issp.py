@@ -1,0 +1,208 @@
+from collections.abc import Callable
+from typing import get_args
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from trials import masks, vit
+from trials.data import Dataset
+from trials.masks import KeepMask
+from trials.stages.denoise import Candidates
+from trials.stages.dense import Dense
+from trials.stages.essential import OneShot
+from trials.stages.issp import EXACT, MERGES, MergeConfig, issp, union_kept, vote_topk
+from trials.stages.pretrained import Pretrained
+from trials.train import Context, Outcomes, evaluate
+from trials.vit import Checkpoint
+
+SHAPES = {"a": (20, 10), "b": (5, 40)}
+TOTAL = 400
+NOTHING = Outcomes(torch.zeros(1, dtype=torch.bool), 0.0)
+
+
+def weights(seed: int, coarse: bool = False) -> dict[str, Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    made = {name: torch.randn(shape, generator=draw) for name, shape in SHAPES.items()}
+    # Coarse: a handful of values, so that nearly every choice is a tie.
+    return {n: w.round() if coarse else w for n, w in made.items()}
+
+
+def soup(
+    count: int, keep: int, noise: float, seed: int = 0, coarse: bool = False
+) -> tuple[Candidates, KeepMask]:
+    """Masks of noisy copies of one set of weights, inside its mask at 30 %."""
+    base = weights(seed, coarse)
+    parent = masks.top_k({n: w.abs() for n, w in base.items()}, 280)
+    scores = []
+    for i in range(count):
+        other = weights(1000 + i, coarse)
+        scores.append({n: (w + noise * other[n]).abs() for n, w in base.items()})
+    mean = {n: torch.stack([s[n] for s in scores]).mean(0) for n in base}
+    keeps = tuple(masks.top_k(s, keep, parent) for s in scores)
+    return Candidates(keeps, mean, None, (0.0,) * count, masks.pairwise_jaccard(keeps)), parent
+
+
+def same(a: KeepMask, b: KeepMask) -> bool:
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+SOUPS = st.builds(
+    soup,
+    st.integers(1, 6),
+    st.just(200),
+    st.sampled_from([0.0, 0.1, 1.0]),
+    st.integers(0, 50),
+    st.booleans(),
+)
+
+
+@pytest.mark.parametrize("merge", MERGES)
+@given(SOUPS)
+def test_every_merge_stays_inside_the_first_mask(
+    merge: str, made: tuple[Candidates, KeepMask]
+) -> None:
+    candidates, parent = made
+    assert masks.contains(parent, MERGES[merge](candidates, 200, parent))
+
+
+@given(SOUPS)
+def test_the_vote_lies_between_the_intersection_and_the_union(
+    made: tuple[Candidates, KeepMask],
+) -> None:
+    candidates, parent = made
+    merged = vote_topk(candidates, 200, parent)
+    assert masks.contains(merged, masks.intersection(candidates.keeps))
+    assert masks.contains(masks.union(candidates.keeps), merged)
+
+
+@pytest.mark.parametrize("merge", sorted(EXACT))
+@given(SOUPS)
+def test_exact_merges_keep_exactly_the_target(
+    merge: str, made: tuple[Candidates, KeepMask]
+) -> None:
+    candidates, parent = made
+    assert masks.kept(MERGES[merge](candidates, 200, parent)) == 200
+
+
+def test_union_is_below_and_intersection_above_the_nominal_sparsity() -> None:
+    candidates, parent = soup(5, 200, noise=0.5)
+    found = {
+        name: masks.sparsity(MERGES[name](candidates, 200, parent))
+        for name in ("union_kept", "majority", "intersect_kept", "union_pruned")
+    }
+    assert found["union_kept"] < 0.5 < found["intersect_kept"] == found["union_pruned"]
+    assert found["union_kept"] < found["majority"] < found["intersect_kept"]
+
+
+@pytest.mark.parametrize("merge", MERGES)
+@pytest.mark.parametrize("coarse", [False, True])
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_identical_ingredients_give_that_ingredients_mask(
+    merge: str, coarse: bool, count: int
+) -> None:
+    candidates, parent = soup(count, 200, noise=0.0, coarse=coarse)
+    assert same(MERGES[merge](candidates, 200, parent), candidates.keeps[0])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_seeded_union_trimmed_by_the_old_weights_is_plain_one_shot(seed: int) -> None:
+    base = weights(seed)
+    scores = {name: w.abs() for name, w in base.items()}
+    candidates, parent = soup(5, 200, noise=0.5, seed=seed)
+    one_shot = masks.top_k(scores, 200)
+    seeded = masks.union([one_shot, *candidates.keeps])
+    assert masks.kept(seeded) > 200
+    assert same(masks.top_k(scores, 200, seeded), one_shot)
+    assert not same(vote_topk(candidates, 200, parent), one_shot), "the vote must not be a no-op"
+
+
+def test_equal_votes_go_to_the_larger_mean_weight() -> None:
+    keeps = tuple({"w": torch.tensor(row)} for row in ([True, True, False], [True, False, True]))
+    everything = {"w": torch.ones(3, dtype=torch.bool)}
+    for mean, kept in (([0.1, 0.2, 0.3], [0, 2]), ([0.1, 0.3, 0.2], [0, 1])):
+        candidates = Candidates(keeps, {"w": torch.tensor(mean)}, None, (0, 0), (0,))
+        assert vote_topk(candidates, 2, everything)["w"].nonzero()[:, 0].tolist() == kept
+
+
+def test_one_vote_outweighs_any_weight() -> None:
+    keeps = tuple({"w": torch.tensor(row)} for row in ([True, False], [True, False], [False, True]))
+    candidates = Candidates(keeps, {"w": torch.tensor([1e-6, 1e6])}, None, (0,) * 3, (0,) * 3)
+    everything = {"w": torch.ones(2, dtype=torch.bool)}
+    assert vote_topk(candidates, 1, everything)["w"].tolist() == [True, False]
+
+
+def test_a_model_whose_weights_are_all_zero_can_be_merged() -> None:
+    keep = {"w": torch.tensor([True, False])}
+    candidates = Candidates((keep,), {"w": torch.zeros(2)}, None, (0.0,), ())
+    assert same(vote_topk(candidates, 1, masks.ones_like(keep)), keep)
+
+
+@pytest.mark.parametrize("start", ["current", "rewind", "ingredient_mean"])
+def test_the_merged_model_has_the_chosen_weights_under_the_mask(
+    start: str,
+    small: Dataset,
+    ctx: Context,
+    pretrained: Pretrained,
+    dense: Dense,
+    half: KeepMask,
+    make_checkpoint: Callable[..., Checkpoint],
+    cpu: torch.device,
+) -> None:
+    state = dense.checkpoint.state
+    scores = {name: w.abs() for name, w in masks.prunable(state).items()}
+    keep = masks.top_k(scores, masks.keep_count(masks.size(half), 0.7), half)
+    candidates = Candidates((keep,), scores, make_checkpoint(seed=2).state, (0.0,), ())
+    found = issp(
+        MergeConfig(target_sparsity=0.7, weights=start),  # type: ignore[arg-type]
+        ctx,
+        data=small,
+        model=dense,
+        rewind=pretrained,
+        first=OneShot(half, NOTHING),
+        within=None,
+        candidates=candidates,
+    )
+    chosen = {
+        "current": state,
+        "rewind": pretrained.checkpoint.state,
+        "ingredient_mean": make_checkpoint(seed=2).state,
+    }[start]
+    assert same(found.keep, keep)
+    expected = masks.apply(chosen, keep)
+    assert all(torch.equal(found.checkpoint.state[n], t) for n, t in expected.items())
+    module = vit.build(found.checkpoint, cpu)
+    arch = found.checkpoint.arch
+    assert found.validation.loss == evaluate(module, arch, small, "validation", ctx).loss
+
+
+def test_a_later_round_merges_inside_the_round_before(
+    small: Dataset, ctx: Context, pretrained: Pretrained, dense: Dense, half: KeepMask
+) -> None:
+    draw = torch.Generator().manual_seed(0)
+    noise = {name: torch.rand(keep.shape, generator=draw) for name, keep in half.items()}
+    before = masks.top_k(noise, masks.keep_count(masks.size(half), 0.6), half)
+    everything = masks.ones_like(half)
+    found = issp(
+        MergeConfig(target_sparsity=0.7, merge="mean_score_topk", rounds=2, round=2),
+        ctx,
+        data=small,
+        model=dense,
+        rewind=pretrained,
+        first=OneShot(half, NOTHING),
+        within=OneShot(before, NOTHING),
+        candidates=Candidates((everything,), noise, None, (0.0,), ()),
+    )
+    assert masks.contains(before, found.keep)
+    assert masks.kept(found.keep) == masks.keep_count(masks.size(half), 0.7)
+
+
+def test_union_kept_ignores_the_count() -> None:
+    candidates, parent = soup(2, 200, noise=0.5)
+    assert same(union_kept(candidates, 1, parent), masks.union(candidates.keeps))
+
+
+def test_every_merge_that_a_sweep_file_may_name_is_there() -> None:
+    assert set(get_args(MergeConfig.model_fields["merge"].annotation)) == MERGES.keys() > EXACT

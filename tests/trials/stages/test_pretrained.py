@@ -1,0 +1,55 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from trials.data import Dataset
+from trials.stages.pretrained import PretrainedConfig, pretrained
+from trials.train import Context
+from trials.vit import Checkpoint, ModelConfig
+
+Tiny = Callable[..., ModelConfig]
+
+
+@pytest.mark.parametrize(
+    ("given", "weights"), [(True, "hub"), (False, "random"), (Path("x.safetensors"), "file")]
+)
+def test_the_identity_of_a_model_holds_no_path(
+    tiny_model: Tiny, given: bool | Path, weights: str
+) -> None:
+    identity = PretrainedConfig.of(tiny_model().model_copy(update={"pretrained": given}))
+    assert identity.weights == weights
+    assert "x.safetensors" not in identity.model_dump_json()
+    assert identity.kwargs == tiny_model().kwargs
+
+
+def test_random_weights_follow_from_the_seed(
+    tiny_model: Tiny, small: Dataset, ctx: Context
+) -> None:
+    cfg = PretrainedConfig.of(tiny_model())
+    first, again, other = (
+        pretrained(cfg, ctx, seed=seed, data=small, weights=None).checkpoint for seed in (0, 0, 1)
+    )
+    name = "blocks.0.mlp.fc1.weight"
+    assert all(torch.equal(first.state[n], again.state[n]) for n in first.state)
+    assert not torch.equal(first.state[name], other.state[name])
+    assert first.state["head.weight"].shape == (small.classes, 32)
+
+
+def test_a_files_weights_are_taken(
+    tiny_model: Tiny, small: Dataset, ctx: Context, checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file(checkpoint.state, path)
+    cfg = PretrainedConfig.of(tiny_model().model_copy(update={"pretrained": path}))
+    found = pretrained(cfg, ctx, seed=None, data=small, weights=path).checkpoint
+    assert all(torch.equal(found.state[n], t) for n, t in checkpoint.state.items())
+
+
+def test_random_weights_ignore_a_file(
+    tiny_model: Tiny, small: Dataset, ctx: Context, tmp_path: Path
+) -> None:
+    cfg = PretrainedConfig.of(tiny_model())
+    pretrained(cfg, ctx, seed=0, data=small, weights=tmp_path / "absent")

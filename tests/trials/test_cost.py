@@ -1,0 +1,52 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trials import cost, tickets, vit
+from trials.vit import Shape
+
+SMALL = Shape(grid=(14, 14), prefix=1, depth=12, width=384, hidden=1536, patch_inputs=768)
+BASE = Shape(grid=(14, 14), prefix=1, depth=12, width=768, hidden=3072, patch_inputs=768)
+
+
+@pytest.mark.parametrize(("shape", "giga"), [(SMALL, 4.60), (BASE, 17.56)], ids=["S", "B"])
+def test_dense_macs_are_the_published_ones(shape: Shape, giga: float) -> None:
+    assert cost.forward_macs(shape) / 1e9 == pytest.approx(giga, abs=0.06)
+
+
+@pytest.mark.parametrize(("keep", "share"), [(0.9, 0.90), (0.7, 0.69), (0.5, 0.49)])
+def test_dropping_patches_at_the_input_saves_what_methods_says(keep: float, share: float) -> None:
+    kept = tickets.keep_count(SMALL.patches, 1 - keep)
+    assert cost.forward_macs(SMALL, kept) / cost.forward_macs(SMALL) == pytest.approx(
+        share, abs=0.01
+    )
+
+
+def test_a_tenth_of_the_patches_saves_at_most_a_ninth() -> None:
+    assert 1 < cost.forward_macs(SMALL) / cost.forward_macs(SMALL, 177) < 1.115
+
+
+@given(st.integers(1, 195))
+def test_macs_grow_with_the_kept_patches(kept: int) -> None:
+    assert cost.forward_macs(SMALL, kept) < cost.forward_macs(SMALL, kept + 1)
+
+
+def test_all_patches_kept_cost_as_much_as_the_dense_model() -> None:
+    assert cost.forward_macs(SMALL, 196) == cost.forward_macs(SMALL)
+
+
+def test_one_block_is_counted_by_the_formula() -> None:
+    tiny = Shape(grid=(2, 2), prefix=1, depth=1, width=8, hidden=32, patch_inputs=3)
+    n, d = 5, 8
+    assert cost.forward_macs(tiny) == 12 * n * d * d + 2 * n * n * d + 4 * 3 * d
+
+
+def test_training_costs_three_forward_passes_an_image() -> None:
+    assert cost.training_macs(SMALL, 10, 100) == 30 * cost.forward_macs(SMALL, 100)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("vit_small_patch16_224", SMALL), ("vit_base_patch16_224", BASE)]
+)
+def test_the_shape_comes_from_timm(name: str, shape: Shape) -> None:
+    assert vit.shape_of(name, {"num_classes": 10}) == shape

@@ -1,0 +1,47 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trials.seeding import derive, generator, global_seed
+
+SEED = st.integers(0, 2**31)
+NAMES = st.lists(st.sampled_from(["order", "augment", 0, 1]), max_size=3).map(tuple)
+
+
+@given(SEED, NAMES, SEED, NAMES)
+def test_different_purposes_get_different_seeds(
+    a: int, names: tuple[str | int, ...], b: int, others: tuple[str | int, ...]
+) -> None:
+    assert (derive(a, *names) == derive(b, *others)) == ((a, names) == (b, others))
+
+
+def test_derived_seeds_are_pinned() -> None:
+    """A change of these numbers makes stored results differ from what their keys promise."""
+    assert derive(0) == 3456079177858693020
+    assert derive(0, "order", 1) == 4489457307835839548
+
+
+@given(SEED)
+def test_a_derived_seed_fits_into_a_generator(seed: int) -> None:
+    assert 0 <= derive(seed, "x") < 2**63
+    generator(seed, "x")
+
+
+def test_a_generator_is_fresh_every_time() -> None:
+    first, again = (torch.rand(4, generator=generator(0, "a")) for _ in range(2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, torch.rand(4, generator=generator(0, "b")))
+
+
+def test_the_global_seed_is_restored_even_after_an_error() -> None:
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    with global_seed(1, "inside"):
+        inside = torch.rand(3)
+    with pytest.raises(RuntimeError), global_seed(2):
+        raise RuntimeError
+    assert torch.equal(torch.rand(3), expected)
+    with global_seed(1, "inside"):
+        assert torch.equal(torch.rand(3), inside)
