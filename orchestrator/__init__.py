@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orchestrator.config import SweepConfig, load_sweep
     from orchestrator.driver import Finished, run
-    from orchestrator.plan import Plan, plan
-    from orchestrator.results import results
+    from orchestrator.planning import Plan, plan
     from orchestrator.selection import Selection, select
+    from orchestrator.tables import results
 
 __all__ = [
     "Finished",
@@ -33,9 +33,9 @@ _HOMES = {
     "load_sweep": "config",
     "Finished": "driver",
     "run": "driver",
-    "Plan": "plan",
-    "plan": "plan",
-    "results": "results",
+    "Plan": "planning",
+    "plan": "planning",
+    "results": "tables",
     "Selection": "selection",
     "select": "selection",
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from orchestrator import record
-from orchestrator.plan import Plan
+from orchestrator.planning import Plan
 from orchestrator.store import Store
 from orchestrator.tracking import RunLog, Tracker
 from orchestrator.versions import versions

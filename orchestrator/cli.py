@@ -136,8 +136,8 @@ def plan(sweep: SweepConfig, as_json: bool) -> int:
     """Trials, unique stages, how many are stored, predicted device-hours. Runs nothing."""
     from orchestrator.console import hours
     from orchestrator.driver import look
-    from orchestrator.plan import forecast
-    from orchestrator.plan import plan as make_plan
+    from orchestrator.planning import forecast
+    from orchestrator.planning import plan as make_plan
     from orchestrator.store import Store
 
     planned = make_plan(sweep)

@@ -19,7 +19,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from orchestrator.config import SweepConfig
-from orchestrator.plan import Plan
+from orchestrator.planning import Plan
 from orchestrator.queue import Item, WorkQueue
 from orchestrator.watcher import Watcher
 from orchestrator.worker import Job, Settings, run_stage, run_trial, worker

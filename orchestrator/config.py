@@ -232,10 +232,9 @@ class SweepConfig(StageConfig):
 
 
 def _hashable(values: list[Any]) -> list[Any]:
-    return [
-        tuple(v) if isinstance(v, list) else json.dumps(v) if isinstance(v, dict) else v
-        for v in values
-    ]
+    """Values that can be compared and looked up, whatever YAML made of them."""
+    plain = (str, int, float, bool, type(None))
+    return [v if isinstance(v, plain) else json.dumps(v, default=str) for v in values]
 
 
 def _with(trial: TrialConfig, name: str, value: Any) -> TrialConfig:

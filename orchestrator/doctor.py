@@ -37,7 +37,7 @@ def _try(name: str, look: Callable[[], str]) -> Check:
 
 
 def _sources(sweep: SweepConfig) -> str:
-    from orchestrator.plan import plan
+    from orchestrator.planning import plan
 
     planned = plan(sweep)
     parts = []

@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.config import SweepConfig, resolved_yaml
 from orchestrator.keys import key_of
-from orchestrator.plan import Plan, PlannedTrial, missing_nodes, plan
+from orchestrator.planning import Plan, PlannedTrial, missing_nodes, plan
 from orchestrator.queue import Item
 from orchestrator.store import Store
 from orchestrator.tracking import Address, Child, RunLog, Tracker, open_sweep

@@ -9,7 +9,7 @@ import yaml
 from torch import Tensor
 
 from orchestrator.pictures import ticket_examples
-from orchestrator.plan import PlannedTrial
+from orchestrator.planning import PlannedTrial
 from orchestrator.store import Entry
 from trials import formats, masks
 from trials.data import Dataset

@@ -9,9 +9,9 @@ import pandas as pd
 
 from orchestrator import driver
 from orchestrator.config import SweepConfig, TrackingSection
-from orchestrator.plan import plan
-from orchestrator.results import axis_columns, trials_table
+from orchestrator.planning import plan
 from orchestrator.selection import Selection
+from orchestrator.tables import axis_columns, trials_table
 from orchestrator.tracking import Address, Tracker, list_sweeps, open_sweep
 from trials.errors import LotusError
 

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from orchestrator import record
+from orchestrator.cached import Cached, Memory
 from orchestrator.config import flat
 from orchestrator.keys import key_of
-from orchestrator.plan import PlannedTrial, source_id
-from orchestrator.run import Cached, Memory
+from orchestrator.planning import PlannedTrial, source_id
 from orchestrator.store import Entry, Store
 from orchestrator.tracking import Address, RunLog, Tracker
 from trials.config import TrialConfig

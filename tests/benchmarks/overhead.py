@@ -33,7 +33,7 @@ def bare() -> None:
 
     from orchestrator.config import load_sweep
     from orchestrator.keys import key_of
-    from orchestrator.plan import plan
+    from orchestrator.planning import plan
 
     planned = plan(load_sweep("digits"))
     ray.init(

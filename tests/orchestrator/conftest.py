@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from orchestrator.config import SweepConfig, load_sweep
-from orchestrator.plan import Plan, PlannedTrial, plan
+from orchestrator.planning import Plan, PlannedTrial, plan
 from trials.execute import TrialResult, run_trial
 
 TINY = """\

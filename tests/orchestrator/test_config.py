@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.config import SweepConfig, bundled, flat, load_sweep, resolved_yaml
-from orchestrator.plan import plan, trial_name, used_axes
+from orchestrator.planning import plan, trial_name, used_axes
 from orchestrator.problems import SweepError
 
 Tiny = Callable[..., SweepConfig]

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.config import SweepConfig
 from orchestrator.keys import canonical, identity, key_of
-from orchestrator.plan import plan
+from orchestrator.planning import plan
 from trials.config import TrialConfig
 from trials.data import DataConfig
 from trials.pipeline import pipeline

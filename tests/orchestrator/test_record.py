@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from orchestrator import record
 from orchestrator.config import flat
 from orchestrator.keys import key_of
-from orchestrator.plan import Plan, PlannedTrial
+from orchestrator.planning import Plan, PlannedTrial
 from trials import formats, masks
 from trials.config import TrialConfig
 from trials.execute import TrialResult

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator import status
 from orchestrator.config import SweepConfig
-from orchestrator.plan import plan
+from orchestrator.planning import plan
 from orchestrator.selection import select
 from orchestrator.tracking import Tracker, open_sweep
 from trials.errors import LotusError
@@ -67,7 +67,7 @@ def test_a_selection_is_plain_json_and_words(tracked_trial: Any) -> None:
 
 
 def test_an_empty_selection_says_so(tiny: Callable[..., SweepConfig]) -> None:
-    from orchestrator.results import results
+    from orchestrator.tables import results
 
     found = select(results(tiny()), 0.01)
     assert status.selection_json(found) == {"essential_sparsity": None, "recommended": None}

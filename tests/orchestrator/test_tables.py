@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.config import SweepConfig
 from orchestrator.keys import key_of
-from orchestrator.results import axis_columns, learning_curves, results, trials_table
+from orchestrator.tables import axis_columns, learning_curves, results, trials_table
 
 BASE = [
     "run_id", "name", "key", "arm", "status", "error", "seed", "sparsity", "patch_drop",

@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.config import SweepConfig
 from orchestrator.keys import key_of
-from orchestrator.plan import ASSUMED_MACS_PER_S, Plan, forecast, missing_nodes, plan
+from orchestrator.planning import ASSUMED_MACS_PER_S, Plan, forecast, missing_nodes, plan
 from orchestrator.store import Entry
 from trials.errors import DataError
 from trials.sources import open_sources

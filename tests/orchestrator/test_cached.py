@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
+from orchestrator.cached import Cached, Memory
 from orchestrator.codec import encode
 from orchestrator.config import SweepConfig
 from orchestrator.keys import key_of
-from orchestrator.plan import PlannedTrial, plan
-from orchestrator.run import Cached, Memory
+from orchestrator.planning import PlannedTrial, plan
 from orchestrator.store import Entry, Store
 from trials.stage import Node
 from trials.train import Context, Progress
