@@ -10,10 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.config import SweepConfig, load_sweep
+    from orchestrator.config import SweepConfig
     from orchestrator.driver import Finished, run
     from orchestrator.planning import Plan, plan
     from orchestrator.selection import Selection, select
+    from orchestrator.sweepfile import load_sweep
     from orchestrator.tables import results
 
 __all__ = [
@@ -30,7 +31,7 @@ __all__ = [
 
 _HOMES = {
     "SweepConfig": "config",
-    "load_sweep": "config",
+    "load_sweep": "sweepfile",
     "Finished": "driver",
     "run": "driver",
     "Plan": "planning",

@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.config import SweepConfig, TrackingSection, bundled, load_sweep
+from orchestrator.config import SweepConfig, TrackingSection
 from orchestrator.problems import SweepError
+from orchestrator.sweepfile import bundled, load_sweep
 from orchestrator.versions import VERSION
 from trials.errors import LotusError
 

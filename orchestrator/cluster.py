@@ -59,6 +59,10 @@ def connected(sweep: SweepConfig, address: str | None) -> Iterator[None]:
         raise ClusterError(f"no Ray cluster at {address}: {str(error)[:300]}") from error
     try:
         _check_resources(sweep)
+        # With a searcher Tune starts one process at a time, and the next only when that one
+        # works: half a minute with one of two cores idle.
+        slots = int(ray.cluster_resources().get("CPU", 1) / sweep.resources.cpu)
+        os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(max(1, slots)))
         yield
     finally:
         if not joined_before:

@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.config import SweepConfig, resolved_yaml
+from orchestrator.config import SweepConfig
 from orchestrator.keys import key_of
 from orchestrator.planning import Plan, PlannedTrial, missing_nodes, plan
 from orchestrator.queue import Item
 from orchestrator.store import Store
+from orchestrator.sweepfile import resolved_yaml
 from orchestrator.tracking import Address, Child, RunLog, Tracker, open_sweep
 from orchestrator.worker import Settings, job_of
 from trials.stage import Node

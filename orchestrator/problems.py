@@ -107,6 +107,8 @@ def _message(one: Any, path: Path, root: type[BaseModel]) -> str:
         "dict_type": "must be a mapping of keys to values",
         "model_type": "must be a mapping of keys to values",
         "model_attributes_type": "must be a mapping of keys to values",
+        "string_pattern_mismatch": "must start with a letter or digit and hold only letters, "
+        "digits, spaces and . _ + - (120 at most)",
         "finite_number": "must be a finite number",
         "too_short": "must not be empty",
     }

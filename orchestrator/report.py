@@ -12,11 +12,12 @@ import pandas as pd
 
 from dashboards import Picture, ReportData, write_report
 from orchestrator import selection
-from orchestrator.config import SweepConfig, resolved_yaml
+from orchestrator.config import SweepConfig
 from orchestrator.planning import Plan
 from orchestrator.secrets import without_password
 from orchestrator.selection.arms import best_settings, settings
 from orchestrator.store import Store
+from orchestrator.sweepfile import resolved_yaml
 from orchestrator.tables import axis_columns, learning_curves, trials_table
 from orchestrator.tracking import Tracker, TrackingError, open_sweep, patiently
 from orchestrator.versions import git_commit, hardware, versions

@@ -27,7 +27,7 @@ class SparseVit(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         self.mean = torch.tensor(json.loads(header["mean"])).view(1, -1, 1, 1)
         self.std = torch.tensor(json.loads(header["std"])).view(1, -1, 1, 1)
 
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+    def predict(self, context, model_input: np.ndarray, params=None):  # type: ignore[no-untyped-def]
         """Class probabilities of uint8 images (N, H, W, C)."""
         import torch
         import torch.nn.functional as F

@@ -68,8 +68,6 @@ class EssentialSection(StageConfig):
 class IsspSection(SoupConfig, MergeConfig):
     """`issp:` in a sweep file."""
 
-    round: Literal[1] = Field(1, exclude=True, repr=False)
-
 
 class FinetuneSection(FinetuneConfig):
     """`finetune:` in a sweep file."""

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from trials.errors import DataError
@@ -52,6 +52,12 @@ class DataConfig(StageConfig):
         None, description="train on a stratified subset of this size; default: all"
     )
     split_seed: int = Field(0, description="seed of the split; the same for all trials")
+
+    @field_validator("root")
+    @classmethod
+    def _absolute(cls, root: Path | None) -> Path | None:
+        """Workers run in other folders: a relative path means this working directory."""
+        return root.expanduser().absolute() if root is not None else None
 
 
 @dataclass(frozen=True, slots=True)

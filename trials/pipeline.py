@@ -17,7 +17,7 @@ from trials.stages.dense import Dense, DenseConfig, dense
 from trials.stages.essential import OneShot, OneShotConfig, PickConfig, Picked, essential, pick
 from trials.stages.evaluate import EvaluateConfig, Final, evaluate_final
 from trials.stages.finetune import Finetuned, RecoverConfig, finetune
-from trials.stages.issp import EXACT, Issp, MergeConfig, issp
+from trials.stages.issp import EXACT, Issp, IsspConfig, issp
 from trials.stages.pretrained import Pretrained, PretrainedConfig, pretrained
 from trials.stages.profile import Profile, ProfileConfig, profile
 from trials.stages.tickets import Tickets, TicketsConfig
@@ -224,7 +224,7 @@ class _Builder:
             candidates: Node[Candidates] = Node(denoise, cfg, trial.seed, inputs, self._soup_macs)
             merged = Node(
                 issp,
-                section.part(MergeConfig, round=number),
+                section.part(IsspConfig, round=number),
                 None,
                 inputs | {"rewind": self.pretrained, "candidates": candidates},
                 lambda: self.forward_macs(self.sources.counts.validation),

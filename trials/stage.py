@@ -7,17 +7,35 @@ stage without running one, and nobody decides by looking into a result.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar, get_type_hints
+from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 R = TypeVar("R")
+
+
+def _leaves(hint: Any) -> Iterator[Any]:
+    """The types that a hint is made of."""
+    yield hint
+    for argument in get_args(hint):
+        yield from _leaves(argument)
 
 
 class StageConfig(BaseModel):
     """Base of all stage settings: frozen, and unknown names are an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """`epochs: true` is a mistake, not one epoch."""
+        found = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(one, bool) for one in found):
+            hint = cls.model_fields[info.field_name or ""].annotation
+            if not {bool, Any} & set(_leaves(hint)):
+                raise ValueError("must be a number or text, not true or false")
+        return value
 
     def part(self, kind: "type[C]", **changes: Any) -> "C":
         """The fields of `kind` out of this larger section, with `changes`."""

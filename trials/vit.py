@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from trials import masks
@@ -40,6 +40,12 @@ class ModelConfig(StageConfig):
         None, description="per channel, of pixels in [0, 1]; default: the weights' pretrained_cfg"
     )
     std: tuple[float, ...] | None = Field(None, description="like mean")
+
+    @field_validator("pretrained")
+    @classmethod
+    def _absolute(cls, pretrained: bool | Path) -> bool | Path:
+        """Workers run in other folders: a relative path means this working directory."""
+        return pretrained if isinstance(pretrained, bool) else pretrained.expanduser().absolute()
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,9 +31,9 @@ def bare() -> None:
     import ray
     from ray import tune
 
-    from orchestrator.config import load_sweep
     from orchestrator.keys import key_of
     from orchestrator.planning import plan
+    from orchestrator.sweepfile import load_sweep
 
     planned = plan(load_sweep("digits"))
     ray.init(

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator.config import SweepConfig, load_sweep
+from orchestrator.config import SweepConfig
 from orchestrator.planning import Plan, PlannedTrial, plan
+from orchestrator.sweepfile import load_sweep
 from trials.execute import TrialResult, run_trial
 
 TINY = """\

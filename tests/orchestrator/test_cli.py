@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from orchestrator import cli as command_line
-from orchestrator.config import SweepConfig, bundled, load_sweep, resolved_yaml
+from orchestrator.config import SweepConfig
+from orchestrator.sweepfile import bundled, load_sweep, resolved_yaml
 from orchestrator.versions import VERSION
 
 Lotus = Callable[..., tuple[int, str, str]]

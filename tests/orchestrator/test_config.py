@@ -12,9 +12,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.config import SweepConfig, bundled, flat, load_sweep, resolved_yaml
+from orchestrator.config import SweepConfig, flat
 from orchestrator.planning import plan, trial_name, used_axes
 from orchestrator.problems import SweepError
+from orchestrator.sweepfile import bundled, load_sweep, resolved_yaml
 
 Tiny = Callable[..., SweepConfig]
 

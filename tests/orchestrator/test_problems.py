@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from orchestrator.config import load_sweep
 from orchestrator.problems import Problem, SweepError, suggest
+from orchestrator.sweepfile import load_sweep
 
 Lotus = Callable[..., tuple[int, str, str]]
 

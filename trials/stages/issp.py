@@ -34,6 +34,11 @@ class MergeConfig(TargetConfig):
         description="after the merge: theta, the pretrained weights, or the mean "
         "of the ingredients",
     )
+
+
+class IsspConfig(MergeConfig):
+    """One round's merge."""
+
     round: int = 1
 
 
@@ -93,7 +98,7 @@ MERGES: dict[str, Callable[[Candidates, int, KeepMask], KeepMask]] = {
 
 @stage("issp", version=1)
 def issp(
-    cfg: MergeConfig,
+    cfg: IsspConfig,
     ctx: Context,
     *,
     data: Dataset,

@@ -13,7 +13,7 @@ from trials.masks import KeepMask
 from trials.stages.denoise import Candidates
 from trials.stages.dense import Dense
 from trials.stages.essential import OneShot
-from trials.stages.issp import EXACT, MERGES, MergeConfig, issp, union_kept, vote_topk
+from trials.stages.issp import EXACT, MERGES, IsspConfig, issp, union_kept, vote_topk
 from trials.stages.pretrained import Pretrained
 from trials.train import Context, Outcomes, evaluate
 from trials.vit import Checkpoint
@@ -156,7 +156,7 @@ def test_the_merged_model_has_the_chosen_weights_under_the_mask(
     keep = masks.top_k(scores, masks.keep_count(masks.size(half), 0.7), half)
     candidates = Candidates((keep,), scores, make_checkpoint(seed=2).state, (0.0,), ())
     found = issp(
-        MergeConfig(target_sparsity=0.7, weights=start),  # type: ignore[arg-type]
+        IsspConfig(target_sparsity=0.7, weights=start),  # type: ignore[arg-type]
         ctx,
         data=small,
         model=dense,
@@ -186,7 +186,7 @@ def test_a_later_round_merges_inside_the_round_before(
     before = masks.top_k(noise, masks.keep_count(masks.size(half), 0.6), half)
     everything = masks.ones_like(half)
     found = issp(
-        MergeConfig(target_sparsity=0.7, merge="mean_score_topk", rounds=2, round=2),
+        IsspConfig(target_sparsity=0.7, merge="mean_score_topk", rounds=2, round=2),
         ctx,
         data=small,
         model=dense,
@@ -205,4 +205,4 @@ def test_union_kept_ignores_the_count() -> None:
 
 
 def test_every_merge_that_a_sweep_file_may_name_is_there() -> None:
-    assert set(get_args(MergeConfig.model_fields["merge"].annotation)) == MERGES.keys() > EXACT
+    assert set(get_args(IsspConfig.model_fields["merge"].annotation)) == MERGES.keys() > EXACT
