@@ -49,7 +49,7 @@ def bomb() -> str:
 NO_SUCH = "unknown key; did you mean "
 PERCENT = "search.sparsity.1 = 90: must be below 1 (a fraction: write 0.9 for 90 %)"
 TYPO = "search.sparsty: unknown key; did you mean `sparsity`?"
-NAMES = ("name = ", "[A-Za-z0-9]")
+NAMES = ("name = ", "must start with a letter or digit and hold only letters, digits")
 
 BAD = [
     # Not a mapping of text keys at all.
