@@ -268,7 +268,8 @@ def ui(sweep: str | None, tracking_uri: str | None, host: str, port: int) -> Non
     artifacts = (path.parent / "artifacts").as_uri()
     command += ["--default-artifact-root", artifacts, "--host", host, "--port", str(port)]
     command += ["--workers", "1"]
-    console.print(f"MLflow UI on http://{host}:{port}  (Ctrl-C ends it)", markup=False)
+    page = f"http://{host}:{port}/#/experiments?workflowType=machine_learning"
+    console.print(f"MLflow UI on {page}  (Ctrl-C ends it)", markup=False, soft_wrap=True)
     # Replaced, not started below: Ctrl-C and signals then reach the server itself. Its job runner
     # is for evaluating language models and costs four processes.
     sys.stdout.flush()

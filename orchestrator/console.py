@@ -1,7 +1,10 @@
 """What people see in the terminal: progress while a sweep works, tables when it has ended."""
 
+import shutil
+import sys
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -13,6 +16,9 @@ from orchestrator.driver import Finished
 from orchestrator.queue import Item
 from orchestrator.secrets import without_password
 from orchestrator.watcher import Watcher
+
+UI = "http://127.0.0.1:5000"
+"""Where `lotus ui` serves unless told otherwise."""
 
 QUIET_S = 10.0
 """Without a terminal, a line of progress this often."""
@@ -124,11 +130,25 @@ def show_finished(console: Console, finished: Finished) -> None:
         console.print(f"Report    {finished.report}", soft_wrap=True, markup=False)
     shown = without_password(finished.plan.sweep.tracking.uri)
     console.print(f"MLflow    {ui_command(shown)}", soft_wrap=True, markup=False)
+    base = shown if shown.startswith("http") else UI
+    page = runs_page(base, finished.address.experiment_id)
+    console.print(f"          {page}", soft_wrap=True, markup=False)
+
+
+def runs_page(base: str, experiment_id: str) -> str:
+    """The page of an experiment's runs; without the last part MLflow shows language models."""
+    return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
 
 
 def ui_command(uri: str) -> str:
-    """How to open the MLflow UI on a store."""
-    return uri if uri.startswith("http") else f"lotus ui --tracking-uri {uri}"
+    """How to open the MLflow UI on a store, as it can be typed in this shell."""
+    if uri.startswith("http"):
+        return uri
+    here = Path(sys.argv[0])
+    if here.is_relative_to(Path.cwd()):
+        here = here.relative_to(Path.cwd())
+    command = "lotus" if shutil.which("lotus") or here.name != "lotus" else str(here)
+    return f"{command} ui --tracking-uri {uri}"
 
 
 def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:

@@ -116,7 +116,8 @@ def summary(**changes: Any) -> dict[str, Any]:
 def finished(found: dict[str, Any], report: str | None, uri: str) -> Any:
     """As much of a finished sweep as is shown."""
     sweep = SimpleNamespace(tracking=SimpleNamespace(uri=uri))
-    return SimpleNamespace(summary=found, report=report, plan=SimpleNamespace(sweep=sweep))
+    plan, address = SimpleNamespace(sweep=sweep), SimpleNamespace(experiment_id="7")
+    return SimpleNamespace(summary=found, report=report, plan=plan, address=address)
 
 
 def test_the_end_shows_the_answer_and_where_to_look(tmp_path: Path) -> None:
