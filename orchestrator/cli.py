@@ -106,7 +106,9 @@ def run(sweep: SweepConfig, address: str | None, no_report: bool) -> int:
             f"{stages} shared stages first",
             markup=False,
         )
-        displays.append(Display(console, trials, stages).__enter__())
+        # Bound to this stream, because standard output is closed to Tune while it runs.
+        display = Display(Console(file=sys.stdout), trials, stages)
+        displays.append(display.__enter__())
         return displays[0]
 
     try:

@@ -6,6 +6,7 @@ its own stages are there.
 """
 
 import contextlib
+import io
 import logging
 import os
 import shutil
@@ -233,7 +234,8 @@ def run_work(
         ),
     )
     try:
-        with warnings.catch_warnings():
+        # Even at verbose=0 Tune prints a box about its own scratch folder.
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             tuner.fit()
     finally:
