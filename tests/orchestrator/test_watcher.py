@@ -1,13 +1,23 @@
 """The base of every progress display."""
 
+import inspect
+
+from orchestrator.console import Display
 from orchestrator.queue import Item
 from orchestrator.watcher import Watcher
 
+METHODS = {n: f for n, f in vars(Watcher).items() if inspect.isfunction(f)}
 
-def test_a_watcher_that_overrides_nothing_takes_every_call() -> None:
-    watcher = Watcher()
+
+def test_a_watcher_that_overrides_nothing_says_nothing() -> None:
     item = Item(key="k", name="lotus-seed0", kind="trial")
-    watcher.started(item)
-    watcher.ended(item, None)
-    watcher.ended(item, "broken")
-    watcher.tick()
+    told = {"started": (item,), "ended": (item, "broken"), "tick": ()}
+    assert told.keys() == METHODS.keys()
+    for name, arguments in told.items():
+        assert getattr(Watcher(), name)(*arguments) is None
+
+
+def test_the_display_overrides_every_call_with_the_same_signature() -> None:
+    for name, function in METHODS.items():
+        own = vars(Display)[name]
+        assert inspect.signature(own) == inspect.signature(function)

@@ -52,4 +52,6 @@ def test_random_weights_ignore_a_file(
     tiny_model: Tiny, small: Dataset, ctx: Context, tmp_path: Path
 ) -> None:
     cfg = PretrainedConfig.of(tiny_model())
-    pretrained(cfg, ctx, seed=0, data=small, weights=tmp_path / "absent")
+    named = pretrained(cfg, ctx, seed=0, data=small, weights=tmp_path / "absent").checkpoint.state
+    plain = pretrained(cfg, ctx, seed=0, data=small, weights=None).checkpoint.state
+    assert all(torch.equal(named[name], tensor) for name, tensor in plain.items())
