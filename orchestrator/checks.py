@@ -17,7 +17,10 @@ from orchestrator.config import (
     with_axis,
 )
 from orchestrator.problems import Problem, from_pydantic, known_names, suggest
+from trials.allocation import UNSTRUCTURED, fits_pattern, pattern_sparsity
 from trials.config import MASKED, TICKETED, TrialConfig
+from trials.criteria import CRITERIA
+from trials.stages.issp import EXACT
 
 MAX_TRIALS = 1_000_000
 MAX_COMBINATIONS = 1000
@@ -103,6 +106,7 @@ def _check_combinations(sweep: SweepConfig, block: SearchBlock, where: Place) ->
             place: Place = tuple(name.split("."))
             yield Problem((*where, name) if name in block.axes else place, message)
         yield from _check_targets(trial, block, where)
+        yield from _check_pattern(trial, block, where)
 
 
 def _check_trial(trial: TrialConfig, arms: set[str]) -> Iterator[tuple[str, str]]:
@@ -116,6 +120,8 @@ def _check_trial(trial: TrialConfig, arms: set[str]) -> Iterator[tuple[str, str]
             f" = {data.validation}: with validation_from: test the test set is split into halves; "
             "remove one of the two",
         )
+    if _prunes_once(trial, arms):
+        yield from _check_mask(trial)
     if trial.model.pretrained is not False:
         return
     # A random model has no pretrained weights to read attention or magnitudes from.
@@ -128,6 +134,57 @@ def _check_trial(trial: TrialConfig, arms: set[str]) -> Iterator[tuple[str, str]
         yield "finetune.weights", f" = pretrained, {reason}: write current or random"
     if arms & MASKED and trial.issp.weights == "rewind":
         yield "issp.weights", f" = rewind, {reason}: write current"
+
+
+def _prunes_once(trial: TrialConfig, arms: set[str]) -> bool:
+    """Whether any of the arms makes a one-shot mask at the level of `search.sparsity`."""
+    # A control makes one too where only ISSP itself tells its final sparsity.
+    follows = trial.issp.merge not in EXACT or trial.issp.sparsity_reference == "relative"
+    controls = {"random_mask", "magnitude"} if follows else set()
+    return bool(arms & (MASKED | {"essential"} | controls))
+
+
+def _check_mask(trial: TrialConfig) -> Iterator[tuple[str, str]]:
+    """Two settings that both say how sparse a tensor is."""
+    mask = trial.essential
+    own = CRITERIA[mask.criterion].allocation
+    if own is not None and mask.scope != "global":
+        yield (
+            "essential.scope",
+            f" = {mask.scope}: {mask.criterion} itself says how sparse each tensor is; remove the "
+            "scope, or write `criterion: magnitude`",
+        )
+    if mask.pattern == UNSTRUCTURED:
+        return
+    if own is not None:
+        yield (
+            "essential.pattern",
+            f" = {mask.pattern}: makes every tensor equally sparse, so {mask.criterion} has "
+            "nothing to say; write `criterion: magnitude`, or remove the pattern",
+        )
+    if mask.scope != "global":
+        yield (
+            "essential.scope",
+            f" = {mask.scope}: the pattern {mask.pattern} already fixes the sparsity of every "
+            "tensor; remove one of the two",
+        )
+
+
+def _check_pattern(trial: TrialConfig, block: SearchBlock, where: Place) -> Iterator[Problem]:
+    """A pattern has one sparsity, so no other level can be asked of it."""
+    pattern = trial.essential.pattern
+    if pattern == UNSTRUCTURED or not _prunes_once(trial, set(block.arm)):
+        return
+    only = round(pattern_sparsity(pattern), 6)
+    for i, level in enumerate(block.sparsity):
+        if level == "auto" or not fits_pattern(level, pattern):
+            shown = level if level == "auto" else f"{level:g}"
+            yield Problem(
+                (*where, "sparsity", i),
+                f" = {shown}: essential.pattern = {pattern} always removes {only:g}; write "
+                f"`sparsity: {only:g}`, and other levels in a block of `search` with another "
+                "`essential.pattern`",
+            )
 
 
 def _check_targets(trial: TrialConfig, block: SearchBlock, where: Place) -> Iterator[Problem]:

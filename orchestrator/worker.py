@@ -153,6 +153,8 @@ def stage_run_name(node: Node[Any], job: Job, name: str) -> str:
     """`denoise-f0.10-seed0`: the settings that the stage has and the sweep may vary."""
     parts = [name]
     config = node.config.model_dump()
+    if config.get("criterion", "magnitude") != "magnitude":
+        parts.append(config["criterion"])
     for field_name, letter in (("sparsity", "s"), ("patch_drop", "d"), ("mask_data_fraction", "f")):
         if config.get(field_name) is not None:
             parts.append(f"{letter}{config[field_name]:.2f}")

@@ -9,6 +9,7 @@ from trials.stage import StageConfig
 from trials.stages.attention import AttentionConfig
 from trials.stages.denoise import SoupConfig
 from trials.stages.dense import DenseConfig
+from trials.stages.essential import MaskConfig
 from trials.stages.finetune import FinetuneConfig
 from trials.stages.issp import MergeConfig
 from trials.stages.tickets import Select
@@ -47,7 +48,7 @@ class TicketSection(AttentionConfig):
     )
 
 
-class EssentialSection(StageConfig):
+class EssentialSection(MaskConfig):
     """`essential:` in a sweep file."""
 
     tolerance: float = Field(0.01, ge=0, lt=1, description="accuracy that may be lost")
@@ -56,7 +57,13 @@ class EssentialSection(StageConfig):
         "one_shot", description="accuracy of the masked model at once, or after `finetune`"
     )
     weights: Literal["pretrained", "adapted"] = Field(
-        "adapted", description="whose magnitudes decide"
+        "adapted", description="whose weights are scored"
+    )
+    calibration_images: int = Field(
+        256,
+        ge=1,
+        description="training images, stratified by class, on which wanda, snip and sparsegpt "
+        "look; all of them when there are fewer",
     )
     levels: Levels = Field(
         (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5),

@@ -81,10 +81,8 @@ def top_k(scores: Scores, count: int, within: KeepMask | None = None) -> KeepMas
     Raises:
         StageInputError: a score is NaN, names differ, or `count` is impossible.
     """
+    check_scores(scores)
     flat = torch.cat([tensor.detach().flatten() for tensor in scores.values()])
-    if bool(torch.isnan(flat).any()):
-        bad = [name for name, tensor in scores.items() if bool(torch.isnan(tensor).any())]
-        raise StageInputError(f"scores of {bad} hold NaN: the model that gave them has diverged")
     allowed = torch.ones_like(flat, dtype=torch.bool)
     if within is not None:
         check_same([dict(scores), within])
@@ -107,6 +105,12 @@ def top_k(scores: Scores, count: int, within: KeepMask | None = None) -> KeepMas
         above[ties] = True
         keep[candidates[above]] = True
     return _unflatten(keep, scores)
+
+
+def check_scores(scores: Scores) -> None:
+    """Raise when a score is not a number: no order would be right."""
+    if bad := [name for name, tensor in scores.items() if bool(torch.isnan(tensor).any())]:
+        raise StageInputError(f"scores of {bad} hold NaN: the model that gave them has diverged")
 
 
 def _unflatten(flat: Tensor, like: Mapping[str, Tensor]) -> KeepMask:

@@ -9,9 +9,11 @@ from typing import Any
 
 from trials import cost, tickets, vit
 from trials.config import MASKED, TICKETED, TrialConfig
+from trials.criteria import CRITERIA
 from trials.sources import Sources
 from trials.stage import Node, Source
 from trials.stages.attention import AttentionConfig, PatchScores, attention
+from trials.stages.calibrate import CalibrateConfig, WeightScores, calibrate
 from trials.stages.denoise import Candidates, DenoiseConfig, denoise
 from trials.stages.dense import Dense, DenseConfig, dense
 from trials.stages.essential import OneShot, OneShotConfig, PickConfig, Picked, essential, pick
@@ -33,6 +35,7 @@ class TrialGraph:
     dense: Node[Dense]
     attention: Node[PatchScores] | None = None
     tickets: Node[Tickets] | None = None
+    calibrate: Node[WeightScores] | None = None
     pick: Node[Picked] | None = None
     essential: Node[OneShot] | None = None
     denoise: Node[Candidates] | None = None
@@ -80,6 +83,7 @@ class _Builder:
             dense=self.dense,
             attention=self.attention if ticketed else None,
             tickets=self.tickets if ticketed else None,
+            calibrate=self.calibrate if (soup or arm == "essential") else None,
             pick=self.pick if (soup or arm == "essential") else None,
             essential=self.essential if (soup or arm == "essential") else None,
             denoise=self.soup[0] if soup else None,
@@ -161,6 +165,25 @@ class _Builder:
         return Node(choose_tickets, cfg, seed, {"scores": self.attention})
 
     @cached_property
+    def calibrate(self) -> Node[WeightScores] | None:
+        """The scores that all levels share; None for a criterion that reads the weights alone."""
+        section, counts = self.trial.essential, self.sources.counts
+        criterion = CRITERIA[section.criterion]
+        if not criterion.needs_data:
+            return None
+        images = min(section.calibration_images, counts.train)
+        gradients = criterion.needs == "gradients"
+        return Node(
+            calibrate,
+            section.part(CalibrateConfig, calibration_images=images),
+            self.trial.seed if images < counts.train else None,
+            {"data": self.sources.data, "scored": self._weights(section.weights)},
+            lambda: (
+                cost.training_macs(self.shape, images) if gradients else self.forward_macs(images)
+            ),
+        )
+
+    @cached_property
     def pick(self) -> Node[Picked] | None:
         if self.trial.sparsity != "auto":
             return None
@@ -176,24 +199,28 @@ class _Builder:
     def _one_shot(self, level: float | None, picked: Node[Picked] | None) -> Node[OneShot]:
         section, epochs = self.trial.essential, self.trial.finetune.epochs
         recover = section.evaluate == "after_finetune"
-        cfg = OneShotConfig(
+        cfg = section.part(
+            OneShotConfig,
             sparsity=level,
-            evaluate=section.evaluate,
             recipe=self.trial.finetune.part(TrainConfig) if recover else None,
             epochs=epochs if recover else 0,
         )
         return Node(
             essential,
             cfg,
-            self.trial.seed if recover else None,
-            self._mask_inputs(section.weights, picked, None),
+            self.trial.seed if recover or CRITERIA[section.criterion].draws else None,
+            self._mask_inputs(section.weights, picked, None, self.calibrate),
             lambda: (
                 self.forward_macs(self.sources.counts.validation) + self._epochs_macs(cfg.epochs)
             ),
         )
 
     def _mask_inputs(
-        self, weights: str, picked: Node[Picked] | None, like: Node[Any] | None
+        self,
+        weights: str,
+        picked: Node[Picked] | None,
+        like: Node[Any] | None,
+        scores: Node[WeightScores] | None,
     ) -> dict[str, Any]:
         return {
             "data": self.sources.data,
@@ -201,6 +228,7 @@ class _Builder:
             "scored": self._weights(weights),
             "picked": picked,
             "like": like,
+            "scores": scores,
         }
 
     @cached_property
@@ -256,7 +284,7 @@ class _Builder:
             essential,
             cfg,
             None if by_magnitude else self.trial.seed,
-            self._mask_inputs(self.trial.essential.weights, None, like),
+            self._mask_inputs(self.trial.essential.weights, None, like, None),
             lambda: self.forward_macs(self.sources.counts.validation),
         )
 

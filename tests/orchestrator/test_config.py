@@ -121,6 +121,16 @@ def test_a_level_above_the_target_is_fine_where_nothing_follows_it(tiny: Tiny) -
     assert len(points(tiny(relative))) == 1
 
 
+def test_a_pattern_asks_nothing_of_arms_without_a_one_shot_mask(tiny: Tiny) -> None:
+    pattern = 'essential: {pattern: "2:4"}\n'
+    arms = "search: {arm: [dense, tickets, random_mask, magnitude], sparsity: [auto, 0.3]}\n"
+    assert len(points(tiny(pattern + arms))) == 8
+    fitting = "search: {arm: [lotus, essential], sparsity: 0.5}\n"
+    assert len(points(tiny(pattern + fitting))) == 2
+    thirds = 'search: {arm: essential, sparsity: 0.667, essential.pattern: ["1:3", "2:6"]}\n'
+    assert len(points(tiny(thirds))) == 2
+
+
 @pytest.mark.parametrize(("small", "large"), [(1, 2), (3, 7), (7, 12), (12, 99)])
 def test_a_larger_random_sample_contains_every_smaller_one(
     small: int, large: int, tiny: Tiny

@@ -175,3 +175,26 @@ def test_a_device_is_what_a_trial_asks_for(tiny: Tiny) -> None:
 def test_data_that_is_absent_is_refused_in_words(tiny: Tiny) -> None:
     with pytest.raises(DataError, match=r"data\.root"):
         plan(tiny("", "data.name=cifar10", "data.root=/nowhere/at/all", "data.train_images=null"))
+
+
+def test_criteria_on_an_axis_share_the_dense_model_and_nothing_after_it(tiny: Tiny) -> None:
+    planned = plan(
+        tiny(
+            "search: {arm: [essential, magnitude], sparsity: [0.2, 0.3], "
+            "essential.criterion: [magnitude, wanda]}\n"
+        )
+    )
+    made = [t for t in planned.trials if t.config.arm == "essential"]
+    assert [t.name for t in made] == [
+        f"essential-s{level}-seed0-essential.criterion={criterion}"
+        for level in ("0.20", "0.30")
+        for criterion in ("magnitude", "wanda")
+    ]
+    assert len({t.key for t in made}) == 4
+    assert len({key_of(t.graph.dense) for t in made}) == 1
+    assert len({key_of(t.graph.stages()["essential"]) for t in made}) == 4
+    calibrations = [n for n in planned.nodes.values() if n.stage.name == "calibrate"]
+    assert len(calibrations) == 1, "the levels share the scores"
+    assert key_of(calibrations[0]) in planned.shared
+    controls = [t for t in planned.trials if t.config.arm == "magnitude"]
+    assert len(controls) == 1, "a control does not have the criterion"

@@ -160,6 +160,29 @@ BAD = [
     Bad("validation from two places",
         GOOD.replace("digits", "digits, validation: 9, validation_from: test"),
         ("data.validation = 9: ", "halves")),
+    Bad("a level that the pattern has not",
+        GOOD + 'essential: {pattern: "2:4"}\nsearch: {sparsity: [0.5, 0.3, auto]}\n',
+        ("search.sparsity.1 = 0.3: essential.pattern = 2:4 always removes 0.5; write "
+         "`sparsity: 0.5`", "search.sparsity.2 = auto: essential.pattern = 2:4"), 2),
+    Bad("a pattern on an axis",
+        GOOD + 'search: {sparsity: 0.5, essential.pattern: [unstructured, "1:4"]}\n'
+        "issp: {target_sparsity: 0.8}\n",
+        ("search.sparsity.0 = 0.5: essential.pattern = 1:4 always removes 0.75",)),
+    Bad("a pattern that YAML made a number", GOOD + "essential: {pattern: 2:4}\n",
+        ("essential.pattern = 124: must stand in quotes",)),
+    Bad("a pattern that is none", GOOD + 'essential: {pattern: "4:2"}\n',
+        ("essential.pattern = 4:2: must be unstructured, or \"N:M\"", "1 <= N < M <= 64")),
+    Bad("an unknown criterion", GOOD + "essential: {criterion: wand}\n",
+        ("essential.criterion = wand: must be magnitude, ", "did you mean `wanda`?")),
+    Bad("densities of layers twice",
+        GOOD + "essential: {criterion: erk_magnitude, scope: layer}\n",
+        ("essential.scope = layer: erk_magnitude itself says",)),
+    Bad("densities of layers and a pattern", GOOD + "search: {sparsity: 0.5, "
+        'essential.criterion: [erk_magnitude]}\nessential: {pattern: "2:4"}\n',
+        ("essential.pattern = 2:4: makes every tensor equally sparse",)),
+    Bad("a pattern and a scope", GOOD + "search: {sparsity: 0.5}\n"
+        'essential: {pattern: "2:4", scope: layer}\n',
+        ("essential.scope = layer: the pattern 2:4 already fixes",)),
     Bad("CIFAR-10 from nowhere", GOOD.replace("digits", "cifar10"), ("data.root is missing",)),
     Bad("weights of a random model", GOOD.split("tickets", 1)[0] + "essential: "
         "{weights: pretrained}\nissp: {weights: rewind}\n",

@@ -270,3 +270,68 @@ def test_the_estimate_grows_with_the_work_and_is_no_part_of_the_identity(graph: 
     soups = [graph(issp={"ingredients": n}).denoise for n in (2, 4)]
     first, second = (node.work_macs() for node in soups if node is not None)
     assert second == pytest.approx(2 * first)
+
+
+@pytest.mark.parametrize("criterion", ["wanda", "snip", "sparsegpt"])
+def test_all_levels_share_one_calibration(graph: Graph, criterion: str) -> None:
+    section = {"criterion": criterion, "levels": [0.1, 0.3], "weights": "pretrained"}
+    made = graph(sparsity="auto", essential=section)
+    assert made.calibrate is not None
+    assert made.pick is not None
+    curve = made.pick.inputs["curve"]
+    assert isinstance(curve, tuple)
+    for node in (*curve, made.essential):
+        assert node is not None
+        assert node.inputs["scores"] is made.calibrate
+        assert node.config.criterion == criterion  # type: ignore[attr-defined]
+    assert made.calibrate.inputs["scored"] is made.pretrained
+    by_hand = graph(sparsity=0.3, essential=section)
+    assert identity(by_hand.essential) == identity(curve[1])
+
+
+@pytest.mark.parametrize("criterion", ["magnitude", "random", "lamp", "erk_magnitude"])
+def test_a_criterion_of_weights_alone_has_no_calibration(graph: Graph, criterion: str) -> None:
+    made = graph(essential={"criterion": criterion})
+    assert made.calibrate is None
+    assert made.essential is not None
+    assert made.essential.inputs["scores"] is None
+    assert made.essential.seed == (0 if criterion == "random" else None)
+    other = graph(essential={"criterion": criterion, "calibration_images": 9})
+    assert identity(made.final) == identity(other.final)
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_only_arms_with_a_one_shot_mask_calibrate(graph: Graph, arm: str) -> None:
+    made = graph(arm=arm, essential={"criterion": "wanda"})
+    assert (made.calibrate is not None) == ("essential" in STAGES[arm])
+    assert (made.stages().keys() - {"calibrate"}) == STAGES[arm]
+
+
+@pytest.mark.parametrize("arm", ["random_mask", "magnitude"])
+def test_the_controls_stay_what_they_are_whatever_the_criterion(graph: Graph, arm: str) -> None:
+    plain = graph(arm=arm)
+    for essential in ({"criterion": "wanda"}, {"scope": "layer"}, {"pattern": "2:4"}):
+        assert identity(graph(arm=arm, essential=essential).final) == identity(plain.final)
+
+
+def test_the_choice_of_images_brings_the_seed_unless_all_are_taken(graph: Graph) -> None:
+    for images, seed in ((256, 3), (999, 3), (1000, None), (5000, None)):
+        section = {"criterion": "snip", "calibration_images": images}
+        made = graph(seed=3, essential=section, dense={"epochs": 0}).calibrate
+        assert made is not None
+        assert made.seed == seed
+    whole = [
+        graph(essential={"criterion": "snip", "calibration_images": images})
+        for images in (1000, 5000)
+    ]
+    assert identity(whole[0].final) == identity(whole[1].final)
+
+
+def test_gradients_cost_three_times_what_inputs_do(graph: Graph) -> None:
+    def work(criterion: str) -> float:
+        made = graph(essential={"criterion": criterion}).calibrate
+        assert made is not None
+        return made.work_macs()
+
+    assert work("snip") == pytest.approx(3 * work("wanda"))
+    assert work("wanda") > 0

@@ -1,18 +1,23 @@
 """Pruning criteria: what a weight is worth. One criterion = one small file.
 
-A criterion is a function `(weights, seed) -> scores`; the exact count is taken by
-`trials.masks.top_k`, so ties and counts are the same for all of them.
+To add one: a file with a score function and its `CRITERION`, its module and name below, and a
+row in `CANONICAL` (tests/trials/criteria/test_init.py), over which every test of all criteria
+runs. A criterion only scores; how many weights survive and where is `trials.allocation`'s, so
+ties and counts are the same for all of them.
 """
 
-from collections.abc import Callable, Mapping
+from typing import Literal
 
-from torch import Tensor
+from trials.criteria import erk_magnitude, lamp, magnitude, random, snip, sparsegpt, wanda
+from trials.criteria.criterion import Allocation, Criterion, Need, Tensors
 
-from trials.criteria.magnitude import magnitude
-from trials.criteria.random import random
+CriterionName = Literal[
+    "magnitude", "random", "wanda", "lamp", "erk_magnitude", "snip", "sparsegpt"
+]
 
-Criterion = Callable[[Mapping[str, Tensor], int], dict[str, Tensor]]
+CRITERIA: dict[str, Criterion] = {
+    module.CRITERION.name: module.CRITERION
+    for module in (magnitude, random, wanda, lamp, erk_magnitude, snip, sparsegpt)
+}
 
-CRITERIA: dict[str, Criterion] = {"magnitude": magnitude, "random": random}
-
-__all__ = ["CRITERIA", "Criterion"]
+__all__ = ["CRITERIA", "Allocation", "Criterion", "CriterionName", "Need", "Tensors"]

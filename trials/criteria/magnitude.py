@@ -1,15 +1,13 @@
 """Magnitude pruning."""
 
-from collections.abc import Mapping
-
 from torch import Tensor
 
+from trials.criteria.criterion import Criterion, Tensors
 
-def magnitude(weights: Mapping[str, Tensor], seed: int = 0) -> dict[str, Tensor]:
-    """Score |w|. Global one-shot magnitude is the mask of Essential Sparsity (section 3).
 
-    Args:
-        weights: prunable name -> weight tensor.
-        seed: not used; every criterion has the same signature.
-    """
+def magnitude(weights: Tensors, evidence: Tensors, seed: int) -> dict[str, Tensor]:
+    """Score |w|. Global one-shot magnitude is the mask of Essential Sparsity (section 3)."""
     return {name: weight.detach().abs() for name, weight in weights.items()}
+
+
+CRITERION = Criterion("magnitude", magnitude)

@@ -1,27 +1,45 @@
 """Phase 2, round 1: a one-shot mask at one level, and what the dense model is worth under it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field
+from torch import Tensor
 
 from trials import masks, vit
-from trials.criteria import CRITERIA
+from trials.allocation import UNSTRUCTURED, Pattern, fits_pattern, keep_mask, n_of_m
+from trials.criteria import CRITERIA, CriterionName
 from trials.data import Dataset
 from trials.detect import DETECTORS
+from trials.errors import StageInputError
 from trials.masks import KeepMask, Masked
 from trials.stage import StageConfig, stage
+from trials.stages.calibrate import WeightScores
 from trials.stages.dense import Dense
 from trials.stages.pretrained import Pretrained
 from trials.train import Context, Outcomes, TrainConfig, Trainer, evaluate
 
 
-class OneShotConfig(StageConfig):
+class MaskConfig(StageConfig):
+    """Which weights the first mask keeps."""
+
+    criterion: CriterionName = Field(
+        "magnitude", description="what a weight is worth; ISSP's candidates stay with |w|"
+    )
+    scope: Literal["global", "layer"] = Field(
+        "global", description="compare all weights, or give every tensor the same sparsity"
+    )
+    pattern: Pattern = Field(
+        UNSTRUCTURED,
+        description='or "N:M": keep N of every M consecutive inputs; the sparsity is then 1 - N/M',
+    )
+
+
+class OneShotConfig(MaskConfig):
     """One level of the one-shot curve."""
 
     sparsity: float | None = Field(None, ge=0, lt=1, description="None: the level of `picked`")
-    criterion: Literal["magnitude", "random"] = "magnitude"
     evaluate: Literal["one_shot", "after_finetune"] = Field(
         "one_shot", description="accuracy of the masked model at once, or after fine-tuning it"
     )
@@ -63,15 +81,21 @@ def essential(
     scored: Pretrained | Dense,
     picked: Picked | None,
     like: Masked | None,
+    scores: WeightScores | None,
 ) -> OneShot:
-    """Keep the top-K weights over all layers and evaluate without (or with) recovery.
+    """Keep the weights that the criterion ranks highest and evaluate without (or with) recovery.
 
     Args:
         seed: of a random criterion or of the recovery; None when neither is used.
         model: the weights that are masked and evaluated.
-        scored: the weights whose magnitude decides (pretrained or adapted).
+        scored: the weights that the criterion scores (pretrained or adapted).
         picked: gives the level when `cfg.sparsity` is None.
         like: a result whose mask's exact count is taken instead of a level (the controls).
+        scores: from `calibrate`, for a criterion that needs data; None for the others.
+
+    Raises:
+        StageInputError: the level is not the pattern's, the model does not divide into its
+            groups, or a criterion that needs data got no scores.
 
     Source: Essential Sparsity, section 3.
     """
@@ -80,13 +104,42 @@ def essential(
         count = masks.kept(like.keep)
     else:
         level = cfg.sparsity if cfg.sparsity is not None else picked.sparsity if picked else 0.0
+        _check_pattern(cfg.pattern, level)
         count = masks.keep_count(masks.size(weights), level)
-    keep = masks.top_k(CRITERIA[cfg.criterion](weights, seed or 0), count)
+    keep = mask_of(cfg, _scores(cfg.criterion, weights, scores, seed or 0), count)
     arch = model.checkpoint.arch
     module = vit.build(vit.masked(model.checkpoint, keep), ctx.device)
     if cfg.evaluate == "after_finetune" and cfg.recipe is not None:
         Trainer(module, arch, data, cfg.recipe, ctx, seed or 0, keep=keep).epochs(cfg.epochs)
     return OneShot(keep, evaluate(module, arch, data, "validation", ctx))
+
+
+def _check_pattern(pattern: Pattern, level: float) -> None:
+    if pattern != UNSTRUCTURED and not fits_pattern(level, pattern):
+        raise StageInputError(
+            f"essential.pattern = {pattern} cannot give the sparsity {level:g}: it always removes "
+            "1 - N/M. Set `search.sparsity` to that, or `pattern: unstructured`."
+        )
+
+
+def _scores(
+    name: str, weights: dict[str, Tensor], given: WeightScores | None, seed: int
+) -> dict[str, Tensor]:
+    criterion = CRITERIA[name]
+    if not criterion.needs_data:
+        return criterion.score(weights, {}, seed)
+    if given is None:
+        raise StageInputError(
+            f"essential.criterion = {name} needs images: pass `scores`, the result of `calibrate`"
+        )
+    return given.scores
+
+
+def mask_of(cfg: MaskConfig, scores: Mapping[str, Tensor], count: int) -> KeepMask:
+    """The mask of `count` survivors; a pattern fixes the count by itself."""
+    if cfg.pattern != UNSTRUCTURED:
+        return n_of_m(scores, cfg.pattern)
+    return keep_mask(scores, count, CRITERIA[cfg.criterion].allocation or cfg.scope)
 
 
 @stage("pick", version=1)

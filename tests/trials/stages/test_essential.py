@@ -7,7 +7,9 @@ import torch
 
 from trials import masks, vit
 from trials.data import Dataset
+from trials.errors import StageInputError
 from trials.masks import KeepMask
+from trials.stages.calibrate import WeightScores
 from trials.stages.dense import Dense
 from trials.stages.essential import OneShot, OneShotConfig, PickConfig, Picked, essential, pick
 from trials.stages.pretrained import Pretrained
@@ -19,8 +21,9 @@ RECIPE = TrainConfig(lr=3e-3, batch_size=32)
 @pytest.fixture
 def run(small: Dataset, ctx: Context, dense: Dense) -> Callable[..., OneShot]:
     def one_shot(**more: Any) -> OneShot:
-        names = {"seed", "scored", "picked", "like"}
-        inputs: dict[str, Any] = {"seed": None, "scored": dense, "picked": None, "like": None}
+        inputs: dict[str, Any] = {"seed": None, "scored": dense}
+        inputs |= dict.fromkeys(("picked", "like", "scores"))
+        names = inputs.keys()
         inputs |= {name: more.pop(name) for name in names & more.keys()}
         return essential(OneShotConfig(**more), ctx, data=small, model=dense, **inputs)
 
@@ -113,6 +116,37 @@ def test_random_masks_follow_from_the_seed(run: Callable[..., OneShot]) -> None:
     )
     assert same(first, again)
     assert not same(first, other)
+
+
+def test_a_criterion_that_needs_data_is_refused_without_scores(run: Callable[..., OneShot]) -> None:
+    with pytest.raises(StageInputError, match=r"wanda needs images.*calibrate"):
+        run(sparsity=0.5, criterion="wanda")
+
+
+def test_given_scores_decide_where_the_criterion_needs_data(
+    run: Callable[..., OneShot], dense: Dense
+) -> None:
+    # Against the magnitudes: what is smallest is worth most.
+    weights = masks.prunable(dense.checkpoint.state)
+    scores = {name: -w.abs() for name, w in weights.items()}
+    found = run(sparsity=0.5, criterion="wanda", scores=WeightScores(scores))
+    assert same(found.keep, masks.top_k(scores, masks.kept(found.keep)))
+    assert not same(found.keep, magnitude(weights, 0.5))
+
+
+@pytest.mark.parametrize("level", [{"sparsity": 0.4}, {"picked": Picked(0.4)}], ids=str)
+def test_a_level_that_the_pattern_cannot_give_is_refused(
+    run: Callable[..., OneShot], level: dict[str, Any]
+) -> None:
+    with pytest.raises(StageInputError, match=r"2:4 cannot give the sparsity 0\.4"):
+        run(**level, pattern="2:4")
+
+
+def test_a_pattern_that_does_not_divide_the_model_names_the_tensor(
+    run: Callable[..., OneShot],
+) -> None:
+    with pytest.raises(StageInputError, match=r"blocks\.0\.attn\.qkv\.weight has 32 inputs"):
+        run(sparsity=0.4, pattern="3:5")
 
 
 def outcomes(right: int) -> Outcomes:

@@ -1,0 +1,62 @@
+"""Phase 2, round 1, for criteria that look at data: what every weight is worth."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from trials import evidence, masks
+from trials.criteria import CRITERIA, CriterionName
+from trials.data import Dataset, stratified_order
+from trials.stage import StageConfig, stage
+from trials.stages.dense import Dense
+from trials.stages.pretrained import Pretrained
+from trials.train import Context
+
+
+class CalibrateConfig(StageConfig):
+    """What is measured, and on how many images."""
+
+    criterion: CriterionName
+    calibration_images: int = Field(ge=1)
+
+
+@dataclass(frozen=True, slots=True)
+class WeightScores:
+    """Prunable name -> float32 scores of the weight's shape; higher = more worth keeping."""
+
+    scores: dict[str, Tensor]
+
+
+@stage("calibrate", version=1)
+def calibrate(
+    cfg: CalibrateConfig,
+    ctx: Context,
+    *,
+    seed: int | None,
+    data: Dataset,
+    scored: Pretrained | Dense,
+) -> WeightScores:
+    """Score every prunable weight once, for all levels of a sweep.
+
+    The images are whole and un-augmented, and a larger number of them contains every smaller one.
+
+    Args:
+        seed: of the choice of images; None when all training images are taken.
+        scored: the dense model whose weights are scored.
+    """
+    criterion = CRITERIA[cfg.criterion]
+    order = stratified_order(data.train.labels, seed or 0, "calibration")
+    chosen = torch.from_numpy(np.sort(order[: cfg.calibration_images])).to(ctx.device)
+    images, labels = data.on(ctx.device, "train")
+    found = evidence.collect(
+        criterion.needs, scored.checkpoint, images[chosen], labels[chosen], ctx
+    )
+    weights = {
+        name: weight.to(ctx.device)
+        for name, weight in masks.prunable(scored.checkpoint.state).items()
+    }
+    made = criterion.score(weights, found, seed or 0)
+    return WeightScores({name: score.float().cpu() for name, score in made.items()})
