@@ -107,6 +107,7 @@ def _check_combinations(sweep: SweepConfig, block: SearchBlock, where: Place) ->
             yield Problem((*where, name) if name in block.axes else place, message)
         yield from _check_targets(trial, block, where)
         yield from _check_pattern(trial, block, where)
+        yield from _check_other_images(trial, block, where)
 
 
 def _check_trial(trial: TrialConfig, arms: set[str]) -> Iterator[tuple[str, str]]:
@@ -122,6 +123,7 @@ def _check_trial(trial: TrialConfig, arms: set[str]) -> Iterator[tuple[str, str]
         )
     if _prunes_once(trial, arms):
         yield from _check_mask(trial)
+    yield from _check_tickets(trial, arms & TICKETED)
     if trial.model.pretrained is not False:
         return
     # A random model has no pretrained weights to read attention or magnitudes from.
@@ -184,6 +186,51 @@ def _check_pattern(trial: TrialConfig, block: SearchBlock, where: Place) -> Iter
                 f" = {shown}: essential.pattern = {pattern} always removes {only:g}; write "
                 f"`sparsity: {only:g}`, and other levels in a block of `search` with another "
                 "`essential.pattern`",
+            )
+
+
+def _check_tickets(trial: TrialConfig, arms: set[str]) -> Iterator[tuple[str, str]]:
+    """How patches are selected, against how images are augmented and trained on."""
+    section, recovery = trial.tickets, trial.finetune
+    if recovery.data == "other_images":
+        if "random_patches" in arms:
+            yield (
+                "finetune.data",
+                " = other_images trains on all patches, so the arm random_patches controls "
+                "nothing; leave the arm out or write kept_patches",
+            )
+        return
+    if not arms:
+        return
+    if section.selection == "static" and recovery.crop:
+        yield (
+            "finetune.crop",
+            f" = {recovery.crop}: a crop breaks the patch grid that the tickets are made on; write "
+            "`tickets.selection: online` or crop 0",
+        )
+    if section.selection == "online" and section.select == "random_fixed":
+        yield (
+            "tickets.select",
+            " = random_fixed: a fixed set of patches cannot be selected online; write "
+            "`selection: static` or `select: lowest`",
+        )
+    if section.selection == "online" and section.scope == "global":
+        yield (
+            "tickets.scope",
+            " = global: one threshold needs the scores of all images, which online selection never "
+            "has; write `scope: image` or `selection: static`",
+        )
+
+
+def _check_other_images(trial: TrialConfig, block: SearchBlock, where: Place) -> Iterator[Problem]:
+    if trial.finetune.data != "other_images":
+        return
+    for i, fraction in enumerate(block.mask_data_fraction):
+        if fraction >= 1:
+            yield Problem(
+                (*where, "mask_data_fraction", i),
+                f" = {fraction:g}: the mask sees every training image, so finetune.data = "
+                "other_images leaves none; lower it or write kept_patches",
             )
 
 

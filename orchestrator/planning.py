@@ -141,7 +141,9 @@ def used_axes(config: TrialConfig, point: dict[str, Any]) -> dict[str, Any]:
         "seed": True,
         "sparsity": arm in MASKED or arm == "essential" or follows_issp,
         "patch_drop": arm in TICKETED,
-        "mask_data_fraction": arm in MASKED or follows_issp,
+        "mask_data_fraction": arm in MASKED
+        or follows_issp
+        or config.finetune.data == "other_images",
     }
     return {name: value for name, value in point.items() if used.get(name, True)}
 

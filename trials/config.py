@@ -12,7 +12,7 @@ from trials.stages.dense import DenseConfig
 from trials.stages.essential import MaskConfig
 from trials.stages.finetune import FinetuneConfig
 from trials.stages.issp import MergeConfig
-from trials.stages.tickets import Select
+from trials.stages.tickets import Scope, Select
 from trials.vit import ModelConfig, Removal
 
 Arm = Literal[
@@ -45,6 +45,13 @@ class TicketSection(AttentionConfig):
     removal: Removal = Field("gather", description="how dropped patches leave the model")
     select: Select = Field(
         "attention", description="which patches are kept: the most attended, or a control"
+    )
+    scope: Scope = Field(
+        "image", description="equally many patches of each image, or one threshold for all images"
+    )
+    selection: Literal["static", "online"] = Field(
+        "static",
+        description="score the images once as they are, or every augmented training batch",
     )
 
 
@@ -83,6 +90,11 @@ class FinetuneSection(FinetuneConfig):
         "pretrained",
         description="start of the recovery: the pretrained weights under the mask (LOTUS: the "
         "untrained model), the weights that the pruning left, or random ones",
+    )
+    data: Literal["kept_patches", "other_images"] = Field(
+        "kept_patches",
+        description="LOTUS's remaining data: the kept patches of all training images, or all "
+        "patches of the images that did not make the denoised mask",
     )
 
 

@@ -5,7 +5,7 @@ Nothing runs here: the result is a graph that an executor walks.
 
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from trials import cost, tickets, vit
 from trials.config import MASKED, TICKETED, TrialConfig
@@ -18,7 +18,7 @@ from trials.stages.denoise import Candidates, DenoiseConfig, denoise
 from trials.stages.dense import Dense, DenseConfig, dense
 from trials.stages.essential import OneShot, OneShotConfig, PickConfig, Picked, essential, pick
 from trials.stages.evaluate import EvaluateConfig, Final, evaluate_final
-from trials.stages.finetune import Finetuned, RecoverConfig, finetune
+from trials.stages.finetune import Finetuned, OnlineConfig, RecoverConfig, finetune
 from trials.stages.issp import EXACT, Issp, IsspConfig, issp
 from trials.stages.pretrained import Pretrained, PretrainedConfig, pretrained
 from trials.stages.profile import Profile, ProfileConfig, profile
@@ -100,7 +100,7 @@ class _Builder:
         known = {"num_classes": counts.classes, "in_chans": counts.channels}
         return vit.shape_of(self.identity.name, known | self.identity.kwargs)
 
-    def forward_macs(self, images: int, kept: int | None = None) -> float:
+    def forward_macs(self, images: float, kept: int | None = None) -> float:
         return images * cost.forward_macs(self.shape, kept)
 
     @property
@@ -160,7 +160,8 @@ class _Builder:
     @cached_property
     def tickets(self) -> Node[Tickets]:
         select = self.trial.tickets.select
-        cfg = TicketsConfig(patch_drop=self.trial.patch_drop, select=select)
+        scope = self.trial.tickets.scope
+        cfg = TicketsConfig(patch_drop=self.trial.patch_drop, select=select, scope=scope)
         seed = self.trial.seed if select == "random_fixed" else None
         return Node(choose_tickets, cfg, seed, {"scores": self.attention})
 
@@ -299,20 +300,45 @@ class _Builder:
 
     @cached_property
     def finetune(self) -> Node[Finetuned]:
-        section, arm = self.trial.finetune, self.trial.arm
-        patches = "all"
-        if arm in TICKETED:
-            patches = "random" if arm == "random_patches" else "ticket"
-        cfg = section.part(RecoverConfig, patches=patches, removal=self.removal)
+        trial, section, online = self.trial, self.trial.finetune, self._online
+        others = trial.mask_data_fraction if section.data == "other_images" else None
+        patches = self._recovery_patches
+        cfg = section.part(
+            RecoverConfig,
+            patches=patches,
+            removal=self.removal if patches != "all" else "gather",
+            online=online,
+            other_than=others,
+        )
         inputs: dict[str, Any] = {
             "data": self.sources.data,
             "model": self._recovery_start(),
             "mask": self._final_mask,
-            "tickets": self.tickets if arm in TICKETED else None,
+            "tickets": self.tickets if patches != "all" else None,
             "teacher": self.dense if section.distill else None,
+            "scorer": self._weights(trial.tickets.weights) if online else None,
         }
-        work = lambda: self._epochs_macs(cfg.epochs, self.kept_patches)  # noqa: E731
-        return Node(finetune, cfg, self.trial.seed, inputs, work)
+        return Node(finetune, cfg, trial.seed, inputs, lambda: self._recovery_macs(cfg))
+
+    @property
+    def _recovery_patches(self) -> Literal["all", "ticket", "random"]:
+        if self.trial.arm not in TICKETED or self.trial.finetune.data == "other_images":
+            return "all"
+        return "random" if self.trial.arm == "random_patches" else "ticket"
+
+    @property
+    def _online(self) -> OnlineConfig | None:
+        section = self.trial.tickets
+        wanted = section.selection == "online" and self._recovery_patches == "ticket"
+        return section.part(OnlineConfig) if wanted else None
+
+    def _recovery_macs(self, cfg: RecoverConfig) -> float:
+        counts = self.sources.counts
+        images = counts.train * (1.0 - (cfg.other_than or 0.0))
+        kept = self.kept_patches if cfg.patches != "all" else None
+        per_epoch = cost.training_macs(self.shape, images, kept)
+        scoring = images if cfg.online else 0.0
+        return cfg.epochs * (per_epoch + self.forward_macs(counts.validation + scoring))
 
     def _recovery_start(self) -> Node[Any]:
         weights = self.trial.finetune.weights
@@ -327,7 +353,10 @@ class _Builder:
     def profile(self) -> Node[Profile]:
         drop = self.trial.patch_drop if self.trial.arm in TICKETED else 0.0
         cfg = ProfileConfig(model=self.identity, patch_drop=drop, removal=self.removal)
-        return Node(profile, cfg, None, {"data": self.sources.data})
+        inputs: dict[str, Any] = {"data": self.sources.data}
+        if self.trial.arm in TICKETED and self.trial.tickets.scope == "global":
+            inputs["tickets"] = self.tickets
+        return Node(profile, cfg, None, inputs)
 
     @cached_property
     def final(self) -> Node[Final]:

@@ -17,6 +17,10 @@ Sink = Literal["none", "cls_mean", "outlier_mean"]
 
 OUTLIER_SIGMAS = 3.0
 
+PAD = 1 << 30
+"""Fills rows of patch indices up to the longest. Too large for any index, so that whoever takes
+it for a patch gets an error and not a wrong token."""
+
 
 def keep_count(patches: int, patch_drop: float) -> int:
     """ceil((1 - patch_drop) * patches): 177 of 196 at 0.1, as LOTUS's example.
@@ -88,12 +92,13 @@ def patch_scores(maps: Sequence[Tensor], score: Score, sink: Sink, prefix: int) 
     return rolled[:, 0, prefix:]
 
 
-def select_patches(scores_BP: Tensor, count: int, *, lowest: bool = False) -> Tensor:
-    """Keep the patches with the highest scores; ties go to the earlier patch.
+def select_patches(scores_BP: Tensor, count: int | Tensor, *, lowest: bool = False) -> Tensor:
+    """Keep the patches with the highest scores of each image; ties go to the earlier patch.
 
     Args:
         scores_BP: one score a patch.
-        count: patches kept per image, 1..P; equal for all images, so batches stay rectangular.
+        count: patches kept per image, 1..P: the same for all images, so that batches stay
+            rectangular, or int64 (B,), each image's own.
         lowest: keep the lowest instead (a control).
 
     Returns:
@@ -105,30 +110,79 @@ def select_patches(scores_BP: Tensor, count: int, *, lowest: bool = False) -> Te
     Source: LOTUS section 3; the mean over heads is our choice.
     """
     patches = scores_BP.shape[1]
+    counts_B1 = torch.as_tensor(count, device=scores_BP.device).expand(len(scores_BP)).view(-1, 1)
+    if bool((bad := (counts_B1 < 1) | (counts_B1 > patches)).any()):
+        raise StageInputError(f"cannot keep {int(counts_B1[bad][0])} of {patches} patches")
+    _refuse_nan(scores_BP)
+    order = torch.sort(scores_BP, dim=1, descending=not lowest, stable=True).indices
+    best = torch.arange(patches, device=scores_BP.device) < counts_B1
+    return torch.zeros_like(scores_BP, dtype=torch.bool).scatter_(1, order, best)
+
+
+def select_globally(scores_NP: Tensor, count: int, *, lowest: bool = False) -> Tensor:
+    """Keep the patches above one threshold for all images, but each image's best in any case.
+
+    An image of which the model attends to much keeps more than one of which it attends to
+    little. Ties go to the earlier image, then to the earlier patch.
+
+    Args:
+        scores_NP: one score a patch, of all images of a split.
+        count: patches kept per image on average, 1..P.
+        lowest: keep the lowest instead (a control).
+
+    Returns:
+        (N, P) bool, exactly `count * N` True, at least one in every row. Nested in `count`.
+
+    Raises:
+        StageInputError: `count` is out of range or a score is NaN.
+
+    Source: our choice; LOTUS selects per image. An image without a patch would have no input.
+    """
+    images, patches = scores_NP.shape
     if not 1 <= count <= patches:
         raise StageInputError(f"cannot keep {count} of {patches} patches")
-    if bool(torch.isnan(scores_BP).any()):
+    keep = select_patches(scores_NP, 1, lowest=lowest)
+    rest = (~keep).flatten().nonzero()[:, 0]
+    worth = scores_NP.flatten()[rest]
+    order = torch.sort(worth, descending=not lowest, stable=True).indices
+    keep.view(-1)[rest[order[: (count - 1) * images]]] = True
+    return keep
+
+
+def _refuse_nan(scores: Tensor) -> None:
+    if bool(torch.isnan(scores).any()):
         raise StageInputError("attention scores hold NaN: the scoring model has diverged")
-    order = torch.sort(scores_BP, dim=1, descending=not lowest, stable=True).indices
-    keep = torch.zeros_like(scores_BP, dtype=torch.bool)
-    return keep.scatter_(1, order[:, :count], True)
 
 
-def random_patches(images: int, patches: int, count: int, draw: torch.Generator) -> Tensor:
+def random_patches(images: int, patches: int, count: int | Tensor, draw: torch.Generator) -> Tensor:
     """(images, patches) bool with `count` random True per row: the control of equal size."""
     return select_patches(torch.rand(images, patches, generator=draw), count)
 
 
 def indices(keep_BP: Tensor) -> Tensor:
-    """Bool (B, P) with equal row sums -> int64 (B, K), ascending."""
-    return keep_BP.nonzero()[:, 1].view(len(keep_BP), -1)
+    """Bool (B, P) -> int64 (B, K), ascending; K is the largest row sum.
+
+    Rows with fewer patches end in `PAD`, which no patch has as its index.
+    """
+    counts = keep_BP.sum(1)
+    largest = int(counts.max())
+    if int(counts.min()) == largest:
+        return keep_BP.nonzero()[:, 1].view(len(keep_BP), -1)
+    numbers = torch.arange(keep_BP.shape[1], device=keep_BP.device).expand(keep_BP.shape)
+    return numbers.masked_fill(~keep_BP, PAD).sort(1).values[:, :largest]
+
+
+def is_padded(kept_BK: Tensor) -> bool:
+    """Whether images keep different numbers of patches."""
+    return bool((kept_BK[:, -1] == PAD).any())
 
 
 def flip(kept_BK: Tensor, columns: int) -> Tensor:
-    """The ticket of the horizontally mirrored image: int64 (B, K), ascending.
+    """The ticket of the horizontally mirrored image: int64 (B, K), ascending; padding stays.
 
     Args:
         kept_BK: patch indices on a grid with `columns` columns, in row-major order.
     """
     row, column = kept_BK // columns, kept_BK % columns
-    return (row * columns + (columns - 1 - column)).sort(1).values
+    mirrored = row * columns + (columns - 1 - column)
+    return torch.where(kept_BK == PAD, PAD, mirrored).sort(1).values

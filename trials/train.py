@@ -6,9 +6,9 @@ history has to be saved to continue bit for bit.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,12 +16,25 @@ from pydantic import Field
 from torch import Tensor
 
 from trials import tickets, vit
+from trials.context import Context, Epoch, Outcomes, Progress, Snapshots
 from trials.data import Dataset
 from trials.errors import StageInputError
 from trials.masks import KeepMask
+from trials.patches import Patches, augment
 from trials.seeding import generator, global_seed
 from trials.stage import StageConfig
 from trials.vit import Arch, Removal
+
+__all__ = [
+    "Context",
+    "Epoch",
+    "Outcomes",
+    "Progress",
+    "Snapshots",
+    "TrainConfig",
+    "Trainer",
+    "evaluate",
+]
 
 EVAL_BATCH = 512
 
@@ -39,81 +52,15 @@ class TrainConfig(StageConfig):
     grad_clip: float | None = Field(None, gt=0, description="largest gradient norm")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     flip: bool = Field(False, description="random horizontal flip; tickets move with the image")
+    crop: int = Field(
+        0,
+        ge=0,
+        description="pixels of zero-padding of which a random crop is taken; with tickets only "
+        "where they are scored online, because it breaks the patch grid",
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="bfloat16: autocast in forward and backward"
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """One line of a learning curve. Accuracies are fractions; the speed excludes evaluation."""
-
-    train_loss: float
-    val_loss: float
-    val_accuracy: float
-    images_per_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Outcomes:
-    """What a model gets right, image by image, in the order of the split."""
-
-    correct: Tensor  # bool (N,)
-    loss: float
-
-    @property
-    def accuracy(self) -> float:
-        """Fraction of images that are right."""
-        return float(self.correct.double().mean())
-
-
-class Snapshots(Protocol):
-    """Where an unfinished training keeps its state; losing it means computing again."""
-
-    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Tensors and plain values as saved last, or None."""
-
-    def save(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        """Replace what was saved before."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far the stage that runs now has come; `epoch` when one has just ended."""
-
-    what: str
-    done: int
-    total: int
-    epoch: Epoch | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """How a stage runs: nothing in here may change what it computes.
-
-    Attributes:
-        device: where tensors live.
-        progress: told now and then; must return at once.
-        snapshots: of the stage that runs now; None = do not save.
-    """
-
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    progress: Callable[[Progress], None] = lambda step: None
-    snapshots: Snapshots | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Patches:
-    """Which patches the model sees during training.
-
-    Attributes:
-        keep_NP: bool, training images x patches: a ticket per image.
-        random: draw as many patches afresh for every image and step instead (a control).
-    """
-
-    keep_NP: Tensor
-    removal: Removal = "gather"
-    random: bool = False
 
 
 @dataclass(slots=True)
@@ -124,6 +71,7 @@ class Trainer:
         model: a timm vision transformer on the context's device; trained in place.
         subset: indices of the training images to use; None = all.
         keep: masked weights are exactly 0 before the first and after every step.
+        patches: which patches the model trains on; None = all.
         teacher: a dense model for distillation; None = cross-entropy only.
         distill: weight of KL(teacher || model) in the loss, in [0, 1].
     """
@@ -145,6 +93,8 @@ class Trainer:
     _done: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
+        if self.patches is not None:
+            self.patches.refuse_broken_grid(self.cfg.crop)
         decay = [p for p in self.model.parameters() if p.ndim >= 2]
         other = [p for p in self.model.parameters() if p.ndim < 2]
         groups = [
@@ -227,13 +177,9 @@ class Trainer:
         return mean
 
     def _step(self, images: Tensor, labels: Tensor, batch: Tensor, draw: torch.Generator) -> Tensor:
-        mirrored = torch.zeros(len(batch), dtype=torch.bool)
-        if self.cfg.flip:
-            mirrored = torch.rand(len(batch), generator=draw) < 0.5
-            where = mirrored.to(images.device).view(-1, 1, 1, 1)
-            images = torch.where(where, images.flip(-1), images)
+        images, mirrored = augment(images, self.cfg.flip, self.cfg.crop, draw)
         x = vit.preprocess(images, self.arch, vit.input_size(self.model))
-        kept = self._kept(batch, mirrored, draw)
+        kept = self._kept(batch, x, mirrored, draw)
         for group in self._optimizer.param_groups:
             group["lr"] = self.cfg.lr * self._rate(self._done)
         self._optimizer.zero_grad(set_to_none=True)
@@ -246,24 +192,21 @@ class Trainer:
         self._done += 1
         return loss
 
-    def _kept(self, batch: Tensor, mirrored: Tensor, draw: torch.Generator) -> Tensor | None:
+    def _kept(
+        self, batch: Tensor, x: Tensor, mirrored: Tensor, draw: torch.Generator
+    ) -> Tensor | None:
         if self.patches is None:
             return None
         rows = batch if self.subset is None else self.subset[batch]
-        keep = self.patches.keep_NP[rows]
-        if self.patches.random:
-            images, patches = keep.shape
-            keep = tickets.random_patches(images, patches, int(keep[0].sum()), draw)
-        kept = tickets.indices(keep)
-        if bool(mirrored.any()):
-            columns = self.model.patch_embed.grid_size[1]
-            kept = torch.where(mirrored.view(-1, 1), tickets.flip(kept, columns), kept)
-        return kept.to(self.ctx.device)
+        columns = self.model.patch_embed.grid_size[1]
+        return self.patches.kept(rows, x, mirrored, columns, draw)
 
     def _loss(self, x: Tensor, labels: Tensor, kept: Tensor | None) -> Tensor:
         removal: Removal = self.patches.removal if self.patches else "gather"
+        padded = kept is not None and tickets.is_padded(kept)
+        kept = kept.to(self.ctx.device) if kept is not None else None
         with _autocast(self.cfg.precision, self.ctx.device):
-            logits = vit.forward(self.model, x, kept, removal)
+            logits = vit.forward(self.model, x, kept, removal, padded=padded)
             loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.cfg.label_smoothing)
             if self.teacher is None or self.distill == 0.0:
                 return loss
@@ -347,9 +290,11 @@ def evaluate(
     correct, loss = [], torch.zeros((), dtype=torch.float64, device=ctx.device)
     for start in range(0, len(images), EVAL_BATCH):
         part = slice(start, start + EVAL_BATCH)
-        kept = None if keep_NP is None else tickets.indices(keep_NP[part]).to(ctx.device)
+        kept = None if keep_NP is None else tickets.indices(keep_NP[part])
+        padded = kept is not None and tickets.is_padded(kept)
         x = vit.preprocess(images[part], arch, size)
-        logits = vit.forward(model, x, kept, removal).float()
+        kept = kept.to(ctx.device) if kept is not None else None
+        logits = vit.forward(model, x, kept, removal, padded=padded).float()
         loss += F.cross_entropy(logits, labels[part], reduction="sum")
         correct.append(logits.argmax(-1) == labels[part])
     return Outcomes(torch.cat(correct).cpu(), float(loss) / len(images))

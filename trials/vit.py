@@ -1,5 +1,8 @@
 """The only contact with timm: create, capture attention, forward on kept patches.
 
+The last two have files of their own, `attention_maps.py` and `forward.py`; everybody calls them
+through this one.
+
 Shapes: B batch, C channels, H W pixels, P patches, K kept patches, N tokens, h heads, d width.
 """
 
@@ -8,7 +11,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,16 +19,34 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from trials import masks
+from trials.attention_maps import attention_maps
 from trials.errors import ModelError
 from trials.formats import load_checkpoint
+from trials.forward import Module, Removal, forward, gather_tokens, keep_matrix
 from trials.masks import KeepMask
 from trials.seeding import global_seed
 from trials.stage import StageConfig
 
-Module = Any
-"""A timm VisionTransformer. timm is not typed, and importing its class here costs seconds."""
-
-Removal = Literal["gather", "zero", "mean", "attention_mask"]
+__all__ = [
+    "Arch",
+    "Checkpoint",
+    "ModelConfig",
+    "Module",
+    "Removal",
+    "Shape",
+    "attention_maps",
+    "build",
+    "create",
+    "forward",
+    "gather_tokens",
+    "hub_identity",
+    "input_size",
+    "keep_matrix",
+    "masked",
+    "preprocess",
+    "shape_of",
+    "take",
+]
 
 
 class ModelConfig(StageConfig):
@@ -220,117 +241,6 @@ def preprocess(images: Tensor, arch: Arch, size: tuple[int, int]) -> Tensor:
     mean = torch.tensor(arch.mean, device=x.device).view(1, -1, 1, 1)
     std = torch.tensor(arch.std, device=x.device).view(1, -1, 1, 1)
     return (x - mean) / std
-
-
-def forward(
-    model: Module, x: Tensor, kept_BK: Tensor | None = None, removal: Removal = "gather"
-) -> Tensor:
-    """Logits of images of which only the kept patches are seen.
-
-    Args:
-        x: preprocessed images (B, C, H, W).
-        kept_BK: int64 patch indices, ascending, the same count for every image; None = all.
-            A ticket of all patches takes the same path, so the two agree bit for bit.
-        removal: `gather` takes the kept tokens after the position embedding, so that the
-            sequence really is shorter (class and register tokens stay); `attention_mask` keeps
-            all tokens and lets nobody attend to a dropped one (the same logits, no saving);
-            `zero` and `mean` paint the pixels of dropped patches: with 0 (the mean colour after
-            normalisation) or with the mean of the image's kept pixels.
-
-    Returns:
-        (B, classes) float32 or the autocast type.
-
-    Source: EViT and the Data-LTH code gather; LOTUS does not say.
-    """
-    if kept_BK is None or kept_BK.shape[1] == model.patch_embed.num_patches:
-        return model(x)  # type: ignore[no-any-return]
-    if removal in ("zero", "mean"):
-        return model(_paint(model, x, kept_BK, removal))  # type: ignore[no-any-return]
-    tokens = model._pos_embed(model.patch_embed(x))
-    prefix = model.num_prefix_tokens
-    if removal == "gather":
-        tokens = gather_tokens(tokens, kept_BK, prefix)
-        return model.forward_head(_blocks(model, tokens, None))  # type: ignore[no-any-return]
-    seen = torch.ones(tokens.shape[:2], dtype=torch.bool, device=x.device)
-    seen[:, prefix:] = keep_matrix(kept_BK, tokens.shape[1] - prefix)
-    features = _blocks(model, tokens, seen[:, None, None, :])
-    if model.global_pool not in ("token", ""):
-        features = gather_tokens(features, kept_BK, prefix)
-    return model.forward_head(features)  # type: ignore[no-any-return]
-
-
-def _blocks(model: Module, tokens: Tensor, mask: Tensor | None) -> Tensor:
-    x = model.norm_pre(model.patch_drop(tokens))
-    for block in model.blocks:
-        x = block(x) if mask is None else block(x, attn_mask=mask)
-    return model.norm(x)  # type: ignore[no-any-return]
-
-
-def gather_tokens(tokens_BNd: Tensor, kept_BK: Tensor, prefix: int) -> Tensor:
-    """(B, prefix + K, d): the prefix tokens and the kept patches, in order."""
-    index = kept_BK.unsqueeze(-1).expand(-1, -1, tokens_BNd.shape[-1]) + prefix
-    return torch.cat([tokens_BNd[:, :prefix], tokens_BNd.gather(1, index)], dim=1)
-
-
-def keep_matrix(kept_BK: Tensor, patches: int) -> Tensor:
-    """Patch indices int64 (B, K) -> bool (B, P)."""
-    keep = torch.zeros(len(kept_BK), patches, dtype=torch.bool, device=kept_BK.device)
-    return keep.scatter_(1, kept_BK, True)
-
-
-def _paint(model: Module, x: Tensor, kept_BK: Tensor, removal: Removal) -> Tensor:
-    rows, columns = model.patch_embed.grid_size
-    keep = keep_matrix(kept_BK, rows * columns).view(-1, 1, rows, columns).to(x.dtype)
-    pixels = F.interpolate(keep, size=x.shape[-2:], mode="nearest")
-    if removal == "zero":
-        return x * pixels
-    mean = (x * pixels).sum((2, 3), keepdim=True) / pixels.sum((2, 3), keepdim=True)
-    return x * pixels + mean * (1 - pixels)
-
-
-def attention_maps(model: Module, x: Tensor, blocks: Sequence[int]) -> list[Tensor]:
-    """Softmax attention of the named blocks, recomputed from q and k.
-
-    timm's fused attention exposes no map, and hooks on `attn_drop` never fire.
-
-    Args:
-        x: preprocessed images (B, C, H, W).
-        blocks: block numbers; negative ones count from the end.
-
-    Returns:
-        Per block (B, h, N, N) float32; rows sum to 1.
-
-    Raises:
-        ModelError: there is no such block, or its attention is not timm's standard one.
-    """
-    depth = len(model.blocks)
-    if bad := [b for b in blocks if not -depth <= b < depth]:
-        raise ModelError(f"tickets.block = {bad[0]}: the model has blocks 0 to {depth - 1}")
-    captured: dict[int, Tensor] = {}
-    hooks = []
-    for block in {b % depth for b in blocks}:
-        module = model.blocks[block].attn
-        if not hasattr(module, "qkv"):
-            raise ModelError(f"block {block} has {type(module).__name__}, which gives no q and k")
-
-        def keep(_: nn.Module, args: tuple[Tensor, ...], *, block: int = block) -> None:
-            captured[block] = _attention(model.blocks[block].attn, args[0])
-
-        hooks.append(module.register_forward_pre_hook(keep))
-    try:
-        model.forward_features(x)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return [captured[b % depth] for b in blocks]
-
-
-def _attention(module: Any, x_BNd: Tensor) -> Tensor:
-    batch, tokens, _ = x_BNd.shape
-    qkv = module.qkv(x_BNd).reshape(batch, tokens, 3, module.num_heads, -1).permute(2, 0, 3, 1, 4)
-    q, k = module.q_norm(qkv[0]), module.k_norm(qkv[1])
-    scores: Tensor = (q * module.scale) @ k.transpose(-2, -1)
-    return scores.float().softmax(-1)
 
 
 def hub_identity(name: str) -> str:

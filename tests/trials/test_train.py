@@ -12,7 +12,8 @@ from trials import masks, tickets, vit
 from trials.data import Dataset
 from trials.errors import StageInputError
 from trials.masks import KeepMask
-from trials.train import Context, Epoch, Patches, Progress, TrainConfig, Trainer, evaluate
+from trials.patches import Patches
+from trials.train import Context, Epoch, Progress, TrainConfig, Trainer, evaluate
 from trials.vit import Checkpoint
 
 RECIPE = TrainConfig(lr=3e-3, batch_size=32, weight_decay=0.1)
@@ -62,10 +63,12 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[Step]:
     seen: list[Step] = []
     real = vit.forward
 
-    def forward(model: Any, x: Tensor, kept: Any = None, removal: Any = "gather") -> Tensor:
+    def forward(
+        model: Any, x: Tensor, kept: Any = None, removal: Any = "gather", **more: Any
+    ) -> Tensor:
         if model.training:
             seen.append(Step(x, kept))
-        return real(model, x, kept, removal)
+        return real(model, x, kept, removal, **more)
 
     monkeypatch.setattr(vit, "forward", forward)
     return seen

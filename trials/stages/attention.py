@@ -41,21 +41,23 @@ def attention(
 ) -> PatchScores:
     """Score every patch of every un-augmented image. Source: LOTUS section 3."""
     module = vit.build(model.checkpoint, ctx.device)
+    arch, size = model.checkpoint.arch, vit.input_size(module)
 
     def score(split: Literal["train", "validation", "test"]) -> Tensor:
         images, _ = data.on(ctx.device, split)
         return torch.cat(
-            [_score(cfg, module, model, batch) for batch in torch.split(images, SCORE_BATCH)]
+            [
+                score_images(cfg, module, vit.preprocess(batch, arch, size)).cpu()
+                for batch in torch.split(images, SCORE_BATCH)
+            ]
         )
 
     return PatchScores(score("train"), score("validation"), score("test"))
 
 
 @torch.no_grad()
-def _score(
-    cfg: AttentionConfig, module: vit.Module, model: Pretrained | Dense, images: Tensor
-) -> Tensor:
-    x = vit.preprocess(images, model.checkpoint.arch, vit.input_size(module))
+def score_images(cfg: AttentionConfig, module: vit.Module, x: Tensor) -> Tensor:
+    """Scores (B, P) float32 of preprocessed images (B, C, H, W), on their device."""
     blocks = range(len(module.blocks)) if cfg.score == "rollout" else [cfg.block]
     maps = vit.attention_maps(module, x, list(blocks))
-    return tickets.patch_scores(maps, cfg.score, cfg.sink, module.num_prefix_tokens).cpu()
+    return tickets.patch_scores(maps, cfg.score, cfg.sink, module.num_prefix_tokens)

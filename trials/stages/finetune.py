@@ -1,20 +1,27 @@
-"""Phase 3: recover the sparse model on the kept patches."""
+"""Phase 3: recover the sparse model on the remaining data: kept patches, or unseen images."""
 
 import statistics
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
+import numpy as np
+import torch
 from pydantic import Field
+from torch import Tensor
 
 from trials import vit
-from trials.data import Dataset
+from trials.data import Dataset, fraction_indices
+from trials.errors import StageInputError
 from trials.masks import Masked
+from trials.patches import Patches
 from trials.stage import stage
+from trials.stages.attention import AttentionConfig, score_images
 from trials.stages.dense import Dense
 from trials.stages.issp import Issp
 from trials.stages.pretrained import Pretrained
 from trials.stages.tickets import Tickets
-from trials.train import Context, Epoch, Patches, TrainConfig, Trainer
+from trials.train import Context, Epoch, TrainConfig, Trainer
 from trials.vit import Checkpoint, Removal
 
 
@@ -27,11 +34,30 @@ class FinetuneConfig(TrainConfig):
     )
 
 
+class OnlineConfig(AttentionConfig):
+    """How augmented images are scored on the fly.
+
+    A global threshold needs the scores of all images, and a fixed random set needs images that
+    do not move: neither exists online.
+    """
+
+    select: Literal["attention", "lowest"] = "attention"
+    scope: Literal["image"] = "image"
+
+
 class RecoverConfig(FinetuneConfig):
-    """The recipe and which patches the model trains on."""
+    """The recipe, and which images and patches the model trains on.
+
+    Attributes:
+        online: score every augmented batch for its patches; None = the tickets as they are.
+        other_than: fraction of the training images that made the denoised mask, of which none
+            is trained on; None = all are.
+    """
 
     patches: Literal["all", "ticket", "random"] = "all"
     removal: Removal = "gather"
+    online: OnlineConfig | None = None
+    other_than: float | None = Field(None, gt=0, lt=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +85,24 @@ def finetune(
     mask: Masked | None,
     tickets: Tickets | None,
     teacher: Dense | None,
+    scorer: Pretrained | Dense | None = None,
 ) -> Finetuned:
-    """Train theta ⊙ mask on the kept patches of all training images.
+    """Train theta ⊙ mask on the kept patches of the training images.
 
     Args:
         mask: None = no weight is masked.
-        tickets: which patches; for `patches: random` only their number counts.
+        tickets: which patches; for `patches: random` and online only their number counts.
         teacher: for distillation; sees whole images.
+        scorer: whose attention selects the patches online; stays as it is.
+
+    Raises:
+        StageInputError: no image is left to train on, tickets are cropped, or the loss is not
+            finite.
 
     Source: LOTUS section 3, "fine-tuning the pruned model using the remaining data patches".
     """
     arch, keep = model.checkpoint.arch, mask.keep if mask is not None else None
     start = vit.masked(model.checkpoint, keep) if keep is not None else model.checkpoint
-    patches = None
-    if tickets is not None and cfg.patches != "all":
-        patches = Patches(tickets.train, cfg.removal, random=cfg.patches == "random")
     module = vit.build(start, ctx.device)
     trainer = Trainer(
         module,
@@ -82,11 +111,40 @@ def finetune(
         cfg,
         ctx,
         seed,
+        subset=_other_images(cfg.other_than, data, seed),
         keep=keep,
-        patches=patches,
+        patches=_patches(cfg, ctx, tickets, scorer),
         teacher=vit.build(teacher.checkpoint, ctx.device) if teacher else None,
         distill=cfg.distill,
     )
     history = trainer.epochs(cfg.epochs)
     speed = statistics.median(epoch.images_per_s for epoch in history)
     return Finetuned(vit.take(module, arch), history, speed)
+
+
+def _patches(
+    cfg: RecoverConfig, ctx: Context, tickets: Tickets | None, scorer: Pretrained | Dense | None
+) -> Patches | None:
+    if tickets is None or cfg.patches == "all":
+        return None
+    if cfg.patches == "random":
+        return Patches(tickets.train, cfg.removal, random=True)
+    if cfg.online is None or scorer is None:
+        return Patches(tickets.train, cfg.removal)
+    score = partial(score_images, cfg.online, vit.build(scorer.checkpoint, ctx.device))
+    lowest = cfg.online.select == "lowest"
+    return Patches(tickets.train, cfg.removal, scorer=score, lowest=lowest)
+
+
+def _other_images(fraction: float | None, data: Dataset, seed: int) -> Tensor | None:
+    """The training images that the ingredients of the denoised mask did not see, ascending."""
+    if fraction is None:
+        return None
+    count = len(data.train)
+    seen = fraction_indices(data.train.labels, fraction, seed, "mask data")
+    if len(seen) == count:
+        raise StageInputError(
+            f"finetune.data = other_images, but mask_data_fraction = {fraction:g} takes all "
+            f"{count} training images: lower it, or write kept_patches"
+        )
+    return torch.from_numpy(np.setdiff1d(np.arange(count), seen))

@@ -2,17 +2,20 @@
 
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from pydantic import Field
 
-from trials import cost, tickets, vit
+from trials import cost, vit
+from trials import tickets as algebra
 from trials.data import Dataset
 from trials.seeding import generator
 from trials.stage import StageConfig, stage
 from trials.stages.pretrained import PretrainedConfig
+from trials.stages.tickets import Tickets
 from trials.train import Context
 from trials.vit import ModelConfig, Removal
 
@@ -43,34 +46,51 @@ class Profile:
 
 
 @stage("profile", version=1)
-def profile(cfg: ProfileConfig, ctx: Context, *, data: Dataset) -> Profile:
+def profile(
+    cfg: ProfileConfig, ctx: Context, *, data: Dataset, tickets: Tickets | None = None
+) -> Profile:
     """Count by formula from the real token count, and time both variants in one run.
 
     The weights do not matter for either, so the model is a random one.
+
+    Args:
+        tickets: for images that differ in the number of their patches: the cost is then the mean
+            over the test images; None = all keep the same number.
     """
     model = cfg.model.part(ModelConfig, pretrained=False)
     made = vit.create(model, classes=data.classes, channels=data.channels, seed=0)
     shape = vit.shape_of(made.arch.name, made.arch.kwargs)
-    count = tickets.keep_count(shape.patches, cfg.patch_drop)
+    count = algebra.keep_count(shape.patches, cfg.patch_drop)
     module = vit.build(made, ctx.device)
     images, _ = data.on(ctx.device, "train")
     x = vit.preprocess(images[:BATCH], made.arch, vit.input_size(module))
-    keep = tickets.random_patches(len(x), shape.patches, count, generator(0, "profile"))
-    kept = tickets.indices(keep).to(ctx.device) if count < shape.patches else None
+    keep = algebra.random_patches(len(x), shape.patches, count, generator(0, "profile"))
+    if tickets is not None:
+        keep = tickets.train[: len(x)]
+    kept = algebra.indices(keep)
+    padded = algebra.is_padded(kept)
+    kept = kept.to(ctx.device)
     with torch.no_grad():
         dense_s, kept_s = _time(
             ctx,
             lambda: vit.forward(module, x),
-            lambda: vit.forward(module, x, kept, cfg.removal),
+            lambda: vit.forward(module, x, kept, cfg.removal, padded=padded),
         )
-    shortened = count if cfg.removal == "gather" else None
+    counts = [count] if tickets is None else [int(n) for n in tickets.test.sum(1)]
+    gathered = cfg.removal == "gather"
     return Profile(
-        macs=cost.forward_macs(shape, shortened),
+        macs=_mean_macs(shape, counts) if gathered else cost.forward_macs(shape),
         macs_dense=cost.forward_macs(shape),
         images_per_s=len(x) / kept_s,
         images_per_s_dense=len(x) / dense_s,
         parameters=sum(tensor.numel() for tensor in made.state.values()),
     )
+
+
+def _mean_macs(shape: vit.Shape, counts: list[int]) -> float:
+    """Mean over images, each at its own number of kept patches."""
+    images = Counter(counts)
+    return sum(n * cost.forward_macs(shape, kept) for kept, n in images.items()) / len(counts)
 
 
 def _time(ctx: Context, *passes: Callable[[], torch.Tensor]) -> list[float]:

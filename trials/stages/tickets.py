@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -14,6 +13,7 @@ from trials.stages.attention import PatchScores
 from trials.train import Context
 
 Select = Literal["attention", "lowest", "random_fixed"]
+Scope = Literal["image", "global"]
 
 
 class TicketsConfig(StageConfig):
@@ -21,25 +21,32 @@ class TicketsConfig(StageConfig):
 
     patch_drop: float = Field(0.0, ge=0, lt=1, description="fraction of the patches dropped")
     select: Select = Field("attention", description="attention, or a control")
+    scope: Scope = Field("image", description="rank the patches of each image, or of a split")
 
 
 @dataclass(frozen=True, slots=True)
 class Tickets:
-    """bool (images, patches) per split; the same number of kept patches in every row."""
+    """bool (images, patches) per split; at least one patch is kept in every row.
+
+    With `scope: image` the same number in every row, K; with `global` K on average.
+    """
 
     train: Tensor
     validation: Tensor
     test: Tensor
 
     @property
-    def kept(self) -> int:
-        """Patches kept per image, K."""
-        return int(self.train[0].sum())
+    def kept(self) -> float:
+        """Patches kept per training image, on average: K."""
+        return int(self.train.sum()) / len(self.train)
 
 
 @stage("tickets", version=1)
 def tickets(cfg: TicketsConfig, ctx: Context, *, seed: int | None, scores: PatchScores) -> Tickets:
-    """Keep the K = ceil((1 - patch_drop) * P) patches with the highest scores of each image.
+    """Keep the patches with the highest scores, K = ceil((1 - patch_drop) * P) an image.
+
+    `random_fixed` draws as many patches of each image as its own ticket has, so that only which
+    ones is random.
 
     Args:
         seed: of `random_fixed`; None otherwise.
@@ -48,9 +55,11 @@ def tickets(cfg: TicketsConfig, ctx: Context, *, seed: int | None, scores: Patch
 
     def choose(split: str) -> Tensor:
         values: Tensor = getattr(scores, split)
+        rank = algebra.select_patches if cfg.scope == "image" else algebra.select_globally
+        keep = rank(values, count, lowest=cfg.select == "lowest")
         if cfg.select == "random_fixed":
             draw = generator(seed or 0, "random-fixed", split)
-            values = torch.rand(values.shape, generator=draw)
-        return algebra.select_patches(values, count, lowest=cfg.select == "lowest")
+            keep = algebra.random_patches(len(keep), keep.shape[1], keep.sum(1), draw)
+        return keep
 
     return Tickets(choose("train"), choose("validation"), choose("test"))
