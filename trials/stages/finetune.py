@@ -13,6 +13,7 @@ from trials.stage import stage
 from trials.stages.dense import Dense
 from trials.stages.issp import Issp
 from trials.stages.pretrained import Pretrained
+from trials.stages.soup_train import SoupTrained
 from trials.stages.tickets import Tickets
 from trials.train import Context, Epoch, Patches, TrainConfig, Trainer
 from trials.vit import Checkpoint, Removal
@@ -55,7 +56,7 @@ def finetune(
     *,
     seed: int,
     data: Dataset,
-    model: Pretrained | Dense | Issp,
+    model: Pretrained | Dense | Issp | SoupTrained,
     mask: Masked | None,
     tickets: Tickets | None,
     teacher: Dense | None,
