@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -102,7 +102,9 @@ def _check_combinations(sweep: SweepConfig, block: SearchBlock, where: Place) ->
         trial = sweep.base()
         for name, value in zip(block.axes, values, strict=True):
             trial = with_axis(trial, name, value)
-        for name, message in _check_trial(trial, set(block.arm)):
+        trial = trial.resolved()
+        arms: set[str] = set(block.arm)
+        for name, message in (*_check_trial(trial, arms), *_check_levels(trial, arms)):
             place: Place = tuple(name.split("."))
             yield Problem((*where, name) if name in block.axes else place, message)
         yield from _check_targets(trial, block, where)
@@ -140,10 +142,7 @@ def _check_trial(trial: TrialConfig, arms: set[str]) -> Iterator[tuple[str, str]
 
 def _prunes_once(trial: TrialConfig, arms: set[str]) -> bool:
     """Whether any of the arms makes a one-shot mask at the level of `search.sparsity`."""
-    # A control makes one too where only ISSP itself tells its final sparsity.
-    follows = trial.issp.merge not in EXACT or trial.issp.sparsity_reference == "relative"
-    controls = {"random_mask", "magnitude"} if follows else set()
-    return bool(arms & (MASKED | {"essential"} | controls))
+    return "essential" in arms or _runs_issp(trial, arms)
 
 
 def _check_mask(trial: TrialConfig) -> Iterator[tuple[str, str]]:
@@ -234,14 +233,53 @@ def _check_other_images(trial: TrialConfig, block: SearchBlock, where: Place) ->
             )
 
 
-def _check_targets(trial: TrialConfig, block: SearchBlock, where: Place) -> Iterator[Problem]:
-    if not set(block.arm) & MASKED or trial.issp.sparsity_reference == "relative":
+def _runs_issp(trial: TrialConfig, arms: Iterable[str]) -> bool:
+    return any(trial.model_copy(update={"arm": arm}).runs_issp for arm in arms)
+
+
+def _check_levels(trial: TrialConfig, arms: set[str]) -> Iterator[tuple[str, str]]:
+    """`issp.levels` against the rest of the section: setting and message of each problem."""
+    section = trial.issp
+    if not section.levels or not _runs_issp(trial, arms):
         return
-    target = trial.issp.target_sparsity
+    if section.rounds > 1:
+        yield (
+            "issp.rounds",
+            f" = {section.rounds}: levels are the sparsities of one round; write `rounds: 1` or "
+            "`levels: []`",
+        )
+    if section.ingredients < len(section.levels):
+        yield (
+            "issp.ingredients",
+            f" = {section.ingredients}: fewer than issp.levels, which are {len(section.levels)}; "
+            "each ingredient has one level, so some would have none",
+        )
+    if section.merge in EXACT and min(section.levels) > section.target_sparsity:
+        yield (
+            "issp.target_sparsity",
+            f" = {section.target_sparsity:g}: {section.merge} ends exactly there, but all of "
+            f"issp.levels are above it (from {min(section.levels):g}), so the ingredients may "
+            "keep too little together; raise the target or lower a level",
+        )
+
+
+def _check_targets(trial: TrialConfig, block: SearchBlock, where: Place) -> Iterator[Problem]:
+    section = trial.issp
+    if not _runs_issp(trial, block.arm) or section.sparsity_reference == "relative":
+        return
+    target = section.target_sparsity
+    lowest = min(section.levels, default=1.0)
     for i, level in enumerate(block.sparsity):
-        if level != "auto" and level > target:
+        if level != "auto" and section.needs_target and level > target:
             yield Problem(
                 (*where, "sparsity", i),
                 f" = {level:g}: above issp.target_sparsity = {target:g}, so nothing is left to "
                 "prune; raise the target or write `issp.sparsity_reference: relative`",
+            )
+        elif level != "auto" and level > lowest:
+            yield Problem(
+                (*where, "sparsity", i),
+                f" = {level:g}: above {lowest:g}, the lowest of issp.levels, so the ingredients "
+                "of that level have nothing left to prune; raise the level or write "
+                "`issp.sparsity_reference: relative`",
             )

@@ -217,7 +217,7 @@ class SweepConfig(StageConfig):
         return TrialConfig.model_validate({name: getattr(self, name) for name in SECTIONS})
 
     def trials(self) -> Iterator[tuple[TrialConfig, dict[str, Any]]]:
-        """Every trial with its point on the axes; equal trials are not merged yet."""
+        """Every trial with its point on the axes, presets filled in; equal ones not merged yet."""
         base = self.base()
         for block in self.search:
             for point in block.points():
@@ -225,7 +225,7 @@ class SweepConfig(StageConfig):
                 changed = base.model_copy(update=changes)
                 for name in block.axes:
                     changed = with_axis(changed, name, point[name])
-                yield changed, point
+                yield changed.resolved(), point
 
 
 def hashable(values: list[Any]) -> list[Any]:
@@ -242,7 +242,9 @@ def with_axis(trial: TrialConfig, name: str, value: Any) -> TrialConfig:
     """
     section, _, rest = name.partition(".")
     current = getattr(trial, section)
-    changed = type(current).model_validate(nested(current.model_dump(), rest.split("."), value))
+    # What nobody wrote stays unwritten, so that a preset may still fill it.
+    written = current.model_dump(exclude_unset=True)
+    changed = type(current).model_validate(nested(written, rest.split("."), value))
     return trial.model_copy(update={section: changed})
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from orchestrator.config import AXES, SweepConfig
 from orchestrator.keys import canonical, key_of
 from orchestrator.store import Entry
-from trials.config import MASKED, TICKETED, TrialConfig
+from trials.config import TICKETED, TrialConfig
 from trials.pipeline import TrialGraph, pipeline
 from trials.sources import Opened, open_sources
 from trials.stage import Node, closure
@@ -132,18 +132,12 @@ def plan(sweep: SweepConfig) -> Plan:
 def used_axes(config: TrialConfig, point: dict[str, Any]) -> dict[str, Any]:
     """The axes that a trial's arm does not ignore."""
     arm = config.arm
-    follows_issp = arm in ("random_mask", "magnitude") and (
-        config.issp.sparsity_reference == "relative"
-        or config.issp.merge not in ("vote_topk", "mean_score_topk")
-    )
     used = {
         "arm": True,
         "seed": True,
-        "sparsity": arm in MASKED or arm == "essential" or follows_issp,
+        "sparsity": config.runs_issp or arm == "essential",
         "patch_drop": arm in TICKETED,
-        "mask_data_fraction": arm in MASKED
-        or follows_issp
-        or config.finetune.data == "other_images",
+        "mask_data_fraction": config.runs_issp or config.finetune.data == "other_images",
     }
     return {name: value for name, value in point.items() if used.get(name, True)}
 

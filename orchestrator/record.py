@@ -20,6 +20,7 @@ from trials.stages.evaluate import Final
 from trials.stages.finetune import Finetuned
 from trials.stages.issp import Issp
 from trials.stages.profile import Profile
+from trials.stages.soup_train import SoupTrained
 from trials.stages.tickets import Tickets
 from trials.train import Epoch, Outcomes
 
@@ -67,6 +68,16 @@ def stage_metrics(name: str, result: Any, dense: Dense | None) -> Metrics:
                 "denoise/jaccard_mean": sum(overlap) / len(overlap),
                 "denoise/jaccard_min": min(overlap),
                 "denoise/train_loss_mean": sum(result.losses) / len(result.losses),
+                # What the two polarities of the union would give: whether a merge can matter.
+                "denoise/sparsity_union_kept": masks.sparsity(masks.union(result.keeps)),
+                "denoise/sparsity_intersect_kept": masks.sparsity(masks.intersection(result.keeps)),
+            }
+        case SoupTrained():
+            found = {
+                f"{name}/val_accuracy": result.validation.accuracy,
+                f"{name}/train_loss": result.loss,
+                f"{name}/steps": result.steps,
+                **_paired(f"{name}/val", compared, result.validation),
             }
         case Tickets():
             found = {"tickets/kept_patches": result.kept}

@@ -140,7 +140,14 @@ def _without_block(path: tuple[str | int, ...]) -> tuple[str | int, ...]:
 
 
 def resolved_yaml(sweep: SweepConfig) -> str:
-    """The sweep with every default written out, as a sweep file; passwords are left out."""
+    """The sweep with every default written out, as a sweep file; passwords are left out.
+
+    What is written wins over a preset, so where `issp.preset` is an axis only the `issp` settings
+    that the file has are written: the others differ from trial to trial.
+    """
     raw = sweep.model_dump(mode="json")
+    varied = "issp.preset" in sweep.axes
+    issp = sweep.issp if varied else sweep.issp.resolved()
+    raw["issp"] = issp.model_dump(mode="json", exclude_unset=varied)
     raw["tracking"]["uri"] = without_password(raw["tracking"]["uri"])
     return yaml.safe_dump(raw, sort_keys=False, allow_unicode=True)

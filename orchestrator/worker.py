@@ -133,7 +133,8 @@ def _run_stage(
     result = cached.get(node)
     entry = cached.entry(node)
     computed = key_of(node) in cached.computed
-    dense = cached.get(graph.dense) if name in ("essential", "issp", "control") else None
+    compared = name in ("essential", "issp", "soup_train", "control")
+    dense = cached.get(graph.dense) if compared else None
     log.metrics(record.stage_metrics(name, result, dense))
     log.metrics({f"time/{name}_s": entry.seconds if entry else None})
     if isinstance(result, Dense):

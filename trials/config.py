@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from trials.data import DataConfig
+from trials.presets import PRESETS, Preset
 from trials.stage import StageConfig
 from trials.stages.attention import AttentionConfig
 from trials.stages.denoise import SoupConfig
@@ -26,6 +27,8 @@ Arm = Literal[
     "magnitude",
 ]
 CONTROLS: frozenset[str] = frozenset({"random_patches", "random_mask", "magnitude"})
+MASK_CONTROLS: frozenset[str] = frozenset({"random_mask", "magnitude"})
+"""Pruned by something else, to the sparsity at which ISSP ends."""
 MASKED: frozenset[str] = frozenset({"issp", "lotus", "random_patches"})
 TICKETED: frozenset[str] = frozenset(
     {"tickets", "lotus", "random_patches", "random_mask", "magnitude"}
@@ -82,6 +85,22 @@ class EssentialSection(MaskConfig):
 class IsspSection(SoupConfig, MergeConfig):
     """`issp:` in a sweep file."""
 
+    preset: Preset = Field(
+        "default", description="a reading of ISSP by name; fills what is not written here"
+    )
+    round_training: Literal["none", "progressive"] = Field(
+        "none",
+        description="progressive: round i sees i times mask_data_fraction of the data, and trains "
+        "the weights with the steps that its ingredients leave of one pass (the ISP paper)",
+    )
+
+    def resolved(self) -> "IsspSection":
+        """Plain settings: the preset's where nothing is written; again = the same."""
+        named = PRESETS[self.preset].items()
+        return self.model_copy(
+            update={name: value for name, value in named if name not in self.model_fields_set}
+        )
+
 
 class FinetuneSection(FinetuneConfig):
     """`finetune:` in a sweep file."""
@@ -113,3 +132,13 @@ class TrialConfig(StageConfig):
     patch_drop: Level = 0.1
     mask_data_fraction: float = Field(0.1, ge=0.1, le=1)
     seed: int = Field(0, ge=0)
+
+    @property
+    def runs_issp(self) -> bool:
+        """Whether the arm needs ISSP: for its own mask, or as the control of an open count."""
+        follows = self.arm in MASK_CONTROLS and not self.issp.resolved().ends_at_target
+        return self.arm in MASKED or follows
+
+    def resolved(self) -> "TrialConfig":
+        """The trial in plain settings, presets filled in; again = the same."""
+        return self.model_copy(update={"issp": self.issp.resolved()})

@@ -8,20 +8,22 @@ from functools import cached_property
 from typing import Any, Literal
 
 from trials import cost, tickets, vit
-from trials.config import MASKED, TICKETED, TrialConfig
+from trials.config import MASK_CONTROLS, MASKED, TICKETED, TrialConfig
 from trials.criteria import CRITERIA
+from trials.rounds import Rounds, Soup
 from trials.sources import Sources
 from trials.stage import Node, Source
 from trials.stages.attention import AttentionConfig, PatchScores, attention
 from trials.stages.calibrate import CalibrateConfig, WeightScores, calibrate
-from trials.stages.denoise import Candidates, DenoiseConfig, denoise
+from trials.stages.denoise import Candidates
 from trials.stages.dense import Dense, DenseConfig, dense
 from trials.stages.essential import OneShot, OneShotConfig, PickConfig, Picked, essential, pick
 from trials.stages.evaluate import EvaluateConfig, Final, evaluate_final
 from trials.stages.finetune import Finetuned, OnlineConfig, RecoverConfig, finetune
-from trials.stages.issp import EXACT, Issp, IsspConfig, issp
+from trials.stages.issp import Issp
 from trials.stages.pretrained import Pretrained, PretrainedConfig, pretrained
 from trials.stages.profile import Profile, ProfileConfig, profile
+from trials.stages.soup_train import SoupTrained
 from trials.stages.tickets import Tickets, TicketsConfig
 from trials.stages.tickets import tickets as choose_tickets
 from trials.train import TrainConfig
@@ -40,6 +42,7 @@ class TrialGraph:
     essential: Node[OneShot] | None = None
     denoise: Node[Candidates] | None = None
     issp: Node[Issp] | None = None
+    soup_train: Node[SoupTrained] | None = None
     control: Node[OneShot] | None = None
     finetune: Node[Finetuned]
     profile: Node[Profile]
@@ -63,7 +66,7 @@ def pipeline(trial: TrialConfig, sources: Sources) -> TrialGraph:
     prunings); `lotus` has everything. The controls are `lotus` with one thing replaced:
     `random_patches` the tickets, `random_mask` and `magnitude` the mask, at ISSP's sparsity.
     """
-    return _Builder(trial, sources).build()
+    return _Builder(trial.resolved(), sources).build()
 
 
 class _Builder:
@@ -75,9 +78,9 @@ class _Builder:
 
     def build(self) -> TrialGraph:
         arm = self.trial.arm
-        ticketed, masked = arm in TICKETED, arm in MASKED
-        control = self.control if arm in ("random_mask", "magnitude") else None
-        soup = masked or (control is not None and self.control_follows_issp)
+        ticketed = arm in TICKETED
+        control = self.control if arm in MASK_CONTROLS else None
+        soup = self.trial.runs_issp
         return TrialGraph(
             pretrained=self.pretrained,
             dense=self.dense,
@@ -86,8 +89,9 @@ class _Builder:
             calibrate=self.calibrate if (soup or arm == "essential") else None,
             pick=self.pick if (soup or arm == "essential") else None,
             essential=self.essential if (soup or arm == "essential") else None,
-            denoise=self.soup[0] if soup else None,
-            issp=self.soup[1] if soup else None,
+            denoise=self.soup.candidates if soup else None,
+            issp=self.soup.merged if soup else None,
+            soup_train=self.soup_train,
             control=control,
             finetune=self.finetune,
             profile=self.profile,
@@ -233,50 +237,23 @@ class _Builder:
         }
 
     @cached_property
-    def soup(self) -> tuple[Node[Candidates], Node[Issp]]:
-        """The candidates and the merged mask of the last round."""
-        section, trial = self.trial.issp, self.trial
-        merged: Node[Issp] | None = None
-        for number in range(1, section.rounds + 1):
-            inputs: dict[str, Any] = {
-                "data": self.sources.data,
-                "model": self.dense,
-                "first": self.essential,
-                "within": merged,
-            }
-            cfg = section.part(
-                DenoiseConfig,
-                mask_data_fraction=trial.mask_data_fraction,
-                round=number,
-                mean_weights=section.weights == "ingredient_mean",
-            )
-            candidates: Node[Candidates] = Node(denoise, cfg, trial.seed, inputs, self._soup_macs)
-            merged = Node(
-                issp,
-                section.part(IsspConfig, round=number),
-                None,
-                inputs | {"rewind": self.pretrained, "candidates": candidates},
-                lambda: self.forward_macs(self.sources.counts.validation),
-            )
-        assert merged is not None
-        return candidates, merged
-
-    def _soup_macs(self) -> float:
-        section = self.trial.issp
-        return cost.training_macs(
-            self.shape, section.ingredients * section.steps * section.batch_size
-        )
+    def soup(self) -> Soup:
+        """ISSP's last round."""
+        inputs = {"data": self.sources.data, "model": self.dense, "first": self.essential}
+        counts = self.sources.counts
+        return Rounds(self.trial, inputs, self.pretrained, counts, self.shape).build()
 
     @property
-    def control_follows_issp(self) -> bool:
-        """Whether ISSP's final sparsity is only known once it has run."""
-        section = self.trial.issp
-        return section.merge not in EXACT or section.sparsity_reference == "relative"
+    def soup_train(self) -> Node[SoupTrained] | None:
+        """The training after the last round, where the recovery goes on from its weights."""
+        chosen = self.trial.issp.weights, self.trial.finetune.weights
+        wanted = self.trial.arm in MASKED and chosen == ("current", "current")
+        return self.soup.trained if wanted else None
 
     @cached_property
     def control(self) -> Node[OneShot]:
         by_magnitude = self.trial.arm == "magnitude"
-        like = self.soup[1] if self.control_follows_issp else None
+        like = self.soup.merged if self.trial.runs_issp else None
         cfg = OneShotConfig(
             sparsity=None if like else self.trial.issp.target_sparsity,
             criterion="magnitude" if by_magnitude else "random",
@@ -293,8 +270,8 @@ class _Builder:
     def _final_mask(self) -> Node[Any] | None:
         arm = self.trial.arm
         if arm in MASKED:
-            return self.soup[1]
-        if arm in ("random_mask", "magnitude"):
+            return self.soup.merged
+        if arm in MASK_CONTROLS:
             return self.control
         return self.essential if arm == "essential" else None
 
@@ -347,7 +324,9 @@ class _Builder:
             return self._pretrained(fresh, self.trial.seed, None)
         if weights == "pretrained":
             return self.pretrained
-        return self.soup[1] if self.trial.arm in MASKED else self.dense
+        if self.trial.arm not in MASKED:
+            return self.dense
+        return self.soup_train or self.soup.merged
 
     @cached_property
     def profile(self) -> Node[Profile]:

@@ -233,6 +233,81 @@ def test_the_resolved_file_gives_the_same_trials(tiny: Tiny, tmp_path: Path) -> 
     assert written["dense"]["schedule"] == "linear"  # a default that the file does not name
 
 
+PRESETS = "[default, lotus_literal, isp_paper, isp_code]"
+NAMED = [
+    "issp: {preset: lotus_literal, lr: 1.0e-3}\n",
+    "issp: {preset: isp_paper, steps: 2, weights: ingredient_mean}\n"
+    "search: {issp.rounds: [1, 2]}\n",
+    f"search: {{issp.preset: {PRESETS}, sparsity: [0.2]}}\n",
+    f"issp: {{steps: 3, merge: majority}}\nsearch: [{{issp.preset: {PRESETS}}}, {{seed: 1}}]\n",
+]
+
+
+@pytest.mark.parametrize("extra", NAMED)
+def test_a_resolved_file_with_presets_gives_the_same_trials(
+    extra: str, tiny_text: str, tmp_path: Path
+) -> None:
+    path, resolved = tmp_path / "sweep.yaml", tmp_path / "resolved.yaml"
+    body = "".join(line for line in tiny_text.splitlines(True) if not line.startswith("issp"))
+    path.write_text(body + extra)
+    sweep = load_sweep(path)
+    resolved.write_text(resolved_yaml(sweep))
+    again = load_sweep(resolved)
+    assert [t.key for t in plan(again).trials] == [t.key for t in plan(sweep).trials]
+    assert list(again.trials()) == list(sweep.trials())
+    assert resolved_yaml(again) == resolved_yaml(sweep)
+
+
+def test_trials_are_yielded_in_plain_settings_beside_the_presets_name(tiny: Tiny) -> None:
+    sweep = tiny("", f"search.issp.preset={PRESETS}", "issp={ingredients: 8}")
+    found = {t.issp.preset: t.issp for t, _ in sweep.trials()}
+    assert [i.merge for i in found.values()] == [
+        "vote_topk", "union_pruned", "isp_literal", "union_kept",
+    ]  # fmt: skip
+    assert [i.rounds for i in found.values()] == [1, 1, 5, 10]
+    assert {i.ingredients for i in found.values()} == {8}, "what is written wins"
+    ((trial, _),) = tiny("", "issp={preset: isp_code}", "search.issp.merge=majority").trials()
+    assert (trial.issp.merge, trial.issp.subset) == ("majority", "own"), "an axis is written too"
+    assert flat(trial)["issp.preset"] == "isp_code"
+    assert flat(trial)["issp.final_trim"] is True
+
+
+def test_two_ways_to_say_a_reading_are_one_trial(tiny: Tiny) -> None:
+    named = tiny("", "issp={preset: lotus_literal}")
+    plain = tiny(
+        "",
+        "issp={levels: [0.4, 0.5, 0.6, 0.7], ingredients: 4, merge: union_pruned, "
+        "sparsity_reference: relative}",
+    )
+    assert [t.key for t in plan(named).trials] == [t.key for t in plan(plain).trials]
+
+
+@pytest.mark.parametrize(
+    ("section", "used"),
+    [
+        ({"merge": "vote_topk"}, False),
+        ({"merge": "isp_literal"}, False),
+        ({"merge": "vote_topk", "levels": [0.5, 0.7]}, False),
+        ({"merge": "union_kept", "final_trim": True}, False),
+        ({"preset": "isp_code"}, False),
+        ({"merge": "union_kept"}, True),
+        ({"merge": "majority", "final_trim": True}, True),
+        ({"merge": "union_kept", "levels": [0.5, 0.7], "final_trim": True}, True),
+        ({"merge": "vote_topk", "stop_within": 0.1}, True),
+        ({"preset": "lotus_literal"}, True),
+    ],
+    ids=str,
+)
+def test_a_control_uses_the_axes_of_issp_only_where_it_follows_it(
+    section: dict[str, Any], used: bool, tiny: Tiny
+) -> None:
+    sweep = tiny("", f"issp={section}", "search.arm=magnitude", "search.sparsity=[0.1, 0.2]")
+    trials = plan(sweep).trials
+    assert len(trials) == (2 if used else 1)
+    assert ("sparsity" in trials[0].axes) == ("mask_data_fraction" in trials[0].axes) == used
+    assert (trials[0].graph.issp is not None) == used
+
+
 def test_the_resolved_file_hides_the_password(tiny: Tiny) -> None:
     sweep = tiny("tracking: {uri: 'postgresql://me:s3cret@db:5432/mlflow'}\n")
     text = resolved_yaml(sweep)

@@ -157,6 +157,26 @@ BAD = [
     Bad("a level above a target on an axis",
         GOOD + "search: {sparsity: [0.3], issp.target_sparsity: [0.2, 0.5]}\n",
         ("search.sparsity.0 = 0.3: above issp.target_sparsity = 0.2",)),
+    Bad("levels in several rounds", GOOD + "issp: {levels: [0.5], rounds: 3}\n",
+        ("issp.rounds = 3: levels are the sparsities of one round",)),
+    Bad("fewer ingredients than levels", GOOD + "issp: {preset: lotus_literal, ingredients: 3}\n",
+        ("issp.ingredients = 3: fewer than issp.levels, which are 4",)),
+    Bad("an exact merge above all levels", GOOD + "issp: {target_sparsity: 0.4}\n"
+        "search: {issp.levels: [[0.4, 0.6], [0.5, 0.6]]}\n",
+        ("issp.target_sparsity = 0.4: vote_topk ends exactly there", "(from 0.5)")),
+    Bad("a sparsity above a level",
+        GOOD + "issp: {levels: [0.6, 0.4], merge: union_kept, target_sparsity: 0.1}\n"
+        "search: {sparsity: [0.4, 0.5]}\n",
+        ("search.sparsity.1 = 0.5: above 0.4, the lowest of issp.levels",
+         "sparsity_reference: relative")),
+    Bad("a control of an open count above the target",
+        GOOD + "issp: {merge: union_kept}\nsearch: {arm: [magnitude], sparsity: [0.6]}\n",
+        ("search.sparsity.0 = 0.6: above issp.target_sparsity = 0.5",)),
+    Bad("percent as a level", GOOD + "issp: {levels: [40]}\n",
+        ("issp.levels.0 = 40: must be below 1 (a fraction: write 0.4 for 40 %)",)),
+    Bad("a word for steps", GOOD + "issp: {steps: many}\n", ("issp.steps = many: must be",)),
+    Bad("an unknown preset", GOOD + "issp: {preset: lotus_literaly}\n",
+        ("issp.preset = lotus_literaly: ", "did you mean `lotus_literal`?")),
     Bad("validation from two places",
         GOOD.replace("digits", "digits, validation: 9, validation_from: test"),
         ("data.validation = 9: ", "halves")),
@@ -208,6 +228,21 @@ def test_a_bad_file_ends_with_code_2_and_every_problem(
         assert fragment in err
     assert "Traceback" not in err
     assert "pydantic" not in err
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "issp: {preset: lotus_literal}\nsearch: {sparsity: [0.6]}\n",
+        "issp: {levels: [0.6, 0.7], merge: union_kept}\nsearch: {sparsity: [0.55]}\n",
+        "issp: {levels: [0.3, 0.7], sparsity_reference: relative}\nsearch: {sparsity: [0.6]}\n",
+        "issp: {levels: [0.4], rounds: 2, ingredients: 1}\nsearch: {arm: [essential]}\n",
+    ],
+)
+def test_levels_are_checked_only_for_what_they_decide(extra: str, tmp_path: Path) -> None:
+    path = tmp_path / "good.yaml"
+    path.write_text(GOOD + extra)
+    assert load_sweep(path).name == "tiny"
 
 
 def test_there_are_enough_bad_files_of_different_names() -> None:

@@ -18,6 +18,7 @@ from orchestrator.planning import Plan, PlannedTrial
 from trials import formats, masks
 from trials.config import TrialConfig
 from trials.execute import TrialResult
+from trials.stages.soup_train import SoupTrained
 from trials.train import Epoch
 
 Finished = tuple[Plan, PlannedTrial, TrialResult]
@@ -228,3 +229,28 @@ def test_paired_counts_are_those_of_the_images(results_of: dict[str, Any]) -> No
     assert found["essential/val_gained"] == pairs.count((False, True))
     lost = found["essential/val_accuracy"] - dense.validation.accuracy  # type: ignore[operator]
     assert round(lost * 40) == pairs.count((False, True)) - pairs.count((True, False))
+
+
+def test_the_candidates_tell_what_both_polarities_of_the_union_would_give(
+    results_of: dict[str, Any],
+) -> None:
+    found = record.stage_metrics("denoise", results_of["denoise"], None)
+    keeps = results_of["denoise"].keeps
+    assert found["denoise/sparsity_union_kept"] == masks.sparsity(masks.union(keeps))
+    assert found["denoise/sparsity_intersect_kept"] == masks.sparsity(masks.intersection(keeps))
+    nominal = masks.sparsity(keeps[0])
+    low, high = found["denoise/sparsity_union_kept"], found["denoise/sparsity_intersect_kept"]
+    assert low is not None
+    assert high is not None
+    assert low < nominal < high
+
+
+def test_the_training_between_rounds_is_on_the_record(results_of: dict[str, Any]) -> None:
+    issp, dense = results_of["issp"], results_of["dense"]
+    trained = SoupTrained(issp.checkpoint, issp.validation, 7, 0.5)
+    found = record.stage_metrics("soup_train", trained, dense)
+    before = record.stage_metrics("issp", issp, dense)
+    assert (found.pop("soup_train/steps"), found.pop("soup_train/train_loss")) == (7, 0.5)
+    before.pop("issp/sparsity")
+    assert list(found.values()) == list(before.values())
+    assert len(found) == 3

@@ -13,41 +13,41 @@ from trials.data import Dataset, fraction_indices
 from trials.errors import StageInputError
 from trials.masks import KeepMask, Masked
 from trials.seeding import derive, generator
-from trials.stage import StageConfig, stage
+from trials.stage import stage
+from trials.stages.budget import Steps, look_ahead_steps
 from trials.stages.dense import Dense
 from trials.stages.essential import OneShot
 from trials.stages.pretrained import Pretrained
+from trials.stages.soup_train import SoupTrained
+from trials.stages.target import RoundConfig, TargetConfig, ingredient_count, stopped
 from trials.train import Context, Progress, TrainConfig, Trainer
 from trials.vit import Checkpoint
-
-
-class TargetConfig(StageConfig):
-    """How sparse the mask of a round becomes."""
-
-    target_sparsity: float = Field(0.5, gt=0, lt=1, description="sparsity after the last round")
-    sparsity_reference: Literal["absolute", "relative"] = Field(
-        "absolute", description="of all prunable weights, or of those the first mask left"
-    )
-    rounds: int = Field(1, ge=1, le=100, description="denoised prunings on the way to the target")
-    schedule: Literal["geometric", "cubic"] = Field("geometric", description="of the rounds")
 
 
 class SoupConfig(TargetConfig):
     """How the ingredients are made."""
 
     ingredients: int = Field(5, ge=1, le=64, description="candidate masks; ISP uses 4 or 5")
-    steps: int = Field(50, ge=0, description="look-ahead steps each; ISP uses 30 or 50")
+    steps: Steps = Field(
+        50,
+        description="look-ahead steps each; ISP uses 30 or 50; pass: one pass over the "
+        "ingredient's data",
+    )
+    subset: Literal["shared", "own"] = Field(
+        "shared",
+        description="all ingredients see the same stratified fraction of the data, or each draws "
+        "its own of that size",
+    )
     lr: float = Field(2e-5, gt=0, description="each ingredient draws lr * logU(0.3, 3)")
     weight_decay: float = Field(2e-8, ge=0, description="each draws weight_decay * logU(0.3, 3)")
     batch_size: int = Field(64, ge=1)
     spread: tuple[float, float] = Field((0.3, 3.0), description="range of the two factors")
 
 
-class DenoiseConfig(SoupConfig):
+class DenoiseConfig(SoupConfig, RoundConfig):
     """One round of ingredients."""
 
     mask_data_fraction: float = Field(ge=0.1, le=1)
-    round: int = 1
     mean_weights: bool = False
 
 
@@ -56,7 +56,8 @@ class Candidates:
     """The ingredients of one soup.
 
     Attributes:
-        keeps: one keep-mask per ingredient, all with the same count, all inside the parent.
+        keeps: one keep-mask per ingredient, all inside the parent; with the same count, unless
+            there are levels. The parent alone when the round has stopped.
         mean_score: prunable name -> mean of |w| over the ingredients.
         mean_state: the averaged ingredient weights; None unless asked for.
         losses: mean training loss per ingredient.
@@ -70,37 +71,6 @@ class Candidates:
     jaccard: tuple[float, ...]
 
 
-def target_count(cfg: TargetConfig, first: KeepMask, number: int) -> int:
-    """How many weights survive round `number` (1..rounds) on the way from `first` to the target.
-
-    The last round hits the target exactly: |P| - round(S |P|), with S = 1 - (1 - s1)(1 - r) for
-    a relative target r. Rounds between are geometric in what remains, or cubic (Zhu and Gupta
-    2017).
-
-    Raises:
-        StageInputError: the first mask is already sparser than the target.
-    """
-    total, s1 = masks.size(first), masks.sparsity(first)
-    goal = cfg.target_sparsity
-    if cfg.sparsity_reference == "relative":
-        goal = 1.0 - (1.0 - s1) * (1.0 - goal)
-    last = masks.keep_count(total, goal)
-    if last > masks.kept(first):
-        raise StageInputError(
-            f"issp.target_sparsity = {cfg.target_sparsity} is below the first mask's sparsity "
-            f"{s1:.4g}, so nothing is left to prune: raise the target or write "
-            "`sparsity_reference: relative`"
-        )
-    if number == cfg.rounds:
-        return last
-    done = number / cfg.rounds
-    if cfg.schedule == "geometric":
-        kept = (1.0 - s1) * ((1.0 - goal) / (1.0 - s1)) ** done
-    else:
-        kept = 1.0 - (goal + (s1 - goal) * (1.0 - done) ** 3)
-    return max(last, round(float(kept * total)))
-
-
 @stage("denoise", version=1)
 def denoise(
     cfg: DenoiseConfig,
@@ -108,14 +78,14 @@ def denoise(
     *,
     seed: int,
     data: Dataset,
-    model: Pretrained | Dense,
+    model: Pretrained | Dense | SoupTrained,
     first: OneShot,
     within: Masked | None,
 ) -> Candidates:
     """Train N copies briefly and differently; each proposes the mask of its own magnitudes.
 
     No warm-up: a look-ahead shorter than its warm-up moves weights by 1e-5 and the masks agree.
-    All patches are seen; the same stratified images for all ingredients, in their own order.
+    All patches are seen. A round that starts within `stop_within` of the target trains nothing.
 
     Args:
         model: start of every ingredient, theta.
@@ -125,15 +95,15 @@ def denoise(
     Source: Instant Soup Pruning, Algorithm 2; one-shot variant, DESIGN.md.
     """
     parent = within.keep if within is not None else first.keep
-    # An intersection or a majority of the round before may have left less than this round asks.
-    count = min(target_count(cfg, first.keep, cfg.round), masks.kept(parent))
-    chosen = fraction_indices(data.train.labels, cfg.mask_data_fraction, seed, "mask data")
+    if stopped(cfg, first.keep, parent):
+        return _unchanged(cfg, model.checkpoint, parent)
+    counts = [ingredient_count(cfg, first.keep, parent, n) for n in range(cfg.ingredients)]
     keeps, losses = [], []
     total: dict[str, Tensor] = {}
     sums: dict[str, Tensor] = {}
-    for n in range(cfg.ingredients):
+    for n, count in enumerate(counts):
         start = vit.masked(model.checkpoint, parent)
-        state, loss = _ingredient(cfg, ctx, start, parent, data, torch.from_numpy(chosen), seed, n)
+        state, loss = _ingredient(cfg, ctx, start, parent, data, seed, n)
         scores = {name: w.abs() for name, w in masks.prunable(state).items()}
         keeps.append(masks.top_k(scores, count, parent))
         losses.append(loss)
@@ -150,13 +120,26 @@ def denoise(
     )
 
 
+def _unchanged(cfg: DenoiseConfig, theta: Checkpoint, parent: KeepMask) -> Candidates:
+    """The only candidate of a round that has stopped is the mask it started from."""
+    state = masks.apply(theta.state, parent)
+    scores = {name: w.abs() for name, w in masks.prunable(state).items()}
+    return Candidates((parent,), scores, state if cfg.mean_weights else None, (0.0,), ())
+
+
+def _images(cfg: DenoiseConfig, data: Dataset, seed: int, n: int) -> Tensor:
+    """Which training images ingredient `n` sees: int64, ascending."""
+    purpose = f"mask data {cfg.round}/{n}" if cfg.subset == "own" else "mask data"
+    chosen = fraction_indices(data.train.labels, cfg.mask_data_fraction, seed, purpose)
+    return torch.from_numpy(chosen)
+
+
 def _ingredient(
     cfg: DenoiseConfig,
     ctx: Context,
     start: Checkpoint,
     keep: KeepMask,
     data: Dataset,
-    subset: Tensor,
     seed: int,
     n: int,
 ) -> tuple[dict[str, Tensor], float]:
@@ -167,14 +150,15 @@ def _ingredient(
     recipe = TrainConfig(
         lr=lr, weight_decay=weight_decay, batch_size=cfg.batch_size, schedule="constant"
     )
-    module = vit.build(start, ctx.device)
+    module, subset = vit.build(start, ctx.device), _images(cfg, data, seed, n)
+    steps = look_ahead_steps(cfg.steps, len(subset), cfg.batch_size)
     own_seed = derive(seed, "ingredient", n, cfg.round)
     trainer = Trainer(module, start.arch, data, recipe, ctx, own_seed, subset=subset, keep=keep)
     try:
-        loss = trainer.steps(cfg.steps)
+        loss = trainer.steps(steps)
     except StageInputError as error:
         raise StageInputError(f"issp, ingredient {n}: {error}") from None
-    return vit.take(module, start.arch).state, loss if cfg.steps else 0.0
+    return vit.take(module, start.arch).state, loss if steps else 0.0
 
 
 def _log_uniform(draw: torch.Generator, bounds: tuple[float, float]) -> float:

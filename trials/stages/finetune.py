@@ -20,6 +20,7 @@ from trials.stages.attention import AttentionConfig, score_images
 from trials.stages.dense import Dense
 from trials.stages.issp import Issp
 from trials.stages.pretrained import Pretrained
+from trials.stages.soup_train import SoupTrained
 from trials.stages.tickets import Tickets
 from trials.train import Context, Epoch, TrainConfig, Trainer
 from trials.vit import Checkpoint, Removal
@@ -81,7 +82,7 @@ def finetune(
     *,
     seed: int,
     data: Dataset,
-    model: Pretrained | Dense | Issp,
+    model: Pretrained | Dense | Issp | SoupTrained,
     mask: Masked | None,
     tickets: Tickets | None,
     teacher: Dense | None,

@@ -9,19 +9,28 @@ from torch import Tensor
 
 from trials import masks, vit
 from trials.data import Dataset
-from trials.masks import KeepMask, Masked
+from trials.errors import StageInputError
+from trials.masks import KeepMask, Masked, Scores
 from trials.stage import stage
-from trials.stages.denoise import Candidates, TargetConfig, target_count
+from trials.stages.denoise import Candidates
 from trials.stages.dense import Dense
 from trials.stages.essential import OneShot
 from trials.stages.pretrained import Pretrained
+from trials.stages.soup_train import SoupTrained
+from trials.stages.target import RoundConfig, TargetConfig, goal_count, stopped, target_count
 from trials.train import Context, Outcomes, evaluate
 from trials.vit import Checkpoint
 
 Merge = Literal[
-    "vote_topk", "mean_score_topk", "union_kept", "union_pruned", "intersect_kept", "majority"
+    "vote_topk",
+    "mean_score_topk",
+    "union_kept",
+    "union_pruned",
+    "intersect_kept",
+    "majority",
+    "isp_literal",
 ]
-EXACT: frozenset[str] = frozenset({"vote_topk", "mean_score_topk"})
+EXACT: frozenset[str] = frozenset({"vote_topk", "mean_score_topk", "isp_literal"})
 """Merges that give exactly the target sparsity."""
 
 
@@ -34,12 +43,31 @@ class MergeConfig(TargetConfig):
         description="after the merge: theta, the pretrained weights, or the mean "
         "of the ingredients",
     )
+    final_trim: bool = Field(
+        False, description="after the last round, prune by the weights' magnitude to the target"
+    )
+
+    @property
+    def needs_target(self) -> bool:
+        """Whether target_sparsity plays a part; levels may replace it."""
+        return not self.levels or self.merge in EXACT or self.final_trim or bool(self.stop_within)
+
+    @property
+    def ends_at_target(self) -> bool:
+        """Whether the last mask's count is known before: exactly that of an absolute target.
+
+        Otherwise it depends on the first mask (relative) or on what the ingredients say.
+        """
+        if self.sparsity_reference == "relative":
+            return False
+        if self.merge in EXACT:
+            return self.final_trim or not self.stop_within
+        # A union keeps at least what one candidate keeps, so there is always enough to trim.
+        return self.merge == "union_kept" and self.final_trim and not self.levels
 
 
-class IsspConfig(MergeConfig):
+class IsspConfig(MergeConfig, RoundConfig):
     """One round's merge."""
-
-    round: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,49 +79,112 @@ class Issp:
     validation: Outcomes
 
 
-def vote_topk(candidates: Candidates, count: int, parent: KeepMask) -> KeepMask:
+@dataclass(frozen=True, slots=True)
+class Merging:
+    """What a merge has to go by.
+
+    Attributes:
+        theta: |w| of the weights that the ingredients started from.
+        count: weights to keep, at most what `parent` keeps; only exact merges read it.
+        parent: the mask that the result must lie inside, as all candidates do.
+    """
+
+    candidates: Candidates
+    theta: Scores
+    count: int
+    parent: KeepMask
+
+
+def vote_topk(given: Merging) -> KeepMask:
     """Exactly `count` weights: most votes first, ties by mean |w|, then by position.
 
     Between the intersection and the union of the candidates. Never trim a union by |theta|: the
     one-shot mask is inside it and would come out unchanged (methods.md 4, trap 1).
+
+    Raises:
+        StageInputError: the candidates together keep fewer than `count`.
     """
+    candidates = given.candidates
+    votes = masks.votes(candidates.keeps)
+    if (there := sum(int((vote > 0).sum()) for vote in votes.values())) < given.count:
+        raise StageInputError(
+            f"vote_topk is asked for {given.count} weights and the candidates together keep "
+            f"{there}: raise `issp.target_sparsity` or lower the smallest of `issp.levels`"
+        )
     largest = max(float(score.max()) for score in candidates.mean_score.values()) or 1.0
     scores: dict[str, Tensor] = {
         name: vote.double() + candidates.mean_score[name].double() / (2 * largest)
-        for name, vote in masks.votes(candidates.keeps).items()
+        for name, vote in votes.items()
     }
-    return masks.top_k(scores, count, parent)
+    return masks.top_k(scores, given.count, given.parent)
 
 
-def mean_score_topk(candidates: Candidates, count: int, parent: KeepMask) -> KeepMask:
+def mean_score_topk(given: Merging) -> KeepMask:
     """Exactly `count` weights with the largest mean |w| over the ingredients."""
-    return masks.top_k(candidates.mean_score, count, parent)
+    return masks.top_k(given.candidates.mean_score, given.count, given.parent)
 
 
-def union_kept(candidates: Candidates, count: int, parent: KeepMask) -> KeepMask:
+def union_kept(given: Merging) -> KeepMask:
     """Kept by any candidate: sparsity at most the target."""
-    return masks.union(candidates.keeps)
+    return masks.union(given.candidates.keeps)
 
 
-def intersect_kept(candidates: Candidates, count: int, parent: KeepMask) -> KeepMask:
+def intersect_kept(given: Merging) -> KeepMask:
     """Kept by all candidates, the complement of the union of the pruned sets."""
-    return masks.intersection(candidates.keeps)
+    return masks.intersection(given.candidates.keeps)
 
 
-def majority(candidates: Candidates, count: int, parent: KeepMask) -> KeepMask:
+def majority(given: Merging) -> KeepMask:
     """Kept by more than half of the candidates."""
-    needed = len(candidates.keeps) / 2
-    return {name: vote > needed for name, vote in masks.votes(candidates.keeps).items()}
+    needed = len(given.candidates.keeps) / 2
+    return {name: vote > needed for name, vote in masks.votes(given.candidates.keeps).items()}
 
 
-MERGES: dict[str, Callable[[Candidates, int, KeepMask], KeepMask]] = {
+def isp_literal(given: Merging) -> KeepMask:
+    """The one-shot mask united with the candidates, then trimmed by |theta| to `count`.
+
+    What the ISP paper's Algorithm 2 says ("one-shot adjustment"). The one-shot mask holds the
+    `count` largest |theta| already, so it comes out unchanged whatever the ingredients say
+    (methods.md 4, trap 1): a reading to compare with, not one to use.
+    """
+    one_shot = masks.top_k(given.theta, given.count, given.parent)
+    seeded = masks.union([one_shot, *given.candidates.keeps])
+    return masks.top_k(given.theta, given.count, seeded)
+
+
+MERGES: dict[str, Callable[[Merging], KeepMask]] = {
     "vote_topk": vote_topk,
     "mean_score_topk": mean_score_topk,
     "union_kept": union_kept,
     "union_pruned": intersect_kept,
     "intersect_kept": intersect_kept,
     "majority": majority,
+    "isp_literal": isp_literal,
 }
+
+
+def merged_mask(
+    cfg: IsspConfig, theta: Scores, first: KeepMask, parent: KeepMask, candidates: Candidates
+) -> KeepMask:
+    """The mask of one round: the candidates merged, or the parent's where the rounds stopped.
+
+    Args:
+        theta: |w| of the weights that the ingredients started from.
+        first: the one-shot mask M1; the target counts from it.
+        parent: the mask of the round before, `first` in round 1.
+
+    Raises:
+        StageInputError: the first mask is already sparser than a target that is needed.
+    """
+    keep = parent
+    if not stopped(cfg, first, parent):
+        exact = cfg.merge in EXACT
+        count = target_count(cfg, first, parent) if exact else masks.kept(parent)
+        keep = MERGES[cfg.merge](Merging(candidates, theta, count, parent))
+    if cfg.final_trim and cfg.round == cfg.rounds:
+        # An intersection may have left less than the target: nothing to trim then.
+        keep = masks.top_k(theta, min(goal_count(cfg, first), masks.kept(keep)), keep)
+    return keep
 
 
 @stage("issp", version=1)
@@ -102,7 +193,7 @@ def issp(
     ctx: Context,
     *,
     data: Dataset,
-    model: Pretrained | Dense,
+    model: Pretrained | Dense | SoupTrained,
     rewind: Pretrained,
     first: OneShot,
     within: Masked | None,
@@ -114,7 +205,8 @@ def issp(
     Instant Soup Pruning; the default merge is ours (DESIGN.md).
     """
     parent = within.keep if within is not None else first.keep
-    keep = MERGES[cfg.merge](candidates, target_count(cfg, first.keep, cfg.round), parent)
+    theta = {name: w.abs() for name, w in masks.prunable(model.checkpoint.state).items()}
+    keep = merged_mask(cfg, theta, first.keep, parent, candidates)
     start = {
         "current": model.checkpoint.state,
         "rewind": rewind.checkpoint.state,

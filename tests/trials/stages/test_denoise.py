@@ -5,70 +5,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from trials import masks
 from trials.data import Dataset, Split, fraction_indices
 from trials.errors import StageInputError
 from trials.masks import KeepMask
-from trials.stages.denoise import Candidates, DenoiseConfig, TargetConfig, denoise, target_count
+from trials.stages.denoise import Candidates, DenoiseConfig, denoise
 from trials.stages.dense import Dense
 from trials.stages.essential import OneShot
 from trials.stages.pretrained import Pretrained
-from trials.train import Context, Outcomes, Progress
+from trials.train import Context, Outcomes, Progress, TrainConfig, Trainer
 
 NOTHING = Outcomes(torch.zeros(1, dtype=torch.bool), 0.0)
-LEVEL = st.floats(0.0, 0.95)
-TOTAL = 1000
-
-
-def first_mask(level: float, total: int = TOTAL) -> KeepMask:
-    keep = torch.zeros(total, dtype=torch.bool)
-    keep[: masks.keep_count(total, level)] = True
-    return {"w": keep}
-
-
-@given(LEVEL, st.floats(0.01, 0.99), st.integers(1, 12), st.sampled_from(["geometric", "cubic"]))
-def test_a_relative_target_is_of_what_the_first_mask_left(
-    s1: float, r: float, rounds: int, schedule: Any
-) -> None:
-    first = first_mask(s1)
-    cfg = TargetConfig(
-        target_sparsity=r, sparsity_reference="relative", rounds=rounds, schedule=schedule
-    )
-    kept = target_count(cfg, first, rounds)
-    assert abs(kept - masks.kept(first) * (1 - r)) <= 1, "1 - S = (1 - s1)(1 - r) but one weight"
-
-
-@given(LEVEL, st.floats(0.01, 0.99), st.integers(1, 12), st.sampled_from(["geometric", "cubic"]))
-def test_rounds_descend_from_the_first_mask_and_end_exactly_at_the_target(
-    s1: float, target: float, rounds: int, schedule: Any
-) -> None:
-    low, high = sorted((s1, target))
-    first = first_mask(low)
-    cfg = TargetConfig(target_sparsity=max(high, 0.01), rounds=rounds, schedule=schedule)
-    counts = [target_count(cfg, first, number) for number in range(1, rounds + 1)]
-    assert counts == sorted(counts, reverse=True)
-    assert masks.kept(first) >= counts[0]
-    assert counts[-1] == TOTAL - round(max(high, 0.01) * TOTAL)
-
-
-def test_geometric_rounds_remove_the_same_share_of_what_remains() -> None:
-    cfg = TargetConfig(target_sparsity=0.875, rounds=3)
-    assert [target_count(cfg, first_mask(0.0), n) for n in (1, 2, 3)] == [500, 250, 125]
-
-
-def test_cubic_rounds_prune_early() -> None:
-    cfg = TargetConfig(target_sparsity=0.8, rounds=2, schedule="cubic")
-    assert [target_count(cfg, first_mask(0.0), n) for n in (1, 2)] == [300, 200]
-
-
-def test_a_target_below_the_first_mask_is_refused_with_both_ways_out() -> None:
-    with pytest.raises(StageInputError, match=r"raise the target .*sparsity_reference: relative"):
-        target_count(TargetConfig(target_sparsity=0.3), first_mask(0.5), 1)
-    assert target_count(TargetConfig(target_sparsity=0.5), first_mask(0.5), 1) == 500
-
 
 Make = Callable[..., Candidates]
 
@@ -211,3 +159,87 @@ def test_progress_is_told_after_every_ingredient(make: Make) -> None:
 def test_a_fraction_below_a_tenth_is_refused() -> None:
     with pytest.raises(ValueError, match=r"greater than or equal to 0\.1"):
         DenoiseConfig(mask_data_fraction=0.05)
+
+
+def test_each_ingredient_has_its_level_in_turn_and_at_most_its_parent(
+    make: Make, half: KeepMask
+) -> None:
+    found = make(ingredients=5, levels=[0.7, 0.4, 0.9])
+    total = masks.size(half)
+    counts = [masks.keep_count(total, level) for level in (0.7, 0.5, 0.9, 0.7, 0.5)]
+    assert [masks.kept(keep) for keep in found.keeps] == counts, "0.4 asks for more than half keeps"
+
+
+@pytest.mark.parametrize(
+    ("steps", "images", "expected"), [("pass", 50, 4), (0, 50, 0), (7, 50, 7)], ids=str
+)
+def test_a_pass_is_one_pass_over_the_ingredients_data(
+    make: Make, monkeypatch: pytest.MonkeyPatch, steps: Any, images: int, expected: int
+) -> None:
+    seen: list[tuple[int, int, TrainConfig]] = []
+
+    def record(self: Trainer, count: int) -> float:
+        assert self.subset is not None
+        seen.append((count, len(self.subset), self.cfg))
+        return 1.0
+
+    monkeypatch.setattr(Trainer, "steps", record)
+    make(steps=steps)
+    assert [one[:2] for one in seen] == [(expected, images)] * 3
+
+
+def test_the_look_ahead_has_no_warm_up_and_moves_at_once(
+    make: Make, dense: Dense, half: KeepMask
+) -> None:
+    """A look-ahead shorter than its warm-up moves weights by 1e-5, and all masks agree (trap 5)."""
+    assert not [name for name in DenoiseConfig.model_fields if "warm" in name]
+    moved = make(ingredients=1, steps=1, spread=[1.0, 1.0], mean_weights=True).mean_state
+    assert moved is not None
+    for name, keep in half.items():
+        change = (moved[name] - dense.checkpoint.state[name])[keep].abs()
+        # AdamW's first step is lr * sign(gradient), whatever the gradient's size.
+        assert float(change.median()) == pytest.approx(1e-2, rel=1e-2)
+
+
+@pytest.mark.parametrize("subset", ["shared", "own"])
+def test_ingredients_see_one_fraction_of_the_data_or_each_its_own(
+    make: Make, monkeypatch: pytest.MonkeyPatch, small: Dataset, subset: str
+) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def record(self: Trainer, count: int) -> float:
+        assert self.subset is not None
+        seen.append(tuple(self.subset.tolist()))
+        return 1.0
+
+    monkeypatch.setattr(Trainer, "steps", record)
+    make(subset=subset, mask_data_fraction=0.3)
+    assert len(set(seen)) == (1 if subset == "shared" else 3)
+    for images in seen:
+        assert len(set(images)) == 30
+        assert np.bincount(small.train.labels[list(images)]).tolist() == [3] * 10
+    first = list(seen)
+    seen.clear()
+    make(subset=subset, mask_data_fraction=0.3, rounds=2, round=2)
+    assert (seen == first) == (subset == "shared"), "a later round draws again"
+
+
+def test_a_round_that_starts_near_the_target_trains_nothing_and_proposes_its_parent(
+    make: Make, dense: Dense, half: KeepMask
+) -> None:
+    told: list[Progress] = []
+    near = make(stop_within=0.1, mean_weights=True, ctx=Context(progress=told.append))
+    assert told == []
+    assert len(near.keeps) == 1
+    assert all(torch.equal(near.keeps[0][name], keep) for name, keep in half.items())
+    assert near.mean_state is not None
+    expected = masks.apply(dense.checkpoint.state, half)
+    assert all(torch.equal(near.mean_state[name], tensor) for name, tensor in expected.items())
+    assert len(make(stop_within=0.09).keeps) == 3
+
+
+def test_an_impossible_target_is_refused_before_anything_is_trained(make: Make) -> None:
+    told: list[Progress] = []
+    with pytest.raises(StageInputError, match="nothing is left to prune"):
+        make(target_sparsity=0.3, ctx=Context(progress=told.append))
+    assert told == []

@@ -1,0 +1,99 @@
+"""The rounds of ISSP, as a graph: ingredients, merge and, where asked for, training, in turn."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from trials import cost
+from trials.config import TrialConfig
+from trials.sources import Counts
+from trials.stage import Node
+from trials.stages.budget import left_steps, look_ahead_steps, round_share, share_images
+from trials.stages.denoise import Candidates, DenoiseConfig, denoise
+from trials.stages.issp import EXACT, Issp, IsspConfig, issp
+from trials.stages.soup_train import SoupTrainConfig, SoupTrained, soup_train
+from trials.vit import Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Soup:
+    """The stages of the last round.
+
+    Attributes:
+        trained: the weights after the last round; None unless rounds train them.
+    """
+
+    candidates: Node[Candidates]
+    merged: Node[Issp]
+    trained: Node[SoupTrained] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """Builds the rounds of one trial, whose presets are resolved.
+
+    Attributes:
+        inputs: `data`, `model` (theta of round 1) and `first` (the one-shot mask).
+        rewind: the pretrained weights.
+    """
+
+    trial: TrialConfig
+    inputs: Mapping[str, Any]
+    rewind: Node[Any]
+    counts: Counts
+    shape: Shape
+
+    def build(self) -> Soup:
+        """All rounds, each inside the mask of the one before."""
+        soup = self._round(1, {**self.inputs, "within": None})
+        for number in range(2, self.trial.issp.rounds + 1):
+            theta = soup.trained or self.inputs["model"]
+            soup = self._round(number, {**self.inputs, "model": theta, "within": soup.merged})
+        return soup
+
+    def _round(self, number: int, inputs: dict[str, Any]) -> Soup:
+        section, seed = self.trial.issp, self.trial.seed
+        place = {
+            "round": number,
+            "last_hits_target": section.schedule != "remaining" or section.merge in EXACT,
+        }
+        share = self._share(number)
+        mean = section.weights == "ingredient_mean"
+        cfg = section.part(DenoiseConfig, mask_data_fraction=share, mean_weights=mean, **place)
+        work = partial(self._denoise_macs, share)
+        candidates: Node[Candidates] = Node(denoise, cfg, seed, inputs, work)
+        merged: Node[Issp] = Node(
+            issp,
+            section.part(IsspConfig, **place),
+            None,
+            inputs | {"rewind": self.rewind, "candidates": candidates},
+            self._validation_macs,
+        )
+        trained: Node[SoupTrained] | None = None
+        if section.round_training == "progressive":
+            training = section.part(SoupTrainConfig, mask_data_fraction=share, round=number)
+            given = {"data": inputs["data"], "model": inputs["model"], "mask": merged}
+            trained = Node(soup_train, training, seed, given, partial(self._train_macs, share))
+        return Soup(candidates, merged, trained)
+
+    def _share(self, number: int) -> float:
+        fraction = self.trial.mask_data_fraction
+        growing = self.trial.issp.round_training == "progressive"
+        return round_share(fraction, number) if growing else fraction
+
+    def _validation_macs(self) -> float:
+        return self.counts.validation * cost.forward_macs(self.shape)
+
+    def _denoise_macs(self, share: float) -> float:
+        section, images = self.trial.issp, share_images(self.counts.train, share)
+        seen = images
+        if section.steps != "pass":
+            seen = look_ahead_steps(section.steps, images, section.batch_size) * section.batch_size
+        return cost.training_macs(self.shape, section.ingredients * seen)
+
+    def _train_macs(self, share: float) -> float:
+        section, images = self.trial.issp, share_images(self.counts.train, share)
+        left = left_steps(section.steps, section.ingredients, images, section.batch_size)
+        training = cost.training_macs(self.shape, left * section.batch_size)
+        return training + self._validation_macs()

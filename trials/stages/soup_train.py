@@ -1,0 +1,89 @@
+"""Phase 2, round 2c, only for `round_training: progressive`: the model goes on between rounds."""
+
+from dataclasses import dataclass
+
+import torch
+
+from trials import vit
+from trials.data import Dataset, fraction_indices
+from trials.errors import StageInputError
+from trials.masks import Masked
+from trials.seeding import derive
+from trials.stage import StageConfig, stage
+from trials.stages.budget import Steps, left_steps
+from trials.stages.dense import Dense
+from trials.stages.pretrained import Pretrained
+from trials.train import Context, Outcomes, TrainConfig, Trainer, evaluate
+from trials.vit import Checkpoint
+
+
+class SoupTrainConfig(StageConfig):
+    """One round's training; `ingredients` and `steps` say what of its budget is spent already.
+
+    Attributes:
+        mask_data_fraction: that this round sees, after it has grown with the rounds.
+    """
+
+    mask_data_fraction: float
+    ingredients: int
+    steps: Steps
+    lr: float
+    weight_decay: float
+    batch_size: int
+    round: int
+
+
+@dataclass(frozen=True, slots=True)
+class SoupTrained:
+    """The weights that the next round starts from, exactly 0 outside the round's mask.
+
+    Attributes:
+        steps: that the ingredients had left; 0 = the weights only took the mask.
+        loss: mean training loss; 0 without a step.
+    """
+
+    checkpoint: Checkpoint
+    validation: Outcomes
+    steps: int
+    loss: float
+
+
+@stage("soup_train", version=1)
+def soup_train(
+    cfg: SoupTrainConfig,
+    ctx: Context,
+    *,
+    seed: int,
+    data: Dataset,
+    model: Pretrained | Dense | SoupTrained,
+    mask: Masked,
+) -> SoupTrained:
+    """Train theta under the new mask with the steps that the ingredients left of one pass.
+
+    No rewinding and no warm-up: the next round goes on from these weights.
+
+    Args:
+        model: theta of this round, from which its ingredients started.
+        mask: what this round's merge kept.
+
+    Raises:
+        StageInputError: the loss is not finite.
+
+    Source: Instant Soup Pruning, Algorithm 1.
+    """
+    chosen = fraction_indices(data.train.labels, cfg.mask_data_fraction, seed, "mask data")
+    start, keep = vit.masked(model.checkpoint, mask.keep), mask.keep
+    recipe = TrainConfig(
+        lr=cfg.lr, weight_decay=cfg.weight_decay, batch_size=cfg.batch_size, schedule="constant"
+    )
+    module = vit.build(start, ctx.device)
+    own_seed = derive(seed, "soup train", cfg.round)
+    subset = torch.from_numpy(chosen)
+    trainer = Trainer(module, start.arch, data, recipe, ctx, own_seed, subset=subset, keep=keep)
+    steps = left_steps(cfg.steps, cfg.ingredients, len(chosen), cfg.batch_size)
+    try:
+        loss = trainer.steps(steps) if steps else 0.0
+    except StageInputError as error:
+        raise StageInputError(f"issp, training of round {cfg.round}: {error}") from None
+    outcomes = evaluate(module, start.arch, data, "validation", ctx)
+    return SoupTrained(vit.take(module, start.arch), outcomes, steps, loss)
