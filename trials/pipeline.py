@@ -349,5 +349,5 @@ class _Builder:
             "profile": self.profile,
         }
         cfg = EvaluateConfig(arm=self.trial.arm, removal=self.removal)
-        work = lambda: self.forward_macs(counts.validation + 2 * counts.test)  # noqa: E731
+        work = lambda: self.forward_macs(2 * counts.test)  # noqa: E731
         return Node(evaluate_final, cfg, None, inputs, work)

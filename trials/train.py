@@ -74,6 +74,7 @@ class Trainer:
         patches: which patches the model trains on; None = all.
         teacher: a dense model for distillation; None = cross-entropy only.
         distill: weight of KL(teacher || model) in the loss, in [0, 1].
+        validation: what the model gets right after the last epoch; None before the first.
     """
 
     model: Any
@@ -87,6 +88,7 @@ class Trainer:
     patches: Patches | None = None
     teacher: Any = None
     distill: float = 0.0
+    validation: Outcomes | None = field(init=False, default=None)
     _optimizer: torch.optim.AdamW = field(init=False)
     _dropped: list[tuple[Tensor, Tensor]] = field(init=False)
     _total: int = field(init=False, default=0)
@@ -124,6 +126,7 @@ class Trainer:
             self._synchronise()
             seconds = time.perf_counter() - start
             outcomes = evaluate(self.model, self.arch, self.data, "validation", self.ctx)
+            self.validation = outcomes
             history.append(
                 Epoch(loss, outcomes.loss, outcomes.accuracy, len(images) / max(seconds, 1e-9))
             )

@@ -63,11 +63,14 @@ def test_every_stage_is_registered_under_its_own_name() -> None:
     assert trials.STAGES is STAGES
     assert set(STAGES) == {
         "pretrained", "dense", "attention", "tickets", "essential", "pick",
-        "denoise", "issp", "finetune", "profile", "evaluate",
+        "calibrate", "denoise", "issp", "soup_train", "finetune", "profile", "evaluate",
     }  # fmt: skip
     assert all(name == found.name for name, found in STAGES.items())
     seeded = {name for name, found in STAGES.items() if found.seeded}
-    assert seeded == {"pretrained", "dense", "tickets", "essential", "denoise", "finetune"}
+    assert seeded == {
+        "pretrained", "dense", "tickets", "calibrate", "essential", "denoise", "soup_train",
+        "finetune",
+    }  # fmt: skip
 
 
 def test_the_closure_lists_parents_before_children_and_everything_once() -> None:

@@ -38,12 +38,11 @@ def dense(
     """
     arch = model.checkpoint.arch
     module = vit.build(model.checkpoint, ctx.device)
-    history: tuple[Epoch, ...] = ()
-    if cfg.epochs:
-        history = Trainer(module, arch, data, cfg, ctx, seed or 0).epochs(cfg.epochs)
+    trainer = Trainer(module, arch, data, cfg, ctx, seed or 0)
+    history = trainer.epochs(cfg.epochs)
     return Dense(
         checkpoint=vit.take(module, arch),
         history=history,
-        validation=evaluate(module, arch, data, "validation", ctx),
+        validation=trainer.validation or evaluate(module, arch, data, "validation", ctx),
         test=evaluate(module, arch, data, "test", ctx),
     )

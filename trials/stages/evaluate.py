@@ -66,7 +66,7 @@ def evaluate_final(
     module = vit.build(model.checkpoint, ctx.device)
     pruned = masks.size(mask.keep) - masks.kept(mask.keep) if mask is not None else 0
     return Final(
-        validation=evaluate(module, arch, data, "validation", ctx),
+        validation=model.validation,
         test=evaluate(module, arch, data, "test", ctx),
         test_ticket=evaluate(module, arch, data, "test", ctx, tickets.test, cfg.removal)
         if tickets

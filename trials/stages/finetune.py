@@ -22,7 +22,7 @@ from trials.stages.issp import Issp
 from trials.stages.pretrained import Pretrained
 from trials.stages.soup_train import SoupTrained
 from trials.stages.tickets import Tickets
-from trials.train import Context, Epoch, TrainConfig, Trainer
+from trials.train import Context, Epoch, Outcomes, TrainConfig, Trainer, evaluate
 from trials.vit import Checkpoint, Removal
 
 
@@ -67,15 +67,17 @@ class Finetuned:
 
     Attributes:
         history: validation on whole images after each epoch.
+        validation: image by image after the last epoch.
         images_per_s: median training speed over the epochs, evaluation excluded.
     """
 
     checkpoint: Checkpoint
     history: tuple[Epoch, ...]
+    validation: Outcomes
     images_per_s: float
 
 
-@stage("finetune", version=1)
+@stage("finetune", version=2)
 def finetune(
     cfg: RecoverConfig,
     ctx: Context,
@@ -120,7 +122,8 @@ def finetune(
     )
     history = trainer.epochs(cfg.epochs)
     speed = statistics.median(epoch.images_per_s for epoch in history)
-    return Finetuned(vit.take(module, arch), history, speed)
+    validation = trainer.validation or evaluate(module, arch, data, "validation", ctx)
+    return Finetuned(vit.take(module, arch), history, validation, speed)
 
 
 def _patches(

@@ -31,7 +31,7 @@ def test_near_dense_is_the_first_epoch_that_reaches_the_goal(
     assert near(curve(*accuracies), 0.89) == found
 
 
-def test_whole_and_ticketed_images_are_evaluated_with_the_final_weights(
+def test_whole_and_ticketed_test_images_are_evaluated_with_the_final_weights(
     small: Dataset,
     ctx: Context,
     checkpoint: Checkpoint,
@@ -43,14 +43,15 @@ def test_whole_and_ticketed_images_are_evaluated_with_the_final_weights(
     kept = Tickets(*(tickets.random_patches(n, 16, 8, draw) for n in (100, 40, 40)))
     pruned = vit.masked(checkpoint, half)
     mask = OneShot(half, Outcomes(torch.zeros(1, dtype=torch.bool), 0.0))
-    model = Finetuned(pruned, curve(0.0, 1.0), 1.0)
+    module = vit.build(pruned, cpu)
+    known = evaluate(module, pruned.arch, small, "validation", ctx)
+    model = Finetuned(pruned, curve(0.0, 1.0), known, 1.0)
     found = evaluate_final(
         CFG, ctx, data=small, model=model, dense=dense, mask=mask, tickets=kept, profile=PROFILE
     )
-    module = vit.build(pruned, cpu)
+    assert found.validation is known, "the recovery has measured it"
     assert found.test_ticket is not None
     by_hand = {
-        "validation": evaluate(module, pruned.arch, small, "validation", ctx),
         "test": evaluate(module, pruned.arch, small, "test", ctx),
         "test_ticket": evaluate(module, pruned.arch, small, "test", ctx, kept.test),
     }
@@ -66,7 +67,8 @@ def test_whole_and_ticketed_images_are_evaluated_with_the_final_weights(
 def test_an_arm_without_mask_and_tickets_says_so(
     small: Dataset, ctx: Context, checkpoint: Checkpoint, dense: Dense
 ) -> None:
-    model = Finetuned(checkpoint, curve(0.5), 1.0)
+    known = Outcomes(torch.zeros(40, dtype=torch.bool), 0.0)
+    model = Finetuned(checkpoint, curve(0.5), known, 1.0)
     found = evaluate_final(
         CFG, ctx, data=small, model=model, dense=dense, mask=None, tickets=None, profile=PROFILE
     )

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from trials import tickets as algebra
+from trials import vit
 from trials.data import Dataset
 from trials.masks import KeepMask
 from trials.stages.dense import Dense
@@ -13,7 +14,7 @@ from trials.stages.essential import OneShot
 from trials.stages.finetune import Finetuned, RecoverConfig, finetune
 from trials.stages.pretrained import Pretrained
 from trials.stages.tickets import Tickets
-from trials.train import Context, Outcomes
+from trials.train import Context, Outcomes, evaluate
 
 RECIPE = {"epochs": 2, "lr": 3e-3, "batch_size": 32}
 
@@ -45,6 +46,16 @@ def same(a: Finetuned, b: Finetuned) -> bool:
     return all(
         torch.equal(a.checkpoint.state[n], b.checkpoint.state[n]) for n in a.checkpoint.state
     )
+
+
+def test_its_outcomes_are_those_of_the_model_that_it_returns(
+    run: Callable[..., Finetuned], small: Dataset, ctx: Context
+) -> None:
+    found = run()
+    module = vit.build(found.checkpoint, ctx.device)
+    again = evaluate(module, found.checkpoint.arch, small, "validation", ctx)
+    assert torch.equal(found.validation.correct, again.correct)
+    assert found.validation.loss == again.loss == found.history[-1].val_loss
 
 
 def test_masked_weights_end_at_exactly_zero_and_the_others_have_moved(
