@@ -11,7 +11,7 @@ from torch import Tensor
 
 import trials.criteria
 from trials import masks
-from trials.allocation import UNSTRUCTURED, n_and_m
+from trials.allocation import UNSTRUCTURED, n_and_m, tensor_counts
 from trials.criteria import CRITERIA, CriterionName
 from trials.data import Dataset
 from trials.masks import KeepMask
@@ -132,6 +132,16 @@ def test_a_layer_scope_gives_every_tensor_the_level_to_the_weight(
         keep = mask(row, weights, level)
         share = masks.kept(keep) / masks.size(keep)
         assert all(abs(int(k.sum()) - share * k.numel()) < 1 for k in keep.values())
+
+
+@pytest.mark.parametrize("row", [r for r in CANONICAL if CRITERIA[r.criterion].allocation], ids=str)
+def test_a_criterion_with_its_own_allocation_does_not_follow_the_scope(row: Row) -> None:
+    own = CRITERIA[row.criterion].allocation
+    assert own is not None
+    keep = mask(row, CASES["normal"], 0.5)
+    counts = {name: int(kept.sum()) for name, kept in keep.items()}
+    assert counts == tensor_counts(CASES["normal"], masks.kept(keep), own)
+    assert counts != tensor_counts(CASES["normal"], masks.kept(keep), "layer")
 
 
 @pytest.mark.parametrize("weights", CASES.values(), ids=CASES.keys())
