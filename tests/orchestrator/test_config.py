@@ -419,3 +419,18 @@ def test_any_mutation_is_refused_in_words_or_usable(
     for trial, _ in sweep.trials():
         assert all(math.isfinite(v) for v in flat(trial).values() if isinstance(v, float))
     assert yaml.safe_load(resolved_yaml(sweep))["name"] == sweep.name
+
+
+def test_every_arm_uses_the_mask_data_fraction_where_it_decides_what_is_trained_on(
+    tiny: Tiny,
+) -> None:
+    planned = plan(
+        tiny(
+            "search: {arm: [dense, tickets, essential, issp, lotus, random_mask, magnitude], "
+            "mask_data_fraction: [0.1, 0.2, 0.3]}\n",
+            "finetune.data=other_images",
+        )
+    )
+    assert set(Counter(t.config.arm for t in planned.trials).values()) == {3}
+    assert {t.axes["mask_data_fraction"] for t in planned.trials} == {0.1, 0.2, 0.3}
+    assert len({t.name for t in planned.trials}) == len(planned.trials) == 21

@@ -24,6 +24,16 @@ finetune: {weights: current}
 """
 
 
+TICKETS = """\
+name: tiny
+data: {{name: digits}}
+model: {{name: vit_tiny_patch16_224, pretrained: false}}
+tickets: {{weights: adapted{}}}
+finetune: {{weights: current{}}}
+"""
+ONLINE = ", selection: online"
+
+
 class Bad(NamedTuple):
     """A file, what its message must contain, and how many problems it has."""
 
@@ -177,6 +187,20 @@ BAD = [
     Bad("a word for steps", GOOD + "issp: {steps: many}\n", ("issp.steps = many: must be",)),
     Bad("an unknown preset", GOOD + "issp: {preset: lotus_literaly}\n",
         ("issp.preset = lotus_literaly: ", "did you mean `lotus_literal`?")),
+    Bad("a crop under fixed tickets", TICKETS.format("", ", crop: 2") + "search: {arm: [lotus]}\n",
+        ("finetune.crop = 2: a crop breaks the patch grid", "`tickets.selection: online` or crop")),
+    Bad("a crop on an axis", GOOD + "search: {finetune.crop: [0, 2]}\n",
+        ("search.finetune.crop = 2: a crop breaks the patch grid",)),
+    Bad("fixed random patches online", TICKETS.format(ONLINE + ", select: random_fixed", ""),
+        ("tickets.select = random_fixed: a fixed set", "`select: lowest`")),
+    Bad("a global threshold online", TICKETS.format(ONLINE + ", scope: global", ", crop: 2"),
+        ("tickets.scope = global: one threshold needs the scores of all images",)),
+    Bad("no other image", TICKETS.format("", ", data: other_images")
+        + "search: [{mask_data_fraction: [0.5, 1]}, {mask_data_fraction: 0.1}]\n",
+        ("search.0.mask_data_fraction.1 = 1: the mask sees every training image",)),
+    Bad("a control of nothing", TICKETS.format("", ", data: other_images, crop: 2")
+        + "search: {arm: [lotus, random_patches]}\n",
+        ("finetune.data = other_images trains on all patches", "random_patches controls nothing")),
     Bad("validation from two places",
         GOOD.replace("digits", "digits, validation: 9, validation_from: test"),
         ("data.validation = 9: ", "halves")),
@@ -243,6 +267,22 @@ def test_levels_are_checked_only_for_what_they_decide(extra: str, tmp_path: Path
     path = tmp_path / "good.yaml"
     path.write_text(GOOD + extra)
     assert load_sweep(path).name == "tiny"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TICKETS.format("", ", crop: 2") + "search: {arm: [dense, essential, issp]}\n",
+        TICKETS.format(ONLINE, ", crop: 2"),
+        TICKETS.format(ONLINE + ", select: lowest", ", crop: 2"),
+        TICKETS.format("", ", crop: 2, data: other_images"),
+        GOOD + "dense: {crop: 4}\n",
+    ],
+    ids=["arms without tickets", "online", "lowest online", "all patches", "dense"],
+)
+def test_a_crop_is_allowed_where_it_breaks_no_ticket(text: str, tmp_path: Path) -> None:
+    (tmp_path / "good.yaml").write_text(text, encoding="utf-8")
+    load_sweep(tmp_path / "good.yaml")
 
 
 def test_there_are_enough_bad_files_of_different_names() -> None:

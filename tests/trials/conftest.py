@@ -26,6 +26,15 @@ NAME = "vit_tiny_patch16_224"
 TINY = {"img_size": 8, "patch_size": 2, "in_chans": 1, "embed_dim": 32, "depth": 2, "num_heads": 2}
 WEIGHTS = Path(__file__).parents[3] / "shared" / "data" / "vit-cifar10-d128" / "model.safetensors"
 
+KINDS: dict[str, dict[str, Any]] = {
+    "cls": {},
+    "avg-without-cls": {"global_pool": "avg", "class_token": False},
+    "avg-with-cls": {"global_pool": "avg"},
+    "registers": {"reg_tokens": 3},
+    "qk-norm": {"qk_norm": True},
+    "no-embed-class": {"no_embed_class": True},
+}
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> Iterator[None]:
@@ -79,6 +88,22 @@ def make_checkpoint(tiny_model: Callable[..., ModelConfig]) -> Callable[..., Che
 @pytest.fixture(scope="session")
 def checkpoint(make_checkpoint: Callable[..., Checkpoint]) -> Checkpoint:
     return make_checkpoint()
+
+
+@pytest.fixture(params=KINDS.values(), ids=KINDS.keys())
+def kind(request: pytest.FixtureRequest) -> dict[str, Any]:
+    found: dict[str, Any] = request.param
+    return found
+
+
+@pytest.fixture
+def model(make_checkpoint: Callable[..., Checkpoint], cpu: torch.device) -> Callable[..., Any]:
+    return lambda **extra: vit.build(make_checkpoint(**extra), cpu)
+
+
+@pytest.fixture(scope="session")
+def x() -> Tensor:
+    return torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture(scope="session")

@@ -213,3 +213,30 @@ def test_a_call_resolves_its_inputs_through_its_executor() -> None:
 def test_the_package_offers_what_a_notebook_needs() -> None:
     assert {"TrialConfig", "run_trial", "pipeline", "STAGES", "Context"} <= set(trials.__all__)
     assert all(hasattr(trials, name) for name in trials.__all__)
+
+
+def test_a_global_threshold_runs_from_end_to_end(run: Run) -> None:
+    made = run(arm="lotus", tickets={"scope": "global"}, finetune=finetune(flip=True))
+    counts = made.results["tickets"].test.sum(1)
+    assert len(counts.unique()) > 1
+    assert int(counts.sum()) == 12 * len(counts)
+    final, even = made.results["final"], run(arm="lotus", finetune=finetune(flip=True))
+    # Attention is quadratic in the tokens: a spread around the same mean costs more.
+    assert even.results["final"].macs < final.macs < final.macs_dense
+
+
+def test_online_tickets_train_on_crops_and_are_tested_like_static_ones(run: Run) -> None:
+    settings = {"selection": "online", "weights": "adapted"}
+    online = run(arm="tickets", tickets=settings, finetune=finetune(crop=1))
+    static = run(arm="tickets", tickets={"weights": "adapted"}, finetune=finetune())
+    assert torch.equal(online.results["tickets"].test, static.results["tickets"].test)
+    assert not torch.equal(state_of(online)["head.bias"], state_of(static)["head.bias"])
+
+
+def test_every_arm_trains_alike_on_the_other_images(run: Run) -> None:
+    recipe = finetune(data="other_images")
+    plain, ticketed = (run(arm=arm, finetune=recipe) for arm in ("dense", "tickets"))
+    assert all(torch.equal(state_of(plain)[n], t) for n, t in state_of(ticketed).items())
+    assert ticketed.results["final"].test_ticket is not None
+    whole = run(arm="dense", finetune=finetune())
+    assert not torch.equal(state_of(plain)["head.bias"], state_of(whole)["head.bias"])

@@ -335,3 +335,60 @@ def test_gradients_cost_three_times_what_inputs_do(graph: Graph) -> None:
 
     assert work("snip") == pytest.approx(3 * work("wanda"))
     assert work("wanda") > 0
+
+
+OTHERS = {"data": "other_images", "weights": "current", "epochs": 2}
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_with_the_other_images_every_arm_trains_on_the_same_ones(graph: Graph, arm: str) -> None:
+    default = [graph(arm=arm, mask_data_fraction=f).finetune.config for f in (0.1, 0.5)]
+    assert default[0] == default[1], "the default mode must not depend on the fraction"
+    made = graph(arm=arm, finetune=OTHERS, mask_data_fraction=0.5).finetune
+    assert made.config.other_than == 0.5  # type: ignore[attr-defined]
+    assert made.config.patches == "all"  # type: ignore[attr-defined]
+    assert made.inputs["tickets"] is None
+    assert made.seed == 0, "the fraction is drawn from the seed of the soup"
+    a, b = (graph(arm=arm, finetune=OTHERS, mask_data_fraction=f).final for f in (0.1, 0.5))
+    assert identity(a) != identity(b)
+
+
+def test_the_other_images_are_as_many_as_are_left(graph: Graph) -> None:
+    works = [
+        graph(arm="dense", finetune=OTHERS, mask_data_fraction=f).finetune.work_macs()
+        for f in (0.2, 0.6, 0.4)
+    ]
+    assert works[1] < works[2] < works[0] < graph(arm="dense").finetune.work_macs()
+    assert works[0] - works[2] == pytest.approx(works[2] - works[1])
+
+
+@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize("weights", ["pretrained", "adapted"])
+def test_online_selection_reads_the_scoring_model_where_tickets_train(
+    graph: Graph, arm: str, weights: str
+) -> None:
+    section = {"selection": "online", "score": "rollout", "weights": weights, "select": "lowest"}
+    made = graph(arm=arm, tickets=section)
+    cfg, scorer = made.finetune.config, made.finetune.inputs["scorer"]
+    if arm not in TICKETED or arm == "random_patches":
+        assert (cfg.online, scorer) == (None, None)  # type: ignore[attr-defined]
+        return
+    assert cfg.online.model_dump() == {  # type: ignore[attr-defined]
+        "score": "rollout", "block": -1, "sink": "cls_mean", "select": "lowest", "scope": "image",
+    }  # fmt: skip
+    assert made.attention is not None
+    assert scorer is made.attention.inputs["model"]
+    static = graph(arm=arm, tickets=section | {"selection": "static"})
+    assert identity(made.tickets) == identity(static.tickets), "the test images keep their tickets"
+    assert made.finetune.work_macs() > static.finetune.work_macs()
+    assert static.finetune.inputs["scorer"] is None
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_only_a_global_threshold_brings_the_tickets_into_the_profile(
+    graph: Graph, arm: str
+) -> None:
+    plain, spread = graph(arm=arm), graph(arm=arm, tickets={"scope": "global"})
+    assert plain.profile.inputs.keys() == {"data"}
+    assert spread.profile.inputs.get("tickets") is spread.tickets
+    assert (identity(plain.final) != identity(spread.final)) == (arm in TICKETED)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trials import tickets
 from trials.errors import StageInputError
-from trials.tickets import Score, Sink
+from trials.tickets import PAD, Score, Sink
 
 SCORES = npst.arrays(
     np.float32, st.tuples(st.integers(1, 4), st.integers(1, 20)), elements=st.integers(0, 5)
@@ -208,3 +208,59 @@ def test_rollout_multiplies_the_blocks_from_the_first_to_the_last() -> None:
 def test_a_model_without_a_class_token_is_told_which_score_to_use(score: Score) -> None:
     with pytest.raises(StageInputError, match="has none: write `score: received`"):
         tickets.patch_scores([attention()], score, "none", 0)
+
+
+@given(SCORES, st.data(), st.booleans())
+def test_a_global_threshold_is_that_of_a_sort_by_hand_with_stable_ties(
+    scores: Tensor, data: st.DataObject, lowest: bool
+) -> None:
+    images, patches = scores.shape
+    count = data.draw(st.integers(1, patches))
+    sign = 1 if lowest else -1
+    worth = sorted(
+        (sign * float(scores[i, p]), i, p) for i in range(images) for p in range(patches)
+    )
+    best = [min(w for w in worth if w[1] == i) for i in range(images)]
+    rest = [w for w in worth if w not in best][: count * images - images]
+    keep = tickets.select_globally(scores, count, lowest=lowest)
+    assert {(i, p) for _, i, p in best + rest} == {(i, p) for i, p in keep.nonzero().tolist()}
+
+
+@pytest.mark.parametrize("count", [0, 17])
+def test_an_impossible_global_count_is_refused(count: int) -> None:
+    with pytest.raises(StageInputError, match=f"cannot keep {count} of 16"):
+        tickets.select_globally(torch.rand(2, 16), count)
+
+
+def test_nan_scores_have_no_global_threshold() -> None:
+    with pytest.raises(StageInputError, match="NaN"):
+        tickets.select_globally(torch.full((2, 4), math.nan), 2)
+
+
+@given(SCORES, st.data())
+def test_images_may_keep_a_count_of_their_own(scores: Tensor, data: st.DataObject) -> None:
+    images, patches = scores.shape
+    counts = data.draw(st.lists(st.integers(1, patches), min_size=images, max_size=images))
+    keep = tickets.select_patches(scores, torch.tensor(counts))
+    for row, own, count in zip(scores, keep, counts, strict=True):
+        assert torch.equal(own, tickets.select_patches(row[None], count)[0])
+
+
+def test_a_count_of_its_own_that_is_impossible_is_refused() -> None:
+    for counts, bad in (([3, 0], 0), ([9, 3], 9)):
+        with pytest.raises(StageInputError, match=f"cannot keep {bad} of 8"):
+            tickets.select_patches(torch.rand(2, 8), torch.tensor(counts))
+
+
+def test_random_patches_take_each_images_own_count() -> None:
+    counts = torch.tensor([1, 5, 16, 3])
+    keep = tickets.random_patches(4, 16, counts, torch.Generator().manual_seed(0))
+    assert torch.equal(keep.sum(1), counts)
+
+
+def test_padding_survives_a_flip_at_the_end_of_its_row() -> None:
+    kept = torch.tensor([[0, 1, 6], [4, PAD, PAD], [2, 7, PAD]])
+    flipped = torch.tensor([[2, 3, 5], [7, PAD, PAD], [1, 4, PAD]])
+    assert torch.equal(tickets.flip(kept, columns=4), flipped)
+    assert tickets.is_padded(kept)
+    assert not tickets.is_padded(kept[:1])

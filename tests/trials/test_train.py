@@ -1,5 +1,6 @@
 import itertools
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from trials.data import Dataset
 from trials.errors import StageInputError
 from trials.masks import KeepMask
 from trials.patches import Patches
+from trials.stages.attention import AttentionConfig, score_images
 from trials.train import Context, Epoch, Progress, TrainConfig, Trainer, evaluate
 from trials.vit import Checkpoint
 
@@ -155,6 +157,7 @@ def test_training_leaves_the_global_random_state_alone(trainer: Callable[..., Tr
     assert torch.equal(torch.rand(3), expected)
 
 
+@pytest.mark.parametrize("online", [False, True], ids=["random", "online"])
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
 def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(
     trainer: Callable[..., Trainer],
@@ -163,12 +166,16 @@ def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(
     ticket: Tensor,
     memory: Any,
     stop_after: int,
+    online: bool,
+    cpu: torch.device,
 ) -> None:
-    cfg = RECIPE.model_copy(update={"flip": True, "schedule": "cosine", "warmup_steps": 2})
+    changes = {"flip": True, "crop": 2, "schedule": "cosine", "warmup_steps": 2}
+    cfg = RECIPE.model_copy(update=changes)
+    score = partial(score_images, AttentionConfig(), vit.build(make_checkpoint(seed=1), cpu))
     settings = {
         "start": make_checkpoint(drop_rate=0.2),
         "keep": half,
-        "patches": Patches(ticket, random=True),
+        "patches": Patches(ticket, random=not online, scorer=score if online else None),
     }
     whole = trainer(cfg, **settings)
     expected = whole.epochs(4)
@@ -415,3 +422,53 @@ def test_evaluation_in_batches_equals_evaluation_at_once(
     assert once.loss == pytest.approx(parts.loss, rel=1e-5)
     whole = evaluate(module, checkpoint.arch, small, "train", ctx)
     assert whole.loss != once.loss, "the ticket must change what the model sees"
+
+
+def test_online_selection_scores_the_augmented_batch_with_weights_that_stay(
+    trainer: Callable[..., Trainer],
+    make_checkpoint: Callable[..., Checkpoint],
+    ticket: Tensor,
+    inputs: Tensor,
+    steps: list[Step],
+    cpu: torch.device,
+) -> None:
+    start = make_checkpoint(seed=1)
+    scorer = vit.build(start, cpu)
+    score = partial(score_images, AttentionConfig(), scorer)
+    cfg = RECIPE.model_copy(update={"flip": True, "crop": 2})
+    trainer(cfg, patches=Patches(ticket, scorer=score)).epochs(2)
+    for step in steps:
+        assert step.kept is not None
+        expected = tickets.select_patches(score(step.x), 10)
+        assert torch.equal(step.kept, tickets.indices(expected))
+    assert len({tuple(step.x[0].flatten().tolist()) for step in steps}) == len(steps)
+    assert -1 in places(steps[0].x, torch.cat([inputs, inputs.flip(-1)])), "nothing was cropped"
+    assert same(dict(scorer.state_dict()), start.state)
+    assert not score(inputs).requires_grad
+
+
+def test_static_tickets_refuse_a_crop(trainer: Callable[..., Trainer], ticket: Tensor) -> None:
+    cfg = RECIPE.model_copy(update={"crop": 1})
+    with pytest.raises(StageInputError, match=r"finetune\.crop = 1 moves the pixels"):
+        trainer(cfg, patches=Patches(ticket))
+    trainer(cfg).steps(1)
+
+
+def test_tickets_of_different_counts_train_and_are_evaluated_image_by_image(
+    trainer: Callable[..., Trainer], small: Dataset, ctx: Context, steps: list[Step]
+) -> None:
+    counts = torch.arange(100) % 16 + 1
+    keep = tickets.random_patches(100, 16, counts, torch.Generator().manual_seed(0))
+    made = trainer(RECIPE.model_copy(update={"flip": True}), patches=Patches(keep))
+    made.epochs(1)
+    seen = torch.cat([(step.kept != tickets.PAD).sum(1) for step in steps if step.kept is not None])
+    assert torch.equal(seen.sort().values, counts.sort().values)
+    found = evaluate(made.model, made.arch, small, "train", ctx, keep)
+    images, labels = small.on(ctx.device, "train")
+    loss = 0.0
+    for i in range(100):
+        x = vit.preprocess(images[i : i + 1], made.arch, (8, 8))
+        with torch.no_grad():
+            logits = vit.forward(made.model, x, tickets.indices(keep[i : i + 1]))
+        loss += float(F.cross_entropy(logits, labels[i : i + 1])) / 100
+    assert found.loss == pytest.approx(loss, rel=1e-5)

@@ -4,17 +4,21 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from trials import tickets as algebra
 from trials import vit
-from trials.data import Dataset
+from trials.data import Dataset, fraction_indices
+from trials.errors import StageInputError
 from trials.masks import KeepMask
+from trials.stages.attention import AttentionConfig, attention
 from trials.stages.dense import Dense
 from trials.stages.essential import OneShot
 from trials.stages.finetune import Finetuned, RecoverConfig, finetune
 from trials.stages.pretrained import Pretrained
-from trials.stages.tickets import Tickets
-from trials.train import Context, Outcomes, evaluate
+from trials.stages.tickets import Tickets, TicketsConfig
+from trials.stages.tickets import tickets as choose
+from trials.train import Context, Outcomes, Trainer, evaluate
 
 RECIPE = {"epochs": 2, "lr": 3e-3, "batch_size": 32}
 
@@ -27,7 +31,7 @@ def mask(half: KeepMask) -> OneShot:
 @pytest.fixture
 def run(small: Dataset, ctx: Context, pretrained: Pretrained) -> Callable[..., Finetuned]:
     def recover(**more: Any) -> Finetuned:
-        names = {"mask", "tickets", "teacher", "seed", "ctx"}
+        names = {"mask", "tickets", "teacher", "scorer", "seed", "ctx"}
         inputs: dict[str, Any] = {"mask": None, "tickets": None, "teacher": None, "seed": 0}
         inputs |= {name: more.pop(name) for name in names & more.keys()}
         cfg = RecoverConfig.model_validate(RECIPE | more)
@@ -121,3 +125,58 @@ def test_a_stage_that_was_killed_continues_from_its_snapshot(
     with pytest.raises(KeyboardInterrupt):
         run(**settings, ctx=Context(progress=kill, snapshots=memory))
     assert same(run(**settings, ctx=Context(snapshots=memory)), run(**settings))
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.5, 0.9])
+def test_the_other_images_are_those_that_the_denoised_mask_did_not_see(
+    run: Callable[..., Finetuned],
+    small: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    fraction: float,
+) -> None:
+    trained: list[Trainer] = []
+    real = Trainer.epochs
+    monkeypatch.setattr(Trainer, "epochs", lambda t, n: (trained.append(t), real(t, n))[1])
+    run(other_than=fraction, seed=3)
+    run(seed=3)
+    seen = fraction_indices(small.train.labels, fraction, 3, "mask data")
+    subset = trained[0].subset
+    assert subset is not None
+    assert sorted([*seen.tolist(), *subset.tolist()]) == list(range(100))
+    assert trained[1].subset is None
+
+
+def test_a_fraction_that_leaves_no_other_image_is_refused(run: Callable[..., Finetuned]) -> None:
+    with pytest.raises(StageInputError, match=r"mask_data_fraction = 0\.999 takes all 100"):
+        run(other_than=0.999)
+
+
+def test_online_tickets_follow_the_scorer_and_its_settings(
+    run: Callable[..., Finetuned], pretrained: Pretrained, dense: Dense
+) -> None:
+    some = all_tickets(0.5)
+    settings = {"tickets": some, "patches": "ticket", "crop": 1}
+    plain = run(**settings, online={}, scorer=pretrained)
+    assert same(plain, run(**settings, online={}, scorer=pretrained))
+    for other in (
+        run(**settings, online={}, scorer=dense),
+        run(**settings, online={"select": "lowest"}, scorer=pretrained),
+        run(**settings, online={"block": 0}, scorer=pretrained),
+        run(**settings | {"tickets": all_tickets(0.25)}, online={}, scorer=pretrained),
+    ):
+        assert not same(plain, other)
+
+
+def test_online_without_augmentation_is_the_static_ticket(
+    run: Callable[..., Finetuned], small: Dataset, ctx: Context, pretrained: Pretrained
+) -> None:
+    scores = attention(AttentionConfig(), ctx, data=small, model=pretrained)
+    made = choose(TicketsConfig(patch_drop=0.5), ctx, seed=None, scores=scores)
+    static = run(tickets=made, patches="ticket")
+    assert same(static, run(tickets=made, patches="ticket", online={}, scorer=pretrained))
+
+
+@pytest.mark.parametrize("wrong", [{"scope": "global"}, {"select": "random_fixed"}])
+def test_what_cannot_be_selected_online_is_no_setting(wrong: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        RecoverConfig.model_validate(RECIPE | {"online": wrong})

@@ -52,3 +52,27 @@ def test_fixed_random_patches_follow_from_the_seed_and_differ_by_image_and_split
     assert not torch.equal(first.train, other.train)
     assert not torch.equal(first.validation, first.test)
     assert len(first.train.unique(dim=0)) > 25
+
+
+@pytest.mark.parametrize(("drop", "kept"), [(0.0, 20), (0.1, 18), (0.33, 14), (0.99, 1)])
+@pytest.mark.parametrize("select", ["attention", "lowest", "random_fixed"])
+def test_a_global_threshold_keeps_the_same_total_in_every_split(
+    scores: PatchScores, drop: float, kept: int, select: str
+) -> None:
+    found = choose(scores, seed=0, patch_drop=drop, select=select, scope="global")
+    assert found.kept == kept
+    for keep, images in ((found.train, 30), (found.validation, 10), (found.test, 10)):
+        assert int(keep.sum()) == kept * images
+        assert int(keep.sum(1).min()) >= 1
+        assert (len(keep.sum(1).unique()) > 1) == (1 < kept < 20)
+
+
+def test_fixed_random_patches_are_as_many_as_the_image_has_on_its_global_ticket(
+    scores: PatchScores,
+) -> None:
+    ticket, control = (
+        choose(scores, seed=0, patch_drop=0.5, select=select, scope="global")
+        for select in ("attention", "random_fixed")
+    )
+    assert torch.equal(ticket.train.sum(1), control.train.sum(1))
+    assert not torch.equal(ticket.train, control.train)
