@@ -226,7 +226,7 @@ def test_the_resolved_file_gives_the_same_trials(tiny: Tiny, tmp_path: Path) -> 
 PRESETS = "[default, lotus_literal, isp_paper, isp_code]"
 NAMED = [
     "issp: {preset: lotus_literal, lr: 1.0e-3}\n",
-    "issp: {preset: isp_paper, steps: 2, weights: ingredient_mean}\nsearch: {issp.rounds: [1, 2]}\n",
+    "issp: {preset: isp_paper, weights: ingredient_mean}\nsearch: {issp.rounds: [1, 2]}\n",
     f"search: {{issp.preset: {PRESETS}, sparsity: [0.2]}}\n",
     f"issp: {{steps: 3, merge: majority}}\nsearch: [{{issp.preset: {PRESETS}}}, {{seed: 1}}]\n",
 ]
