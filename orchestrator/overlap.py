@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from orchestrator.artifacts import read_each
 from orchestrator.selection.curve import Row, distinct, rows
@@ -31,6 +32,29 @@ PER_FAMILY = 6  # masks that differ in one thing; 15 pairs
 
 Family = list[tuple[float, str]]
 """Masks that differ in one thing only: its value, and the run that has the mask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """A packed keep-mask and how many weights it keeps of each tensor, counted once."""
+
+    bits: PackedMask
+    kept: dict[str, int]
+
+    @classmethod
+    def of(cls, bits: PackedMask) -> "Mask":
+        """Count a packed mask."""
+        return cls(bits, {name: _ones(packed) for name, (packed, _) in bits.items()})
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return sum(packed.nbytes for packed, _ in self.bits.values())
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Tensor -> number of weights."""
+        return {name: size for name, (_, size) in self.bits.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,25 +128,29 @@ def chosen_runs(families: Mapping[str, Sequence[Family]]) -> list[str]:
     return list(runs)
 
 
-def _read(tracker: Tracker, runs: Sequence[str]) -> dict[str, PackedMask]:
-    """Run id -> packed mask; damaged ones and what exceeds MOST_BYTES are left out."""
-    found: dict[str, PackedMask] = {}
+def _read(tracker: Tracker, runs: Sequence[str]) -> dict[str, Mask]:
+    """Run id -> mask; damaged ones and what exceeds MOST_BYTES are left out."""
+    found: dict[str, Mask] = {}
     held = 0
-    for run, mask in read_each(tracker, runs, MASK, load_packed_mask):
-        if isinstance(mask, FormatError):
+    for run, packed in read_each(tracker, runs, MASK, load_packed_mask):
+        if isinstance(packed, FormatError):
             continue
-        found[run] = mask
-        held += sum(bits.nbytes for bits, _ in mask.values())
+        mask = Mask.of(packed)
+        held += mask.nbytes
         if held > MOST_BYTES:
             break
+        found[run] = mask
     return found
 
 
-def overlap(a: PackedMask, b: PackedMask) -> Overlap | None:
+def overlap(a: Mask, b: Mask) -> Overlap | None:
     """Count two masks against each other; None when they are not of one model."""
-    if {n: size for n, (_, size) in a.items()} != {n: size for n, (_, size) in b.items()}:
+    if a.sizes != b.sizes:
         return None
-    counts = {name: _counts(a[name], b[name]) for name in a}
+    counts = {  # kept by both, by a, by b; and the number of weights
+        name: (_ones(bits & b.bits[name][0]), a.kept[name], b.kept[name], size)
+        for name, (bits, size) in a.bits.items()
+    }
     total = tuple(sum(c[i] for c in counts.values()) for i in range(4))
     return Overlap(
         jaccard=_jaccard(*total[:3]),
@@ -131,14 +159,8 @@ def overlap(a: PackedMask, b: PackedMask) -> Overlap | None:
     )
 
 
-def _counts(
-    a: tuple[np.ndarray[Any, Any], int], b: tuple[np.ndarray[Any, Any], int]
-) -> tuple[int, int, int, int]:
-    """Kept by both, by a, by b; and the number of weights."""
-    both, mine, theirs = (
-        int(np.bitwise_count(bits).sum(dtype=np.int64)) for bits in (a[0] & b[0], a[0], b[0])
-    )
-    return both, mine, theirs, a[1]
+def _ones(bits: NDArray[np.uint8]) -> int:
+    return int(np.bitwise_count(bits).sum(dtype=np.int64))
 
 
 def _jaccard(both: int, a: int, b: int) -> float:
@@ -161,9 +183,7 @@ class _Pair:
     found: Overlap
 
 
-def _pairs(
-    families: Mapping[str, Sequence[Family]], masks: Mapping[str, PackedMask]
-) -> Iterator[_Pair]:
+def _pairs(families: Mapping[str, Sequence[Family]], masks: Mapping[str, Mask]) -> Iterator[_Pair]:
     """Every pair of masks that were read and differ in one thing, once."""
     seen: set[tuple[str, str, str]] = set()
     for varies, kind in families.items():
@@ -181,7 +201,7 @@ def _pairs(
 def summarised(
     table: pd.DataFrame,
     families: Mapping[str, Sequence[Family]],
-    masks: Mapping[str, PackedMask],
+    masks: Mapping[str, Mask],
 ) -> dict[str, Any]:
     """Groups of pairs and their layers.
 

@@ -178,7 +178,7 @@ def _equal_masks(a: Setting, b: Setting) -> bool:
 def _differ_in_one_thing(a: Setting, b: Setting) -> bool:
     # An arm without tickets keeps all patches: a control that drops some differs in two things.
     dropped = (a.axes["patch_drop"] or 0) == (b.axes["patch_drop"] or 0)
-    return agree(a, b) and dropped and _equal_sparsity(a, b)
+    return dropped and _equal_sparsity(a, b) and agree(a, b)
 
 
 def _equal_sparsity(a: Setting, b: Setting) -> bool:

@@ -2,17 +2,18 @@
 
 import itertools
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from orchestrator import overlap
 from orchestrator.selection.curve import rows
 from trials import formats, masks
-from trials.formats import PackedMask
+from trials.errors import FormatError
 from trials.masks import KeepMask
 
 SHAPES = {"blocks.0.attn.qkv.weight": (5, 7), "blocks.0.mlp.fc1.weight": (11, 3)}
@@ -23,8 +24,9 @@ def random_mask(seed: int, density: float = 0.4) -> KeepMask:
     return {name: torch.rand(shape, generator=draw) < density for name, shape in SHAPES.items()}
 
 
-def packed(mask: KeepMask) -> PackedMask:
-    return {name: (formats.pack(keep).numpy(), keep.numel()) for name, keep in mask.items()}
+def packed(mask: KeepMask) -> overlap.Mask:
+    bits = {name: (formats.pack(keep).numpy(), keep.numel()) for name, keep in mask.items()}
+    return overlap.Mask.of(bits)
 
 
 def table(*trials: dict[str, Any]) -> pd.DataFrame:
@@ -86,10 +88,31 @@ def test_independent_random_masks_have_the_overlap_that_is_said_of_them() -> Non
 
 def test_masks_of_different_models_have_no_overlap() -> None:
     a = packed(random_mask(0))
-    assert overlap.overlap(a, {"x": a["blocks.0.attn.qkv.weight"]}) is None
+    other = overlap.Mask.of({"x": a.bits["blocks.0.attn.qkv.weight"]})
+    assert overlap.overlap(a, other) is None
 
 
-def test_a_packed_file_reads_as_it_was_packed_and_without_stray_bits(tmp_path: Path) -> None:
+def test_bits_behind_the_last_weight_count_for_nothing(tmp_path: Path) -> None:
+    header = {"format": formats.MASK_FORMAT, "shapes": '{"x": [3, 3]}'}
+    bits = torch.tensor([0b10000001, 0b11111110], dtype=torch.uint8)
+    save_file({"x": bits}, tmp_path / "m.safetensors", metadata=header)
+    (found, count) = formats.load_packed_mask(tmp_path / "m.safetensors")["x"]
+    assert (found.tolist(), count) == ([0b10000001, 0], 9)
+    save_file({"x": bits[:1]}, tmp_path / "n.safetensors", metadata=header)
+    with pytest.raises(FormatError, match="cannot hold"):
+        formats.load_packed_mask(tmp_path / "n.safetensors")
+
+
+def test_masks_beyond_the_bound_on_memory_are_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = packed(random_mask(0))
+    read = ((f"r{i}", mask.bits) for i in range(9))
+    monkeypatch.setattr(overlap, "read_each", lambda *_: read)
+    monkeypatch.setattr(overlap, "MOST_BYTES", 3 * mask.nbytes)
+    assert len(overlap._read(cast(Any, None), [])) == 3
+    assert next(read)[0] == "r4", "what is not held is not fetched either"
+
+
+def test_a_packed_file_reads_as_it_was_packed(tmp_path: Path) -> None:
     mask = random_mask(0)
     formats.save_mask(mask, tmp_path / "m.safetensors")
     found = formats.load_packed_mask(tmp_path / "m.safetensors")
