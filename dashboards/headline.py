@@ -134,11 +134,14 @@ def accuracy_cards(summary: dict[str, Any]) -> list[Card]:
     chosen = summary.get("recommended") or {}
     macs = chosen.get("macs_ratio", entry.get("macs_ratio"))
     models = int(dense.get("n") or 0)
+    dense_bounds = interval(dense.get("test_ci_low"), dense.get("test_ci_high"))
+    limits = "" if dense_bounds == DASH else f": {dense_bounds}"
     return [
         Card(
             "Dense test accuracy",
             percent(dense.get("test_accuracy")),
-            f"{plural(models, 'model')}; validation {percent(dense.get('val_accuracy'))}."
+            f"Mean of {plural(models, 'model')}{limits}; validation "
+            f"{percent(dense.get('val_accuracy'))}."
             if models
             else "No dense model has finished.",
         ),

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
-from dashboards import figures, files, headline, sections, style, tables
+from dashboards import contrasts, figures, files, headline, overlap_figure, sections, style, tables
 from dashboards.data import Picture, ReportData, plain, without_passwords
 from dashboards.style import Drawing
 from dashboards.text import arm_label, clean, device_hours, duration, level, number, percent, plural
@@ -80,10 +80,13 @@ def write_report(data: ReportData, output: Path) -> Path:
 
 def _derive(summary: dict[str, Any], data: ReportData) -> _Derived:
     settings = tables.best_settings(summary, data.trials)
+    confidence = number(summary.get("confidence")) or 0.95
     return _Derived(
         settings=settings,
-        by_arm=tables.finetune_by_arm(data.curves, data.trials, settings),
-        by_fraction=tables.issp_by_fraction(data.trials, summary.get("recommended") or {}),
+        by_arm=tables.finetune_by_arm(data.curves, data.trials, settings, confidence),
+        by_fraction=tables.issp_by_fraction(
+            data.trials, summary.get("recommended") or {}, confidence
+        ),
         stages=tables.stage_seconds(data.trials),
         rates=tables.throughput(data.trials),
     )
@@ -97,6 +100,7 @@ def _draw(summary: dict[str, Any], derived: _Derived) -> dict[str, Drawing]:
             figures.essential_sparsity(summary),
             figures.finetune(derived.by_arm, dense),
             figures.issp_by_fraction(derived.by_fraction, dense),
+            overlap_figure.mask_overlap(summary),
             figures.arms(summary),
             figures.cost(derived.stages, derived.rates),
         )
@@ -122,7 +126,10 @@ def _fraction_note(table: pd.DataFrame) -> str:
     drop = number(table["patch_drop"].iloc[0])
     patches = "all patches" if not drop else f"{level(drop)} of the patches dropped"
     arm = arm_label(table["arm"].iloc[0])
-    text = f"{arm}, {patches}; mean over trials, bars from the lowest to the highest."
+    text = (
+        f"{arm}, {patches}; mean over seeds, bars from the lowest to the highest. Intervals count "
+        "the spread between seeds (Student t, 2 or more), not the choice of the images."
+    )
     total, drawn = table["sparsity"].nunique(), len(figures.shown_levels(table))
     return text if drawn == total else f"{text} The figure draws {drawn} of {total} sparsities."
 
@@ -154,7 +161,11 @@ def _context(
         "finetune": sections.finetune_table(derived.by_arm, data.trials, derived.settings),
         "fractions": sections.fraction_table(derived.by_fraction),
         "fraction_note": _fraction_note(derived.by_fraction),
+        "overlap": contrasts.overlap_table(summary),
+        "overlap_note": contrasts.overlap_note(summary),
         "arms": sections.arms_table(summary, data.trials),
+        "comparisons": contrasts.comparisons_table(summary),
+        "comparisons_note": contrasts.comparisons_note(summary),
         "seconds": seconds,
         "rates": rates,
         "failed": sections.failed_table(data.trials),

@@ -89,21 +89,27 @@ def finetune_table(
         last = table.iloc[-1]
         chosen = tables.at_setting(trials, arm, settings[arm])
         near = tables.numbers(chosen, "final/epochs_to_near_dense").dropna()
-        said = (
-            f"{amount(near.mean())} ({len(near)} of {len(chosen)})" if len(near) else "not reached"
-        )
         rows.append(
             (
                 Cell(short_arm_label(arm), None, "arm"),
                 *_axis_cells(settings[arm]),
                 _num(amount(last["n"]), last["n"]),
                 _num(percent(last["mean"]), last["mean"]),
+                _num(interval(last["ci_low"], last["ci_high"])),
                 _num(interval(last["low"], last["high"]) if last["n"] > 1 else DASH),
-                _num(said, near.mean() if len(near) else None),
+                _num(_epochs(near, len(chosen)), near.mean() if len(near) else None),
             )
         )
-    heads = ("Arm", *_AXIS_HEADS, "Seeds", "Val. accuracy, last epoch", "Lowest to highest seed")
-    return _table((*heads, "Epochs to near dense (seeds)"), rows)
+    heads = ("Arm", *_AXIS_HEADS, "Seeds", "Val. accuracy, last epoch", "Interval")
+    return _table((*heads, "Lowest to highest seed", "Epochs to near dense (seeds)"), rows)
+
+
+def _epochs(near: "pd.Series[float]", trials: int) -> str:
+    """`2.5, 2 to 3 (2 of 3)`: the mean and range of those that got there, and how many did."""
+    if not len(near):
+        return f"not reached (0 of {trials})"
+    spread = f", {amount(near.min())} to {amount(near.max())}" if len(near) > 1 else ""
+    return f"{amount(near.mean())}{spread} ({len(near)} of {trials})"
 
 
 def fraction_table(table: pd.DataFrame) -> Table:
@@ -113,17 +119,27 @@ def fraction_table(table: pd.DataFrame) -> Table:
     index = ["sparsity", "fraction"]
     wide = table.pivot(index=index, columns="stage", values="mean")
     wide["n"] = table[table["stage"] == "issp"].set_index(index)["n"]
+    for stage in ("issp", "final"):
+        at = table[table["stage"] == stage].set_index(index)
+        wide[f"{stage} interval"] = [_limits(at, place) for place in wide.index]
     rows = [
         (
             _num(level(r["sparsity"]), r["sparsity"]),
             _num(level(r["fraction"]), r["fraction"]),
             _num(percent(r.get("issp")), r.get("issp")),
+            _num(r["issp interval"]),
             _num(percent(r.get("final")), r.get("final")),
+            _num(r["final interval"]),
             _num(amount(r["n"]), r["n"]),
         )
         for r in wide.reset_index().to_dict("records")
     ]
-    return _table(("Sparsity", "Mask data", "After ISSP", "After fine-tuning", "Trials"), rows)
+    heads = ("Sparsity", "Mask data", "After ISSP", "Interval", "After fine-tuning", "Its interval")
+    return _table((*heads, "Seeds"), rows)
+
+
+def _limits(at: pd.DataFrame, place: Any) -> str:
+    return interval(*at.loc[place, ["ci_low", "ci_high"]]) if place in at.index else DASH
 
 
 def arms_table(summary: dict[str, Any], trials: pd.DataFrame) -> Table:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from dashboards.text import number
 
@@ -78,14 +79,30 @@ def best_settings(summary: dict[str, Any], trials: pd.DataFrame) -> dict[str, di
     return {arm: found[arm] for arm in sorted(found, key=arm_rank)}
 
 
+def with_interval(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
+    """Add ci_low and ci_high, mean ± t(n-1) * sd / sqrt(n), clipped to 0..1; NaN where n < 2.
+
+    Args:
+        table: with mean, sd (of a sample) and n, a row per group; sd is left out of the result.
+        confidence: two-sided, in (0, 1).
+    """
+    n = table["n"].where(table["n"] >= 2)
+    half = stats.t.ppf((1 + confidence) / 2, n - 1) * table["sd"] / np.sqrt(n)
+    limits = {"ci_low": table["mean"] - half, "ci_high": table["mean"] + half}
+    return table.drop(columns="sd").assign(**{k: v.clip(0, 1) for k, v in limits.items()})
+
+
 def finetune_by_arm(
-    curves: pd.DataFrame, trials: pd.DataFrame, settings: dict[str, dict[str, Any]]
+    curves: pd.DataFrame,
+    trials: pd.DataFrame,
+    settings: dict[str, dict[str, Any]],
+    confidence: float = 0.95,
 ) -> dict[str, pd.DataFrame]:
     """Validation accuracy per epoch at the best setting of each arm, over seeds.
 
     Returns:
-        arm -> frame with epoch (from 1), mean, low, high (lowest and highest seed), n.
-        Arms without a curve are left out.
+        arm -> frame with epoch (from 1), mean, low, high (lowest and highest seed), n, and
+        ci_low, ci_high (`with_interval`). Arms without a curve are left out.
     """
     points = pd.DataFrame(
         {
@@ -100,11 +117,14 @@ def finetune_by_arm(
         chosen = points[points["key"].isin(keys)]
         if len(chosen):
             by_epoch = chosen.groupby("epoch")["accuracy"]
-            result[arm] = by_epoch.agg(mean="mean", low="min", high="max", n="count").reset_index()
+            spread = by_epoch.agg(mean="mean", low="min", high="max", sd="std", n="count")
+            result[arm] = with_interval(spread.reset_index(), confidence)
     return result
 
 
-def issp_by_fraction(trials: pd.DataFrame, recommended: dict[str, Any]) -> pd.DataFrame:
+def issp_by_fraction(
+    trials: pd.DataFrame, recommended: dict[str, Any], confidence: float = 0.95
+) -> pd.DataFrame:
     """Accuracy right after ISSP and after fine-tuning, by mask data fraction.
 
     One arm and one patch drop, so that only the fraction and the sparsity vary: the arm with
@@ -113,11 +133,15 @@ def issp_by_fraction(trials: pd.DataFrame, recommended: dict[str, Any]) -> pd.Da
 
     Returns:
         arm, patch_drop (NaN: all patches), sparsity, fraction, stage (`issp` | `final`),
-        mean, low, high (lowest and highest trial), n. Empty where nothing was run.
+        mean, low, high (lowest and highest), ci_low, ci_high (`with_interval`), n: over seeds,
+        each the mean of its trials; a trial without a seed is one of its own. Empty where
+        nothing was run.
     """
     rows = finished(trials)
     table = pd.DataFrame({axis: numbers(rows, axis) for axis in AXES})
     table["arm"] = words(rows, "arm")
+    alone = pd.Series(-1.0 - np.arange(len(rows)), index=rows.index)
+    table["seed"] = numbers(rows, "seed").fillna(alone)
     table["issp"], table["final"] = (
         numbers(rows, f"{stage}/val_accuracy") for stage in ("issp", "final")
     )
@@ -135,12 +159,15 @@ def issp_by_fraction(trials: pd.DataFrame, recommended: dict[str, Any]) -> pd.Da
     if len(drops):
         chosen = wanted if wanted in drops.index else min(drops[drops == drops.max()].index)
         table = table[table["patch_drop"] == chosen]
+    place = ["arm", "patch_drop", "sparsity", "fraction"]
     long = table.rename(columns={"mask_data_fraction": "fraction"}).melt(
-        ["arm", "patch_drop", "sparsity", "fraction"], ["issp", "final"], "stage", "accuracy"
+        [*place, "seed"], ["issp", "final"], "stage", "accuracy"
     )
-    groups = long.groupby(["arm", "patch_drop", "sparsity", "fraction", "stage"], dropna=False)
-    stats = groups["accuracy"].agg(mean="mean", low="min", high="max", n="count").reset_index()
-    return stats[stats["n"] > 0].reset_index(drop=True)
+    by_seed = long.groupby([*place, "stage", "seed"], dropna=False)["accuracy"]
+    seeds = by_seed.agg(accuracy="mean").reset_index()
+    groups = seeds.groupby([*place, "stage"], dropna=False)["accuracy"]
+    found = groups.agg(mean="mean", low="min", high="max", sd="std", n="count").reset_index()
+    return with_interval(found[found["n"] > 0].reset_index(drop=True), confidence)
 
 
 def stage_seconds(trials: pd.DataFrame) -> pd.DataFrame:

@@ -11,15 +11,17 @@ from typing import Any
 import pandas as pd
 
 from dashboards import Picture, ReportData, write_report
-from orchestrator import selection
+from orchestrator import overlap, selection
+from orchestrator.artifacts import fetched, outcomes_of
 from orchestrator.config import SweepConfig
 from orchestrator.planning import Plan
 from orchestrator.secrets import without_password
 from orchestrator.selection.arms import best_settings, settings
+from orchestrator.selection.comparisons import contrasts, needed_trials
 from orchestrator.store import Store
 from orchestrator.sweepfile import resolved_yaml
 from orchestrator.tables import axis_columns, learning_curves, trials_table
-from orchestrator.tracking import Tracker, TrackingError, open_sweep, patiently
+from orchestrator.tracking import Tracker, TrackingError, open_sweep
 from orchestrator.versions import git_commit, hardware, versions
 from trials.errors import LotusError
 
@@ -49,7 +51,7 @@ def refresh(
     if changed:
         tracker.sweep_log().flush(tags={"lotus.wall_s": f"{wall_s:.3f}", **_facts(plan.sweep)})
     runs, parent = tracker.runs(), tracker.parent()
-    summary = summarise(plan.sweep, runs, parent.data.tags)
+    summary = summarise(plan.sweep, tracker, runs, parent.data.tags)
     log = tracker.sweep_log()
     _parent_metrics(log, summary)
     log.flush(tags={"mlflow.note.content": _note(summary)})
@@ -109,12 +111,18 @@ def _note(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def summarise(sweep: SweepConfig, runs: Sequence[Any], tags: dict[str, str]) -> dict[str, Any]:
-    """The content of summary.json, from the sweep's runs."""
+def summarise(
+    sweep: SweepConfig, tracker: Tracker, runs: Sequence[Any], tags: dict[str, str]
+) -> dict[str, Any]:
+    """The content of summary.json, from the sweep's runs and a bounded part of their artifacts."""
     table = trials_table(runs)
     used, saved = device_hours(runs, sweep)
     wall = tags.get("lotus.wall_s")
-    return selection.summarise(
+    axes = axis_columns(tags)
+    known = [axis for axis in axes if axis in table]
+    compared = needed_trials(contrasts(settings(table, known)))
+    outcomes, unreadable = outcomes_of(tracker, table, compared)
+    summary = selection.summarise(
         table,
         sweep=sweep.name,
         planned=int(tags.get("lotus.trials_planned", len(table))),
@@ -124,8 +132,11 @@ def summarise(sweep: SweepConfig, runs: Sequence[Any], tags: dict[str, str]) -> 
         wall_s=float(wall) if wall else None,
         tolerance=sweep.essential.tolerance,
         detector=sweep.essential.detector,
-        axes=axis_columns(tags),
+        axes=axes,
+        extra_warnings=unreadable,
+        outcomes=outcomes,
     )
+    return {**summary, "overlap": overlap.measured(tracker, table, known)}
 
 
 def device_hours(runs: Sequence[Any], sweep: SweepConfig) -> tuple[float, float]:
@@ -160,7 +171,7 @@ def write(
     """Write the report from the tracking store alone, and put it on the sweep's run."""
     runs = tracker.runs() if runs is None else runs
     tags = tracker.parent().data.tags
-    summary = summary or summarise(sweep, runs, tags)
+    summary = summary or summarise(sweep, tracker, runs, tags)
     table = trials_table(runs)
     data = ReportData(
         summary=summary,
@@ -219,12 +230,8 @@ def _pictures(tracker: Tracker, table: pd.DataFrame) -> tuple[Picture, ...]:
 
 def _artifact(tracker: Tracker, run_id: str, path: str) -> bytes | None:
     """A small artifact; None when the run has none of that name."""
-    names = {f.path for f in tracker.client.list_artifacts(run_id, str(Path(path).parent))}
-    if path not in names:
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        local = patiently(lambda: tracker.client.download_artifacts(run_id, path, folder))
-        return Path(local).read_bytes()
+    with fetched(tracker, run_id, path) as local:
+        return local.read_bytes() if local else None
 
 
 def _shown_facts(tags: dict[str, str], tracker: Tracker) -> dict[str, str]:

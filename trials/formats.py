@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -19,6 +20,9 @@ from trials.masks import KeepMask
 
 MASK_FORMAT = "lotus-keepmask-v1"
 TICKET_FORMAT = "lotus-tickets-v1"
+
+PackedMask = dict[str, tuple[NDArray[np.uint8], int]]
+"""Parameter name -> bits of the keep-mask (8 weights a byte, little bit order), and how many."""
 
 
 def pack(keep: Tensor) -> Tensor:
@@ -53,6 +57,36 @@ def load_mask(path: Path) -> KeepMask:
     Raises:
         FormatError: not a safetensors file, another format, or damaged.
     """
+    shapes, tensors = _read_mask(path)
+    try:
+        return {name: unpack(tensors[name], shape) for name, shape in shapes.items()}
+    except FormatError as error:
+        raise FormatError(f"{path}: {error}") from None
+
+
+def load_packed_mask(path: Path) -> PackedMask:
+    """Read a keep-mask file without unpacking it: an eighth of the memory of `load_mask`.
+
+    Returns:
+        Parameter name -> uint8 (ceil(n / 8),) and n; the bits after the n-th are 0.
+
+    Raises:
+        FormatError: not a safetensors file, another format, or damaged.
+    """
+    shapes, tensors = _read_mask(path)
+    found: PackedMask = {}
+    for name, shape in shapes.items():
+        count, bits = int(np.prod(shape, dtype=np.int64)), tensors[name].numpy().copy()
+        if bits.dtype != np.uint8 or bits.shape != (-(-count // 8),):
+            raise FormatError(f"{path}: {bits.size} bytes cannot hold a mask of shape {shape}")
+        if count % 8:  # another program may have left something in the last byte
+            bits[-1] &= (1 << count % 8) - 1
+        found[name] = bits, count
+    return found
+
+
+def _read_mask(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, Tensor]]:
+    """Shapes and packed bits by name; the two name the same tensors."""
     header, tensors = _read(path, MASK_FORMAT)
     try:
         shapes = {name: tuple(int(n) for n in shape) for name, shape in _json(header["shapes"])}
@@ -60,10 +94,7 @@ def load_mask(path: Path) -> KeepMask:
         raise FormatError(f"{path}: the header names no usable shapes ({error})") from None
     if shapes.keys() != tensors.keys():
         raise FormatError(f"{path}: header and content name different tensors")
-    try:
-        return {name: unpack(tensors[name], shape) for name, shape in shapes.items()}
-    except FormatError as error:
-        raise FormatError(f"{path}: {error}") from None
+    return shapes, tensors
 
 
 def save_tickets(

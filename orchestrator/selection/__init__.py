@@ -1,8 +1,9 @@
 """The answer of a sweep: essential sparsity, recommended setting, and the report's summary.
 
 Pure statistics on the table of trials, one row per trial. `statistics.py` has the
-intervals, `curve.py` the one-shot curve, `arms.py` the arms, `findings.py` the
-sentences about what is doubtful or was not measured; their public names stand here too.
+intervals, `curve.py` the one-shot curve, `arms.py` the arms, `comparisons.py` arms against
+each other, `findings.py` and `controls.py` the sentences about what is doubtful or was not
+measured; their public names stand here too.
 """
 
 from collections.abc import Sequence
@@ -17,10 +18,12 @@ from orchestrator.selection.arms import (
     Setting,
     arms_table,
     best_settings,
+    dense_summary,
     macs_ratio,
     preference,
     settings,
 )
+from orchestrator.selection.comparisons import ArmComparison, Outcomes, compare_arms, contrasts
 from orchestrator.selection.curve import (
     CURVE_COLUMNS,
     TIE,
@@ -37,6 +40,7 @@ from orchestrator.selection.findings import Findings, not_measured, warnings
 from orchestrator.selection.statistics import Interval, mean_interval, paired_drop
 
 __all__ = [
+    "ArmComparison",
     "ArmRow",
     "EssentialSparsity",
     "Interval",
@@ -230,6 +234,7 @@ def summarise(
     detector: str = "first_violation",
     axes: Sequence[str] = (),
     extra_warnings: Sequence[str] = (),
+    outcomes: Outcomes | None = None,
 ) -> dict[str, Any]:
     """The content of `report/summary.json`: Python scalars only, None for what is unknown.
 
@@ -243,6 +248,8 @@ def summarise(
         axes: columns that tell settings apart, beside the three of LOTUS; one that no trial
             has is left out with a warning.
         extra_warnings: sentences put first.
+        outcomes: which images the compared trials get right; without, arms are compared with
+            their own dense models alone.
 
     Raises:
         ValueError: see `essential_sparsity` and `recommend`.
@@ -250,11 +257,13 @@ def summarise(
     known = [a for a in axes if a in results]
     absent = [a for a in axes if a not in results and a not in ("seed", "arm")]
     chosen = select(results, tolerance, detector, known)
+    points = settings(results, known)
     found = Findings(
         results=results,
         planned=planned,
-        settings=settings(results, known),
+        settings=points,
         arms=arms_table(results, CONFIDENCE, known),
+        comparisons=compare_arms(contrasts(points), outcomes or {}, CONFIDENCE),
         essential=chosen.essential,
         absent_axes=absent if len(results) else [],
         tolerance=tolerance,
@@ -264,9 +273,10 @@ def summarise(
         "sweep": sweep,
         "confidence": CONFIDENCE,
         "trials": {"planned": planned, "finished": found.finished, "failed": found.failed},
-        "dense": _dense(results),
+        "dense": dense_summary(results, CONFIDENCE),
         "essential_sparsity": _essential(chosen.essential),
         "arms": [asdict(a) for a in found.arms],
+        "comparisons": [asdict(c) for c in found.comparisons],
         "recommended": asdict(chosen.recommended) if chosen.recommended else None,
         "cost": {
             "device": device,
@@ -278,13 +288,6 @@ def summarise(
         "warnings": [*extra_warnings, *warnings(found)],
     }
     return {name: plain(value) for name, value in summary.items()}
-
-
-def _dense(results: pd.DataFrame) -> dict[str, Any]:
-    metrics = ("dense/val_accuracy", "dense/test_accuracy")
-    models = dense_models(rows(results, ("stage.dense", "seed", *metrics)))
-    mean = average(models, metrics)
-    return {**{m.removeprefix("dense/"): mean[m] for m in metrics}, "n": len(models)}
 
 
 def _essential(found: EssentialSparsity | None) -> dict[str, Any] | None:

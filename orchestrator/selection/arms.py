@@ -14,12 +14,19 @@ import pandas as pd
 from orchestrator.selection.curve import (
     Row,
     average,
+    dense_models,
     grouped,
     missing_column,
     plain,
     rows,
 )
-from orchestrator.selection.statistics import Comparison, compare, mean_interval, wilson
+from orchestrator.selection.statistics import (
+    Comparison,
+    accuracy_interval,
+    compare,
+    mean_interval,
+    wilson,
+)
 
 LOTUS_ARMS = ("tickets", "essential", "issp", "lotus")
 CONTROLS = ("random_patches", "random_mask", "magnitude")
@@ -30,7 +37,7 @@ METRICS = (
     "dense/val_accuracy", "dense/val_n", "dense/test_accuracy", "dense/test_n",
     "issp/val_accuracy", "final/val_accuracy", "final/test_accuracy", "final/sparsity",
     "final/sparsity_model", "final/macs", "final/macs_dense",
-    "final/test_lost", "final/test_gained",
+    "final/test_lost", "final/test_gained", "final/epochs_to_near_dense",
 )  # fmt: skip
 
 
@@ -48,6 +55,9 @@ class ArmRow:
         difference_to_dense: test accuracy minus that of the same trials' dense models,
             positive = better than dense; limits from `compare` (image pairs and seeds).
         macs_ratio: final / dense multiply-accumulates; below 1 through dropped patches only.
+        near_dense_reached: seeds of `n` that came within 1 point of dense.
+        epochs_to_near_dense: mean over those seeds alone, so read it beside their number;
+            limits by Student t (2 seeds or more), and the fastest and the slowest of them.
         setting: value per axis; None for an axis that the arm ignores.
     """
 
@@ -64,6 +74,12 @@ class ArmRow:
     sparsity_mean: float | None
     sparsity_model_mean: float | None
     macs_ratio: float | None
+    near_dense_reached: int
+    epochs_to_near_dense: float | None
+    epochs_ci_low: float | None
+    epochs_ci_high: float | None
+    epochs_lowest: float | None
+    epochs_highest: float | None
     setting: dict[str, Any]
 
 
@@ -167,8 +183,41 @@ def _arm_row(s: Setting, confidence: float) -> ArmRow:
         sparsity_mean=s.mean["final/sparsity"],
         sparsity_model_mean=s.mean["final/sparsity_model"],
         macs_ratio=macs_ratio(s.mean),
+        **_epochs(s, confidence),
         setting=dict(s.axes),
     )
+
+
+def _epochs(s: Setting, confidence: float) -> dict[str, Any]:
+    """The fields of ArmRow about epochs to within 1 point of dense."""
+    reached = [e for r in s.seeds if (e := r["final/epochs_to_near_dense"]) is not None]
+    spread = mean_interval(reached, confidence) if reached else None
+    return {
+        "near_dense_reached": len(reached),
+        "epochs_to_near_dense": spread.mean if spread else None,
+        "epochs_ci_low": spread.low if spread else None,
+        "epochs_ci_high": spread.high if spread else None,
+        "epochs_lowest": min(reached, default=None),
+        "epochs_highest": max(reached, default=None),
+    }
+
+
+def dense_summary(results: pd.DataFrame, confidence: float = 0.95) -> dict[str, Any]:
+    """The dense models of a sweep: mean accuracies, n, and the limits of the test accuracy."""
+    metrics = ("dense/val_accuracy", "dense/test_accuracy")
+    columns = ("stage.dense", "seed", "dense/test_n", *metrics)
+    models = dense_models(rows(results, columns))
+    mean = average(models, metrics)
+    tested = [a for m in models if (a := m["dense/test_accuracy"]) is not None]
+    counts = [m["dense/test_n"] for m in models if m["dense/test_n"] is not None]
+    images = min(counts, default=None)
+    spread = accuracy_interval(tested, images, confidence) if tested else None
+    return {
+        **{m.removeprefix("dense/"): mean[m] for m in metrics},
+        "test_ci_low": spread.low if spread else None,
+        "test_ci_high": spread.high if spread else None,
+        "n": len(models),
+    }
 
 
 def _test_limits(

@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import pandas as pd
 
 from orchestrator.selection.arms import ARMS, CONTROLS, ArmRow, Setting
+from orchestrator.selection.comparisons import TESTS, ArmComparison
+from orchestrator.selection.controls import control_warnings
 from orchestrator.selection.curve import (
     CURVE_ARMS,
     CURVE_COLUMNS,
@@ -20,17 +21,10 @@ from orchestrator.selection.curve import (
     grouped,
     rows,
 )
-from orchestrator.selection.statistics import mean_interval, wilson
 
 COARSE = 0.1  # widest bracket of the essential sparsity that passes without a warning
 COLLAPSE = 0.2  # drop of accuracy after the denoised pruning that is called a collapse
 FEW_SEEDS = 3
-# Per control: the axis that must be above 0 for it to differ from lotus; what it tests.
-_TESTS = {
-    "random_patches": ("patch_drop", "choosing patches by attention"),
-    "random_mask": ("sparsity", "choosing weights by magnitude and denoising"),
-    "magnitude": ("sparsity", "denoising the mask"),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +35,7 @@ class Findings:
     planned: int
     settings: Sequence[Setting]
     arms: Sequence[ArmRow]
+    comparisons: Sequence[ArmComparison]
     essential: EssentialSparsity | None
     absent_axes: Sequence[str]
     tolerance: float
@@ -69,7 +64,7 @@ def warnings(found: Findings) -> list[str]:
         *_curve_warnings(found),
         *_source_warnings(found),
         *_arm_warnings(found),
-        *_control_warnings(found),
+        *control_warnings(found.settings, found.arms, found.comparisons, found.confidence),
         *_collapse_warnings(found),
     ]
 
@@ -87,7 +82,7 @@ def _not_measured(found: Findings) -> Iterator[str]:
         )
     for control in CONTROLS:
         if control not in present:
-            yield f"No finished `{control}` control: nothing shows that {_TESTS[control][1]} helps."
+            yield f"No finished `{control}` control: nothing shows that {TESTS[control][1]} helps."
     if few := [f"{a.arm} ({a.n})" for a in found.arms if a.n < FEW_SEEDS]:
         yield (
             f"Fewer than {FEW_SEEDS} seeds: {', '.join(few)}. The spread between seeds is not "
@@ -214,56 +209,6 @@ def _arm_warnings(found: Findings) -> Iterator[str]:
             f"Several trials share one setting and seed ({', '.join(twice)}): an axis of the "
             "sweep was not named, and they are averaged."
         )
-
-
-def _control_warnings(found: Findings) -> Iterator[str]:
-    """Controls that do as well as lotus, compared on validation at settings both have."""
-    for control, (axis, tested) in _TESTS.items():
-        margins = _margins(found, control, axis)
-        if not margins:
-            continue
-        spread = mean_interval(margins, found.confidence)
-        width = _image_half_width(found)
-        if spread.high is not None:  # two seeds may agree by chance: never under the image noise
-            width = max(width, spread.high - spread.mean)
-        low, high = spread.mean - width, spread.mean + width
-        if low <= TIE:
-            yield (
-                f"lotus and its control `{control}` cannot be told apart: the difference on "
-                f"validation is {100 * spread.mean:+.1f} points, interval {100 * low:+.1f} to "
-                f"{100 * high:+.1f}, n = {len(margins)}. This sweep does not show that {tested} "
-                "helps."
-            )
-
-
-def _margins(found: Findings, control: str, axis: str) -> list[float]:
-    """Per seed: lotus minus control, averaged over the settings that agree where both have one."""
-    lotus, theirs = (
-        [s for s in found.settings if s.arm == arm and s.axes[axis] != 0]
-        for arm in ("lotus", control)
-    )
-    margins: dict[object, list[float]] = {}
-    for a, b in product(lotus, theirs):
-        if not _agree(a, b):
-            continue
-        accuracy = {t["seed"]: t["final/val_accuracy"] for t in b.trials}
-        for trial in a.trials:
-            if (seed := trial["seed"]) in accuracy:
-                margins.setdefault(seed, []).append(trial["final/val_accuracy"] - accuracy[seed])
-    return [sum(m) / len(m) for m in margins.values()]
-
-
-def _agree(a: Setting, b: Setting) -> bool:
-    return all(v is None or b.axes[name] is None or v == b.axes[name] for name, v in a.axes.items())
-
-
-def _image_half_width(found: Findings) -> float:
-    best = next(a for a in found.arms if a.arm == "lotus")
-    counts = [n for s in found.settings if (n := s.mean["dense/val_n"])]
-    if not counts:
-        return 0.0
-    low, high = wilson(best.val_accuracy_mean, min(counts), found.confidence)
-    return (high - low) / 2
 
 
 def _collapse_warnings(found: Findings) -> Iterator[str]:

@@ -172,9 +172,55 @@ def make_summary(trials: pd.DataFrame) -> dict[str, Any]:
             "device_hours_saved": 22.6,
             "wall_s": float("nan"),
         },
+        "comparisons": make_comparisons(),
+        "overlap": make_overlap(),
         "not_measured": ["Accuracy on a shifted test set.", "Speed of 2:4 sparse kernels."],
         "warnings": ["1 of the trials failed: out of memory."],
     }
+
+
+def make_comparisons() -> list[dict[str, Any]]:
+    """Three families of comparisons."""
+    setting = {"sparsity": 0.3, "patch_drop": 0.1, "mask_data_fraction": 0.1}
+    found = []
+    for family, a, b, mean in (
+        ("against_dense", "lotus", "dense", -0.011),
+        ("against_controls", "lotus", "random_patches", 0.002),
+        ("against_controls", "lotus", "random_mask", 0.26),
+        ("after_pruning", "lotus", "magnitude", 0.031),
+    ):
+        half = 0.006
+        low, high = mean - 1.3 * half, mean + 1.3 * half
+        said = "better" if low > 0 else "worse" if high < 0 else "not told apart"
+        split = "validation" if family == "after_pruning" else "test"
+        row = {"a": a, "b": b, "setting_a": setting, "setting_b": setting, "split": split}
+        row |= {"n": 3, "n_images": 10_000, "mean": mean, "verdict": said, "family": family}
+        row |= {"ci_low": mean - half, "ci_high": mean + half}
+        found.append(row | {"corrected_low": low, "corrected_high": high})
+    return found
+
+
+def make_overlap(blocks: int = 12) -> dict[str, Any]:
+    """Overlap of masks by seed, fraction and level, and among ingredients."""
+    groups = []
+    for varies, between, pairs, mean in (
+        ("seed", None, 6, 0.62),
+        ("fraction", None, 3, 0.84),
+        ("fraction", [0.1, 0.3], 2, 0.86),
+        ("fraction", [0.1, 1.0], 1, 0.8),
+        ("level", None, 3, 0.9),
+        ("ingredients", None, None, 0.95),
+    ):
+        row = {"varies": varies, "between": between, "n_pairs": pairs, "n_masks": 4, "mean": mean}
+        row |= {"lowest": mean - 0.03, "highest": mean + 0.02}
+        groups.append(row | {"random": None if varies == "ingredients" else 0.33})
+    kinds = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
+    layers = [
+        {"layer": f"blocks.{b}.{kind}.weight", "seed": 0.5 + 0.02 * b + 0.03 * i,
+         "fraction": 0.75 + 0.01 * b + 0.02 * i, "level": None, "random": 0.3 + 0.005 * b}
+        for b in range(blocks) for i, kind in enumerate(kinds)
+    ]  # fmt: skip
+    return {"groups": groups, "layers": layers}
 
 
 @pytest.fixture(scope="session")

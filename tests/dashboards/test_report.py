@@ -18,6 +18,7 @@ SECTIONS = (
     "Data lottery tickets",
     "Fine-tuning",
     "Instant-Soup pruning by mask data fraction",
+    "Mask overlap",
     "Arms and controls",
     "Cost",
     "What was not measured",
@@ -85,7 +86,7 @@ def hostile(full: ReportData) -> ReportData:
 
 def test_a_full_sweep_writes_every_file(written: Path) -> None:
     names = {str(p.relative_to(written)) for p in written.rglob("*") if p.is_file()}
-    figures = ("essential_sparsity", "finetune", "issp_by_fraction", "arms", "cost")
+    figures = ("essential_sparsity", "finetune", "issp_by_fraction", "mask_overlap", "arms", "cost")
     pictures = ("tickets_d0.1", "tickets_d0.3", "tickets_d0.5")
     assert names == {"report.html", "summary.json", "trials.csv"} | {
         f"figures/{name}.png" for name in figures + pictures
@@ -118,7 +119,7 @@ def test_every_section_stands_in_order(written: Path) -> None:
 
 def test_every_image_has_a_text_for_who_cannot_see_it(written: Path) -> None:
     images = [a for t, a in Page(written / "report.html").tags if t == "img"]
-    assert len(images) == 8
+    assert len(images) == 9
     assert all(len(image["alt"] or "") > 20 and int(image["width"] or 0) > 0 for image in images)
 
 
@@ -138,6 +139,9 @@ def test_the_headline_gives_the_key_figures(written: Path) -> None:
         "RuntimeError: out of memory on device 0",
         "of the prunable weights (Linear weights in the blocks)",
         "no speed-up on a dense GPU",
+        "of every pair of final ISSP masks that differ in one thing only (12 pairs)",
+        "against a control, at matching settings: 2",
+        "not told apart",
     ):
         assert said in text
 

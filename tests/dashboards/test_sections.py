@@ -46,15 +46,39 @@ def test_arms_carry_whole_model_sparsity_and_a_number_to_sort_by(full: ReportDat
     assert abs(model.value - 0.294) < 1e-9
 
 
-def test_the_fraction_table_counts_its_trials() -> None:
+def test_the_fraction_table_gives_an_interval_only_where_there_is_one() -> None:
     table = pd.DataFrame(
         {
             "sparsity": [0.3, 0.3],
             "fraction": [0.1, 0.1],
             "stage": ["issp", "final"],
             "mean": [0.5, 0.9],
-            "n": [3, 2],
+            "ci_low": [0.4, np.nan],
+            "ci_high": [0.6, np.nan],
+            "n": [3, 1],
         }
     )
-    (row,) = sections.fraction_table(table).rows
-    assert [c.text.replace("\u00a0", " ") for c in row] == ["30 %", "10 %", "50.0 %", "90.0 %", "3"]
+    found = sections.fraction_table(table)
+    (row,) = found.rows
+    said = [c.text.replace("\u00a0", " ") for c in row]
+    assert said == ["30 %", "10 %", "50.0 %", "40.0 to 60.0 %", "90.0 %", "3"]
+    assert found.heads[-1] == "Seeds"
+
+
+def test_epochs_to_near_dense_say_how_many_seeds_got_there() -> None:
+    trials = pd.DataFrame(
+        {
+            "arm": ["lotus"] * 3 + ["dense"],
+            "key": list("abcd"),
+            "status": "FINISHED",
+            "final/epochs_to_near_dense": [2.0, np.nan, 5.0, np.nan],
+        }
+    )
+    last = pd.DataFrame(
+        {"epoch": [1], "mean": [0.9], "low": [0.8], "high": [1.0], "n": [3], "ci_low": [0.7]}
+    ).assign(ci_high=1.0)
+    table = sections.finetune_table(
+        {"lotus": last, "dense": last}, trials, {"lotus": {}, "dense": {}}
+    )
+    said = [row[table.heads.index("Epochs to near dense (seeds)")].text for row in table.rows]
+    assert said == ["3.5, 2 to 5 (2 of 3)", "not reached (0 of 1)"]

@@ -59,6 +59,27 @@ def test_the_fraction_table_holds_one_arm_and_one_patch_drop(full: ReportData) -
     assert found["mean"].item() == pytest.approx(rows["issp/val_accuracy"].mean())
 
 
+def test_two_trials_of_one_seed_are_one_value_of_the_fraction_table() -> None:
+    trials = pd.DataFrame(
+        {
+            "arm": "lotus", "sparsity": 0.3, "patch_drop": 0.1, "mask_data_fraction": 0.1,
+            "seed": [0, 0, 1], "issp/val_accuracy": [0.2, 0.4, 0.5],
+        }
+    )  # fmt: skip
+    (row,) = tables.issp_by_fraction(trials, {}).to_dict("records")
+    assert (row["n"], row["low"], row["high"]) == (2, pytest.approx(0.3), 0.5)
+    assert row["mean"] == pytest.approx(0.4)
+    assert (row["ci_low"], row["ci_high"]) == (0, 1), "t(1) * 0.1 is wider than what can be"
+
+
+def test_the_interval_is_students_and_one_value_has_none() -> None:
+    table = pd.DataFrame({"mean": [0.5, 0.5], "sd": [0.01, np.nan], "n": [3, 1]})
+    found = tables.with_interval(table, 0.95)
+    half = 4.302653 * 0.01 / 3**0.5
+    np.testing.assert_allclose(found["ci_low"], [0.5 - half, np.nan], rtol=1e-6)
+    np.testing.assert_allclose(found["ci_high"], [0.5 + half, np.nan], rtol=1e-6)
+
+
 def test_stage_seconds_leave_out_the_total(full: ReportData) -> None:
     table = tables.stage_seconds(full.trials)
     assert set(table["stage"]) == {"finetune", "issp", "dense"}

@@ -364,7 +364,10 @@ def test_a_sweep_without_measurements_has_no_answer_and_no_error(table: pd.DataF
     assert chosen.recommended is None
     assert one_shot_curve(table).empty
     out = json.loads(json.dumps(summary(table, planned=3), allow_nan=False))
-    assert out["dense"] == {"val_accuracy": None, "test_accuracy": None, "n": 0}
+    assert out["dense"] == {
+        "val_accuracy": None, "test_accuracy": None, "test_ci_low": None, "test_ci_high": None,
+        "n": 0,
+    }  # fmt: skip
     assert out["arms"] == []
 
 
@@ -408,11 +411,14 @@ def test_the_summary_is_json_with_exactly_the_promised_fields() -> None:
     out = summary(full_sweep(), planned=30)
     assert json.loads(json.dumps(out, allow_nan=False)) == out
     assert list(out) == [
-        "sweep", "confidence", "trials", "dense", "essential_sparsity", "arms", "recommended",
-        "cost", "not_measured", "warnings",
+        "sweep", "confidence", "trials", "dense", "essential_sparsity", "arms", "comparisons",
+        "recommended", "cost", "not_measured", "warnings",
     ]  # fmt: skip
     assert out["trials"] == {"planned": 30, "finished": 30, "failed": 0}
-    assert out["dense"] == pytest.approx({"val_accuracy": 0.98, "test_accuracy": 0.97, "n": 3})
+    assert out["dense"] == pytest.approx(
+        {"val_accuracy": 0.98, "test_accuracy": 0.97, "test_ci_low": 0.97, "test_ci_high": 0.97,
+         "n": 3}
+    )  # fmt: skip
     assert set(out["essential_sparsity"]) == {
         "value", "low", "high", "bracket", "detector", "tolerance", "curve",
     }  # fmt: skip
@@ -423,7 +429,9 @@ def test_the_summary_is_json_with_exactly_the_promised_fields() -> None:
     assert set(out["arms"][0]) == {
         "arm", "n", "val_accuracy_mean", "test_accuracy_mean", "ci_low", "ci_high", "interval",
         "difference_to_dense", "difference_ci_low", "difference_ci_high", "sparsity_mean",
-        "sparsity_model_mean", "macs_ratio", "setting",
+        "sparsity_model_mean", "macs_ratio", "setting", "near_dense_reached",
+        "epochs_to_near_dense", "epochs_ci_low", "epochs_ci_high", "epochs_lowest",
+        "epochs_highest",
     }  # fmt: skip
     assert out["cost"] == {
         "device": "CPU", "device_hours": 1.0, "device_hours_saved": 0.5, "wall_s": None,

@@ -1,0 +1,127 @@
+"""Arms against each other, and mask against mask: their tables as text."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from dashboards.sections import Cell, Table
+from dashboards.tables import AXES
+from dashboards.text import (
+    DASH,
+    amount,
+    clean,
+    level,
+    number,
+    plural,
+    points,
+    points_interval,
+    short_arm_label,
+)
+
+FAMILIES = {
+    "against_dense": "Against the dense arm, with equal fine-tuning",
+    "against_controls": "Against a control, at matching settings",
+    "after_pruning": "Right after pruning, at equal sparsity",
+}
+KINDS = {
+    "seed": "Seeds",
+    "fraction": "Mask data fractions",
+    "level": "Sparsity levels",
+    "ingredients": "Ingredients of one mask",
+}
+_MASK_OF = {"lotus": "ISSP mask", "issp": "ISSP mask"}
+
+
+def comparisons_table(summary: dict[str, Any]) -> Table:
+    """A row per comparison: a minus b, alone and corrected, and what it says."""
+    rows = [_comparison(c) for c in summary.get("comparisons") or []]
+    heads = ("Compared", "First", "Second", "At", "Split", "Seeds", "Images", "Difference, points")
+    more = ("Interval, alone", "Interval, corrected", "The first is")
+    return Table((*heads, *more), tuple(rows)) if rows else Table((), ())
+
+
+def _comparison(c: dict[str, Any]) -> tuple[Cell, ...]:
+    family = str(c.get("family"))
+    label = _mask_label if family == "after_pruning" else short_arm_label
+    return (
+        Cell(FAMILIES.get(family, clean(family, 100))),
+        Cell(label(c.get("a")), None, "arm"),
+        Cell(label(c.get("b")), None, "arm"),
+        Cell(_place(c.get("setting_a") or {}, c.get("setting_b") or {})),
+        Cell(clean(c.get("split"), 40)),
+        _num(amount(c.get("n")), c.get("n")),
+        _num(amount(c.get("n_images")), c.get("n_images")),
+        _num(points(c.get("mean")), c.get("mean")),
+        _num(points_interval(c.get("ci_low"), c.get("ci_high"))),
+        _num(points_interval(c.get("corrected_low"), c.get("corrected_high"))),
+        Cell(clean(c.get("verdict"), 40), None, "arm"),
+    )
+
+
+def _mask_label(arm: Any) -> str:
+    return _MASK_OF.get(str(arm)) or short_arm_label(arm)
+
+
+def _place(mine: dict[str, Any], theirs: dict[str, Any]) -> str:
+    """The settings in short: `s 30 %, d 10 %, f 10 %`; the first's value where both have one."""
+    letters = dict(zip(AXES, ("s", "d", "f"), strict=True))
+    both = {**theirs, **{name: v for name, v in mine.items() if v is not None}}
+    said = [
+        f"{letters.get(name) or clean(name, 60)} {level(v) if name in letters else clean(v, 60)}"
+        for name, v in both.items()
+        if v is not None
+    ]
+    return ", ".join(said) or DASH
+
+
+def _num(text: str, value: Any = None) -> Cell:
+    return Cell(text, number(value), "num")
+
+
+def comparisons_note(summary: dict[str, Any]) -> str:
+    """How many comparisons are corrected for, family by family."""
+    found = summary.get("comparisons") or []
+    counts = {f: sum(c.get("family") == f for c in found) for f in FAMILIES}
+    said = [f"{name.lower()}: {counts[f]}" for f, name in FAMILIES.items() if counts[f]]
+    return "; ".join(said)
+
+
+def overlap_table(summary: dict[str, Any]) -> Table:
+    """A row per kind of pair, and per pair of values where there are several."""
+    rows = [_group(g) for g in (summary.get("overlap") or {}).get("groups") or []]
+    heads = ("What differs", "Between", "Pairs", "Masks", "Jaccard, mean", "Lowest to highest")
+    return Table((*heads, "Random masks"), tuple(rows)) if rows else Table((), ())
+
+
+def _group(g: dict[str, Any]) -> tuple[Cell, ...]:
+    kind = str(g.get("varies"))
+    return (
+        Cell(KINDS.get(kind, clean(kind, 60)), None, "arm"),
+        _num(_between(g.get("between") or [])),
+        _num(amount(g.get("n_pairs")), g.get("n_pairs")),
+        _num(amount(g.get("n_masks")), g.get("n_masks")),
+        _num(share(g.get("mean")), g.get("mean")),
+        _num(_range(g.get("lowest"), g.get("highest"))),
+        _num(share(g.get("random")), g.get("random")),
+    )
+
+
+def share(value: Any) -> str:
+    """A Jaccard index: `0.873`, or a dash."""
+    x = number(value)
+    return DASH if x is None else f"{x:.3f}"
+
+
+def _range(low: Any, high: Any) -> str:
+    return DASH if number(low) is None else f"{share(low)} to {share(high)}"
+
+
+def _between(values: Sequence[Any]) -> str:
+    return " and ".join(level(v) for v in values) or "all"
+
+
+def overlap_note(summary: dict[str, Any]) -> str:
+    """How many masks were compared, in a few words."""
+    groups = (summary.get("overlap") or {}).get("groups") or []
+    whole = [g for g in groups if not g.get("between") and g.get("varies") != "ingredients"]
+    pairs = sum(int(number(g.get("n_pairs")) or 0) for g in whole)
+    return plural(pairs, "pair")
