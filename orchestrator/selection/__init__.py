@@ -1,8 +1,9 @@
 """The answer of a sweep: essential sparsity, recommended setting, and the report's summary.
 
 Pure statistics on the table of trials, one row per trial. `statistics.py` has the
-intervals, `curve.py` the one-shot curve, `arms.py` the arms, `findings.py` the
-sentences about what is doubtful or was not measured; their public names stand here too.
+intervals, `curve.py` the one-shot curve, `arms.py` the arms, `diagnosis.py` what caused a
+collapse, `claims.py` the paper's claims, `findings.py` the sentences about what is doubtful or was
+not measured; their public names stand here too.
 """
 
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from orchestrator.selection.arms import (
     preference,
     settings,
 )
+from orchestrator.selection.claims import paper_claims
 from orchestrator.selection.curve import (
     CURVE_COLUMNS,
     TIE,
@@ -33,7 +35,9 @@ from orchestrator.selection.curve import (
     plain,
     rows,
 )
+from orchestrator.selection.diagnosis import diagnose
 from orchestrator.selection.findings import Findings, not_measured, warnings
+from orchestrator.selection.pairs import Outcomes
 from orchestrator.selection.statistics import Interval, mean_interval, paired_drop
 
 __all__ = [
@@ -43,10 +47,12 @@ __all__ = [
     "Recommended",
     "Selection",
     "arms_table",
+    "diagnose",
     "essential_sparsity",
     "mean_interval",
     "one_shot_curve",
     "paired_drop",
+    "paper_claims",
     "recommend",
     "select",
     "summarise",
@@ -230,6 +236,7 @@ def summarise(
     detector: str = "first_violation",
     axes: Sequence[str] = (),
     extra_warnings: Sequence[str] = (),
+    outcomes: Outcomes | None = None,
 ) -> dict[str, Any]:
     """The content of `report/summary.json`: Python scalars only, None for what is unknown.
 
@@ -243,6 +250,8 @@ def summarise(
         axes: columns that tell settings apart, beside the three of LOTUS; one that no trial
             has is left out with a warning.
         extra_warnings: sentences put first.
+        outcomes: trial key -> evaluation -> which images it gets right; makes comparisons
+            between arms exact by image.
 
     Raises:
         ValueError: see `essential_sparsity` and `recommend`.
@@ -250,6 +259,7 @@ def summarise(
     known = [a for a in axes if a in results]
     absent = [a for a in axes if a not in results and a not in ("seed", "arm")]
     chosen = select(results, tolerance, detector, known)
+    diagnosis = diagnose(results, CONFIDENCE, outcomes)
     found = Findings(
         results=results,
         planned=planned,
@@ -259,6 +269,7 @@ def summarise(
         absent_axes=absent if len(results) else [],
         tolerance=tolerance,
         confidence=CONFIDENCE,
+        diagnosed=diagnosis is not None,
     )
     summary = {
         "sweep": sweep,
@@ -268,6 +279,8 @@ def summarise(
         "essential_sparsity": _essential(chosen.essential),
         "arms": [asdict(a) for a in found.arms],
         "recommended": asdict(chosen.recommended) if chosen.recommended else None,
+        "claims": paper_claims(results, tolerance, CONFIDENCE, outcomes),
+        "diagnosis": diagnosis,
         "cost": {
             "device": device,
             "device_hours": device_hours,
