@@ -43,9 +43,9 @@ def _bar(
     """A mean and its interval, where there are any."""
     mean, low, high = values
     if low is not None and high is not None:
-        axes.plot([low, high], [y, y], color=look["color"], lw=2.0, solid_capstyle="butt")
+        axes.plot([low, high], [y, y], color=look["color"], lw=2.0, zorder=3, solid_capstyle="butt")
     if mean is not None:
-        axes.plot([mean], [y], ls="none", **look)
+        axes.plot([mean], [y], ls="none", zorder=4, **look)
 
 
 def _three(row: dict[str, Any], mean: str, low: str, high: str) -> Any:

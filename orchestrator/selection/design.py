@@ -117,7 +117,9 @@ def value_of(setting: Setting, suspect: str) -> Any:
 
 
 def number_or_text(value: Any) -> Any:
-    """MLflow keeps params as text: `0.10` -> 0.1, `5` -> 5, other text as it is."""
+    """MLflow keeps params as text: `0.10` -> 0.1, `5` -> 5, `[]` -> none, other text as it is."""
+    if value in ("[]", "()"):
+        return "none"
     if isinstance(value, str | int | float) and not isinstance(value, bool):
         try:
             as_float = float(value)

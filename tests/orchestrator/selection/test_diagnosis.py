@@ -161,7 +161,7 @@ def test_one_seed_still_has_intervals_from_its_images() -> None:
     found = found_in(star(lambda c: (reached(c), one_shot_loss(reached(c))), seeds=[0]))
     rows = [r for r in found["suspects"] if r["effect_pruned"] is not None]
     assert all(r["low"] < r["effect_pruned"] < r["high"] for r in rows)
-    assert effects(found, "lotus_literal")["issp.levels", "[]"]["verdict"] == "better"
+    assert effects(found, "lotus_literal")["issp.levels", "none"]["verdict"] == "better"
 
 
 def test_trials_without_a_measurement_are_left_out(by_sparsity: pd.DataFrame) -> None:
