@@ -11,7 +11,16 @@ from dashboards.text import number
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MOST_PICTURES = 4
-FIGURES = ("essential_sparsity", "finetune", "issp_by_fraction", "mask_overlap", "arms", "cost")
+FIGURES = (
+    "essential_sparsity",
+    "finetune",
+    "issp_by_fraction",
+    "diagnosis_effects",
+    "diagnosis_sparsity",
+    "mask_overlap",
+    "arms",
+    "cost",
+)
 _OURS = re.compile(rf"({'|'.join(FIGURES)}|tickets_d[0-9.]+)\.png")
 _FORMULA = ("=", "+", "-", "@", "\t", "\n")
 

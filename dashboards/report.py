@@ -12,7 +12,18 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
-from dashboards import contrasts, figures, files, headline, overlap_figure, sections, style, tables
+from dashboards import (
+    contrasts,
+    diagnosis,
+    figures,
+    files,
+    headline,
+    overlap_figure,
+    sections,
+    style,
+    tables,
+    verdicts,
+)
 from dashboards.data import Picture, ReportData, plain, without_passwords
 from dashboards.style import Drawing
 from dashboards.text import arm_label, clean, device_hours, duration, level, number, percent, plural
@@ -95,11 +106,14 @@ def _derive(summary: dict[str, Any], data: ReportData) -> _Derived:
 def _draw(summary: dict[str, Any], derived: _Derived) -> dict[str, Drawing]:
     """The figures that have data, by name."""
     dense = number((summary.get("dense") or {}).get("val_accuracy"))
+    diagnosed = summary.get("diagnosis") or {}
     with style.drawing_rules():
         drawn = (
             figures.essential_sparsity(summary),
             figures.finetune(derived.by_arm, dense),
             figures.issp_by_fraction(derived.by_fraction, dense),
+            diagnosis.effects(diagnosed),
+            diagnosis.by_sparsity(diagnosed),
             overlap_figure.mask_overlap(summary),
             figures.arms(summary),
             figures.cost(derived.stages, derived.rates),
@@ -161,6 +175,7 @@ def _context(
         "finetune": sections.finetune_table(derived.by_arm, data.trials, derived.settings),
         "fractions": sections.fraction_table(derived.by_fraction),
         "fraction_note": _fraction_note(derived.by_fraction),
+        **_judged(summary),
         "overlap": contrasts.overlap_table(summary),
         "overlap_note": contrasts.overlap_note(summary),
         "arms": sections.arms_table(summary, data.trials),
@@ -174,6 +189,17 @@ def _context(
         "facts": {clean(k, 100): clean(v) for k, v in data.facts.items()},
         "sweep_yaml": clean(data.sweep_yaml, 200_000),
         "regenerate": headline.regenerate_command(summary),
+    }
+
+
+def _judged(summary: dict[str, Any]) -> dict[str, Any]:
+    """The paper's claims, and what the diagnosis says."""
+    found = summary.get("diagnosis") or {}
+    return {
+        "claims": verdicts.claim_rows(summary),
+        "causes": [clean(s) for s in found.get("sentences") or []],
+        "suspects": verdicts.diagnosis_table(found),
+        "family": plural(int(number(found.get("family")) or 0), "interval"),
     }
 
 

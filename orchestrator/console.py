@@ -164,6 +164,8 @@ def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
     for name, label in (("dense", "dense, fine-tuned"), ("lotus", "LOTUS, best setting")):
         if name in arms:
             rows.append((label, _arm(arms[name])))
+    if diagnosis := summary.get("diagnosis"):
+        rows.append(("ISSP", diagnosis["sentences"][0]))
     return [*rows, ("trials", _trials(summary["trials"])), ("cost", _cost(summary["cost"]))]
 
 

@@ -2,8 +2,9 @@
 
 Pure statistics on the table of trials, one row per trial. `statistics.py` has the
 intervals, `curve.py` the one-shot curve, `arms.py` the arms, `comparisons.py` arms against
-each other, `findings.py` and `controls.py` the sentences about what is doubtful or was not
-measured; their public names stand here too.
+each other, `diagnosis.py` what caused a collapse, `claims.py` the paper's claims, `findings.py`
+and `controls.py` the sentences about what is doubtful or was not measured; their public names
+stand here too.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,8 @@ from orchestrator.selection.arms import (
     preference,
     settings,
 )
-from orchestrator.selection.comparisons import ArmComparison, Outcomes, compare_arms, contrasts
+from orchestrator.selection.claims import paper_claims
+from orchestrator.selection.comparisons import ArmComparison, compare_arms, contrasts
 from orchestrator.selection.curve import (
     CURVE_COLUMNS,
     TIE,
@@ -36,7 +38,9 @@ from orchestrator.selection.curve import (
     plain,
     rows,
 )
+from orchestrator.selection.diagnosis import diagnose
 from orchestrator.selection.findings import Findings, not_measured, warnings
+from orchestrator.selection.pairs import Outcomes
 from orchestrator.selection.statistics import Interval, mean_interval, paired_drop
 
 __all__ = [
@@ -47,10 +51,12 @@ __all__ = [
     "Recommended",
     "Selection",
     "arms_table",
+    "diagnose",
     "essential_sparsity",
     "mean_interval",
     "one_shot_curve",
     "paired_drop",
+    "paper_claims",
     "recommend",
     "select",
     "summarise",
@@ -248,8 +254,8 @@ def summarise(
         axes: columns that tell settings apart, beside the three of LOTUS; one that no trial
             has is left out with a warning.
         extra_warnings: sentences put first.
-        outcomes: which images the compared trials get right; without, arms are compared with
-            their own dense models alone.
+        outcomes: trial key -> evaluation -> which images it gets right; makes comparisons
+            between arms exact by image.
 
     Raises:
         ValueError: see `essential_sparsity` and `recommend`.
@@ -258,6 +264,7 @@ def summarise(
     absent = [a for a in axes if a not in results and a not in ("seed", "arm")]
     chosen = select(results, tolerance, detector, known)
     points = settings(results, known)
+    diagnosis = diagnose(results, CONFIDENCE, outcomes)
     found = Findings(
         results=results,
         planned=planned,
@@ -268,6 +275,7 @@ def summarise(
         absent_axes=absent if len(results) else [],
         tolerance=tolerance,
         confidence=CONFIDENCE,
+        diagnosed=diagnosis is not None,
     )
     summary = {
         "sweep": sweep,
@@ -278,6 +286,8 @@ def summarise(
         "arms": [asdict(a) for a in found.arms],
         "comparisons": [asdict(c) for c in found.comparisons],
         "recommended": asdict(chosen.recommended) if chosen.recommended else None,
+        "claims": paper_claims(results, tolerance, CONFIDENCE, outcomes),
+        "diagnosis": diagnosis,
         "cost": {
             "device": device,
             "device_hours": device_hours,

@@ -15,23 +15,20 @@ each other, and here they do: they share images, seeds and arms. A verdict comes
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from orchestrator.selection.arms import CONTROLS, Setting, best_settings, preference
 from orchestrator.selection.curve import Row
+from orchestrator.selection.pairs import Outcomes
 from orchestrator.selection.statistics import Interval, paired_drop
 
 Family = Literal["against_dense", "against_controls", "after_pruning"]
 Verdict = Literal["better", "worse", "not told apart"]
-Bits = NDArray[np.bool_]
-Outcomes = Mapping[str, Mapping[str, Bits]]
-"""Trial key -> what was measured (`final.test`, `issp.validation`, ...) -> bool (images,)."""
 
 MOST_SEEDS = 30  # bounds what a report reads; the interval hardly narrows beyond
 EQUAL_SPARSITY = 1e-3

@@ -21,9 +21,9 @@ from orchestrator.selection.curve import (
     grouped,
     rows,
 )
+from orchestrator.selection.losses import COLLAPSE, collapses
 
 COARSE = 0.1  # widest bracket of the essential sparsity that passes without a warning
-COLLAPSE = 0.2  # drop of accuracy after the denoised pruning that is called a collapse
 FEW_SEEDS = 3
 
 
@@ -40,6 +40,7 @@ class Findings:
     absent_axes: Sequence[str]
     tolerance: float
     confidence: float
+    diagnosed: bool  # whether `diagnosis.py` says what caused a collapse
 
     @property
     def finished(self) -> int:
@@ -218,11 +219,17 @@ def _collapse_warnings(found: Findings) -> Iterator[str]:
         if r["issp/val_accuracy"] is not None and r["dense/val_accuracy"] is not None
         and r["arm"] not in CONTROLS[1:]
     ]  # fmt: skip
-    collapsed = [d for d in drops if d > COLLAPSE + TIE]
-    if collapsed:
-        yield (
-            f"ISSP collapse: in {len(collapsed)} of {len(drops)} trials the denoised mask leaves "
-            f"the model more than {100 * COLLAPSE:g} points below dense before fine-tuning (worst "
-            f"{100 * max(collapsed):.1f} points). Look at `issp.merge`, `issp.sparsity_reference` "
-            "and the achieved sparsity."
-        )
+    collapsed = [d for d in drops if collapses(d)]
+    if not collapsed:
+        return
+    where = (
+        "The diagnosis says what caused it."
+        if found.diagnosed
+        else "Look at `issp.merge`, `issp.sparsity_reference` and the achieved sparsity, or vary "
+        "one of them at a time (the bundled sweep `issp-diagnosis`)."
+    )
+    yield (
+        f"ISSP collapse: in {len(collapsed)} of {len(drops)} trials the denoised mask leaves the "
+        f"model more than {100 * COLLAPSE:g} points below dense before fine-tuning (worst "
+        f"{100 * max(collapsed):.1f} points). {where}"
+    )

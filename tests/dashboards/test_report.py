@@ -14,10 +14,12 @@ from dashboards import Picture, ReportData, write_report
 from dashboards.data import plain
 
 SECTIONS = (
+    "The paper's claims",
     "Essential sparsity",
     "Data lottery tickets",
     "Fine-tuning",
     "Instant-Soup pruning by mask data fraction",
+    "Why did ISSP collapse?",
     "Mask overlap",
     "Arms and controls",
     "Cost",

@@ -148,5 +148,17 @@ def test_the_end_without_an_answer_says_so() -> None:
     assert "s3cret" not in text(console)
 
 
+def test_the_end_says_whether_issp_collapsed_where_that_was_diagnosed() -> None:
+    console = screen()
+    said = {"sentences": ["The collapse appeared: 2 of 9 settings.", "More."], "collapse": True}
+    show_finished(console, finished(summary(diagnosis=said), None, "sqlite:////x.db"))
+    assert "ISSP" in text(console)
+    assert "The collapse appeared: 2 of 9 settings." in text(console)
+    assert "More." not in text(console)
+    other = screen()
+    show_finished(other, finished(summary(diagnosis=None), None, "sqlite:////x.db"))
+    assert "ISSP" not in text(other)
+
+
 def test_a_server_is_its_own_user_interface() -> None:
     assert shown.ui_command("http://host:5000") == "http://host:5000"

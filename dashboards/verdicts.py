@@ -1,0 +1,101 @@
+"""The page's tables of the paper's claims and of the diagnosis."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from dashboards.diagnosis import change
+from dashboards.sections import Cell, Table
+from dashboards.text import (
+    DASH,
+    amount,
+    clean,
+    number,
+    percent,
+    points,
+    points_interval,
+)
+
+# Where the paper's figures stand on the page.
+PLACES = {2: "essential", 3: "tickets", 4: "finetune", 5: "issp"}
+_LOOK = {"reproduced": "live", "not reproduced": "bad"}
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRow:
+    """A claim as the page shows it; `place` is the section with the paper's figure."""
+
+    claim: str
+    paper: str
+    figure: str
+    place: str
+    ours: str
+    verdict: str
+    look: str
+    why: str
+
+
+def claim_rows(summary: dict[str, Any]) -> list[ClaimRow]:
+    """The paper's claims with their verdicts, in the summary's order."""
+    rows = []
+    for entry in summary.get("claims") or []:
+        figure = number(entry.get("figure"))
+        place = PLACES.get(int(figure), "") if figure is not None else ""
+        verdict = clean(entry.get("verdict"), 40) or "not tested"
+        rows.append(
+            ClaimRow(
+                claim=clean(entry.get("claim"), 400),
+                paper=clean(entry.get("paper"), 200),
+                figure=f"Figure {figure:g}" if place else "",
+                place=place,
+                ours=clean(entry.get("ours"), 400) or DASH,
+                verdict=verdict,
+                look=_LOOK.get(verdict, ""),
+                why=clean(entry.get("why"), 400),
+            )
+        )
+    return rows
+
+
+def diagnosis_table(found: dict[str, Any]) -> Table:
+    """Every single change, ranked as the summary ranks it, beside its anchor."""
+    rows: list[tuple[Cell, ...]] = []
+    for i, anchor in enumerate(found.get("anchors") or []):
+        own = [r for r in found.get("suspects") or [] if r.get("anchor") == i]
+        start = Cell(clean(anchor.get("name"), 120), None, "name")
+        rows.append((start, *_effect_cells({}), *_loss_cells(anchor), Cell("anchor")))
+        for row in own:
+            name = Cell(change(row, 120), None, "name")
+            last = Cell(clean(row.get("verdict"), 40))
+            rows.append((name, *_effect_cells(row), *_loss_cells(row), last))
+    heads = (
+        "Change", "Effect, just pruned", "Its interval", "Effect, fine-tuned", "Its interval ",
+        "n", "Sparsity", "Loss, just pruned", "of which one-shot", "of which mask",
+        "Beyond random", "Loss, fine-tuned", "Just pruned vs anchor",
+    )  # fmt: skip
+    full = [i for i in range(len(heads)) if any(r[i].text not in ("", DASH) for r in rows)]
+    return Table(tuple(heads[i] for i in full), tuple(tuple(r[i] for i in full) for r in rows))
+
+
+def _effect_cells(row: dict[str, Any]) -> tuple[Cell, ...]:
+    return (
+        _points(row.get("effect_pruned")),
+        Cell(points_interval(row.get("low"), row.get("high")), None, "num"),
+        _points(row.get("effect_final")),
+        Cell(points_interval(row.get("final_low"), row.get("final_high")), None, "num"),
+    )
+
+
+def _loss_cells(row: dict[str, Any]) -> tuple[Cell, ...]:
+    return (
+        Cell(amount(row.get("n")), number(row.get("n")), "num"),
+        Cell(percent(row.get("sparsity")), number(row.get("sparsity")), "num"),
+        _points(row.get("drop")),
+        _points(row.get("control_drop")),
+        _points(row.get("excess")),
+        _points(row.get("random_excess")),
+        _points(row.get("final_drop")),
+    )
+
+
+def _points(value: Any) -> Cell:
+    return Cell(points(value), number(value), "num")

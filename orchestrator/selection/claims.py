@@ -1,0 +1,328 @@
+"""The claims of LOTUS against what a sweep measured; a verdict is read from an interval alone.
+
+Levels are those that the claim names, to 1e-9: a neighbouring level is another claim.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from orchestrator.selection.curve import CURVE_COLUMNS, TIE, Row, one_shot_curve, rows
+from orchestrator.selection.design import (
+    ISSP_ARMS,
+    PRESET,
+    Point,
+    Setting,
+    point,
+    read_settings,
+    typical,
+    varying_columns,
+)
+from orchestrator.selection.losses import COLLAPSE
+from orchestrator.selection.matching import EQUAL_SPARSITY, Controls
+from orchestrator.selection.pairs import (
+    FINAL,
+    PRUNED,
+    Outcomes,
+    Pair,
+    between,
+    interval,
+    mean,
+    to_dense,
+)
+from orchestrator.selection.statistics import Interval, wilson
+from orchestrator.selection.verdicts import Claim, percent, side
+
+ONE_SHOT, DROP, HALF, BY_EPOCH, SMALL = 0.3, 0.1, 0.5, 5, 0.1
+LITERAL = "lotus_literal"
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """What every claim is judged by."""
+
+    results: pd.DataFrame
+    settings: Sequence[Setting]
+    columns: tuple[str, ...]
+    tolerance: float
+    confidence: float
+    outcomes: Outcomes | None
+
+    @property
+    def recovery(self) -> list[str]:
+        """What a dense model with equal fine-tuning must share."""
+        return [c for c in self.columns if c.startswith(("data.", "model.", "dense.", "finetune."))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Couple:
+    """What b loses against its counterpart, seed by seed (or gains, where said so)."""
+
+    b: Setting
+    pairs: tuple[Pair, ...]
+
+    @property
+    def words(self) -> str:
+        """`97.0 % on test (lotus); `."""
+        accuracy = percent(mean(list(self.b.trials.values()), FINAL.accuracy))
+        return f"{accuracy} on test ({self.b.arm}); "
+
+
+def paper_claims(
+    results: pd.DataFrame,
+    tolerance: float = 0.01,
+    confidence: float = 0.95,
+    outcomes: Outcomes | None = None,
+) -> list[dict[str, Any]]:
+    """Every claim with its verdict, in the order of the paper; see `Claim`.
+
+    "reproduced" and "not reproduced" need an interval that lies on one side of the limit. What
+    was not run, and what an interval does not decide, is "not tested", with the reason.
+
+    Args:
+        results: one row per trial; may be empty.
+        tolerance: what "keeps accuracy" may cost, a fraction.
+        confidence: of each interval on its own.
+        outcomes: which images each trial gets right, where they were read.
+
+    Raises:
+        ValueError: see `one_shot_curve`.
+    """
+    table = _Table(results, read_settings(results), varying_columns(results), tolerance,
+                   confidence, outcomes)  # fmt: skip
+    judges: tuple[Callable[[_Table], Claim], ...] = (
+        _one_shot, _tickets_keep, _tickets_beat_random, _near_dense, _collapses, _cured_to_dense,
+        _cured_to_magnitude,
+    )  # fmt: skip
+    return [asdict(judge(table)) for judge in judges]
+
+
+def _one_shot(t: _Table) -> Claim:
+    claim = Claim(
+        id="one_shot_30",
+        claim=f"One-shot pruning of 30 % keeps accuracy within {_tolerated(t)}",
+        paper="about 79 %, “minimal degradation”",
+        figure=2,
+    )
+    curve = rows(one_shot_curve(t.results, t.confidence), CURVE_COLUMNS)
+    level = next((p for p in curve if abs(p["sparsity"] - ONE_SHOT) <= 1e-9), None)
+    if level is None or level["drop"] is None:
+        return claim.untested("No one-shot mask of exactly 30 % was measured.")
+    found = Interval(mean=level["drop"], low=level["drop_low"], high=level["drop_high"])
+    before = f"{percent(level['val_accuracy'])} on validation; "
+    return claim.at_most(found, level["n"], t.tolerance, before)
+
+
+def _tickets_keep(t: _Table) -> Claim:
+    claim = Claim(
+        id="tickets_keep",
+        claim=f"Tickets without 10 % of the patches keep accuracy within {_tolerated(t)} of "
+        "dense with equal fine-tuning",
+        paper="close to the state of the art",
+        figure=3,
+    )
+    best = _best(t, "dense", "tickets", t.recovery, _by_attention)
+    if best is None:
+        return claim.untested("Needs `dense` and `tickets` at `patch_drop` 0.1, on equal seeds.")
+    found = interval(best.pairs, t.confidence)
+    return claim.at_most(found, len(best.pairs), t.tolerance, best.words)
+
+
+def _tickets_beat_random(t: _Table) -> Claim:
+    claim = Claim(
+        id="tickets_beat_random",
+        claim="Patches chosen by attention beat as many random ones (10 % dropped)",
+        paper="winning tickets; no number",
+        figure=3,
+    )
+    best = _best(t, "random_patches", "lotus", t.columns, _by_attention, gain=True)
+    if best is None:
+        why = "Needs `lotus` and `random_patches` at `patch_drop` 0.1, on equal seeds."
+        return claim.untested(why)
+    return _judged_gain(t, claim, best)
+
+
+def _near_dense(t: _Table) -> Claim:
+    claim = Claim(
+        id="near_dense_by_5",
+        claim=f"Fine-tuned on tickets, within {_tolerated(t)} of dense by epoch {BY_EPOCH}",
+        paper="by the fifth epoch",
+        figure=4,
+    )
+    for arm in ("tickets", "lotus"):
+        ran = [s for s in t.settings if s.arm == arm and _by_attention(s) and _finished(s)]
+        if ran:
+            return _near_judged(t, claim, max(ran, key=_preference))
+    return claim.untested("Needs the arm `tickets` or `lotus` at `patch_drop` 0.1.")
+
+
+def _near_judged(t: _Table, claim: Claim, s: Setting) -> Claim:
+    """By the last epoch where that is at most the fifth, else by the share of seeds."""
+    ran = _finished(s)
+    reached = [e for r in ran if (e := r["final/epochs_to_near_dense"]) is not None]
+    early = sum(e <= BY_EPOCH + TIE for e in reached)
+    epochs = max(float(r["finetune.epochs"] or 0) for r in ran)
+    before = f"{early} of {len(ran)} seeds ({s.arm}) got within 1 point by epoch {BY_EPOCH}; "
+    if 0 < epochs <= BY_EPOCH:
+        pairs = [p for r in ran if (p := to_dense(r, FINAL)) is not None]
+        before += f"after epoch {epochs:g}, on test: "
+        return claim.at_most(interval(pairs, t.confidence), len(pairs), t.tolerance, before)
+    low, high = wilson(early / len(ran), len(ran), t.confidence)
+    share = Interval(mean=early / len(ran), low=low, high=high)
+    verdict, why = side(share, HALF, below=False)
+    return replace(
+        claim,
+        ours=f"{before}share {percent(share.mean)} ({percent(low)} to {percent(high)})",
+        n=len(ran),
+        mean=share.mean,
+        ci_low=low,
+        ci_high=high,
+        verdict=verdict,
+        why=f"{why} % of the seeds",
+    )
+
+
+def _collapses(t: _Table) -> Claim:
+    claim = Claim(
+        id="issp_collapses",
+        claim="ISSP collapses once more than half of the weights are pruned: more than "
+        f"{100 * COLLAPSE:g} points below dense",
+        paper="about 50 %",
+        figure=5,
+    )
+    masked = [s for s in t.settings if s.arm in ISSP_ARMS and _pruned(s)]
+    if not masked:
+        return claim.untested("ISSP was not run.")
+    literal = [s for s in masked if s.values.get(PRESET) == LITERAL]
+    # LOTUS trained its masks on 10 % of the data. A reading with one thing changed is another.
+    ran = literal or [s for s in masked if (_sparsity(s) or 0.0) > HALF + 1e-9]
+    chosen = typical([s for s in ran if _small(s)] or ran)
+    if chosen is None or (_sparsity(chosen) or 0.0) <= HALF + 1e-9:
+        return claim.untested("No ISSP mask of that reading removes more than half.")
+    pairs = [p for r in _pruned(chosen) if (p := to_dense(r, PRUNED)) is not None]
+    reading = "literal reading" if literal else "this sweep's own reading, not the literal one"
+    accuracy = percent(mean(_pruned(chosen), PRUNED.accuracy))
+    before = f"{reading}: {accuracy} on validation at {percent(_sparsity(chosen))} sparsity; "
+    return claim.more_than(interval(pairs, t.confidence), len(pairs), COLLAPSE, before)
+
+
+def _cured_to_dense(t: _Table) -> Claim:
+    claim = _cured("dense", f"keeps accuracy within {_tolerated(t)} of dense")
+    chosen = _default_reading(t)
+    best = _best(t, "dense", "lotus", t.recovery, lambda s: s is chosen)
+    if best is None:
+        return claim.untested(_missing_cure("dense"))
+    found = interval(best.pairs, t.confidence)
+    return claim.at_most(found, len(best.pairs), t.tolerance, best.words)
+
+
+def _cured_to_magnitude(t: _Table) -> Claim:
+    claim = _cured("magnitude", "beats plain one-shot magnitude at the same sparsity")
+    chosen = _default_reading(t)
+    like = Controls(t.settings).like(chosen, "magnitude", final=True) if chosen else {}
+    if chosen is None or not like:
+        return claim.untested(_missing_cure("magnitude"))
+    # From lotus to its control: what lotus has more.
+    pairs = [between(chosen.trials[seed], row, FINAL, outcomes=t.outcomes)
+             for seed, row in like.items()]  # fmt: skip
+    return _judged_gain(t, claim, _Couple(chosen, tuple(p for p in pairs if p is not None)))
+
+
+def _judged_gain(t: _Table, claim: Claim, best: _Couple) -> Claim:
+    gain = interval(best.pairs, t.confidence)
+    return claim.more_than(gain, len(best.pairs), 0.0, best.words, "gain")
+
+
+def _cured(other: str, what: str) -> Claim:
+    text = f"ISSP cured (default reading, 50 % sparsity, 10 % of the patches dropped) {what}, "
+    text += "after equal fine-tuning"
+    return Claim(id=f"issp_cured_{other}", claim=text, paper="not in the paper", figure=None)
+
+
+def _missing_cure(other: str) -> str:
+    return (
+        "Needs `lotus` (default preset, final sparsity 0.5, `patch_drop` 0.1) and "
+        f"`{other}` on equal seeds."
+    )
+
+
+def _best(
+    t: _Table,
+    base: str,
+    arm: str,
+    same: Sequence[str],
+    fits: Callable[[Setting], bool],
+    gain: bool = False,
+) -> _Couple | None:
+    """The settings of `base` and `arm` that agree in `same`: most seeds, then best validation.
+
+    Pairs say what `arm` loses against `base`; with `gain`, what it has more.
+    """
+    found = []
+    bases: dict[Point, list[Setting]] = {}
+    for s in t.settings:
+        if s.arm == base:
+            bases.setdefault(point(s.values, same), []).append(s)
+    for b in (s for s in t.settings if s.arm == arm and fits(s)):
+        for a in bases.get(point(b.values, same), []):
+            x, y = (b, a) if gain else (a, b)
+            pairs = [between(x.trials[seed], y.trials[seed], FINAL, outcomes=t.outcomes)
+                     for seed in a.seeds_with(b)]  # fmt: skip
+            if known := tuple(p for p in pairs if p is not None):
+                found.append(_Couple(b, known))
+    return max(found, key=_couple_preference) if found else None
+
+
+def _couple_preference(couple: _Couple) -> tuple[int, float]:
+    return len(couple.pairs), _preference(couple.b)[1]
+
+
+def _preference(s: Setting) -> tuple[int, float]:
+    """More seeds, then validation: the test accuracy chooses nothing."""
+    return len(_finished(s)), mean(list(s.trials.values()), "final/val_accuracy") or 0.0
+
+
+def _by_attention(s: Setting) -> bool:
+    row = _first(s)
+    return _is(row["patch_drop"], DROP) and row["tickets.select"] in (None, "attention")
+
+
+def _default_reading(t: _Table) -> Setting | None:
+    """LOTUS with the default preset at a final sparsity of exactly one half."""
+    fitting = [
+        s for s in t.settings
+        if s.arm == "lotus" and _first(s)[PRESET] in (None, "default") and _finished(s)
+        and _is(_first(s)["patch_drop"], DROP)
+        and abs((_sparsity(s) or 0.0) - HALF) <= EQUAL_SPARSITY
+    ]  # fmt: skip
+    return typical(fitting)
+
+
+def _small(s: Setting) -> bool:
+    return _is(_first(s)["mask_data_fraction"], SMALL)
+
+
+def _is(value: Any, level: float) -> bool:
+    return value is not None and abs(float(value) - level) <= 1e-9
+
+
+def _first(s: Setting) -> Row:
+    return next(iter(s.trials.values()))
+
+
+def _pruned(s: Setting) -> list[Row]:
+    return [r for r in s.trials.values() if r[PRUNED.accuracy] is not None]
+
+
+def _finished(s: Setting) -> list[Row]:
+    return [r for r in s.trials.values() if r[FINAL.accuracy] is not None]
+
+
+def _sparsity(s: Setting) -> float | None:
+    return mean(list(s.trials.values()), "issp/sparsity")
+
+
+def _tolerated(t: _Table) -> str:
+    return f"{100 * t.tolerance:g} point{'' if abs(t.tolerance - 0.01) < TIE else 's'}"

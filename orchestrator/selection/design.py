@@ -1,0 +1,269 @@
+"""One-at-a-time designs: settings that differ from an anchor in exactly one suspect.
+
+Found from the table alone. A setting is a trial without its seed; every trial carries its whole
+configuration, so two settings can be compared column by column.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from orchestrator.selection.curve import Row, plain, rows
+from orchestrator.selection.pairs import CONTROL, FINAL, PRUNED
+
+PRESET = "issp.preset"
+ISSP_ARMS = ("issp", "lotus")
+MOST_ANCHORS = 4
+AROUND = 3  # suspects varied around a further anchor of a reading that already has one
+_SHORT = ("sparsity", "patch_drop", "mask_data_fraction")
+_SECTIONS = ("data.", "model.", "dense.", "tickets.", "essential.", "issp.", "finetune.")
+_SUSPECT = ("issp.", "finetune.", "essential.")
+_IDENTITY = (
+    "key", "arm", "seed", "issp/sparsity", "control/sparsity", "final/sparsity",
+    "final/val_accuracy", "final/epochs_to_near_dense", "denoise/jaccard_mean",
+)  # fmt: skip
+# Read for every trial, whether they vary or not.
+_ALWAYS = (PRESET, "patch_drop", "mask_data_fraction", "tickets.select", "finetune.epochs")
+# Settings that only say how several rounds go: one suspect, for they are changed together.
+_ROUNDS = ("issp.rounds", "issp.schedule", "issp.round_fraction", "issp.round_training",
+           "issp.stop_within", "issp.final_trim")  # fmt: skip
+LABELS = {
+    PRESET: "reading of ISSP",
+    "issp.merge": "union polarity",
+    "issp.sparsity_reference": "sparsity reference",
+    "issp.levels": "levels",
+    "issp.target_sparsity": "target sparsity",
+    "issp.steps": "look-ahead steps",
+    "issp.ingredients": "ingredients",
+    "issp.rounds": "rounds",
+    "issp.subset": "subset per ingredient",
+    "issp.weights": "weights after the merge",
+    "mask_data_fraction": "mask data fraction",
+    "sparsity": "one-shot level",
+    "finetune.epochs": "recovery epochs",
+    "finetune.weights": "start of the recovery",
+}
+
+Point = tuple[tuple[int, float, str], ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Setting:
+    """All measured trials of one arm that differ in the seed only.
+
+    Attributes:
+        values: column -> value, of the configuration columns that vary within the sweep.
+        trials: seed -> trial; ascending in the seed.
+    """
+
+    arm: str
+    values: Mapping[str, Any]
+    trials: Mapping[Any, Row]
+
+    def measured(self) -> "Setting":
+        """The same with the trials only that have an accuracy right after pruning."""
+        kept = {k: r for k, r in self.trials.items() if r[PRUNED.accuracy] is not None}
+        return Setting(self.arm, self.values, kept)
+
+    def seeds_with(self, other: "Setting") -> list[Any]:
+        """The seeds that both have, ascending."""
+        return [seed for seed in self.trials if seed in other.trials]
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A setting that differs from its anchor in one suspect."""
+
+    suspect: str
+    setting: Setting
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """A setting and what was varied around it, one thing at a time."""
+
+    setting: Setting
+    neighbours: tuple[Neighbour, ...]
+
+    @property
+    def suspects(self) -> set[str]:
+        """What was varied."""
+        return {n.suspect for n in self.neighbours}
+
+
+def label(suspect: str) -> str:
+    """A suspect in words; a setting without a name of its own keeps its key."""
+    return LABELS.get(suspect, suspect)
+
+
+def suspect_of(column: str) -> str | None:
+    """Which suspect a configuration column belongs to; None for what is not suspected."""
+    if column in _ROUNDS:
+        return "issp.rounds"
+    if column in ("mask_data_fraction", "sparsity") or column.startswith(_SUSPECT):
+        return column
+    return None
+
+
+def value_of(setting: Setting, suspect: str) -> Any:
+    """What a setting has of a suspect: a number, text, or `a=1, b=2` for several columns."""
+    columns = [c for c in setting.values if suspect_of(c) == suspect]
+    if columns in ([suspect], []):
+        return number_or_text(setting.values.get(suspect))
+    said = (f"{c.partition('.')[2]}={number_or_text(setting.values[c])}" for c in columns)
+    return ", ".join(said)
+
+
+def number_or_text(value: Any) -> Any:
+    """MLflow keeps params as text: `0.10` -> 0.1, `5` -> 5, `[]` -> none, other text as it is."""
+    if value in ("[]", "()"):
+        return "none"
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        try:
+            as_float = float(value)
+        except ValueError:
+            return value
+        return int(as_float) if as_float == int(as_float) else round(as_float, 9)
+    return value if value is None else str(value)
+
+
+def varying_columns(results: pd.DataFrame) -> tuple[str, ...]:
+    """Configuration columns with more than one value in the sweep, in a fixed order."""
+    config = [c for c in map(str, results.columns) if c in _SHORT or c.startswith(_SECTIONS)]
+    return tuple(sorted(c for c in config if results[c].map(str).nunique() > 1))
+
+
+def read_settings(results: pd.DataFrame) -> list[Setting]:
+    """Every setting of every arm, trials that failed later included, in a fixed order."""
+    varying = varying_columns(results)
+    metrics = [c for m in (PRUNED, CONTROL, FINAL) for c in m.columns]
+    table = rows(results, (*_IDENTITY, *_ALWAYS, *varying, *metrics))
+    groups: dict[tuple[str, Point], list[Row]] = {}
+    for row in table:
+        if row["arm"] is not None and row["seed"] is not None:
+            groups.setdefault((str(row["arm"]), point(row, varying)), []).append(row)
+    found = []
+    for place in sorted(groups):
+        group = sorted(groups[place], key=lambda r: (r["seed"], str(r["key"])))
+        values = {c: group[0][c] for c in (*varying, PRESET)}
+        trials = {r["seed"]: r for r in reversed(group)}
+        found.append(Setting(place[0], values, dict(sorted(trials.items()))))
+    return found
+
+
+def point(values: Mapping[str, Any], columns: Iterable[str]) -> Point:
+    """A place in the sweep that sorts and hashes; text that is a number is that number."""
+    return tuple(_comparable(values.get(c)) for c in columns)
+
+
+def _comparable(value: Any) -> tuple[int, float, str]:
+    found = number_or_text(plain(value))
+    if found is None:
+        return 0, 0.0, ""
+    return (2, 0.0, found) if isinstance(found, str) else (1, float(found), "")
+
+
+def find_anchors(found: Sequence[Setting]) -> list[Anchor]:
+    """The settings with the most neighbours, the best of each reading first.
+
+    A change of the preset alters many `issp.*` keys and counts as one suspect; it is compared
+    between the settings of the two readings that have the most neighbours.
+
+    Returns:
+        At most MOST_ANCHORS; empty when no two settings differ in one suspect only.
+    """
+    pruned = [m for s in found if s.arm in ISSP_ARMS and (m := s.measured()).trials]
+    columns = sorted({c for s in pruned for c in s.values} - {PRESET})
+    near = _near(pruned, columns)
+    hubs = _hubs(pruned, near, columns)
+    anchors = [Anchor(s, (*near[id(s)], *_readings(s, hubs, columns))) for s in pruned]
+    ordered = sorted((a for a in anchors if a.neighbours), key=lambda a: -len(a.neighbours))
+    return _chosen(ordered, near)
+
+
+def typical(found: Sequence[Setting]) -> Setting | None:
+    """The setting that a reading stands for: around it most was varied; ties: more seeds."""
+    near = _near(found, sorted({c for s in found for c in s.values} - {PRESET}))
+    return max(found, key=lambda s: (len(near[id(s)]), len(s.trials)), default=None)
+
+
+def _near(found: Sequence[Setting], columns: Sequence[str]) -> dict[int, tuple[Neighbour, ...]]:
+    """Setting -> its neighbours of the same reading, by what is left without one suspect."""
+    suspects = sorted({known for c in columns if (known := suspect_of(c)) is not None})
+    places: dict[tuple[Any, ...], list[Setting]] = {}
+    where: dict[int, list[tuple[str, tuple[Any, ...]]]] = {id(s): [] for s in found}
+    for suspect in suspects:
+        rest = [PRESET, *(c for c in columns if suspect_of(c) != suspect)]
+        for s in found:
+            place = (suspect, s.arm, point(s.values, rest))
+            places.setdefault(place, []).append(s)
+            where[id(s)].append((suspect, place))
+    return {
+        id(s): tuple(
+            Neighbour(suspect, other)
+            for suspect, place in where[id(s)] for other in places[place]
+            if other is not s and s.seeds_with(other)
+        )
+        for s in found
+    }  # fmt: skip
+
+
+def _hubs(
+    found: Sequence[Setting], near: Mapping[int, Sequence[Neighbour]], columns: Sequence[str]
+) -> list[Setting]:
+    """Of every reading, the setting around which most was varied; ties: more seeds."""
+    context = [PRESET, *(c for c in columns if suspect_of(c) is None)]
+    best: dict[tuple[str, Point], Setting] = {}
+    for s in sorted(found, key=lambda s: (-len(near[id(s)]), -len(s.trials))):
+        best.setdefault((s.arm, point(s.values, context)), s)
+    return list(best.values())
+
+
+def _readings(setting: Setting, hubs: Sequence[Setting], columns: Sequence[str]) -> list[Neighbour]:
+    """The hubs of other readings, for a hub; equal in everything that no preset can change."""
+    if not any(h is setting for h in hubs):
+        return []
+    rest = [c for c in columns if not c.startswith("issp.")]
+    here = (setting.arm, point(setting.values, rest))
+    return [
+        Neighbour(PRESET, other)
+        for other in hubs
+        if point(other.values, [PRESET]) != point(setting.values, [PRESET])
+        and (other.arm, point(other.values, rest)) == here
+        and setting.seeds_with(other)
+    ]
+
+
+def _chosen(ordered: Sequence[Anchor], near: Mapping[int, Sequence[Neighbour]]) -> list[Anchor]:
+    """The first anchor; then the best of other readings; then other rich designs."""
+    chosen: list[Anchor] = list(ordered[:1])
+    for wanted in ("reading", "design"):
+        for a in ordered:
+            if any(a.setting is c.setting for c in chosen) or len(chosen) == MOST_ANCHORS:
+                continue
+            readings = {point(c.setting.values, [PRESET]) for c in chosen}
+            if wanted == "reading":
+                new = point(a.setting.values, [PRESET]) not in readings
+                new = new and bool(near[id(a.setting)])
+            else:
+                new = _is_hub(a, near) and not any(_overlap(a, c) for c in chosen)
+            if new:
+                chosen.append(a)
+    return chosen
+
+
+def _is_hub(a: Anchor, near: Mapping[int, Sequence[Neighbour]]) -> bool:
+    """Whether more was varied around it than around any neighbour; in a grid nothing is."""
+    own = near[id(a.setting)]
+    beside = max((len(near[id(n.setting)]) for n in own), default=0)
+    return len(a.suspects) >= AROUND and len(own) > beside
+
+
+def _overlap(a: Anchor, b: Anchor) -> bool:
+    """Whether one stands among the other's neighbours, or both have the same masks."""
+    if any(n.setting is a.setting for n in b.neighbours):
+        return True
+    stages = [{r[PRUNED.stage] for r in x.setting.trials.values()} - {None} for x in (a, b)]
+    return bool(stages[0]) and stages[0] == stages[1]

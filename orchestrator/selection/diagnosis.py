@@ -1,0 +1,253 @@
+"""Why the denoised pruning collapses: one suspect at a time, against controls as sparse.
+
+`design.py` finds which settings differ in one suspect, `pairs.py` has the intervals,
+`causes.py` says it in words.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from orchestrator.selection.causes import sentences
+from orchestrator.selection.curve import Row
+from orchestrator.selection.design import (
+    Anchor,
+    Neighbour,
+    Setting,
+    find_anchors,
+    label,
+    point,
+    read_settings,
+    suspect_of,
+    value_of,
+)
+from orchestrator.selection.losses import COLLAPSE, Effect, Loss
+from orchestrator.selection.matching import Controls
+from orchestrator.selection.pairs import (
+    CONTROL,
+    FINAL,
+    PRUNED,
+    Family,
+    Measure,
+    Outcomes,
+    Pair,
+    between,
+    mean,
+    to_dense,
+)
+from orchestrator.selection.statistics import Interval
+
+_AFTER_PRUNING = ("finetune.",)  # suspects that cannot change what is measured before them
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A setting with the places of its intervals in the family; -1 = not asked for."""
+
+    setting: Setting
+    controls: Mapping[str, Mapping[Any, Row]]
+    places: Mapping[str, int]
+
+
+def diagnose(
+    results: pd.DataFrame, confidence: float = 0.95, outcomes: Outcomes | None = None
+) -> dict[str, Any] | None:
+    """Rank what was varied around each anchor by its effect, and say what caused the collapse.
+
+    Every effect is paired by seed; image noise is counted (`pairs.between`). All intervals
+    hold at once (Bonferroni over the family of all that are shown).
+
+    Args:
+        results: one row per trial, with its configuration.
+        confidence: of all limits together.
+        outcomes: which images each trial gets right, where they were read.
+
+    Returns:
+        None without a one-at-a-time design. Else `collapse` (anywhere), `limit`, `family` (number
+        of intervals), `anchors` (see `Loss`), `suspects` (see `Effect`; per anchor, the largest
+        effect first), `controls` (accuracy of one-shot and random masks by sparsity) and
+        `sentences`.
+    """
+    found = read_settings(results)
+    anchors = find_anchors(found)
+    if not anchors:
+        return None
+    controls = Controls(found)
+    family = Family(confidence)
+    asked = [(_ask(a.setting, controls, family, outcomes, limits=True), a) for a in anchors]
+    varied = [
+        [(_ask(n.setting, controls, family, outcomes), _ask_effect(a, n, family, outcomes), n)
+         for n in a.neighbours]
+        for a in anchors
+    ]  # fmt: skip
+    limits = family.intervals()
+    losses = [_loss(one, _name(a.setting, anchors), limits) for one, a in asked]
+    effects = [
+        _ranked([_effect(i, a, *one, limits, anchors) for one in group])
+        for i, ((_, a), group) in enumerate(zip(asked, varied, strict=True))
+    ]
+    rows = [e for group in effects for e in group]
+    return {
+        "collapse": any(one.collapsed for one in (*losses, *(e.loss for e in rows))),
+        "limit": COLLAPSE,
+        "family": family.size,
+        "anchors": [one.entry() for one in losses],
+        "suspects": [e.entry() for e in rows],
+        "controls": controls.curve(anchors),
+        "sentences": sentences(losses, effects),
+    }
+
+
+def _ask(
+    s: Setting,
+    controls: Controls,
+    family: Family,
+    outcomes: Outcomes | None,
+    limits: bool = False,
+) -> _Asked:
+    """Find a setting's controls; with `limits`, also ask for the intervals of its losses."""
+    like = {
+        "magnitude": controls.like(s, "magnitude", final=False),
+        "random": controls.like(s, "random_mask", final=False),
+        "final_magnitude": controls.like(s, "magnitude", final=True),
+    }
+    places: dict[str, int] = {}
+    if limits:
+        excess = _beyond(s, like["magnitude"], CONTROL, PRUNED, outcomes)
+        final = _beyond(s, like["final_magnitude"], FINAL, FINAL, outcomes)
+        own = s.trials.values()
+        control = [to_dense(row, CONTROL) for row in like["magnitude"].values()]
+        places = {
+            "drop": family.add("drop", [to_dense(r, PRUNED) for r in own]),
+            "final_drop": family.add("final drop", [to_dense(r, FINAL) for r in own]),
+            "control_drop": family.add("control", control),
+            "excess": family.add("excess", excess),
+            "final_excess": family.add("final excess", final),
+        }
+    return _Asked(s, like, places)
+
+
+def _beyond(
+    s: Setting,
+    controls: Mapping[Any, Row],
+    of_control: Measure,
+    own: Measure,
+    outcomes: Outcomes | None,
+) -> list[Pair | None]:
+    """Per seed: what the setting loses beyond its control."""
+    return [between(row, s.trials[seed], of_control, own, outcomes)
+            for seed, row in controls.items()]  # fmt: skip
+
+
+def _ask_effect(
+    a: Anchor, n: Neighbour, family: Family, outcomes: Outcomes | None
+) -> tuple[int | None, int]:
+    """Places of the two effects: right after pruning (None where it cannot be), and at the end."""
+    seeds = a.setting.seeds_with(n.setting)
+    couples = [(a.setting.trials[s], n.setting.trials[s]) for s in seeds]
+    pruned = None
+    if not n.suspect.startswith(_AFTER_PRUNING):
+        pairs = [between(x, y, PRUNED, outcomes=outcomes) for x, y in couples]
+        pruned = family.add("effect", pairs)
+    final = [between(x, y, FINAL, outcomes=outcomes) for x, y in couples]
+    return pruned, family.add("final effect", final)
+
+
+def _loss(one: _Asked, name: str, limits: Sequence[Interval | None]) -> Loss:
+    trials = list(one.setting.trials.values())
+    drops = {m: _mean_loss(to_dense(r, m) for r in trials) for m in (PRUNED, FINAL)}
+    excess = {
+        kind: _mean_loss(_beyond(one.setting, one.controls[kind], *measures, None))
+        for kind, measures in (
+            ("magnitude", (CONTROL, PRUNED)), ("random", (CONTROL, PRUNED)),
+            ("final_magnitude", (FINAL, FINAL)),
+        )
+    }  # fmt: skip
+    ends = {k: limits[i] for k, i in one.places.items()}
+    control = one.controls["magnitude"].values()
+    return Loss(
+        name=name,
+        arm=one.setting.arm,
+        n=sum(r[PRUNED.accuracy] is not None for r in trials),
+        sparsity=mean(trials, "issp/sparsity"),
+        dense=mean(trials, PRUNED.dense),
+        accuracy=mean(trials, PRUNED.accuracy),
+        final_accuracy=mean(trials, FINAL.accuracy),
+        jaccard=mean(trials, "denoise/jaccard_mean"),
+        drop=drops[PRUNED],
+        **_ends("drop", ends),
+        final_drop=drops[FINAL],
+        **_ends("final_drop", ends),
+        control_drop=_mean_loss(to_dense(r, CONTROL) for r in control),
+        **_ends("control_drop", ends),
+        excess=excess["magnitude"],
+        **_ends("excess", ends),
+        final_excess=excess["final_magnitude"],
+        **_ends("final_excess", ends),
+        random_excess=excess["random"],
+    )
+
+
+def _ends(name: str, limits: Mapping[str, Interval | None]) -> dict[str, Any]:
+    found = limits.get(name)
+    return {f"{name}_low": found and found.low, f"{name}_high": found and found.high}
+
+
+def _mean_loss(pairs: Iterable[Pair | None]) -> float | None:
+    known = [p.loss for p in pairs if p is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _effect(
+    number: int,
+    a: Anchor,
+    one: _Asked,
+    places: tuple[int | None, int],
+    n: Neighbour,
+    limits: Sequence[Interval | None],
+    anchors: Sequence[Anchor],
+) -> Effect:
+    pruned = None if places[0] is None else limits[places[0]]
+    final = limits[places[1]]
+    return Effect(
+        anchor=number,
+        suspect=n.suspect,
+        label=label(n.suspect),
+        value=value_of(n.setting, n.suspect),
+        anchor_value=value_of(a.setting, n.suspect),
+        n=len(a.setting.seeds_with(n.setting)),
+        **_gain("effect_pruned", "", pruned),
+        **_gain("effect_final", "final_", final),
+        loss=_loss(one, _name(n.setting, anchors), limits),
+    )
+
+
+def _gain(name: str, prefix: str, loss: Interval | None) -> dict[str, Any]:
+    """A loss from anchor to variant as an effect: positive = the variant is better."""
+    low, high = (loss.high, loss.low) if loss else (None, None)
+    return {
+        name: None if loss is None else -loss.mean or 0.0,
+        f"{prefix}low": None if low is None else -low or 0.0,
+        f"{prefix}high": None if high is None else -high or 0.0,
+    }
+
+
+def _ranked(effects: Sequence[Effect]) -> list[Effect]:
+    """The largest effect first, right after pruning before at the end."""
+    return sorted(effects, key=lambda e: (-round(e.size, 12), e.suspect, str(e.value)))
+
+
+def _name(s: Setting, anchors: Sequence[Anchor]) -> str:
+    """An anchor in words: its reading, its arm, and what else tells it from the others."""
+    preset = s.values.get("issp.preset")
+    others = [a.setting for a in anchors if a.setting is not s]
+    apart = [
+        c for c in s.values if suspect_of(c) is not None and c != "issp.preset"
+        and any(o.values.get("issp.preset") == preset and o.arm == s.arm
+                and point(o.values, [c]) != point(s.values, [c]) for o in others)
+    ]  # fmt: skip
+    extra = "".join(f", {label(c)} {value_of(s, suspect_of(c) or c)}" for c in apart[:3])
+    reading = f"{preset} reading" if preset else "setting"
+    return f"the {reading} ({s.arm}{extra})"

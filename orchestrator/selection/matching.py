@@ -1,0 +1,71 @@
+"""The controls of a sweep, matched to masked trials of equal sparsity."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from orchestrator.selection.curve import Row
+from orchestrator.selection.design import Anchor, Point, Setting, point
+from orchestrator.selection.pairs import CONTROL, FINAL, mean
+
+EQUAL_SPARSITY = 1e-6  # of the prunable weights: a control this near has the same count
+
+
+class Controls:
+    """The controls of the sweep, found by what they must share with a masked trial."""
+
+    def __init__(self, found: Sequence[Setting]) -> None:
+        self.columns = sorted({c for s in found for c in s.values})
+        self.context = [c for c in self.columns if c.startswith(("data.", "model.", "dense."))]
+        recovery = ("finetune.", "tickets.")
+        self.after = [*self.context, *(c for c in self.columns if c.startswith(recovery))]
+        self.by_place: dict[tuple[str, Point, Any], list[Row]] = {}
+        for s in found:
+            if s.arm in ("magnitude", "random_mask"):
+                place = point(s.values, self.context)
+                for seed, row in s.trials.items():
+                    self.by_place.setdefault((s.arm, place, seed), []).append(row)
+
+    def like(self, setting: Setting, arm: str, final: bool) -> dict[Any, Row]:
+        """Seed -> the control at the same sparsity; `final`: with equal fine-tuning too."""
+        found: dict[Any, Row] = {}
+        place = point(setting.values, self.context)
+        measure = FINAL if final else CONTROL
+        for seed, own in setting.trials.items():
+            for row in self.by_place.get((arm, place, seed), []):
+                fits = _same_count(own, row) and row[measure.accuracy] is not None
+                if fits and (not final or self._equal_recovery(own, row)):
+                    found.setdefault(seed, row)
+        return found
+
+    def _equal_recovery(self, own: Row, row: Row) -> bool:
+        drops = [_number(r.get("patch_drop")) for r in (own, row)]
+        return drops[0] == drops[1] and point(own, self.after) == point(row, self.after)
+
+    def curve(self, anchors: Sequence[Anchor]) -> list[dict[str, Any]]:
+        """Accuracy right after pruning of each control by sparsity, mean over its trials."""
+        places = {point(a.setting.values, self.context) for a in anchors}
+        levels: dict[tuple[str, float], dict[Any, Row]] = {}
+        for (arm, place, seed), group in self.by_place.items():
+            for row in group:
+                level = _sparsity(row)
+                if place in places and level is not None and row[CONTROL.accuracy] is not None:
+                    levels.setdefault((arm, round(level, 6)), {}).setdefault(seed, row)
+        return [
+            {"arm": arm, "sparsity": level, "n": len(trials),
+             "accuracy": mean(list(trials.values()), CONTROL.accuracy)}
+            for (arm, level), trials in sorted(levels.items())
+        ]  # fmt: skip
+
+
+def _same_count(own: Row, control: Row) -> bool:
+    a, b = own["issp/sparsity"], _sparsity(control)
+    return a is not None and b is not None and abs(a - b) <= EQUAL_SPARSITY
+
+
+def _sparsity(control: Row) -> float | None:
+    found: float | None = control["control/sparsity"]
+    return control["final/sparsity"] if found is None else found
+
+
+def _number(value: Any) -> float:
+    return 0.0 if value is None else round(float(value), 9)

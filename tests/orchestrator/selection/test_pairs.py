@@ -1,0 +1,124 @@
+"""Pairs of models: exact differences, the largest discordance that counts allow, coverage."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.selection.pairs import (
+    FINAL,
+    MOST_DF,
+    Family,
+    Pair,
+    between,
+    interval,
+    seed_spread,
+)
+from orchestrator.selection.statistics import paired_drop
+
+
+def row(key: str, dense: np.ndarray, own: np.ndarray) -> dict[str, object]:
+    """A trial with the counts that its bits mean."""
+    return {
+        "key": key, "final/test_accuracy": float(own.mean()), "dense/test_n": len(own),
+        "dense/test_accuracy": float(dense.mean()), "stage.finetune": None,
+        "final/test_lost": int((dense & ~own).sum()),
+        "final/test_gained": int((~dense & own).sum()),
+    }  # fmt: skip
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_counts_bound_the_discordance_and_keep_the_difference(
+    seed: int, p: float, q: float, r: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    dense, one, two = (rng.random(200) < share for share in (p, q, r))
+    a, b = row("a", dense, one), row("b", dense, two)
+    bound = between(a, b, FINAL)
+    exact = between(a, b, FINAL, outcomes={"a": {"final.test": one}, "b": {"final.test": two}})
+    assert bound is not None
+    assert exact is not None
+    assert None not in (bound.lost, bound.gained, exact.lost, exact.gained)
+    assert bound.loss == pytest.approx(exact.loss)
+    assert bound.lost - bound.gained == pytest.approx(exact.lost - exact.gained)  # type: ignore[operator]
+    assert bound.lost >= exact.lost - 1e-9  # type: ignore[operator]
+    assert bound.lost + bound.gained <= 200 + 1e-9  # type: ignore[operator]
+
+
+def test_one_stage_result_differs_from_itself_in_no_image() -> None:
+    dense = np.arange(100) < 90
+    a = row("a", dense, np.arange(100) < 50) | {"stage.finetune": "same"}
+    pair = between(a, a | {"key": "b"}, FINAL)
+    assert pair == Pair(loss=0.0, lost=0, gained=0, n_images=100)
+
+
+def test_without_a_family_the_interval_is_that_of_paired_drop() -> None:
+    counts = [(30, 10), (45, 12), (28, 19)]
+    pairs = [Pair(loss=(b - c) / 1000, lost=b, gained=c, n_images=1000) for b, c in counts]
+    ours = interval(pairs, 0.95)
+    theirs = paired_drop([b for b, _ in counts], [c for _, c in counts], 1000)
+    assert ours is not None
+    assert (ours.mean, ours.low, ours.high) == pytest.approx((theirs.mean, theirs.low, theirs.high))
+
+
+def test_without_images_or_seeds_there_are_no_limits() -> None:
+    found = interval([Pair(loss=0.1)], 0.95)
+    assert found is not None
+    assert (found.mean, found.low, found.high) == (0.1, None, None)
+    assert interval([], 0.95) is None
+
+
+def test_variances_that_agree_are_pooled_and_those_that_do_not_are_kept() -> None:
+    rng = np.random.default_rng(0)
+    alike = [[Pair(loss=float(x)) for x in rng.normal(0, 0.01, 3)] for _ in range(200)]
+    found = seed_spread(alike)
+    assert found is not None
+    assert found.df > 20
+    assert math.sqrt(found.variance) == pytest.approx(0.01, rel=0.1)
+    scales = np.geomspace(1e-4, 1, 200)
+    unlike = [[Pair(loss=float(x)) for x in rng.normal(0, s, 3)] for s in scales]
+    wide = seed_spread(unlike)
+    assert wide is not None
+    assert wide.df < 1
+    assert seed_spread(alike[:2]) is None
+
+
+def family_coverage(m: int, anchor: float, variants: list[float], repeats: int) -> float:
+    """How often all 12 intervals of a family with one anchor hold the true effect, 0."""
+    rng = np.random.default_rng([m, int(1e4 * anchor), len(variants)])
+    hits = 0
+    for _ in range(repeats):
+        base = rng.normal(0, anchor, m)
+        family = Family(0.95)
+        for k in range(12):
+            own = rng.normal(0, variants[k % len(variants)], m)
+            family.add("effect", [Pair(loss=float(x)) for x in base - own])
+        found = family.intervals()
+        hits += all(i is not None and i.low <= 0 <= i.high for i in found)  # type: ignore[operator]
+    return hits / repeats
+
+
+@pytest.mark.parametrize("m", [2, 3])
+@pytest.mark.parametrize(
+    ("anchor", "variants"),
+    [(0.01, [0.01]), (0.03, [0.005]), (0.002, [0.01]), (0.005, [0.005] * 11 + [0.05])],
+    ids=["alike", "anchor", "variants", "one wild"],
+)
+def test_all_intervals_of_a_family_hold_together(
+    m: int, anchor: float, variants: list[float]
+) -> None:
+    assert family_coverage(m, anchor, variants, 300) >= 0.92
+
+
+def test_two_seeds_borrow_enough_to_tell_a_large_effect() -> None:
+    rng = np.random.default_rng(1)
+    family = Family(0.95)
+    for effect in [0.4] + [0.0] * 19:
+        family.add("effect", [Pair(loss=effect + float(x)) for x in rng.normal(0, 0.01, 2)])
+    first = family.intervals()[0]
+    assert first is not None
+    assert first.low is not None
+    assert first.low > 0
+    assert MOST_DF == 2
