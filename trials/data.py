@@ -51,6 +51,11 @@ class DataConfig(StageConfig):
     train_images: Annotated[int, Field(ge=1)] | None = Field(
         None, description="train on a stratified subset of this size; default: all"
     )
+    test_images: Annotated[int, Field(ge=2)] | None = Field(
+        None,
+        description="evaluate on a stratified subset of the test set of this size, before it is "
+        "split into halves; default: all",
+    )
     split_seed: int = Field(0, description="seed of the split; the same for all trials")
 
     @field_validator("root")
@@ -140,6 +145,8 @@ def load(cfg: DataConfig) -> Dataset:
     """
     train, test = READERS[cfg.name](cfg.root)
     classes = int(train.labels.max()) + 1
+    if cfg.test_images is not None:
+        test = _subset(test, cfg.test_images, cfg.split_seed, "test", "in the test set")
     selected = cfg.validation or {"digits": 200, "cifar10": 5000}[cfg.name]
     if cfg.validation_from == "test":
         if cfg.validation is not None:
@@ -153,12 +160,14 @@ def load(cfg: DataConfig) -> Dataset:
     else:
         validation, train = _split(train, selected, cfg.split_seed, "validation")
     if cfg.train_images is not None:
-        if cfg.train_images > len(train):
-            raise DataError(
-                f"data.train_images = {cfg.train_images}, but {len(train)} images are left to train"
-            )
-        train, _ = _split(train, cfg.train_images, cfg.split_seed, "train subset")
+        train = _subset(train, cfg.train_images, cfg.split_seed, "train", "left to train")
     return Dataset(cfg.name, _digest(train, validation, test), classes, train, validation, test)
+
+
+def _subset(whole: Split, count: int, seed: int, name: str, where: str) -> Split:
+    if count > len(whole):
+        raise DataError(f"data.{name}_images = {count}, but {len(whole)} images are {where}")
+    return _split(whole, count, seed, f"{name} subset")[0]
 
 
 def _split(whole: Split, first: int, seed: int, purpose: str) -> tuple[Split, Split]:

@@ -86,6 +86,7 @@ def test_a_split_is_the_same_every_time_and_another_with_another_split_seed() ->
 def test_the_digest_changes_with_whatever_changes_the_split() -> None:
     cfg = CONFIGS["from-train"]
     changes = [{}, {"validation": 101}, {"split_seed": 1}, {"train_images": 299}]
+    changes.append({"test_images": 100})
     digests = [data.load(cfg.model_copy(update=change)).digest for change in changes]
     digests.append(data.load(CONFIGS["test-halves"]).digest)
     assert len(set(digests)) == len(digests)
@@ -105,6 +106,7 @@ def test_a_subset_of_fewer_images_than_classes_keeps_the_number_of_classes() -> 
     [
         (DataConfig(name="digits", validation=400), "validation = 400, but there are 400 train"),
         (DataConfig(name="digits", validation=100, train_images=301), "300 images are left"),
+        (DataConfig(name="digits", test_images=102), "data.test_images = 102, but 101 images"),
         (
             DataConfig(name="digits", validation=100, validation_from="test"),
             r"Remove `data\.validation`",
@@ -246,3 +248,12 @@ def test_the_real_cifar10_is_read_and_split(cifar10_root: Path) -> None:
     # The published mean of all training pixels.
     means = found.train.images.mean((0, 2, 3)) / 255
     assert means == pytest.approx([0.4914, 0.4822, 0.4465], abs=2e-3)
+
+
+def test_a_smaller_test_set_is_stratified_and_is_what_the_halves_are_made_of() -> None:
+    whole = data.load(DataConfig(name="digits", validation_from="test"))
+    found = data.load(DataConfig(name="digits", validation_from="test", test_images=100))
+    assert (len(found.validation), len(found.test)) == (50, 50)
+    assert np.array_equal(found.train.images, whole.train.images)
+    both = np.concatenate([found.validation.labels, found.test.labels])
+    assert set(np.bincount(both)) <= {9, 10, 11}
