@@ -226,12 +226,12 @@ def test_more_comparisons_make_every_interval_wider() -> None:
 def test_a_second_one_around_the_same_reading_needs_a_design_of_its_own() -> None:
     law: Law = lambda c: (0.5, 0.03)  # noqa: E731
     grid = [
-        masked(DEFAULT | {"sparsity": s, "mask_data_fraction": f}, 0, law, 0.0)
-        for s in (0.1, 0.2, 0.3) for f in (0.1, 0.3, 1.0)
+        masked(DEFAULT | {"sparsity": s, "mask_data_fraction": f, "issp.steps": n}, 0, law, 0.0)
+        for s in (0.1, 0.2, 0.3) for f in (0.1, 0.3, 1.0) for n in ("10", "50", "90")
     ]  # fmt: skip
     found = found_in(pd.DataFrame(grid))
     assert len(found["anchors"]) == 1
-    assert len(found["suspects"]) == 4
+    assert len(found["suspects"]) == 6
 
 
 def test_ten_thousand_trials_are_diagnosed_in_seconds() -> None:
