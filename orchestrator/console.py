@@ -72,6 +72,9 @@ class Display(Watcher):
         if self.console.is_terminal:
             self.live.stop()
 
+    def added(self, item: Item) -> None:
+        self.total[item.kind] += 1
+
     def started(self, item: Item) -> None:
         self.running[item.key] = item
         self.tick()

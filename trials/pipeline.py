@@ -20,6 +20,7 @@ from trials.stages.finetune import Finetuned, RecoverConfig, finetune
 from trials.stages.issp import EXACT, Issp, IsspConfig, issp
 from trials.stages.pretrained import Pretrained, PretrainedConfig, pretrained
 from trials.stages.profile import Profile, ProfileConfig, profile
+from trials.stages.rung import Rung, RungConfig, rung
 from trials.stages.tickets import Tickets, TicketsConfig
 from trials.stages.tickets import tickets as choose_tickets
 from trials.train import TrainConfig
@@ -27,7 +28,11 @@ from trials.train import TrainConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialGraph:
-    """The stages of one trial. None = the arm does not have this stage."""
+    """The stages of one trial. None = the arm does not have this stage.
+
+    A trial that is stopped early (`TrialConfig.rungs`) ends with `rung`: it has no `finetune` and
+    no `profile`, and `final`, the last node of every trial, is that rung.
+    """
 
     pretrained: Node[Pretrained]
     dense: Node[Dense]
@@ -38,9 +43,10 @@ class TrialGraph:
     denoise: Node[Candidates] | None = None
     issp: Node[Issp] | None = None
     control: Node[OneShot] | None = None
-    finetune: Node[Finetuned]
-    profile: Node[Profile]
-    final: Node[Final]
+    rung: Node[Rung] | None = None
+    finetune: Node[Finetuned] | None
+    profile: Node[Profile] | None
+    final: Node[Final] | Node[Rung]
 
     @property
     def mask(self) -> Node[Any] | None:
@@ -50,6 +56,8 @@ class TrialGraph:
     def stages(self) -> dict[str, Node[Any]]:
         """The stages that this arm has, in order, by name."""
         found = {f.name: getattr(self, f.name) for f in fields(self)}
+        if self.rung is not None:
+            del found["final"]  # the rung under another name
         return {name: node for name, node in found.items() if node is not None}
 
 
@@ -85,9 +93,10 @@ class _Builder:
             denoise=self.soup[0] if soup else None,
             issp=self.soup[1] if soup else None,
             control=control,
-            finetune=self.finetune,
-            profile=self.profile,
-            final=self.final,
+            rung=self.rung,
+            finetune=self.finetune if self.rung is None else None,
+            profile=self.profile if self.rung is None else None,
+            final=self.final if self.rung is None else self.rung,
         )
 
     @cached_property
@@ -271,20 +280,38 @@ class _Builder:
 
     @cached_property
     def finetune(self) -> Node[Finetuned]:
-        section, arm = self.trial.finetune, self.trial.arm
-        patches = "all"
+        cfg = self._recover_config
+        work = lambda: self._epochs_macs(cfg.epochs, self.kept_patches)  # noqa: E731
+        return Node(finetune, cfg, self.trial.seed, self._recover_inputs(), work)
+
+    @property
+    def _recover_config(self) -> RecoverConfig:
+        patches, arm = "all", self.trial.arm
         if arm in TICKETED:
             patches = "random" if arm == "random_patches" else "ticket"
-        cfg = section.part(RecoverConfig, patches=patches, removal=self.removal)
-        inputs: dict[str, Any] = {
+        return self.trial.finetune.part(RecoverConfig, patches=patches, removal=self.removal)
+
+    def _recover_inputs(self) -> dict[str, Any]:
+        return {
             "data": self.sources.data,
             "model": self._recovery_start(),
             "mask": self._final_mask,
-            "tickets": self.tickets if arm in TICKETED else None,
-            "teacher": self.dense if section.distill else None,
+            "tickets": self.tickets if self.trial.arm in TICKETED else None,
+            "teacher": self.dense if self.trial.finetune.distill else None,
         }
-        work = lambda: self._epochs_macs(cfg.epochs, self.kept_patches)  # noqa: E731
-        return Node(finetune, cfg, self.trial.seed, inputs, work)
+
+    @cached_property
+    def rung(self) -> Node[Rung] | None:
+        """The last rung of the trial, on the chain of those below."""
+        before: Node[Rung] | None = None
+        made = 0
+        for stop in self.trial.rungs:
+            cfg = self._recover_config.part(RungConfig, stop=stop)
+            work = lambda more=stop - made: self._epochs_macs(more, self.kept_patches)  # noqa: E731
+            inputs = self._recover_inputs() | {"before": before}
+            before = Node(rung, cfg, self.trial.seed, inputs, work)
+            made = stop
+        return before
 
     def _recovery_start(self) -> Node[Any]:
         weights = self.trial.finetune.weights
