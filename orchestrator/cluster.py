@@ -7,6 +7,7 @@ its own stages are there.
 
 import contextlib
 import io
+import json
 import logging
 import os
 import shutil
@@ -127,7 +128,8 @@ def _work(config: dict[str, Any], payload: Any) -> None:
             raise
         tune.report({"error": f"{type(error).__name__}: {error}"[:500]})
         return
-    tune.report({"error": None, "metrics": metrics})
+    # As text: Tune takes nested results apart at "/", which our metrics have in their names.
+    tune.report({"error": None, "metrics": json.dumps(metrics)})
 
 
 def _worth_retrying(error: Exception) -> bool:
@@ -186,7 +188,7 @@ class _Searcher(Searcher):  # type: ignore[misc]
         index = self.given.pop(trial_id)
         found = result or {}
         reason = "its process died, see the Ray logs" if error else found.get("error")
-        metrics = {} if reason else found.get("metrics", {})
+        metrics = {} if reason else json.loads(found.get("metrics", "{}"))
         fallen = self.queue.end(index, reason)
         self._tell([Ended(self.queue.items[index], reason, metrics)], fallen)
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.driver import Finished
+from orchestrator.planning import Plan
 from orchestrator.queue import Item
 from orchestrator.secrets import without_password
 from orchestrator.watcher import Watcher
@@ -42,6 +43,12 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02d}s"
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def trial_count(planned: Plan) -> str:
+    """`12`, or `4 known (up to 12)` while results decide about the rest."""
+    known = len(planned.trials)
+    return str(known) if planned.complete else f"{known} known (up to {planned.expected})"
 
 
 def hours(device_hours: float) -> str:

@@ -254,6 +254,8 @@ def _digits(value: float) -> str:
 def forecast(plan: Plan, entries: Iterable[Entry], done: Collection[str] = ()) -> Forecast:
     """Predict what is left, from the speeds that the store has measured on its own stages.
 
+    A trial that results have not called for yet is taken to cost what a known one does on average.
+
     Args:
         entries: of the store.
         done: keys of trials that tracking already has.
@@ -266,12 +268,12 @@ def forecast(plan: Plan, entries: Iterable[Entry], done: Collection[str] = ()) -
             missing |= _missing(trial.graph.final, stored)
     device = "cuda" if plan.sweep.resources.gpu else "cpu"
     rates, sizes = _rates(known, device), _sizes(known)
-    seconds = measured = 0.0
-    for node in missing.values():
-        rate = rates.get(node.stage.name)
-        cost = node.work_macs() / (rate or ASSUMED_MACS_PER_S[device])
-        seconds += cost
-        measured += cost if rate else 0.0
+    seconds, measured = _seconds(missing.values(), rates, device)
+    if plan.more and plan.trials:
+        share_of_more = plan.more / len(plan.trials)
+        whole, known_part = _seconds(plan.nodes.values(), rates, device)
+        seconds += share_of_more * whole
+        measured += share_of_more * known_part
     share = plan.sweep.resources.gpu or plan.sweep.resources.cpu
     return Forecast(
         stages=len(plan.nodes),
@@ -280,6 +282,19 @@ def forecast(plan: Plan, entries: Iterable[Entry], done: Collection[str] = ()) -
         bytes=sum(sizes.get(node.stage.name, 0) for node in missing.values()),
         measured=measured / seconds if seconds else 1.0,
     )
+
+
+def _seconds(
+    nodes: Iterable[Node[Any]], rates: Mapping[str, float], device: str
+) -> tuple[float, float]:
+    """Predicted seconds of stages, and how many of them rest on measured speeds."""
+    seconds = measured = 0.0
+    for node in nodes:
+        rate = rates.get(node.stage.name)
+        cost = node.work_macs() / (rate or ASSUMED_MACS_PER_S[device])
+        seconds += cost
+        measured += cost if rate else 0.0
+    return seconds, measured
 
 
 def _missing(node: Node[Any], stored: Collection[str]) -> dict[str, Node[Any]]:

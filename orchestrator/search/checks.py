@@ -35,7 +35,7 @@ def check_method(block: SearchBlock, budget: int, where: Place) -> Iterator[Prob
     if block.samples is None and block.method in ("random", "optuna"):
         yield Problem(
             (*where, "samples"),
-            f" is missing: goes with `method: {block.method}`; write how many, e.g. `samples: 20`",
+            f": goes with `method: {block.method}`, which needs it; write e.g. `samples: 20`",
         )
     if block.method == "optuna":
         yield from _check_optuna(block, where)

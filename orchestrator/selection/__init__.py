@@ -34,6 +34,8 @@ from orchestrator.selection.curve import (
     rows,
 )
 from orchestrator.selection.findings import Findings, not_measured, warnings
+from orchestrator.selection.halving import halving
+from orchestrator.selection.pareto import pareto
 from orchestrator.selection.statistics import Interval, mean_interval, paired_drop
 
 __all__ = [
@@ -247,6 +249,7 @@ def summarise(
     Raises:
         ValueError: see `essential_sparsity` and `recommend`.
     """
+    results = _full_first(results)
     known = [a for a in axes if a in results]
     absent = [a for a in axes if a not in results and a not in ("seed", "arm")]
     chosen = select(results, tolerance, detector, known)
@@ -268,6 +271,8 @@ def summarise(
         "essential_sparsity": _essential(chosen.essential),
         "arms": [asdict(a) for a in found.arms],
         "recommended": asdict(chosen.recommended) if chosen.recommended else None,
+        "pareto": pareto(found.settings),
+        "halving": halving(results, known),
         "cost": {
             "device": device,
             "device_hours": device_hours,
@@ -278,6 +283,13 @@ def summarise(
         "warnings": [*extra_warnings, *warnings(found)],
     }
     return {name: plain(value) for name, value in summary.items()}
+
+
+def _full_first(results: pd.DataFrame) -> pd.DataFrame:
+    """Stopped trials last: of one dense model the first row counts, and they have no test."""
+    if "rung" not in results:
+        return results
+    return results.iloc[results["rung"].notna().to_numpy().argsort(kind="stable")]
 
 
 def _dense(results: pd.DataFrame) -> dict[str, Any]:
