@@ -30,7 +30,8 @@ def publish_best(
     if tracker.parent().data.tags.get("lotus.best") == key:
         return False
     trial = next((trial for trial in plan.trials if trial.key == key), None)
-    found = store.get(trial.graph.finetune) if trial else None
+    tuned = trial.graph.finetune if trial else None
+    found = store.get(tuned) if tuned else None
     if trial is None or found is None:
         return False
     opened = plan.sources_of(trial.config)

@@ -17,6 +17,7 @@ from orchestrator.config import (
     with_axis,
 )
 from orchestrator.problems import Problem, from_pydantic, known_names, suggest
+from orchestrator.search.checks import check_method, check_ranges
 from trials.allocation import UNSTRUCTURED, fits_pattern, pattern_sparsity
 from trials.config import MASKED, TICKETED, TrialConfig
 from trials.criteria import CRITERIA
@@ -59,23 +60,30 @@ def _check_finite(value: Any, where: Place) -> Iterator[Problem]:
 
 
 def _check_block(sweep: SweepConfig, block: SearchBlock, where: Place) -> Iterator[Problem]:
-    for name in (*AXES, *block.axes):
-        values = block.axes[name] if name in block.axes else getattr(block, name)
+    for name in (*AXES, *block.further):
+        values = block.extremes(name)
         if not values:
             yield Problem((*where, name), ": must not be empty")
         if len(set(hashable(list(values)))) < len(values):
             yield Problem((*where, name), ": holds a value twice")
-    if (block.method == "random") != (block.samples is not None):
-        yield Problem((*where, "samples"), ": goes with `method: random`, and only with it")
-    wrong = [p for name, v in block.axes.items() for p in _check_axis(sweep, name, v, where)]
+    yield from check_method(block, sweep.finetune.epochs, where)
+    wrong = list(check_ranges(block, where))
+    for name in block.further:
+        ends = ("low", "high") if name in block.ranges else None
+        wrong += _check_axis(sweep, name, block.extremes(name), where, ends)
     yield from wrong
     if not wrong:
         yield from _check_combinations(sweep, block, where)
 
 
 def _check_axis(
-    sweep: SweepConfig, name: str, values: Sequence[Any], where: Place
+    sweep: SweepConfig,
+    name: str,
+    values: Sequence[Any],
+    where: Place,
+    ends: tuple[str, str] | None = None,
 ) -> Iterator[Problem]:
+    """Values that an axis cannot have; `ends` names them where they are the ends of a range."""
     section, _, rest = name.partition(".")
     path = (*where, name)
     if section not in SECTIONS:
@@ -92,21 +100,22 @@ def _check_axis(
         except ValidationError as error:
             raw = nested(getattr(sweep, section).model_dump(), rest.split("."), value)
             inner = from_pydantic(error, raw, type(getattr(sweep, section)))
-            yield Problem((*path, i), inner[0].message if inner else ": cannot be used")
+            place: str | int = ends[i] if ends else i
+            yield Problem((*path, place), inner[0].message if inner else ": cannot be used")
 
 
 def _check_combinations(sweep: SweepConfig, block: SearchBlock, where: Place) -> Iterator[Problem]:
     """The settings against each other, for every combination of the block's further axes."""
-    combinations = itertools.product(*block.axes.values())
+    combinations = itertools.product(*(block.extremes(name) for name in block.further))
     for values in itertools.islice(combinations, MAX_COMBINATIONS):
         trial = sweep.base()
-        for name, value in zip(block.axes, values, strict=True):
+        for name, value in zip(block.further, values, strict=True):
             trial = with_axis(trial, name, value)
         trial = trial.resolved()
         arms: set[str] = set(block.arm)
         for name, message in (*_check_trial(trial, arms), *_check_levels(trial, arms)):
             place: Place = tuple(name.split("."))
-            yield Problem((*where, name) if name in block.axes else place, message)
+            yield Problem((*where, name) if name in block.further else place, message)
         yield from _check_targets(trial, block, where)
         yield from _check_pattern(trial, block, where)
         yield from _check_other_images(trial, block, where)
@@ -177,7 +186,7 @@ def _check_pattern(trial: TrialConfig, block: SearchBlock, where: Place) -> Iter
     if pattern == UNSTRUCTURED or not _prunes_once(trial, set(block.arm)):
         return
     only = round(pattern_sparsity(pattern), 6)
-    for i, level in enumerate(block.sparsity):
+    for i, level in enumerate(block.extremes("sparsity")):
         if level == "auto" or not fits_pattern(level, pattern):
             shown = level if level == "auto" else f"{level:g}"
             yield Problem(
@@ -224,7 +233,7 @@ def _check_tickets(trial: TrialConfig, arms: set[str]) -> Iterator[tuple[str, st
 def _check_other_images(trial: TrialConfig, block: SearchBlock, where: Place) -> Iterator[Problem]:
     if trial.finetune.data != "other_images":
         return
-    for i, fraction in enumerate(block.mask_data_fraction):
+    for i, fraction in enumerate(block.extremes("mask_data_fraction")):
         if fraction >= 1:
             yield Problem(
                 (*where, "mask_data_fraction", i),
@@ -269,10 +278,11 @@ def _check_targets(trial: TrialConfig, block: SearchBlock, where: Place) -> Iter
         return
     target = section.target_sparsity
     lowest = min(section.levels, default=1.0)
-    for i, level in enumerate(block.sparsity):
+    for i, level in enumerate(block.extremes("sparsity")):
+        end = ("low", "high")[i] if "sparsity" in block.ranges else i
         if level != "auto" and section.needs_target and level > target:
             yield Problem(
-                (*where, "sparsity", i),
+                (*where, "sparsity", end),
                 f" = {level:g}: above issp.target_sparsity = {target:g}, so nothing is left to "
                 "prune; raise the target or write `issp.sparsity_reference: relative`",
             )

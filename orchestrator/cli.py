@@ -96,13 +96,13 @@ def list_sweeps() -> None:
 def run(sweep: SweepConfig, address: str | None, no_report: bool) -> int:
     """Make what is missing of a sweep: again = continue, enlarged = run what is new."""
     from orchestrator import driver
-    from orchestrator.console import Display, duration, show_finished
+    from orchestrator.console import Display, duration, show_finished, trial_count
 
     displays: list[Display] = []
 
     def watch(planned: Any, trials: int, stages: int) -> Display:
         console.print(
-            f"{sweep.name}: {trials} of {len(planned.trials)} trials to run, "
+            f"{sweep.name}: {trials} of {trial_count(planned)} trials to run, "
             f"{stages} shared stages first",
             markup=False,
         )
@@ -137,7 +137,7 @@ def run(sweep: SweepConfig, address: str | None, no_report: bool) -> int:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def plan(sweep: SweepConfig, as_json: bool) -> int:
     """Trials, unique stages, how many are stored, predicted device-hours. Runs nothing."""
-    from orchestrator.console import hours
+    from orchestrator.console import hours, trial_count
     from orchestrator.driver import look
     from orchestrator.planning import forecast
     from orchestrator.planning import plan as make_plan
@@ -145,20 +145,26 @@ def plan(sweep: SweepConfig, as_json: bool) -> int:
 
     planned = make_plan(sweep)
     state = look(sweep, planned)
+    if state is not None:
+        planned = state.plan
     done = state.finished if state else set()
     predicted = forecast(planned, Store(sweep.storage.path).entries(), done)
     missing = sum(trial.key not in done for trial in planned.trials)
     if as_json:
         found = {
             "sweep": sweep.name,
-            "trials": {"planned": len(planned.trials), "missing": missing},
+            "trials": {
+                "planned": planned.expected,
+                "known": len(planned.trials),
+                "missing": missing + planned.more,
+            },
             **asdict(predicted),
             "names": [trial.name for trial in planned.trials],
         }
         click.echo(json.dumps(found, indent=1))
         return OK
     table = Table(title=sweep.name, title_justify="left", show_header=False)
-    table.add_row("trials", f"{len(planned.trials)}, of which {missing} to run")
+    table.add_row("trials", f"{trial_count(planned)}, of which {missing} to run")
     table.add_row("unique stages", f"{predicted.stages}, of which {predicted.stored} stored")
     table.add_row("shared by two trials or more", str(len(planned.shared)))
     basis = f"{100 * predicted.measured:.0f} % from this store's own measurements"

@@ -7,12 +7,14 @@ its own stages are there.
 
 import contextlib
 import io
+import json
 import logging
 import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -111,21 +113,23 @@ def place_sources(plan: Plan) -> dict[str, list[Any]]:
 
 def _work(config: dict[str, Any], payload: Any) -> None:
     """What Tune runs for one item. Never raises for an error that would happen again."""
-    settings, work, boxes = payload
-    key, kind, job = work[config["item"]]
+    settings, boxes = payload
+    job = Job.of_text(config["job"])
     here = worker(settings)
+    metrics: dict[str, float] = {}
     try:
         opened = here.source(job, lambda: ray.get(boxes[job.source][0]))
-        if kind == "stage":
-            run_stage(here, job, key, opened)
+        if config["kind"] == "stage":
+            run_stage(here, job, config["key"], opened)
         else:
-            run_trial(here, job, opened)
+            metrics = run_trial(here, job, opened)
     except Exception as error:
         if _worth_retrying(error):
             raise
         tune.report({"error": f"{type(error).__name__}: {error}"[:500]})
         return
-    tune.report({"error": None})
+    # As text: Tune takes nested results apart at "/", which our metrics have in their names.
+    tune.report({"error": None, "metrics": json.dumps(metrics)})
 
 
 def _worth_retrying(error: Exception) -> bool:
@@ -135,15 +139,39 @@ def _worth_retrying(error: Exception) -> bool:
     return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError | OSError)
 
 
+Work = tuple[Item, Job]
+"""An item with the job that rebuilds it where it runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An item that has ended.
+
+    Attributes:
+        error: None = it ended well.
+        metrics: of a trial that ended well: those that search methods read.
+    """
+
+    item: Item
+    error: str | None
+    metrics: Mapping[str, float]
+
+
+More = Callable[[Sequence[Ended]], Sequence[Work]]
+"""Told what has just ended; gives what is to run because of it."""
+
+
 class _Searcher(Searcher):  # type: ignore[misc]
     """Tune's view of the queue: it asks for the next item whenever a process is free."""
 
-    def __init__(self, queue: WorkQueue, watcher: Watcher) -> None:
+    def __init__(self, work: Sequence[Work], more: More | None, watcher: Watcher) -> None:
         super().__init__(metric="error", mode="min")
-        self.queue, self.watcher = queue, watcher
+        self.queue = WorkQueue([item for item, _ in work], growing=more is not None)
+        self.jobs = [job.text() for _, job in work]
+        self.more, self.watcher = more, watcher
         self.given: dict[str, int] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, int] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         self.watcher.tick()
         if self.queue.finished:
             return str(Searcher.FINISHED)
@@ -151,18 +179,36 @@ class _Searcher(Searcher):  # type: ignore[misc]
         if index is None:
             return None
         self.given[trial_id] = index
-        return {"item": index}
+        item = self.queue.items[index]
+        return {"item": index, "key": item.key, "kind": item.kind, "job": self.jobs[index]}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         index = self.given.pop(trial_id)
-        reason = "its process died, see the Ray logs" if error else (result or {}).get("error")
+        found = result or {}
+        reason = "its process died, see the Ray logs" if error else found.get("error")
+        metrics = {} if reason else json.loads(found.get("metrics", "{}"))
         fallen = self.queue.end(index, reason)
-        self.watcher.ended(self.queue.items[index], reason)
-        for other in fallen:
-            item = self.queue.items[other]
-            self.watcher.ended(item, self.queue.errors[item.key])
+        self._tell([Ended(self.queue.items[index], reason, metrics)], fallen)
+
+    def _tell(self, ended: list[Ended], fallen: Sequence[int]) -> None:
+        """Tell what has ended, and queue what follows from it."""
+        while True:
+            for other in fallen:
+                item = self.queue.items[other]
+                ended.append(Ended(item, self.queue.errors[item.key], {}))
+            for one in ended:
+                self.watcher.ended(one.item, one.error)
+            if self.more is None or not ended:
+                break
+            new = self.more(ended)
+            for item, job in new:
+                self.jobs.append(job.text())
+                self.watcher.added(item)
+            ended, fallen = [], self.queue.add([item for item, _ in new])
+        # Nothing runs and nothing was called for: nothing ever will be.
+        self.queue.growing = self.more is not None and not self.queue.idle
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the store and MLflow are the memory."""
@@ -172,7 +218,7 @@ class _Searcher(Searcher):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its arguments into its experiment state; a terminal cannot be.
-        return self.__dict__ | {"watcher": Watcher()}
+        return self.__dict__ | {"watcher": Watcher(), "more": None}
 
 
 class _Starts(tune.Callback):  # type: ignore[misc]
@@ -195,29 +241,34 @@ class _Starts(tune.Callback):  # type: ignore[misc]
 
 
 def run_work(
-    plan: Plan, work: Sequence[tuple[Item, Job]], settings: Settings, watcher: Watcher
+    plan: Plan,
+    work: Sequence[Work],
+    settings: Settings,
+    watcher: Watcher,
+    more: More | None = None,
 ) -> dict[str, str]:
     """Run shared stages and trials through Ray Tune, in reused processes.
 
     A failing item stops no other but those that need it.
 
     Args:
-        work: items with the job that rebuilds them, in an order that keeps progress readable.
+        work: what to run, in an order that keeps progress readable.
+        more: what else to run, by what has ended; None = `work` is all.
 
     Returns:
         key -> error, of the items that failed.
     """
     sweep, scratch = plan.sweep, tempfile.mkdtemp(prefix="lotus-tune-")
-    queue = WorkQueue([item for item, _ in work])
-    sent = [(item.key, item.kind, job) for item, job in work]
+    searcher = _Searcher(work, more, watcher)
+    queue = searcher.queue
     trainable = tune.with_resources(
-        tune.with_parameters(_work, payload=(settings, sent, place_sources(plan))),
+        tune.with_parameters(_work, payload=(settings, place_sources(plan))),
         {"cpu": sweep.resources.cpu, "gpu": sweep.resources.gpu},
     )
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=_Searcher(queue, watcher),
+            search_alg=searcher,
             num_samples=-1,
             reuse_actors=True,
             max_concurrent_trials=sweep.resources.max_concurrent_trials,

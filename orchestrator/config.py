@@ -1,22 +1,21 @@
 """What a sweep file may say, and the trials that it means."""
 
-import itertools
 import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator
 
+from orchestrator.search.block import AXES, SearchBlock
+from orchestrator.search.space import Range
 from trials.config import (
-    Arm,
     EssentialSection,
     FinetuneSection,
     IsspSection,
-    Level,
     TicketSection,
     TrialConfig,
 )
@@ -25,92 +24,26 @@ from trials.stage import StageConfig
 from trials.stages.dense import DenseConfig
 from trials.vit import ModelConfig
 
-AXES = ("sparsity", "patch_drop", "mask_data_fraction", "arm", "seed")
-"""The axes with short names; any dotted configuration key is one too."""
+__all__ = [
+    "AXES",
+    "SearchBlock",
+    "SweepConfig",
+    "at_point",
+    "flat",
+    "hashable",
+    "nested",
+    "with_axis",
+]
 
 SECTIONS = ("data", "model", "dense", "tickets", "essential", "issp", "finetune")
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._ +-]{0,119}$"
-
-Fraction = Annotated[float, Field(ge=0.1, le=1)]
-Seed = Annotated[int, Field(ge=0)]
-
-
-def _schema_of_block(schema: dict[str, Any]) -> None:
-    """What `_collect` allows: dotted keys, and one value in place of a list."""
-    schema["patternProperties"] = {r"\.": True}
-    for name in AXES:
-        values = schema["properties"][name]
-        schema["properties"][name] = {"anyOf": [values, values["items"]]}
 
 
 def _schema_of_search(schema: dict[str, Any]) -> None:
     """A single block may stand without a list."""
     blocks = {name: schema.pop(name) for name in ("items", "minItems", "type")}
     schema["anyOf"] = [blocks["items"], blocks]
-
-
-class SearchBlock(StageConfig):
-    """One block of axes; the trials are their product."""
-
-    model_config = ConfigDict(json_schema_extra=_schema_of_block)
-
-    method: Literal["grid", "random"] = Field(
-        "grid", description="grid: all combinations; random: `samples` of them"
-    )
-    samples: int | None = Field(None, ge=1, description="for method: random")
-    sampling_seed: int = Field(0, ge=0, description="for method: random")
-    sparsity: tuple[Level | Literal["auto"], ...] = Field((0.3,), min_length=1)
-    patch_drop: tuple[Level, ...] = Field((0.1,), min_length=1)
-    mask_data_fraction: tuple[Fraction, ...] = Field((0.1,), min_length=1)
-    arm: tuple[Arm, ...] = Field(("lotus",), min_length=1)
-    seed: tuple[Seed, ...] = Field((0,), min_length=1)
-    axes: dict[str, tuple[Any, ...]] = Field(
-        default_factory=dict, description="any other configuration key, dotted: [values]"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _collect(cls, raw: Any) -> Any:
-        """Dotted keys become `axes`; a single value becomes a list of one."""
-        if not isinstance(raw, dict):
-            return raw
-        found = dict(raw)
-        if not isinstance(found.get("axes") or {}, dict):
-            return raw
-        axes = dict(found.get("axes") or {})
-        for name in [key for key in found if isinstance(key, str) and "." in key]:
-            axes[name] = found.pop(name)
-        for name in AXES:
-            if name in found and isinstance(found[name], str | int | float):
-                found[name] = [found[name]]
-        if axes:
-            found["axes"] = {k: v if isinstance(v, list) else [v] for k, v in axes.items()}
-        return found
-
-    def points(self) -> Iterator[dict[str, Any]]:
-        """Every combination of the axes, or a random part of them, always the same one."""
-        names = [*AXES, *self.axes]
-        values = [*(getattr(self, name) for name in AXES), *self.axes.values()]
-        combined: Sequence[tuple[Any, ...]] = list(itertools.product(*values))
-        if self.method == "random":
-            import random
-
-            draw = random.Random(self.sampling_seed)
-            count = min(self.samples or 1, len(combined))
-            # Shuffling the whole list makes a larger sample contain every smaller one.
-            combined = draw.sample(combined, len(combined))[:count]
-        for point in combined:
-            yield dict(zip(names, point, strict=True))
-
-    def size(self) -> int:
-        """Number of combinations before equal trials are merged."""
-        total = 1
-        for name in AXES:
-            total *= len(getattr(self, name))
-        for values in self.axes.values():
-            total *= len(values)
-        return total
 
 
 class ResourcesSection(StageConfig):
@@ -206,10 +139,9 @@ class SweepConfig(StageConfig):
         """Axis name -> all values over the blocks, in order of appearance."""
         found: dict[str, list[Any]] = {}
         for block in self.search:
-            for name in AXES:
-                found.setdefault(name, []).extend(getattr(block, name))
-            for name, values in block.axes.items():
-                found.setdefault(name, []).extend(values)
+            for name, values in block.space().items():
+                listed = [str(values)] if isinstance(values, Range) else values
+                found.setdefault(name, []).extend(listed)
         return {name: list(dict.fromkeys(hashable(values))) for name, values in found.items()}
 
     def base(self) -> TrialConfig:
@@ -217,15 +149,33 @@ class SweepConfig(StageConfig):
         return TrialConfig.model_validate({name: getattr(self, name) for name in SECTIONS})
 
     def trials(self) -> Iterator[tuple[TrialConfig, dict[str, Any]]]:
-        """Every trial with its point on the axes, presets filled in; equal ones not merged yet."""
+        """Every trial that is known without results, with its point on the axes.
+
+        Equal trials are not merged yet.
+        """
         base = self.base()
         for block in self.search:
-            for point in block.points():
-                changes = {name: point[name] for name in AXES}
-                changed = base.model_copy(update=changes)
-                for name in block.axes:
-                    changed = with_axis(changed, name, point[name])
-                yield changed.resolved(), point
+            if block.method in ("grid", "random"):
+                for point in block.points():
+                    yield at_point(base, point), point
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether some trials only follow from the results of others."""
+        return any(block.method in ("optuna", "halving") for block in self.search)
+
+
+def at_point(base: TrialConfig, point: Mapping[str, Any]) -> TrialConfig:
+    """The trial at one point of the axes, presets filled in.
+
+    Raises:
+        ValidationError: a further axis does not allow its value.
+    """
+    changed = base.model_copy(update={name: point[name] for name in AXES})
+    for name in point:
+        if name not in AXES:
+            changed = with_axis(changed, name, point[name])
+    return changed.resolved()
 
 
 def hashable(values: list[Any]) -> list[Any]:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.driver import Finished
+from orchestrator.planning import Plan
 from orchestrator.queue import Item
 from orchestrator.secrets import without_password
 from orchestrator.watcher import Watcher
@@ -44,6 +45,12 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
+def trial_count(planned: Plan) -> str:
+    """`12`, or `4 known (up to 12)` while results decide about the rest."""
+    known = len(planned.trials)
+    return str(known) if planned.complete else f"{known} known (up to {planned.expected})"
+
+
 def hours(device_hours: float) -> str:
     """Device-hours in the unit a person would use."""
     if device_hours < 0.1:
@@ -71,6 +78,9 @@ class Display(Watcher):
     def __exit__(self, *_: object) -> None:
         if self.console.is_terminal:
             self.live.stop()
+
+    def added(self, item: Item) -> None:
+        self.total[item.kind] += 1
 
     def started(self, item: Item) -> None:
         self.running[item.key] = item

@@ -4,18 +4,18 @@ A sweep is a set of keys; continuing after a crash, running again and extending 
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.config import SweepConfig
-from orchestrator.keys import key_of
-from orchestrator.planning import Plan, PlannedTrial, missing_nodes, plan
-from orchestrator.queue import Item
+from orchestrator.growth import Growth
+from orchestrator.planning import Plan, PlannedTrial, Planner, missing_nodes
+from orchestrator.search import Outcome
 from orchestrator.store import Store
 from orchestrator.sweepfile import resolved_yaml
 from orchestrator.tracking import Address, Child, RunLog, Tracker, open_sweep
-from orchestrator.worker import Settings, job_of
+from orchestrator.worker import Settings
 from trials.stage import Node
 
 
@@ -36,7 +36,8 @@ class State:
     def missing_trials(self) -> list[PlannedTrial]:
         """Trials without a finished run."""
         done = self.finished
-        return [trial for trial in self.plan.trials if trial.key not in done]
+        wanted = (*self.plan.trials, *self.plan.early)
+        return [trial for trial in wanted if trial.key not in done]
 
     def missing_shared(self) -> dict[str, Node[Any]]:
         """Shared stages to run first: no finished run yet, or needed and not in the store."""
@@ -79,17 +80,41 @@ class Finished:
 
 
 def look(sweep: SweepConfig, planned: Plan | None = None) -> State | None:
-    """The sweep as it stands, without making anything; None when it has never run."""
+    """The sweep as it stands, without making anything; None when it has never run.
+
+    Args:
+        planned: a plan at hand; used unless the sweep's trials follow from results.
+    """
     address = open_sweep(sweep, create=False)
     if address is None:
         return None
-    return _state(planned or plan(sweep), address)
-
-
-def _state(planned: Plan, address: Address) -> State:
     tracker = Tracker(address)
-    children = {child.key: child for child in tracker.children()}
-    return State(planned, Store(planned.sweep.storage.path), tracker, children)
+    children = _children(tracker)
+    if planned is None or sweep.dynamic:
+        planned = Planner(sweep).plan(outcomes(children.values(), failed=True))
+    return State(planned, Store(sweep.storage.path), tracker, children)
+
+
+def _children(tracker: Tracker) -> dict[str, Child]:
+    return {child.key: child for child in tracker.children()}
+
+
+INTERRUPTED = "interrupted"
+
+
+def outcomes(children: Iterable[Child], *, failed: bool) -> dict[str, Outcome]:
+    """How trials ended so far, by key.
+
+    Args:
+        failed: count failed ones too; False when they are about to run again.
+    """
+    found: dict[str, Outcome] = {}
+    for child in children:
+        if child.status == "FINISHED":
+            found[child.key] = Outcome(child.metrics)
+        elif failed and child.status == "FAILED" and child.tags.get("lotus.error") != INTERRUPTED:
+            found[child.key] = Outcome(None)
+    return found
 
 
 def run(
@@ -114,30 +139,45 @@ def run(
     from orchestrator.watcher import Watcher
 
     start = time.monotonic()
-    planned = plan(sweep)
+    planner = Planner(sweep)
+    planner.plan({})  # what cannot be planned is said before anything is made
     where = open_sweep(sweep)
     assert where is not None
-    state = _state(planned, where)
+    state = _state(planner, Tracker(where))
     state.store.writable()
     _describe(state)
+    known = outcomes(state.children.values(), failed=False)
+    growth = Growth(planner, state.plan, state.finished, state.store.keys(), known)
     trials, shared = state.missing_trials(), state.missing_shared()
     failed: dict[str, str] = {}
     if trials or shared:
-        watcher = watch(planned, len(trials), len(shared)) if watch else Watcher()
+        watcher = watch(state.plan, len(trials), len(shared)) if watch else Watcher()
         try:
-            failed = _make(state, trials, shared, address, watcher)
+            failed = _make(state, growth, trials, shared, address, watcher)
         except KeyboardInterrupt:
-            _close_running(state.tracker, None, "interrupted")
+            _close_running(state.tracker, None, INTERRUPTED)
             state.tracker.sweep_log().finish("KILLED")
             raise
+        if sweep.dynamic:
+            state = replace(state, plan=growth.plan, children=_children(state.tracker))
+            _describe(state)
     wall_s = time.monotonic() - start
-    summary, page = refresh(planned, state.store, state.tracker, bool(trials), report, wall_s)
+    planned, ran = growth.plan, growth.ran
+    summary, page = refresh(planned, state.store, state.tracker, ran > 0, report, wall_s)
     state.tracker.sweep_log().finish("FAILED" if failed else "FINISHED")
-    return Finished(planned, where, len(trials), failed, wall_s, page, summary)
+    return Finished(planned, where, ran, failed, wall_s, page, summary)
+
+
+def _state(planner: Planner, tracker: Tracker) -> State:
+    """The sweep as it stands before a run: what failed before is still to be made."""
+    children = _children(tracker)
+    planned = planner.plan(outcomes(children.values(), failed=False))
+    return State(planned, Store(planned.sweep.storage.path), tracker, children)
 
 
 def _make(
     state: State,
+    growth: Growth,
     trials: Sequence[PlannedTrial],
     shared: dict[str, Node[Any]],
     address: str | None,
@@ -146,35 +186,14 @@ def _make(
     """Run shared stages and trials; name -> error of those that failed."""
     from orchestrator import cluster
 
-    planned = state.plan
-    work = [(_stage_item(node, shared), job_of(planned.owner[key])) for key, node in shared.items()]
-    work += [(_trial_item(trial, shared), job_of(trial)) for trial in trials]
-    with cluster.connected(planned.sweep, address):
-        errors = cluster.run_work(planned, work, state.settings(), watcher)
+    sweep = state.plan.sweep
+    more = growth.more if sweep.dynamic else None
+    work = growth.work(trials, shared)
+    with cluster.connected(sweep, address):
+        errors = cluster.run_work(state.plan, work, state.settings(), watcher, more)
     for key, error in errors.items():
         _close_running(state.tracker, key, error)
-    names = {item.key: item.name for item, _ in work}
-    return {names[key]: error for key, error in errors.items()}
-
-
-def _stage_item(node: Node[Any], shared: Mapping[str, Node[Any]]) -> Item:
-    needs = tuple(key for parent in node.parents() if (key := key_of(parent)) in shared)
-    return Item(key=key_of(node), name=node.stage.name, kind="stage", needs=needs)
-
-
-def _trial_item(trial: PlannedTrial, shared: Mapping[str, Node[Any]]) -> Item:
-    """A trial needs the last shared stages on each of its paths; those need the ones before."""
-    needs: dict[str, None] = {}
-
-    def visit(node: Node[Any]) -> None:
-        for parent in node.parents():
-            if key_of(parent) in shared:
-                needs[key_of(parent)] = None
-            else:
-                visit(parent)
-
-    visit(trial.graph.final)
-    return Item(key=trial.key, name=trial.name, kind="trial", needs=tuple(needs))
+    return {growth.names[key]: error for key, error in errors.items() if growth.counts(key)}
 
 
 def _close_running(tracker: Tracker, key: str | None, error: str) -> None:
@@ -190,13 +209,15 @@ def _describe(state: State) -> None:
     """Bring the parent run up to date with the file: axes as tags, superseded trials marked."""
     sweep, tracker = state.plan.sweep, state.tracker
     tags = {f"lotus.axis.{name}": _listed(values) for name, values in sweep.axes.items()}
-    tags["lotus.trials_planned"] = str(len(state.plan.trials))
+    tags["lotus.trials_planned"] = str(state.plan.expected)
     tags["lotus.sweep_yaml"] = resolved_yaml(sweep)
     log = tracker.sweep_log()
     if any(tracker.parent().data.tags.get(name) != value[:5000] for name, value in tags.items()):
         log.flush(tags=tags)
     planned = {trial.key for trial in state.plan.trials} | set(state.plan.shared)
     for key, child in state.children.items():
+        if key not in planned and not state.plan.complete:
+            continue  # later results may call for it yet
         superseded = str(key not in planned).lower()
         if child.tags.get("lotus.superseded", "false") != superseded:
             tracker.client.set_tag(child.run_id, "lotus.superseded", superseded)

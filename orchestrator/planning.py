@@ -1,14 +1,17 @@
 """What a sweep consists of: trials, unique stages, and what they will cost. Runs nothing."""
 
+import itertools
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from orchestrator.config import AXES, SweepConfig
+from orchestrator.config import AXES, SweepConfig, at_point
 from orchestrator.keys import canonical, key_of
+from orchestrator.search import Outcome, Point
+from orchestrator.search.methods import proposer
 from orchestrator.store import Entry
 from trials.config import TICKETED, TrialConfig
 from trials.pipeline import TrialGraph, pipeline
@@ -58,11 +61,25 @@ class Forecast:
 
 @dataclass(frozen=True)
 class Plan:
-    """The trials of a sweep and the stages they share."""
+    """The trials of a sweep, as far as results say, and the stages they share.
+
+    Attributes:
+        early: trials that are worth running now but may turn out not to belong to the sweep.
+        more: how many trials may still come, at most; only while not complete.
+        complete: whether `trials` is all.
+    """
 
     sweep: SweepConfig
     trials: tuple[PlannedTrial, ...]
     opened: dict[str, Opened] = field(repr=False)
+    early: tuple[PlannedTrial, ...] = ()
+    more: int = 0
+    complete: bool = True
+
+    @property
+    def expected(self) -> int:
+        """How many trials there are in the end, at most."""
+        return len(self.trials) + self.more
 
     def sources_of(self, trial: TrialConfig) -> Opened:
         """The data and weights of a trial."""
@@ -87,11 +104,16 @@ class Plan:
 
     @cached_property
     def shared(self) -> dict[str, Node[Any]]:
-        """Stages of two trials or more, and the dense model always: computed before the trials."""
+        """Stages of two trials or more, and the dense model always: computed before the trials.
+
+        A rung that another one continues is a trial itself.
+        """
+        trials = {trial.key for trial in self.trials}
         return {
             key: node
             for key, node in self.nodes.items()
-            if self.users[key] > 1 or node.stage.name in ("pretrained", "dense")
+            if (self.users[key] > 1 or node.stage.name in ("pretrained", "dense"))
+            and key not in trials
         }
 
     @cached_property
@@ -109,24 +131,88 @@ def source_id(trial: TrialConfig) -> str:
     return canonical([trial.data.model_dump(mode="json"), trial.model.model_dump(mode="json")])
 
 
-def plan(sweep: SweepConfig) -> Plan:
+def plan(sweep: SweepConfig, outcomes: Mapping[str, Outcome] | None = None) -> Plan:
     """Expand a sweep; equal trials, as an arm that ignores an axis gives, are listed once.
+
+    Args:
+        outcomes: key -> how trials ended so far; methods that learn propose by them.
 
     Raises:
         DataError, ModelError: data or weights cannot be read.
     """
-    opened: dict[str, Opened] = {}
-    trials: dict[str, PlannedTrial] = {}
-    for config, point in sweep.trials():
+    return Planner(sweep).plan(outcomes or {})
+
+
+class Planner:
+    """Expands a sweep, again whenever results have come in; what it built once is kept.
+
+    It is the `Bench` of the search methods.
+    """
+
+    def __init__(self, sweep: SweepConfig) -> None:
+        self.sweep, self._base = sweep, sweep.base()
+        self._methods = [proposer(block, sweep.finetune.epochs) for block in sweep.search]
+        self._opened: dict[str, Opened] = {}
+        self._trials: dict[str, PlannedTrial] = {}
+        self._outcomes: Mapping[str, Outcome] = {}
+        self._open_all()
+
+    def plan(self, outcomes: Mapping[str, Outcome]) -> Plan:
+        """The sweep as far as these results (by key) say."""
+        self._outcomes = outcomes
+        found = [method.propose(self) for method in self._methods]
+        sure: dict[str, PlannedTrial] = {}
+        early: dict[str, PlannedTrial] = {}
+        for part in found:
+            for trials, points in ((sure, part.points), (early, part.early)):
+                for trial in map(self.trial, points):
+                    trials.setdefault(trial.key, trial)
+        return Plan(
+            self.sweep,
+            tuple(sure.values()),
+            self._opened,
+            early=tuple(trial for key, trial in early.items() if key not in sure),
+            more=sum(part.expected - len(part.points) for part in found),
+            complete=all(part.complete for part in found),
+        )
+
+    def key(self, point: Point) -> str:
+        """The key of the trial at a point."""
+        return self.trial(point).key
+
+    def outcome(self, point: Point) -> Outcome | None:
+        """How the trial at a point ended; None when it has not."""
+        return self._outcomes.get(self.key(point))
+
+    def trial(self, point: Point) -> PlannedTrial:
+        """The trial at a point."""
+        if point.ident not in self._trials:
+            config = at_point(self._base, point.axes).model_copy(update={"rungs": point.rungs})
+            graph = pipeline(config, self._open(config).sources)
+            axes = used_axes(config, point.axes)
+            if point.rungs:
+                axes["rung"] = point.rungs[-1]
+            self._trials[point.ident] = PlannedTrial(
+                key_of(graph.final), trial_name(axes, self.sweep), config, graph, axes
+            )
+        return self._trials[point.ident]
+
+    def _open(self, config: TrialConfig) -> Opened:
         source = source_id(config)
-        if source not in opened:
-            opened[source] = open_sources(config.data, config.model)
-        graph = pipeline(config, opened[source].sources)
-        key = key_of(graph.final)
-        if key not in trials:
-            axes = used_axes(config, point)
-            trials[key] = PlannedTrial(key, trial_name(axes, sweep), config, graph, axes)
-    return Plan(sweep, tuple(trials.values()), opened)
+        if source not in self._opened:
+            self._opened[source] = open_sources(config.data, config.model)
+        return self._opened[source]
+
+    def _open_all(self) -> None:
+        """Open what trials that are not known yet may read: it is sent to the nodes only once."""
+        for block in self.sweep.search:
+            if block.method not in ("optuna", "halving"):
+                continue
+            start = {name: block.extremes(name)[0] for name in block.space()}
+            names = [name for name in block.axes if name.startswith(("data.", "model."))]
+            for values in itertools.product(*(block.axes[name] for name in names)):
+                point = start | dict(zip(names, values, strict=True))
+                self._open(at_point(self._base, point))
 
 
 def used_axes(config: TrialConfig, point: dict[str, Any]) -> dict[str, Any]:
@@ -143,14 +229,15 @@ def used_axes(config: TrialConfig, point: dict[str, Any]) -> dict[str, Any]:
 
 
 def trial_name(axes: dict[str, Any], sweep: SweepConfig) -> str:
-    """`lotus-s0.30-d0.10-f0.10-seed0`, and `-issp.merge=union_kept` for further axes."""
+    """`lotus-s0.30-d0.10-f0.10-seed0`, `-issp.merge=union_kept` for further axes, `-rung3`."""
     parts = [str(axes["arm"])]
     for name, letter in SHORT.items():
         if name in axes:
             value = axes[name]
             parts.append(f"{letter}{value}" if value == "auto" else f"{letter}{_digits(value)}")
     parts.append(f"seed{axes['seed']}")
-    parts += [f"{name}={value}" for name, value in axes.items() if name not in AXES]
+    parts += [f"{name}={value}" for name, value in axes.items() if name not in (*AXES, "rung")]
+    parts += [f"rung{axes['rung']}"] if "rung" in axes else []
     return "-".join(parts)[:250]
 
 
@@ -162,6 +249,8 @@ def _digits(value: float) -> str:
 
 def forecast(plan: Plan, entries: Iterable[Entry], done: Collection[str] = ()) -> Forecast:
     """Predict what is left, from the speeds that the store has measured on its own stages.
+
+    A trial that results have not called for yet is taken to cost what a known one does on average.
 
     Args:
         entries: of the store.
@@ -175,12 +264,12 @@ def forecast(plan: Plan, entries: Iterable[Entry], done: Collection[str] = ()) -
             missing |= _missing(trial.graph.final, stored)
     device = "cuda" if plan.sweep.resources.gpu else "cpu"
     rates, sizes = _rates(known, device), _sizes(known)
-    seconds = measured = 0.0
-    for node in missing.values():
-        rate = rates.get(node.stage.name)
-        cost = node.work_macs() / (rate or ASSUMED_MACS_PER_S[device])
-        seconds += cost
-        measured += cost if rate else 0.0
+    seconds, measured = _seconds(missing.values(), rates, device)
+    if plan.more and plan.trials:
+        share_of_more = plan.more / len(plan.trials)
+        whole, known_part = _seconds(plan.nodes.values(), rates, device)
+        seconds += share_of_more * whole
+        measured += share_of_more * known_part
     share = plan.sweep.resources.gpu or plan.sweep.resources.cpu
     return Forecast(
         stages=len(plan.nodes),
@@ -189,6 +278,19 @@ def forecast(plan: Plan, entries: Iterable[Entry], done: Collection[str] = ()) -
         bytes=sum(sizes.get(node.stage.name, 0) for node in missing.values()),
         measured=measured / seconds if seconds else 1.0,
     )
+
+
+def _seconds(
+    nodes: Iterable[Node[Any]], rates: Mapping[str, float], device: str
+) -> tuple[float, float]:
+    """Predicted seconds of stages, and how many of them rest on measured speeds."""
+    seconds = measured = 0.0
+    for node in nodes:
+        rate = rates.get(node.stage.name)
+        cost = node.work_macs() / (rate or ASSUMED_MACS_PER_S[device])
+        seconds += cost
+        measured += cost if rate else 0.0
+    return seconds, measured
 
 
 def _missing(node: Node[Any], stored: Collection[str]) -> dict[str, Node[Any]]:

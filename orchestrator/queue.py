@@ -1,7 +1,7 @@
 """What may run now: shared stages and trials as one queue, in the order of what they need."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,12 +14,14 @@ class Item:
         key: of the stage, or of the trial's last stage.
         name: shown to people.
         needs: keys of the items that must have ended well before.
+        urgent: goes before what is waiting already.
     """
 
     key: str
     name: str
     kind: Literal["stage", "trial"]
     needs: tuple[str, ...] = ()
+    urgent: bool = False
 
 
 @dataclass(slots=True)
@@ -27,9 +29,13 @@ class WorkQueue:
     """Hands out items whose needs are met; what needs a failed one fails without running.
 
     Every call takes constant time, whatever the number of items.
+
+    Attributes:
+        growing: whether items may still be added, so that having none left is no end.
     """
 
-    items: Sequence[Item]
+    items: list[Item]
+    growing: bool = False
     errors: dict[str, str] = field(default_factory=dict)
     _open: dict[str, int] = field(default_factory=dict)
     _ready: deque[int] = field(default_factory=deque)
@@ -37,19 +43,48 @@ class WorkQueue:
     _missing: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._open = {item.key: index for index, item in enumerate(self.items)}
-        for index, item in enumerate(self.items):
+        items, self.items = self.items, []
+        self.add(items)
+
+    def add(self, items: Iterable[Item]) -> list[int]:
+        """Further items; a need that is no item's key counts as met.
+
+        Returns:
+            Those that fail at once, because they need something that has failed.
+        """
+        first = len(self.items)
+        self.items += items
+        self._open |= {item.key: first + i for i, item in enumerate(self.items[first:])}
+        lost: dict[int, str] = {}
+        for index, item in enumerate(self.items[first:], start=first):
             needs = [key for key in item.needs if key in self._open]
             self._missing.append(len(needs))
             for key in needs:
                 self._waiting_for.setdefault(key, []).append(index)
-            if not needs:
-                self._ready.append(index)
+            if failed := [key for key in item.needs if key in self.errors]:
+                lost[index] = f"{self._name(failed[0])} failed: {self.errors[failed[0]]}"
+            elif not needs:
+                self._is_ready(index)
+        return list(self._cascade(lost))
+
+    def _name(self, key: str) -> str:
+        return next(item.name for item in self.items if item.key == key)
+
+    def _is_ready(self, index: int) -> None:
+        if self.items[index].urgent:
+            self._ready.appendleft(index)
+        else:
+            self._ready.append(index)
+
+    @property
+    def idle(self) -> bool:
+        """Whether every item has ended."""
+        return not self._open
 
     @property
     def finished(self) -> bool:
-        """Whether every item has ended."""
-        return not self._open
+        """Whether every item has ended and none will come."""
+        return self.idle and not self.growing
 
     def next(self) -> int | None:
         """The index of an item that may run now; None when all ready ones are handed out."""
@@ -69,13 +104,13 @@ class WorkQueue:
             for other in waiting:
                 self._missing[other] -= 1
                 if self._missing[other] == 0 and self.items[other].key in self._open:
-                    self._ready.append(other)
+                    self._is_ready(other)
             return []
         self.errors[item.key] = error
-        return list(self._cascade(waiting, f"{item.name} failed: {error}"))
+        return list(self._cascade(dict.fromkeys(waiting, f"{item.name} failed: {error}")))
 
-    def _cascade(self, waiting: Iterable[int], reason: str) -> Iterable[int]:
-        for other in waiting:
+    def _cascade(self, lost: Mapping[int, str]) -> Iterable[int]:
+        for other, reason in lost.items():
             if self.items[other].key in self._open:
                 yield other
                 yield from self.end(other, reason)

@@ -20,6 +20,7 @@ from trials.stages.evaluate import Final
 from trials.stages.finetune import Finetuned
 from trials.stages.issp import Issp
 from trials.stages.profile import Profile
+from trials.stages.rung import Rung
 from trials.stages.soup_train import SoupTrained
 from trials.stages.tickets import Tickets
 from trials.train import Epoch, Outcomes
@@ -83,6 +84,8 @@ def stage_metrics(name: str, result: Any, dense: Dense | None) -> Metrics:
             found = {"tickets/kept_patches": result.kept}
         case Finetuned():
             found = {"final/train_images_per_s": result.images_per_s}
+        case Rung():
+            found = {"rung/val_accuracy": result.val_accuracy}
         case Profile():
             found = {
                 "profile/images_per_s": result.images_per_s,
@@ -136,8 +139,13 @@ def time_metrics(entries: Mapping[str, Entry], hits: Mapping[str, Entry]) -> Met
 def write_trial(
     trial: PlannedTrial, results: Mapping[str, Any], data: Dataset, folder: Path, checkpoint: bool
 ) -> None:
-    """Write a trial's artifacts below a folder, under the names of the interface."""
+    """Write a trial's artifacts below a folder, under the names of the interface.
+
+    One that was stopped early has no final model, so nothing but its settings is of use.
+    """
     _text(folder / "config/trial.yaml", yaml.safe_dump(trial.config.model_dump(mode="json")))
+    if trial.config.rungs:
+        return
     found = {
         "essential": results.get("essential"),
         "denoised": results.get("issp"),

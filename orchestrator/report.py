@@ -219,7 +219,8 @@ def _best_per_arm(table: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
 def _pictures(tracker: Tracker, table: pd.DataFrame) -> tuple[Picture, ...]:
     """One ticket picture per patch drop, of the first finished trial that has one."""
     found: list[Picture] = []
-    ticketed = table[(table["status"] == "FINISHED") & table["patch_drop"].gt(0)]
+    full = (table["status"] == "FINISHED") & table["rung"].isna()
+    ticketed = table[full & table["patch_drop"].gt(0)]
     for drop in sorted(set(ticketed["patch_drop"]))[:MAX_PICTURES]:
         trial = ticketed[ticketed["patch_drop"] == drop].iloc[0]
         content = _artifact(tracker, trial["run_id"], "tickets/examples.png")

@@ -20,6 +20,8 @@ def of_sweep(sweep: SweepConfig) -> dict[str, Any]:
     """Counts of one sweep against its plan."""
     planned = plan(sweep)
     state = driver.look(sweep, planned)
+    if state is not None:
+        planned = state.plan
     children = state.children if state else {}
     wanted = {trial.key: trial.name for trial in planned.trials}
     found = {key: child for key, child in children.items() if key in wanted}
@@ -28,7 +30,7 @@ def of_sweep(sweep: SweepConfig) -> dict[str, Any]:
         for key, child in found.items()
         if child.status == "FAILED"
     }
-    return _row(sweep.name, [c.status for c in found.values()], len(wanted), errors)
+    return _row(sweep.name, [c.status for c in found.values()], planned.expected, errors)
 
 
 def all_sweeps(uri: str | None) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import pandas as pd
 from orchestrator.config import SweepConfig
 from orchestrator.tracking import Tracker, open_sweep, patiently
 
-NUMBERS = ("seed", "sparsity", "patch_drop", "mask_data_fraction")
+NUMBERS = ("seed", "sparsity", "patch_drop", "mask_data_fraction", "rung")
 CURVE_METRICS = ("train_loss", "val_loss", "val_accuracy")
 
 
@@ -16,8 +16,9 @@ def results(sweep: SweepConfig) -> pd.DataFrame:
     """The trials of a sweep; empty when it has never run.
 
     Columns: run_id, name, key, arm, status, error, seed, sparsity, patch_drop,
-    mask_data_fraction (NaN where the arm ignores it), every metric under its own name, every
-    other param dotted, and `stage.<name>`: the key of each stage result that the trial used.
+    mask_data_fraction (NaN where the arm ignores it), rung (epochs after which it was stopped;
+    NaN for a full trial, and only those have final/* metrics), every metric under its own name,
+    every other param dotted, and `stage.<name>`: the key of each stage result that the trial used.
     """
     address = open_sweep(sweep, create=False)
     return trials_table(Tracker(address).runs()) if address else trials_table([])
@@ -51,6 +52,7 @@ def _row(run: Any) -> dict[str, Any]:
         "name": run.info.run_name,
         "key": tags["lotus.key"],
         "arm": tags.get("lotus.arm"),
+        "rung": tags.get("lotus.rung"),
         "status": run.info.status,
         "error": tags.get("lotus.error"),
         **run.data.params,

@@ -86,6 +86,7 @@ class Child:
     status: str
     tags: Mapping[str, str]
     start_ms: int
+    metrics: Mapping[str, float]
 
 
 def open_sweep(sweep: SweepConfig, create: bool = True) -> Address | None:
@@ -192,6 +193,7 @@ class Tracker:
                 run.info.status,
                 run.data.tags,
                 run.info.start_time,
+                run.data.metrics,
             )
             for run in self.runs()
         ]

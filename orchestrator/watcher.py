@@ -6,6 +6,9 @@ from orchestrator.queue import Item
 class Watcher:
     """Told what happens; a progress display overrides what it shows."""
 
+    def added(self, item: Item) -> None:
+        """A shared stage or a trial that results have called for is waiting now."""
+
     def started(self, item: Item) -> None:
         """A shared stage or a trial runs."""
 

@@ -1,5 +1,6 @@
 """What runs inside a Ray worker process: one stage or one trial. Ray itself is not imported."""
 
+import json
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from orchestrator.cached import Cached, Memory
 from orchestrator.config import flat
 from orchestrator.keys import key_of
 from orchestrator.planning import PlannedTrial, source_id
+from orchestrator.search import RESULT_METRICS
 from orchestrator.store import Entry, Store
 from orchestrator.tracking import Address, RunLog, Tracker
 from trials.config import TrialConfig
@@ -36,6 +38,18 @@ class Job:
     config: TrialConfig
     axes: Mapping[str, Any]
     source: str
+
+    def text(self) -> str:
+        """As JSON: jobs that are only known while a sweep runs travel as text."""
+        fields = {name: getattr(self, name) for name in ("key", "name", "source")}
+        fields |= {"config": self.config.model_dump(mode="json"), "axes": dict(self.axes)}
+        return json.dumps(fields, default=str)
+
+    @classmethod
+    def of_text(cls, text: str) -> "Job":
+        """The inverse of `text`."""
+        fields = json.loads(text)
+        return cls(**fields | {"config": TrialConfig.model_validate(fields["config"])})
 
 
 def job_of(trial: PlannedTrial) -> Job:
@@ -164,10 +178,13 @@ def stage_run_name(node: Node[Any], job: Job, name: str) -> str:
     return "-".join(parts)
 
 
-def run_trial(here: Worker, job: Job, opened: Opened) -> None:
-    """Run one trial and write its run."""
+def run_trial(here: Worker, job: Job, opened: Opened) -> dict[str, float]:
+    """Run one trial and write its run; those of its metrics that search methods read."""
     trial = PlannedTrial(job.key, job.name, job.config, here.graph(job, opened), dict(job.axes))
-    log = here.tracker.start(trial.key, "trial", trial.name, {"lotus.arm": trial.config.arm})
+    tags: dict[str, str] = {"lotus.arm": trial.config.arm}
+    if trial.config.rungs:
+        tags["lotus.rung"] = str(trial.config.rungs[-1])
+    log = here.tracker.start(trial.key, "trial", trial.name, tags)
 
     def progress(step: Progress) -> None:
         if step.epoch is not None:
@@ -176,24 +193,38 @@ def run_trial(here: Worker, job: Job, opened: Opened) -> None:
     try:
         cached = here.cached(opened, progress)
         results = {name: cached.get(node) for name, node in trial.graph.stages().items()}
-        _write(here, trial, results, cached, opened, log)
+        metrics = trial_metrics(results)
+        _write(here, trial, results, metrics, cached, opened, log)
     except Exception as error:
         fail(log, error)
         raise
+    found = {name: metrics.get(name) for name in RESULT_METRICS}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def trial_metrics(results: Mapping[str, Any]) -> record.Metrics:
+    """The metrics of all stages of a trial; of one that was stopped early none on test images."""
+    found: record.Metrics = {}
+    for name, result in results.items():
+        found |= record.stage_metrics(name, result, results["dense"])
+    if "rung" in results:
+        found = {name: value for name, value in found.items() if "/test_" not in name}
+    return found
 
 
 def _write(
     here: Worker,
     trial: PlannedTrial,
     results: dict[str, Any],
+    metrics: record.Metrics,
     cached: Cached,
     opened: Opened,
     log: RunLog,
 ) -> None:
-    for number, epoch in enumerate(results["finetune"].history, start=1):
+    recovered = results["rung" if trial.config.rungs else "finetune"]
+    for number, epoch in enumerate(recovered.history, start=1):
         log.metrics(record.epoch_metrics(epoch), number)
-    for name, result in results.items():
-        log.metrics(record.stage_metrics(name, result, results["dense"]))
+    log.metrics(metrics)
     entries: dict[str, Entry] = {}
     for name, node in trial.graph.stages().items():
         if (entry := cached.entry(node)) is not None:

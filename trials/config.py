@@ -132,6 +132,11 @@ class TrialConfig(StageConfig):
     patch_drop: Level = 0.1
     mask_data_fraction: float = Field(0.1, ge=0.1, le=1)
     seed: int = Field(0, ge=0)
+    rungs: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (),
+        description="not a full trial: the recovery is stopped after the last of these epochs, "
+        "each continuing from the one before",
+    )
 
     @property
     def runs_issp(self) -> bool:

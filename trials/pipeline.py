@@ -4,7 +4,7 @@ Nothing runs here: the result is a graph that an executor walks.
 """
 
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 from trials import cost, tickets, vit
@@ -23,6 +23,7 @@ from trials.stages.finetune import Finetuned, OnlineConfig, RecoverConfig, finet
 from trials.stages.issp import Issp
 from trials.stages.pretrained import Pretrained, PretrainedConfig, pretrained
 from trials.stages.profile import Profile, ProfileConfig, profile
+from trials.stages.rung import Rung, RungConfig, rung
 from trials.stages.soup_train import SoupTrained
 from trials.stages.tickets import Tickets, TicketsConfig
 from trials.stages.tickets import tickets as choose_tickets
@@ -31,7 +32,11 @@ from trials.train import TrainConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialGraph:
-    """The stages of one trial. None = the arm does not have this stage."""
+    """The stages of one trial. None = the arm does not have this stage.
+
+    A trial that is stopped early (`TrialConfig.rungs`) ends with `rung`: it has no `finetune` and
+    no `profile`, and `final`, the last node of every trial, is that rung.
+    """
 
     pretrained: Node[Pretrained]
     dense: Node[Dense]
@@ -44,9 +49,10 @@ class TrialGraph:
     issp: Node[Issp] | None = None
     soup_train: Node[SoupTrained] | None = None
     control: Node[OneShot] | None = None
-    finetune: Node[Finetuned]
-    profile: Node[Profile]
-    final: Node[Final]
+    rung: Node[Rung] | None = None
+    finetune: Node[Finetuned] | None
+    profile: Node[Profile] | None
+    final: Node[Final] | Node[Rung]
 
     @property
     def mask(self) -> Node[Any] | None:
@@ -56,6 +62,8 @@ class TrialGraph:
     def stages(self) -> dict[str, Node[Any]]:
         """The stages that this arm has, in order, by name."""
         found = {f.name: getattr(self, f.name) for f in fields(self)}
+        if self.rung is not None:
+            del found["final"]  # the rung under another name
         return {name: node for name, node in found.items() if node is not None}
 
 
@@ -93,9 +101,10 @@ class _Builder:
             issp=self.soup.merged if soup else None,
             soup_train=self.soup_train,
             control=control,
-            finetune=self.finetune,
-            profile=self.profile,
-            final=self.final,
+            rung=self.rung,
+            finetune=self.finetune if self.rung is None else None,
+            profile=self.profile if self.rung is None else None,
+            final=self.final if self.rung is None else self.rung,
         )
 
     @cached_property
@@ -277,25 +286,45 @@ class _Builder:
 
     @cached_property
     def finetune(self) -> Node[Finetuned]:
-        trial, section, online = self.trial, self.trial.finetune, self._online
-        others = trial.mask_data_fraction if section.data == "other_images" else None
-        patches = self._recovery_patches
-        cfg = section.part(
+        cfg = self._recover_config
+        work = partial(self._recovery_macs, cfg, cfg.epochs)
+        return Node(finetune, cfg, self.trial.seed, self._recover_inputs(), work)
+
+    @cached_property
+    def _recover_config(self) -> RecoverConfig:
+        trial, section, patches = self.trial, self.trial.finetune, self._recovery_patches
+        return section.part(
             RecoverConfig,
             patches=patches,
             removal=self.removal if patches != "all" else "gather",
-            online=online,
-            other_than=others,
+            online=self._online,
+            other_than=trial.mask_data_fraction if section.data == "other_images" else None,
         )
-        inputs: dict[str, Any] = {
+
+    def _recover_inputs(self) -> dict[str, Any]:
+        ticketed = self._recovery_patches != "all"
+        scorer = self._weights(self.trial.tickets.weights) if self._online else None
+        return {
             "data": self.sources.data,
             "model": self._recovery_start(),
             "mask": self._final_mask,
-            "tickets": self.tickets if patches != "all" else None,
-            "teacher": self.dense if section.distill else None,
-            "scorer": self._weights(trial.tickets.weights) if online else None,
+            "tickets": self.tickets if ticketed else None,
+            "teacher": self.dense if self.trial.finetune.distill else None,
+            "scorer": scorer,
         }
-        return Node(finetune, cfg, trial.seed, inputs, lambda: self._recovery_macs(cfg))
+
+    @cached_property
+    def rung(self) -> Node[Rung] | None:
+        """The last rung of the trial, on the chain of those below."""
+        before: Node[Rung] | None = None
+        made = 0
+        for stop in self.trial.rungs:
+            cfg = self._recover_config.part(RungConfig, stop=stop)
+            work = partial(self._recovery_macs, cfg, stop - made)
+            inputs = self._recover_inputs() | {"before": before}
+            before = Node(rung, cfg, self.trial.seed, inputs, work)
+            made = stop
+        return before
 
     @property
     def _recovery_patches(self) -> Literal["all", "ticket", "random"]:
@@ -309,13 +338,13 @@ class _Builder:
         wanted = section.selection == "online" and self._recovery_patches == "ticket"
         return section.part(OnlineConfig) if wanted else None
 
-    def _recovery_macs(self, cfg: RecoverConfig) -> float:
+    def _recovery_macs(self, cfg: RecoverConfig, epochs: int) -> float:
         counts = self.sources.counts
         images = counts.train * (1.0 - (cfg.other_than or 0.0))
         kept = self.kept_patches if cfg.patches != "all" else None
         per_epoch = cost.training_macs(self.shape, images, kept)
         scoring = images if cfg.online else 0.0
-        return cfg.epochs * (per_epoch + self.forward_macs(counts.validation + scoring))
+        return epochs * (per_epoch + self.forward_macs(counts.validation + scoring))
 
     def _recovery_start(self) -> Node[Any]:
         weights = self.trial.finetune.weights

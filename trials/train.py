@@ -6,7 +6,7 @@ history has to be saved to continue bit for bit.
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -93,6 +93,7 @@ class Trainer:
     _dropped: list[tuple[Tensor, Tensor]] = field(init=False)
     _total: int = field(init=False, default=0)
     _done: int = field(init=False, default=0)
+    _history: list[Epoch] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         if self.patches is not None:
@@ -110,16 +111,21 @@ class Trainer:
         ]
         self._zero_masked()
 
-    def epochs(self, count: int) -> tuple[Epoch, ...]:
+    def epochs(self, count: int, stop: int | None = None) -> tuple[Epoch, ...]:
         """Train for whole epochs, evaluate after each, continue from a snapshot if there is one.
+
+        Args:
+            count: epochs of the schedule.
+            stop: end after this many of them; None = after all.
 
         Raises:
             StageInputError: the loss is not finite.
         """
         images, _ = self._train_data()
         self._total = count * math.ceil(len(images) / self.cfg.batch_size)
-        history = self._restore()
-        while len(history) < count:
+        until = count if stop is None else min(stop, count)
+        history = self._restore() or list(self._history)
+        while len(history) < until:
             epoch = len(history)
             start = time.perf_counter()
             loss = self._steps(self._batches(epoch), epoch)
@@ -130,8 +136,8 @@ class Trainer:
             history.append(
                 Epoch(loss, outcomes.loss, outcomes.accuracy, len(images) / max(seconds, 1e-9))
             )
-            self.ctx.progress(Progress("epoch", len(history), count, history[-1]))
-            if len(history) < count:
+            self.ctx.progress(Progress("epoch", len(history), until, history[-1]))
+            if len(history) < until:
                 self._snapshot(history)
         return tuple(history)
 
@@ -245,8 +251,7 @@ class Trainer:
         if self.ctx.snapshots is None:
             return
         tensors = {f"model.{n}": t for n, t in self.model.state_dict().items()}
-        for i, state in self._optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{i}.{name}": t for name, t in state.items()}
+        tensors |= {f"optimizer.{n}": t for n, t in self.optimizer_state().items()}
         values = {"history": [asdict(epoch) for epoch in history], "done": self._done}
         self.ctx.snapshots.save(tensors, values)
 
@@ -255,18 +260,45 @@ class Trainer:
         if saved is None:
             return []
         tensors, values = saved
-        state: dict[int, dict[str, Tensor]] = {}
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}}
         for name, tensor in tensors.items():
-            if name.startswith("optimizer."):
-                _, i, field_name = name.split(".", 2)
-                state.setdefault(int(i), {})[field_name] = tensor.clone()
-        prefix = len("model.")
-        model = {n[prefix:]: t for n, t in tensors.items() if n.startswith("model.")}
+            part, _, rest = name.partition(".")
+            parts[part][rest] = tensor
+        history = [Epoch(**epoch) for epoch in values["history"]]
+        self.resume(parts["model"], parts["optimizer"], history, int(values["done"]))
+        return history
+
+    def optimizer_state(self) -> dict[str, Tensor]:
+        """The optimizer's tensors, as `<parameter number>.<name>`."""
+        state = self._optimizer.state_dict()["state"]
+        return {f"{i}.{name}": t for i, own in state.items() for name, t in own.items()}
+
+    @property
+    def done(self) -> int:
+        """Optimizer steps so far."""
+        return self._done
+
+    def resume(
+        self,
+        model: Mapping[str, Tensor],
+        optimizer: Mapping[str, Tensor],
+        history: Sequence[Epoch],
+        done: int,
+    ) -> None:
+        """Go on from where a training of the same recipe stood after its last whole epoch.
+
+        Args:
+            optimizer: see `optimizer_state`.
+            done: optimizer steps that it had made.
+        """
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in optimizer.items():
+            number, _, field_name = name.partition(".")
+            state.setdefault(int(number), {})[field_name] = tensor.clone()
         self.model.load_state_dict(model)
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": state, "param_groups": groups})
-        self._done = int(values["done"])
-        return [Epoch(**epoch) for epoch in values["history"]]
+        self._history, self._done = list(history), done
 
 
 def _autocast(precision: str, device: torch.device) -> torch.autocast:

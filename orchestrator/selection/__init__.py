@@ -40,7 +40,9 @@ from orchestrator.selection.curve import (
 )
 from orchestrator.selection.diagnosis import diagnose
 from orchestrator.selection.findings import Findings, not_measured, warnings
+from orchestrator.selection.halving import halving
 from orchestrator.selection.pairs import Outcomes
+from orchestrator.selection.pareto import pareto
 from orchestrator.selection.statistics import Interval, mean_interval, paired_drop
 
 __all__ = [
@@ -260,6 +262,7 @@ def summarise(
     Raises:
         ValueError: see `essential_sparsity` and `recommend`.
     """
+    results = _full_first(results)
     known = [a for a in axes if a in results]
     absent = [a for a in axes if a not in results and a not in ("seed", "arm")]
     chosen = select(results, tolerance, detector, known)
@@ -288,6 +291,8 @@ def summarise(
         "recommended": asdict(chosen.recommended) if chosen.recommended else None,
         "claims": paper_claims(results, tolerance, CONFIDENCE, outcomes),
         "diagnosis": diagnosis,
+        "pareto": pareto(found.settings),
+        "halving": halving(results, known),
         "cost": {
             "device": device,
             "device_hours": device_hours,
@@ -298,6 +303,13 @@ def summarise(
         "warnings": [*extra_warnings, *warnings(found)],
     }
     return {name: plain(value) for name, value in summary.items()}
+
+
+def _full_first(results: pd.DataFrame) -> pd.DataFrame:
+    """Stopped trials last: of one dense model the first row counts, and they have no test."""
+    if "rung" not in results:
+        return results
+    return results.iloc[results["rung"].notna().to_numpy().argsort(kind="stable")]
 
 
 def _essential(found: EssentialSparsity | None) -> dict[str, Any] | None:

@@ -32,7 +32,7 @@ LOTUS_ARMS = ("tickets", "essential", "issp", "lotus")
 CONTROLS = ("random_patches", "random_mask", "magnitude")
 ARMS = ("dense", *LOTUS_ARMS, *CONTROLS)
 BASE_AXES = ("sparsity", "patch_drop", "mask_data_fraction")
-_IDENTITY = ("run_id", "key", "name", "arm", "status", "seed", "stage.dense")
+_IDENTITY = ("run_id", "key", "name", "arm", "status", "seed", "stage.dense", "rung")
 METRICS = (
     "dense/val_accuracy", "dense/val_n", "dense/test_accuracy", "dense/test_n",
     "issp/val_accuracy", "final/val_accuracy", "final/test_accuracy", "final/sparsity",
@@ -110,7 +110,8 @@ def settings(results: pd.DataFrame, axes: Sequence[str] = ()) -> list[Setting]:
     names = axis_names(axes)
     table = rows(results, (*_IDENTITY, *names, *METRICS))
     finished = [r for r in table if r["status"] in (None, "FINISHED")]
-    if any(r["status"] == "FINISHED" for r in finished) and "final/val_accuracy" not in results:
+    full = any(r["status"] == "FINISHED" and r["rung"] is None for r in finished)
+    if full and "final/val_accuracy" not in results:
         raise missing_column(results, "final/val_accuracy", "a comparison of arms")
     finished = [r for r in finished if r["final/val_accuracy"] is not None]
     if finished:

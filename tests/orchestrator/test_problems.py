@@ -121,7 +121,43 @@ BAD = [
         ("search.mask_data_fraction.0 = 0.05: must be at least 0.1", "Instant-Soup",
          "10 % of the data")),
     Bad("an unknown arm", GOOD + "search: {arm: [lotsu]}\n", ("did you mean `lotus`?",)),
-    Bad("an unknown method", GOOD + "search: {method: bayes}\n", ("must be grid or random",)),
+    Bad("an unknown method", GOOD + "search: {method: bayes}\n",
+        ("must be grid, random, optuna or halving",)),
+    Bad("optuna without anything", GOOD + "search: {method: optuna}\n",
+        ("search.samples: goes with `method: optuna`, which needs it",
+         "search: there is nothing to choose"), 2),
+    Bad("settings of another method", GOOD + "search: {batch: 2, objectives: [macs], winners: 2}\n",
+        ("search.batch: goes with `method: optuna`", "search.objectives: goes with",
+         "search.winners: goes with `method: halving`, and only with it; remove it"), 3),
+    Bad("no objective", GOOD + "search: {method: optuna, samples: 2, objectives: [], seed: [0, 1], "
+        "patch_drop: [0.1, 0.2]}\n", ("search.objectives: must not be empty",)),
+    Bad("an objective twice", GOOD + "search: {method: optuna, samples: 2, "
+        "objectives: [macs, macs], patch_drop: [0.1, 0.2]}\n", ("holds a value twice",)),
+    Bad("halving without epochs to halve", GOOD + "search: {method: halving, min_epochs: 5}\n",
+        ("search.min_epochs = 5: must be below finetune.epochs = 5",)),
+    Bad("halving over its own budget", GOOD + "search: {method: halving, "
+        "finetune.epochs: [5, 9]}\n", ("search.finetune.epochs: is the full budget",)),
+    Bad("a range in a grid", GOOD + "search: {patch_drop: {low: 0.1, high: 0.2}}\n",
+        ("search.patch_drop: is a range, which `method: grid` cannot list",)),
+    Bad("a range in listed halving", GOOD + "search: {method: halving, "
+        "finetune.lr: {low: 0.1, high: 0.2}}\n", ("which `method: halving` cannot list",)),
+    Bad("ends that the axis does not allow", GOOD + "search: {method: random, samples: 2, "
+        "patch_drop: {low: 0.1, high: 30}, finetune.lr: {low: 0, high: 1}, "
+        "mask_data_fraction: {low: 0.01, high: 0.5}}\n",
+        ("search.patch_drop.high = 30: must be below 1 (a fraction: write 0.3 for 30 %)",
+         "search.finetune.lr.low = 0: must be above 0",
+         "search.mask_data_fraction.low = 0.01: must be at least 0.1"), 3),
+    Bad("a range above the target", GOOD + "search: {method: optuna, samples: 2, "
+        "sparsity: {low: 0.1, high: 0.9}}\n", ("search.sparsity.high = 0.9: above",)),
+    Bad("a range the wrong way round", GOOD + "search: {method: random, samples: 2, "
+        "patch_drop: {low: 0.5, high: 0.1}}\n", ("low = 0.5 must be below high = 0.1",)),
+    Bad("a range with a wrong key", GOOD + "search: {method: random, samples: 2, "
+        "patch_drop: {low: 0.1, hihg: 0.5}}\n", ("search.patch_drop.high: is missing",
+        "search.patch_drop.hihg = 0.5: unknown key"), 2),
+    Bad("a range of data sets", GOOD + "search: {method: random, samples: 2, "
+        "data.train_images: {low: 10, high: 50}}\n", ("write a list",)),
+    Bad("a range of arms", GOOD + "search: {method: random, samples: 2, "
+        "arm: {low: 0, high: 1}}\n", ("search.arm: must be a list",)),
     Bad("a wrong value on an axis", GOOD + "search: {issp.merge: [vote_topk, vote_topc]}\n",
         ("search.issp.merge.1 = vote_topc: ", "did you mean `vote_topk`?")),
     Bad("empty axes", GOOD + "search: {sparsity: [], seed: []}\n",

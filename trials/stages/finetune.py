@@ -104,11 +104,34 @@ def finetune(
 
     Source: LOTUS section 3, "fine-tuning the pruned model using the remaining data patches".
     """
+    trainer = recovery(cfg, ctx, seed, data, model, mask, tickets, teacher, scorer)
+    history = trainer.epochs(cfg.epochs)
+    module, arch = trainer.model, trainer.arch
+    validation = trainer.validation or evaluate(module, arch, data, "validation", ctx)
+    return Finetuned(vit.take(module, arch), history, validation, speed(history))
+
+
+def speed(history: tuple[Epoch, ...]) -> float:
+    """Median training images per second over the epochs."""
+    return statistics.median(epoch.images_per_s for epoch in history)
+
+
+def recovery(
+    cfg: RecoverConfig,
+    ctx: Context,
+    seed: int,
+    data: Dataset,
+    model: Pretrained | Dense | Issp | SoupTrained,
+    mask: Masked | None,
+    tickets: Tickets | None,
+    teacher: Dense | None,
+    scorer: Pretrained | Dense | None = None,
+) -> Trainer:
+    """The training that recovers theta ⊙ mask, before its first step; arguments as `finetune`."""
     arch, keep = model.checkpoint.arch, mask.keep if mask is not None else None
     start = vit.masked(model.checkpoint, keep) if keep is not None else model.checkpoint
-    module = vit.build(start, ctx.device)
-    trainer = Trainer(
-        module,
+    return Trainer(
+        vit.build(start, ctx.device),
         arch,
         data,
         cfg,
@@ -120,10 +143,6 @@ def finetune(
         teacher=vit.build(teacher.checkpoint, ctx.device) if teacher else None,
         distill=cfg.distill,
     )
-    history = trainer.epochs(cfg.epochs)
-    speed = statistics.median(epoch.images_per_s for epoch in history)
-    validation = trainer.validation or evaluate(module, arch, data, "validation", ctx)
-    return Finetuned(vit.take(module, arch), history, validation, speed)
 
 
 def _patches(

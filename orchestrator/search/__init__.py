@@ -1,0 +1,25 @@
+"""Search methods: which trials a block of a sweep means, from the file and finished results."""
+
+from orchestrator.search.proposal import (
+    OBJECTIVES,
+    RESULT_METRICS,
+    Bench,
+    Fixed,
+    Outcome,
+    Point,
+    Proposed,
+    Proposer,
+)
+from orchestrator.search.space import Range
+
+__all__ = [
+    "OBJECTIVES",
+    "RESULT_METRICS",
+    "Bench",
+    "Fixed",
+    "Outcome",
+    "Point",
+    "Proposed",
+    "Proposer",
+    "Range",
+]
