@@ -18,7 +18,7 @@ from orchestrator.secrets import without_password
 from orchestrator.selection.arms import best_settings, settings
 from orchestrator.store import Store
 from orchestrator.sweepfile import resolved_yaml
-from orchestrator.tables import axis_columns, learning_curves, trials_table
+from orchestrator.tables import axis_columns, curve_table, learning_curves, trials_table
 from orchestrator.tracking import Tracker, TrackingError, open_sweep, patiently
 from orchestrator.versions import git_commit, hardware, versions
 from trials.errors import LotusError
@@ -125,6 +125,7 @@ def summarise(sweep: SweepConfig, runs: Sequence[Any], tags: dict[str, str]) -> 
         tolerance=sweep.essential.tolerance,
         detector=sweep.essential.detector,
         axes=axis_columns(tags),
+        curve=curve_table(runs),
     )
 
 

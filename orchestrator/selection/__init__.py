@@ -22,12 +22,12 @@ from orchestrator.selection.arms import (
     settings,
 )
 from orchestrator.selection.curve import (
-    CURVE_COLUMNS,
     TIE,
     EssentialSparsity,
     average,
     dense_models,
     essential_sparsity,
+    essential_summary,
     missing_column,
     one_shot_curve,
     plain,
@@ -92,10 +92,17 @@ def select(
     tolerance: float = 0.01,
     detector: str = "first_violation",
     axes: Sequence[str] = (),
+    curve: pd.DataFrame | None = None,
 ) -> Selection:
-    """`essential_sparsity` and `recommend` with one tolerance (a fraction)."""
+    """`essential_sparsity` and `recommend` with one tolerance (a fraction).
+
+    Args:
+        curve: what measured the one-shot curve (`tables.curve`), where `results` lacks the
+            levels that `sparsity: auto` evaluates for itself.
+    """
+    measured = results if curve is None else curve
     return Selection(
-        essential=essential_sparsity(results, tolerance, detector, CONFIDENCE),
+        essential=essential_sparsity(measured, tolerance, detector, CONFIDENCE),
         recommended=recommend(results, tolerance, axes),
     )
 
@@ -229,6 +236,7 @@ def summarise(
     tolerance: float = 0.01,
     detector: str = "first_violation",
     axes: Sequence[str] = (),
+    curve: pd.DataFrame | None = None,
     extra_warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The content of `report/summary.json`: Python scalars only, None for what is unknown.
@@ -242,6 +250,7 @@ def summarise(
         detector: a key of `trials.detect.DETECTORS`.
         axes: columns that tell settings apart, beside the three of LOTUS; one that no trial
             has is left out with a warning.
+        curve: see `select`.
         extra_warnings: sentences put first.
 
     Raises:
@@ -249,9 +258,10 @@ def summarise(
     """
     known = [a for a in axes if a in results]
     absent = [a for a in axes if a not in results and a not in ("seed", "arm")]
-    chosen = select(results, tolerance, detector, known)
+    chosen = select(results, tolerance, detector, known, curve)
     found = Findings(
         results=results,
+        measured=results if curve is None else curve,
         planned=planned,
         settings=settings(results, known),
         arms=arms_table(results, CONFIDENCE, known),
@@ -265,7 +275,7 @@ def summarise(
         "confidence": CONFIDENCE,
         "trials": {"planned": planned, "finished": found.finished, "failed": found.failed},
         "dense": _dense(results),
-        "essential_sparsity": _essential(chosen.essential),
+        "essential_sparsity": essential_summary(chosen.essential),
         "arms": [asdict(a) for a in found.arms],
         "recommended": asdict(chosen.recommended) if chosen.recommended else None,
         "cost": {
@@ -285,13 +295,3 @@ def _dense(results: pd.DataFrame) -> dict[str, Any]:
     models = dense_models(rows(results, ("stage.dense", "seed", *metrics)))
     mean = average(models, metrics)
     return {**{m.removeprefix("dense/"): mean[m] for m in metrics}, "n": len(models)}
-
-
-def _essential(found: EssentialSparsity | None) -> dict[str, Any] | None:
-    if found is None:
-        return None
-    names = ("value", "low", "high", "bracket", "detector", "tolerance")
-    return {
-        **{name: getattr(found, name) for name in names},
-        "curve": rows(found.curve, CURVE_COLUMNS),
-    }
