@@ -13,7 +13,8 @@ from orchestrator.planning import Plan, plan
 from orchestrator.store import Store
 from orchestrator.tables import curve, curve_table, results, trials_table
 from orchestrator.tracking import Tracker, open_sweep
-from orchestrator.worker import Settings, Worker, job_of, run_stage, run_trial
+from orchestrator.worker import Settings, Worker, curve_level, job_of, run_stage, run_trial
+from trials.stages.essential import Probe
 
 # Nothing is learned in one epoch: with this tolerance the bracket is open or anywhere.
 AUTO = """\
@@ -111,7 +112,18 @@ def test_a_superseded_level_is_not_on_the_curve(
     pd.testing.assert_frame_equal(curve_table(runs), trials_table(runs))
 
 
-def test_a_trial_that_names_a_level_is_the_same_measurement_as_a_probe(
+def test_a_probe_is_the_same_measurement_as_a_trial_that_names_its_level(
+    refined: tuple[SweepConfig, Plan, Tracker],
+) -> None:
+    _, planned, _ = refined
+    (trial,) = planned.trials
+    coarse, probe = trial.graph.curve[1], trial.graph.curve[-1]
+    assert curve_level(probe, Probe(0.6, None), trial.graph) == (0.6, key_of(coarse))
+    assert curve_level(probe, Probe(None, None), trial.graph) is None
+    assert curve_level(trial.graph.dense, None, trial.graph) is None
+
+
+def test_levels_that_a_sweep_names_beside_auto_count_once(
     tracked: SweepConfig, tiny: Callable[..., Any]
 ) -> None:
     extra = (

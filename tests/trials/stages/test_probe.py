@@ -39,7 +39,7 @@ def refine(
 @given(
     st.floats(0, 0.6), st.floats(0.01, 5), st.integers(1, 4), st.sampled_from([0.005, 0.01, 0.1])
 )
-def test_refinement_reaches_the_bracket_of_the_full_grid_with_half_its_evaluations(
+def test_on_a_rising_curve_refinement_reaches_the_full_grids_bracket_at_half_the_cost(
     begin: float, slope: float, power: int, tolerance: float
 ) -> None:
     def drop(s: float) -> float:
