@@ -12,6 +12,7 @@ from dashboards.style import Drawing
 from dashboards.text import (
     amount,
     arm_label,
+    clean,
     duration,
     level,
     number,
@@ -41,6 +42,17 @@ def _mark_essential(axes: Axes, found: dict[str, Any], first: float, last: float
         axes.axvspan(left, right, color="#e69f00", alpha=0.18, lw=0, label="Interval of s*")
     if value is not None:
         axes.axvline(value, color="#b35900", lw=1.8, label=f"s* = {level(value)}")
+    _mark_other_detectors(axes, found)
+
+
+def _mark_other_detectors(axes: Axes, found: dict[str, Any]) -> None:
+    """Thin lines where the detectors that were not chosen put s*."""
+    others = [r for r in found.get("detectors") or [] if r.get("detector") != found.get("detector")]
+    for row, dashes in zip(others, ((0, (1, 1.5)), (0, (5, 2))), strict=False):
+        if (value := number(row.get("value"))) is not None:
+            name = clean(row.get("detector"), 40).replace("_", " ").capitalize()
+            label = f"{name}: {level(value)}"
+            axes.axvline(value, color=style.MUTED, lw=1, ls=dashes, label=label)
 
 
 def essential_sparsity(summary: dict[str, Any]) -> Drawing | None:

@@ -172,6 +172,7 @@ def _context(
         "models": plural(int((summary.get("dense") or {}).get("n") or 0), "dense model"),
         **_cost_words(summary.get("cost") or {}),
         "curve": sections.curve_table(summary),
+        "detectors": sections.detector_table(summary),
         "finetune": sections.finetune_table(derived.by_arm, data.trials, derived.settings),
         "fractions": sections.fraction_table(derived.by_fraction),
         "fraction_note": _fraction_note(derived.by_fraction),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from dashboards import tables
+from dashboards import headline, tables
 from dashboards.text import (
     DASH,
     amount,
@@ -78,6 +78,20 @@ def curve_table(summary: dict[str, Any]) -> Table:
     ]
     heads = ("Sparsity", "Val. accuracy", "Interval", "Loss, points", "Its interval", "n")
     return _table(heads, rows)
+
+
+def detector_table(summary: dict[str, Any]) -> Table:
+    """What each detector reads off the curve, a row each."""
+    found = summary.get("essential_sparsity") or {}
+    rows = [
+        (
+            Cell(clean(row.get("detector"), 100).replace("_", " ")),
+            _num(level(row.get("value")), row.get("value")),
+            _num(headline.sparsity_interval({**row, "curve": found.get("curve")})),
+        )
+        for row in found.get("detectors") or []
+    ]
+    return _table(("Detector", "s*", "Interval"), rows)
 
 
 def finetune_table(

@@ -21,6 +21,7 @@ from orchestrator.search.checks import check_method, check_ranges
 from trials.allocation import UNSTRUCTURED, fits_pattern, pattern_sparsity
 from trials.config import MASKED, TICKETED, TrialConfig
 from trials.criteria import CRITERIA
+from trials.detect import FEWEST_LEVELS
 from trials.stages.issp import EXACT
 
 MAX_TRIALS = 1_000_000
@@ -116,6 +117,10 @@ def _check_combinations(sweep: SweepConfig, block: SearchBlock, where: Place) ->
         for name, message in (*_check_trial(trial, arms), *_check_levels(trial, arms)):
             place: Place = tuple(name.split("."))
             yield Problem((*where, name) if name in block.further else place, message)
+        if "auto" in block.extremes("sparsity"):
+            for name, message in _check_auto(trial):
+                place = tuple(name.split("."))
+                yield Problem((*where, name) if name in block.further else place, message)
         yield from _check_targets(trial, block, where)
         yield from _check_pattern(trial, block, where)
         yield from _check_other_images(trial, block, where)
@@ -147,6 +152,25 @@ def _check_trial(trial: TrialConfig, arms: set[str]) -> Iterator[tuple[str, str]
         yield "finetune.weights", f" = pretrained, {reason}: write current or random"
     if arms & MASKED and trial.issp.weights == "rewind":
         yield "issp.weights", f" = rewind, {reason}: write current"
+
+
+def _check_auto(trial: TrialConfig) -> Iterator[tuple[str, str]]:
+    """Setting and message of each problem with `sparsity: auto`."""
+    section = trial.essential
+    if section.detector == "first_violation":
+        return
+    fewest, have = FEWEST_LEVELS[section.detector], sum(level > 0 for level in section.levels)
+    if have < fewest:
+        yield (
+            "essential.levels",
+            f": {have} above 0, but detector {section.detector} needs at least {fewest}; add some",
+        )
+    if section.refine is not None:
+        yield (
+            "essential.refine",
+            f" = {section.refine:g}: narrows the bracket of first_violation, which detector "
+            f"{section.detector} does not read; remove it or write `detector: first_violation`",
+        )
 
 
 def _prunes_once(trial: TrialConfig, arms: set[str]) -> bool:

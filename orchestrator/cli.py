@@ -231,8 +231,8 @@ def select(
     from orchestrator.status import describe_selection, selection_json, tracked_results
 
     wanted = sweep.essential.tolerance if tolerance is None else tolerance
-    table, axes = tracked_results(with_tracking(sweep, tracking_uri))
-    found = choose(table, wanted, sweep.essential.detector, axes)
+    table, axes, curve = tracked_results(with_tracking(sweep, tracking_uri))
+    found = choose(table, wanted, sweep.essential.detector, axes, curve)
     if as_json:
         click.echo(json.dumps(selection_json(found), indent=1))
     else:

@@ -104,26 +104,41 @@ class Plan:
 
     @cached_property
     def shared(self) -> dict[str, Node[Any]]:
-        """Stages of two trials or more, and the dense model always: computed before the trials.
+        """Stages of two trials or more: computed before the trials.
 
+        The dense model always, and the curve of `sparsity: auto`: their runs are what shows it.
         A rung that another one continues is a trial itself.
         """
         trials = {trial.key for trial in self.trials}
+        always = ("pretrained", "dense")
         return {
             key: node
             for key, node in self.nodes.items()
-            if (self.users[key] > 1 or node.stage.name in ("pretrained", "dense"))
+            if (self.users[key] > 1 or node.stage.name in always or key in self.curve)
             and key not in trials
         }
 
     @cached_property
+    def curve(self) -> dict[str, PlannedTrial]:
+        """Stages that measure a level for `sparsity: auto`, with the first trial that asks."""
+        found: dict[str, PlannedTrial] = {}
+        for trial in self.trials:
+            for node in trial.graph.curve:
+                found.setdefault(key_of(node), trial)
+        return found
+
+    @cached_property
     def owner(self) -> dict[str, PlannedTrial]:
-        """For each stage the first trial that has it: enough to build it again elsewhere."""
+        """For each stage the first trial that has it: enough to build it again elsewhere.
+
+        A stage on the curve of `sparsity: auto` belongs to the trial that has it there, not to
+        one that has it as a control.
+        """
         found: dict[str, PlannedTrial] = {}
         for trial in self.trials:
             for node in closure(trial.graph.final):
                 found.setdefault(key_of(node), trial)
-        return found
+        return found | self.curve
 
 
 def source_id(trial: TrialConfig) -> str:

@@ -15,7 +15,7 @@ from trials import formats, masks
 from trials.data import Dataset
 from trials.stages.denoise import Candidates
 from trials.stages.dense import Dense
-from trials.stages.essential import OneShot, Picked
+from trials.stages.essential import OneShot, Picked, Probe
 from trials.stages.evaluate import Final
 from trials.stages.finetune import Finetuned
 from trials.stages.issp import Issp
@@ -61,6 +61,9 @@ def stage_metrics(name: str, result: Any, dense: Dense | None) -> Metrics:
                 f"{name}/sparsity": masks.sparsity(result.keep),
                 **_paired(f"{name}/val", compared, result.validation),
             }
+        case Probe() if result.found is not None:
+            found = {"probe/sparsity": result.sparsity}
+            found |= stage_metrics("essential", result.found, dense)
         case Picked():
             found = {"essential/picked_sparsity": result.sparsity}
         case Candidates():
@@ -94,6 +97,12 @@ def stage_metrics(name: str, result: Any, dense: Dense | None) -> Metrics:
         case Final():
             found = _final_metrics(result, dense)
     return found
+
+
+def curve_metrics(dense: Dense) -> Metrics:
+    """What a level of the one-shot curve is compared with."""
+    counts = stage_metrics("dense", dense, None)
+    return {name: counts[name] for name in ("dense/val_accuracy", "dense/val_n")}
 
 
 def _final_metrics(final: Final, dense: Dense | None) -> Metrics:

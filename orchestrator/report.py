@@ -20,7 +20,7 @@ from orchestrator.selection.arms import best_settings, settings
 from orchestrator.selection.comparisons import contrasts, needed_trials
 from orchestrator.store import Store
 from orchestrator.sweepfile import resolved_yaml
-from orchestrator.tables import axis_columns, learning_curves, trials_table
+from orchestrator.tables import axis_columns, curve_table, learning_curves, trials_table
 from orchestrator.tracking import Tracker, TrackingError, open_sweep
 from orchestrator.versions import git_commit, hardware, versions
 from trials.errors import LotusError
@@ -133,6 +133,7 @@ def summarise(
         tolerance=sweep.essential.tolerance,
         detector=sweep.essential.detector,
         axes=axes,
+        curve=curve_table(runs),
         extra_warnings=unreadable,
         outcomes=outcomes,
     )

@@ -11,7 +11,7 @@ from orchestrator import driver
 from orchestrator.config import SweepConfig, TrackingSection
 from orchestrator.planning import plan
 from orchestrator.selection import Selection
-from orchestrator.tables import axis_columns, trials_table
+from orchestrator.tables import axis_columns, curve_table, trials_table
 from orchestrator.tracking import Address, Tracker, list_sweeps, open_sweep
 from trials.errors import LotusError
 
@@ -63,8 +63,8 @@ def _row(
     }
 
 
-def tracked_results(sweep: SweepConfig) -> tuple[pd.DataFrame, Sequence[str]]:
-    """The trials of a sweep and its further axes.
+def tracked_results(sweep: SweepConfig) -> tuple[pd.DataFrame, Sequence[str], pd.DataFrame]:
+    """The trials of a sweep, its further axes, and what measured its one-shot curve.
 
     Raises:
         LotusError: it has never run there.
@@ -73,7 +73,8 @@ def tracked_results(sweep: SweepConfig) -> tuple[pd.DataFrame, Sequence[str]]:
     if address is None:
         raise LotusError(f"{sweep.name} has not run yet in this tracking store: run it first")
     tracker = Tracker(address)
-    return trials_table(tracker.runs()), axis_columns(tracker.parent().data.tags)
+    runs = tracker.runs()
+    return trials_table(runs), axis_columns(tracker.parent().data.tags), curve_table(runs)
 
 
 def selection_json(found: Selection) -> dict[str, Any]:

@@ -24,9 +24,30 @@ def results(sweep: SweepConfig) -> pd.DataFrame:
     return trials_table(Tracker(address).runs()) if address else trials_table([])
 
 
+def curve(sweep: SweepConfig) -> pd.DataFrame:
+    """What measured the one-shot curve of a sweep, see `curve_table`; empty without runs."""
+    address = open_sweep(sweep, create=False)
+    return curve_table(Tracker(address).runs() if address else [])
+
+
 def trials_table(runs: Iterable[Any]) -> pd.DataFrame:
     """MLflow runs of one sweep -> the table of its trials; superseded ones are left out."""
-    rows = [_row(run) for run in runs if _is_trial(run.data.tags)]
+    return _table([_row(run) for run in runs if _is_trial(run.data.tags)])
+
+
+def curve_table(runs: Iterable[Any]) -> pd.DataFrame:
+    """The trials, and below them the stage runs that measured a level of the one-shot curve.
+
+    Such runs are the levels and probes of `sparsity: auto`; their `arm` is None. One level may
+    stand in several rows with one `stage.essential`: `one_shot_curve` counts it once.
+    """
+    known = list(runs)
+    trials = [run for run in known if _is_trial(run.data.tags)]
+    levels = [run for run in known if _is_level(run.data.tags)]
+    return _table([_row(run) for run in [*trials, *levels]])
+
+
+def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     for name in ("run_id", "name", "key", "arm", "status", "error", *NUMBERS):
         if name not in table:
@@ -38,6 +59,11 @@ def trials_table(runs: Iterable[Any]) -> pd.DataFrame:
 
 def _is_trial(tags: dict[str, str]) -> bool:
     return tags.get("lotus.kind") == "trial" and tags.get("lotus.superseded") != "true"
+
+
+def _is_level(tags: dict[str, str]) -> bool:
+    alive = tags.get("lotus.kind") == "stage" and tags.get("lotus.superseded") != "true"
+    return alive and "lotus.stage.essential" in tags
 
 
 def _row(run: Any) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from trials.pipeline import TrialGraph, pipeline
 from trials.sources import Opened
 from trials.stage import Node, closure
 from trials.stages.dense import Dense
+from trials.stages.essential import Probe
+from trials.stages.probe import as_one_shot
 from trials.train import Context, Progress
 
 
@@ -122,7 +124,8 @@ def run_stage(here: Worker, job: Job, key: str, opened: Opened) -> None:
     nodes = {key_of(node): node for node in closure(graph.final)}
     node = nodes[key]
     role = next((name for name, own in graph.stages().items() if key_of(own) == key), None)
-    name = role or node.stage.name
+    on_curve = key in map(key_of, graph.curve)
+    name = node.stage.name if role is None or on_curve else role
     log = here.tracker.start(key, "stage", stage_run_name(node, job, name), {"lotus.stage": name})
     try:
         _run_stage(here, node, name, graph, opened, log)
@@ -147,7 +150,7 @@ def _run_stage(
     result = cached.get(node)
     entry = cached.entry(node)
     computed = key_of(node) in cached.computed
-    compared = name in ("essential", "issp", "soup_train", "control")
+    compared = name in ("essential", "issp", "soup_train", "control", "probe")
     dense = cached.get(graph.dense) if compared else None
     log.metrics(record.stage_metrics(name, result, dense))
     log.metrics({f"time/{name}_s": entry.seconds if entry else None})
@@ -160,8 +163,30 @@ def _run_stage(
                 record.write_checkpoint(result, path, key_of(node))
                 log.artifacts(Path(folder))
     params = flat(node.config) | ({"seed": node.seed} if node.seed is not None else {})
-    log.flush(params, {} if computed else {"lotus.cached": "true"})
+    tags = {} if computed else {"lotus.cached": "true"}
+    if dense is not None and (level := curve_level(node, result, graph)):
+        params["sparsity"], tags["lotus.stage.essential"] = level
+        tags["lotus.stage.dense"] = key_of(graph.dense)
+        log.metrics(record.curve_metrics(dense))
+    log.flush(params, tags)
     log.finish()
+
+
+def curve_level(node: Node[Any], result: Any, graph: TrialGraph) -> tuple[float, str] | None:
+    """The level of the one-shot curve that a stage measured, and the key of its evaluation.
+
+    A probe carries the key of the plain stage at its level, so that a trial which names that
+    level is the same measurement. None for what is not on the curve of `sparsity: auto`, and
+    for a probe that had nothing left to do.
+    """
+    if key_of(node) not in map(key_of, graph.curve):
+        return None
+    if isinstance(result, Probe):
+        if result.sparsity is None:
+            return None
+        return result.sparsity, key_of(as_one_shot(node, result.sparsity))
+    level: float = node.config.model_dump()["sparsity"]
+    return level, key_of(node)
 
 
 def stage_run_name(node: Node[Any], job: Job, name: str) -> str:

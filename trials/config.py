@@ -62,7 +62,10 @@ class EssentialSection(MaskConfig):
     """`essential:` in a sweep file."""
 
     tolerance: float = Field(0.01, ge=0, lt=1, description="accuracy that may be lost")
-    detector: Literal["first_violation"] = "first_violation"
+    detector: Literal["first_violation", "knee", "changepoint"] = Field(
+        "first_violation",
+        description="how s* is read off the curve; the report shows all three",
+    )
     evaluate: Literal["one_shot", "after_finetune"] = Field(
         "one_shot", description="accuracy of the masked model at once, or after `finetune`"
     )
@@ -79,6 +82,13 @@ class EssentialSection(MaskConfig):
         (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5),
         min_length=1,
         description="for `search.sparsity: auto`",
+    )
+    refine: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="for `search.sparsity: auto`: after `levels`, bisect the bracket of "
+        "first_violation down to this width, such as 0.01",
     )
 
 

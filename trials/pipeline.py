@@ -17,11 +17,20 @@ from trials.stages.attention import AttentionConfig, PatchScores, attention
 from trials.stages.calibrate import CalibrateConfig, WeightScores, calibrate
 from trials.stages.denoise import Candidates
 from trials.stages.dense import Dense, DenseConfig, dense
-from trials.stages.essential import OneShot, OneShotConfig, PickConfig, Picked, essential, pick
+from trials.stages.essential import (
+    OneShot,
+    OneShotConfig,
+    PickConfig,
+    Picked,
+    Probe,
+    essential,
+    pick,
+)
 from trials.stages.evaluate import EvaluateConfig, Final, evaluate_final
 from trials.stages.finetune import Finetuned, OnlineConfig, RecoverConfig, finetune
 from trials.stages.issp import Issp
 from trials.stages.pretrained import Pretrained, PretrainedConfig, pretrained
+from trials.stages.probe import ProbeConfig, count_probes, probe
 from trials.stages.profile import Profile, ProfileConfig, profile
 from trials.stages.rung import Rung, RungConfig, rung
 from trials.stages.soup_train import SoupTrained
@@ -58,6 +67,13 @@ class TrialGraph:
     def mask(self) -> Node[Any] | None:
         """The node that carries the mask of the final model."""
         return self.control or self.issp or self.essential
+
+    @property
+    def curve(self) -> tuple[Node[Any], ...]:
+        """Levels and probes of the one-shot curve that `sparsity: auto` measures for itself."""
+        inputs = self.pick.inputs if self.pick else {}
+        found = (inputs.get(name) for name in ("curve", "probes"))
+        return tuple(node for nodes in found if isinstance(nodes, tuple) for node in nodes)
 
     def stages(self) -> dict[str, Node[Any]]:
         """The stages that this arm has, in order, by name."""
@@ -203,7 +219,24 @@ class _Builder:
             return None
         section = self.trial.essential
         curve = tuple(self._one_shot(level, None) for level in section.levels)
-        return Node(pick, section.part(PickConfig), None, {"model": self.dense, "curve": curve})
+        probes = self._probes(curve)
+        inputs: dict[str, Any] = {"model": self.dense, "curve": curve, "probes": probes}
+        return Node(pick, section.part(PickConfig), None, inputs)
+
+    def _probes(self, curve: tuple[Node[OneShot], ...]) -> tuple[Node[Probe], ...]:
+        """The bisection after the coarse levels, each step reading all that came before."""
+        section = self.trial.essential
+        if section.refine is None:
+            return ()
+        made: tuple[Node[Probe], ...] = ()
+        one_shot = curve[0].config.model_copy(update={"sparsity": None})
+        cfg = section.part(ProbeConfig, one_shot=one_shot)
+        for _ in range(count_probes(section.levels, section.refine)):
+            inputs = self._mask_inputs(section.weights, None, None, self.calibrate)
+            known = {name: inputs[name] for name in ("data", "model", "scored", "scores")}
+            known |= {"curve": curve, "probes": made}
+            made += (Node(probe, cfg, curve[0].seed, known, curve[0].work_macs),)
+        return made
 
     @cached_property
     def essential(self) -> Node[OneShot]:

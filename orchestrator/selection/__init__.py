@@ -27,12 +27,12 @@ from orchestrator.selection.arms import (
 from orchestrator.selection.claims import paper_claims
 from orchestrator.selection.comparisons import ArmComparison, compare_arms, contrasts
 from orchestrator.selection.curve import (
-    CURVE_COLUMNS,
     TIE,
     EssentialSparsity,
     average,
     dense_models,
     essential_sparsity,
+    essential_summary,
     missing_column,
     one_shot_curve,
     plain,
@@ -104,10 +104,17 @@ def select(
     tolerance: float = 0.01,
     detector: str = "first_violation",
     axes: Sequence[str] = (),
+    curve: pd.DataFrame | None = None,
 ) -> Selection:
-    """`essential_sparsity` and `recommend` with one tolerance (a fraction)."""
+    """`essential_sparsity` and `recommend` with one tolerance (a fraction).
+
+    Args:
+        curve: what measured the one-shot curve (`tables.curve`), where `results` lacks the
+            levels that `sparsity: auto` evaluates for itself.
+    """
+    measured = results if curve is None else curve
     return Selection(
-        essential=essential_sparsity(results, tolerance, detector, CONFIDENCE),
+        essential=essential_sparsity(measured, tolerance, detector, CONFIDENCE),
         recommended=recommend(results, tolerance, axes),
     )
 
@@ -241,6 +248,7 @@ def summarise(
     tolerance: float = 0.01,
     detector: str = "first_violation",
     axes: Sequence[str] = (),
+    curve: pd.DataFrame | None = None,
     extra_warnings: Sequence[str] = (),
     outcomes: Outcomes | None = None,
 ) -> dict[str, Any]:
@@ -255,6 +263,7 @@ def summarise(
         detector: a key of `trials.detect.DETECTORS`.
         axes: columns that tell settings apart, beside the three of LOTUS; one that no trial
             has is left out with a warning.
+        curve: see `select`.
         extra_warnings: sentences put first.
         outcomes: trial key -> evaluation -> which images it gets right; makes comparisons
             between arms exact by image.
@@ -265,11 +274,12 @@ def summarise(
     results = _full_first(results)
     known = [a for a in axes if a in results]
     absent = [a for a in axes if a not in results and a not in ("seed", "arm")]
-    chosen = select(results, tolerance, detector, known)
+    chosen = select(results, tolerance, detector, known, curve)
     points = settings(results, known)
     diagnosis = diagnose(results, CONFIDENCE, outcomes)
     found = Findings(
         results=results,
+        measured=results if curve is None else curve,
         planned=planned,
         settings=points,
         arms=arms_table(results, CONFIDENCE, known),
@@ -285,7 +295,7 @@ def summarise(
         "confidence": CONFIDENCE,
         "trials": {"planned": planned, "finished": found.finished, "failed": found.failed},
         "dense": dense_summary(results, CONFIDENCE),
-        "essential_sparsity": _essential(chosen.essential),
+        "essential_sparsity": essential_summary(chosen.essential),
         "arms": [asdict(a) for a in found.arms],
         "comparisons": [asdict(c) for c in found.comparisons],
         "recommended": asdict(chosen.recommended) if chosen.recommended else None,
@@ -310,13 +320,3 @@ def _full_first(results: pd.DataFrame) -> pd.DataFrame:
     if "rung" not in results:
         return results
     return results.iloc[results["rung"].notna().to_numpy().argsort(kind="stable")]
-
-
-def _essential(found: EssentialSparsity | None) -> dict[str, Any] | None:
-    if found is None:
-        return None
-    names = ("value", "low", "high", "bracket", "detector", "tolerance")
-    return {
-        **{name: getattr(found, name) for name in names},
-        "curve": rows(found.curve, CURVE_COLUMNS),
-    }

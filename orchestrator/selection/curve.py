@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from orchestrator.selection.crossing import detect, side_by_side
 from orchestrator.selection.statistics import Comparison, accuracy_interval, compare
 from trials.detect import DETECTORS, ROUNDING
 
@@ -25,27 +26,20 @@ _PRUNED = "essential/val_accuracy"
 _METRICS = (
     "dense/val_accuracy", "dense/val_n", _PRUNED, "essential/val_lost", "essential/val_gained",
 )  # fmt: skip
-_COLUMNS = ("arm", "status", "seed", "sparsity", "stage.dense", "stage.essential", *_METRICS)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Detection:
-    """What a detector reads from a curve; the fields are those of `EssentialSparsity`."""
-
-    value: float
-    low: float
-    high: float | None
-    bracket: tuple[float, float | None]
+_STAGES = ("stage.dense", "stage.essential", "stage.pick")
+_COLUMNS = ("arm", "status", "seed", "sparsity", *_STAGES, *_METRICS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EssentialSparsity:
-    """The largest sparsity that costs at most `tolerance` of accuracy, as levels of the sweep.
+    """The largest sparsity that costs at most `tolerance` of accuracy.
 
     Attributes:
-        value: sparsity, a fraction of the prunable weights; 0.0 when the first level violates.
-        low: the largest level up to which every level is certainly within tolerance.
-        high: the first level certainly beyond it; None when there is none.
+        value: a level of the sweep, a fraction of the prunable weights; 0.0 when the first
+            level violates.
+        low, high: hold the point at which the true curve leaves the tolerance with this
+            confidence (`crossing.py`); value is never below low. high is None when no level is
+            certainly beyond.
         bracket: value and the next level; None when no level up to the highest violates,
             so that `value` is a lower bound.
         curve: see `one_shot_curve`.
@@ -69,7 +63,8 @@ def one_shot_curve(results: pd.DataFrame, confidence: float = 0.95) -> pd.DataFr
     later count as well. Arms whose mask is a control (`random_mask`, `magnitude`) do not.
 
     Args:
-        results: one row per trial. Without `stage.*` a seed stands for its dense model;
+        results: one row per trial, and one per level that `sparsity: auto` measured for itself
+            (`tables.curve_table`). Without `stage.*` a seed stands for its dense model;
             without lost and gained counts errors are taken as independent (wider interval).
         confidence: of all limits.
 
@@ -87,7 +82,7 @@ def one_shot_curve(results: pd.DataFrame, confidence: float = 0.95) -> pd.DataFr
     ]
     _require_curve_columns(results, trials, measured)
     levels: dict[float, list[Row]] = {}
-    for row in distinct(measured, _essential_identity):
+    for row in level_rows(measured):
         if row["sparsity"] is not None:
             levels.setdefault(round(float(row["sparsity"]), 9), []).append(row)
     points = [_level(s, levels[s], confidence) for s in sorted(levels)]
@@ -100,6 +95,22 @@ def one_shot_curve(results: pd.DataFrame, confidence: float = 0.95) -> pd.DataFr
         {c: pd.Series([p[c] for p in points], dtype="int64" if c == "n" else "float64")
          for c in CURVE_COLUMNS}
     )  # fmt: skip
+
+
+def level_rows(measured: Sequence[Row]) -> list[Row]:
+    """Each measurement of a level once.
+
+    A trial with `sparsity: auto` repeats the level that was found, under a key of its own: it
+    counts only where nothing else measured that level of its dense model.
+    """
+    once = distinct(measured, _essential_identity)
+    named = {_place(r) for r in once if r["stage.pick"] is None}
+    return [r for r in once if r["stage.pick"] is None or _place(r) not in named]
+
+
+def _place(row: Row) -> Hashable:
+    level = row["sparsity"]
+    return dense_identity(row), None if level is None else round(float(level), 9)
 
 
 def _level(sparsity: float, measured: Sequence[Row], confidence: float) -> Row:
@@ -117,6 +128,7 @@ def _level(sparsity: float, measured: Sequence[Row], confidence: float) -> Row:
             for m in models
         ],
         confidence,
+        pooled=True,
     )
     limits = (drop.mean, drop.low, drop.high) if drop else (None, None, None)
     return _point(sparsity, accuracy.mean, accuracy.low, accuracy.high, *limits, len(models))
@@ -126,44 +138,19 @@ def _point(*values: float | None) -> Row:
     return dict(zip(CURVE_COLUMNS, values, strict=True))
 
 
-def detect(curve: pd.DataFrame, tolerance: float, detector: str) -> Detection:
-    """Read a detector of `trials.detect` off a curve, and off the two edges of its interval.
-
-    value from the drops, low from their upper limits (pessimistic), high one level beyond what
-    their lower limits give (optimistic): with negligible noise [low, high] is the bracket.
-    """
-    points = [p for p in rows(curve, CURVE_COLUMNS) if p["drop"] is not None]
-    levels = [p["sparsity"] for p in points]
-
-    def read(column: str, unknown: float) -> float:
-        drops = [unknown if p[column] is None else p[column] for p in points]
-        return DETECTORS[detector](levels, drops, tolerance)
-
-    def beyond(value: float) -> float | None:
-        return next((level for level in levels if level > value), None)
-
-    value = read("drop", math.inf)
-    return Detection(
-        value=value,
-        low=read("drop_high", math.inf),
-        high=beyond(read("drop_low", -math.inf)),
-        bracket=(value, beyond(value)),
-    )
-
-
 def essential_sparsity(
     results: pd.DataFrame,
     tolerance: float = 0.01,
     detector: str = "first_violation",
     confidence: float = 0.95,
 ) -> EssentialSparsity | None:
-    """The essential sparsity of a sweep, with the levels between which it lies.
+    """The essential sparsity of a sweep, with its interval and the levels between which it lies.
 
     Args:
         results: one row per trial, see `one_shot_curve`.
         tolerance: largest acceptable drop of validation accuracy, a fraction (0.01 = 1 point).
         detector: a key of `trials.detect.DETECTORS`.
-        confidence: of `low` and `high`, level by level.
+        confidence: of `low` and `high`.
 
     Returns:
         None when no level above 0 was measured against its dense model.
@@ -183,7 +170,7 @@ def essential_sparsity(
     curve = one_shot_curve(results, confidence)
     if not bool(((curve["sparsity"] > 0) & curve["drop"].notna()).any()):
         return None
-    found = detect(curve, tolerance, detector)
+    found = detect(rows(curve, CURVE_COLUMNS), tolerance, detector, confidence)
     return EssentialSparsity(
         value=found.value,
         low=found.low,
@@ -194,6 +181,19 @@ def essential_sparsity(
         confidence=confidence,
         curve=curve,
     )
+
+
+def essential_summary(found: EssentialSparsity | None) -> dict[str, Any] | None:
+    """`essential_sparsity` of summary.json: the chosen detector, then all of them side by side."""
+    if found is None:
+        return None
+    names = ("value", "low", "high", "bracket", "detector", "tolerance")
+    points = rows(found.curve, CURVE_COLUMNS)
+    return {
+        **{name: getattr(found, name) for name in names},
+        "curve": points,
+        "detectors": side_by_side(points, found.tolerance, found.confidence),
+    }
 
 
 def _require_curve_columns(

@@ -17,8 +17,8 @@ from orchestrator.selection.curve import (
     Row,
     dense_identity,
     dense_models,
-    distinct,
     grouped,
+    level_rows,
     rows,
 )
 from orchestrator.selection.losses import COLLAPSE, collapses
@@ -29,9 +29,14 @@ FEW_SEEDS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """What the sentences are made from; see `selection.summarise`."""
+    """What the sentences are made from; see `selection.summarise`.
+
+    Attributes:
+        results: the trials; `measured`: what the one-shot curve was read from.
+    """
 
     results: pd.DataFrame
+    measured: pd.DataFrame
     planned: int
     settings: Sequence[Setting]
     arms: Sequence[ArmRow]
@@ -177,15 +182,14 @@ def _rising(points: Sequence[Row], tolerance: float) -> list[float]:
 
 def _source_warnings(found: Findings) -> Iterator[str]:
     """Where the one-shot curve averages over more than seeds, or lacks image counts."""
-    columns = ("arm", "seed", "sparsity", "stage.dense", "stage.essential",
+    columns = ("arm", "seed", "sparsity", "stage.dense", "stage.essential", "stage.pick",
                "essential/val_accuracy", "essential/val_lost", "dense/val_accuracy")  # fmt: skip
-    table = rows(found.results, columns)
+    table = rows(found.measured, columns)
     dense = [r["seed"] for r in dense_models(table) if r["seed"] is not None]
-    masks = distinct(
-        (r for r in table if r["arm"] in CURVE_ARMS and r["stage.essential"] is not None
-         and r["essential/val_accuracy"] is not None),
-        lambda r: r["stage.essential"],
-    )  # fmt: skip
+    masks = level_rows([
+        r for r in table if r["arm"] in (None, *CURVE_ARMS) and r["stage.essential"] is not None
+        and r["essential/val_accuracy"] is not None
+    ])  # fmt: skip
     per_level = grouped(masks, lambda r: (dense_identity(r), r["sparsity"]))
     if len(dense) > len(set(dense)) or any(len(g) > 1 for g in per_level):
         yield (

@@ -76,7 +76,11 @@ class Comparison:
 
 
 def paired_drop(
-    lost: Sequence[float], gained: Sequence[float], n_images: float, confidence: float = 0.95
+    lost: Sequence[float],
+    gained: Sequence[float],
+    n_images: float,
+    confidence: float = 0.95,
+    pooled: bool = False,
 ) -> Interval:
     """Accuracy drop dense - pruned, paired by image, over m >= 1 dense models.
 
@@ -84,13 +88,14 @@ def paired_drop(
     variance ((b + c) - (b - c)^2 / N) / N^2 with b = lost + 0.5, c = gained + 0.5,
     N = n_images + 2, averaged over the seeds and not divided by m (the images are shared).
     Seed part: t(m-1) * sqrt(max(0, S^2 - V) / m), for m = 2 without "- V" (module docstring).
-    With m = 1 the interval is about that one dense model.
+    With m = 1 the interval is about that one dense model. `pooled`: see the module docstring.
 
     Args:
         lost: per seed, images dense has right and pruned wrong.
         gained: per seed, the opposite.
         n_images: images measured, the same for all seeds.
         confidence: two-sided, in (0, 1).
+        pooled: one half-width for both parts.
 
     Returns:
         Fractions, limits clipped to [-1, 1].
@@ -117,14 +122,19 @@ def paired_drop(
     variances = ((b + c + 1) - (b - c) ** 2 / n_adjusted) / n_adjusted**2
     image_variance = float(variances.mean())
     mean = float(drops.mean())
-    half = math.hypot(
-        _z(confidence) * math.sqrt(image_variance),
-        _seed_half_width(drops.tolist(), image_variance, confidence),
-    )
+    if pooled and len(lost) > 1:
+        half = _pooled_half_width(drops.tolist(), image_variance, confidence)
+    else:
+        half = math.hypot(
+            _z(confidence) * math.sqrt(image_variance),
+            _seed_half_width(drops.tolist(), image_variance, confidence),
+        )
     return Interval(mean=mean, low=max(-1.0, mean - half), high=min(1.0, mean + half))
 
 
-def compare(comparisons: Sequence[Comparison], confidence: float = 0.95) -> Interval | None:
+def compare(
+    comparisons: Sequence[Comparison], confidence: float = 0.95, pooled: bool = False
+) -> Interval | None:
     """`paired_drop` over comparisons, one for each dense model; None when nothing is measured.
 
     Comparisons without a drop are left out. Where an image count is missing, only the
@@ -138,7 +148,7 @@ def compare(comparisons: Sequence[Comparison], confidence: float = 0.95) -> Inte
         return mean_interval([drop for _, drop in known], confidence)
     n_images = min(c.n_images for c, _ in known if c.n_images)
     lost, gained = ([share[i] * n_images for share in shares] for i in (0, 1))
-    return paired_drop(lost, gained, n_images, confidence)
+    return paired_drop(lost, gained, n_images, confidence, pooled)
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
@@ -202,6 +212,20 @@ def _seed_half_width(values: Sequence[float], image_variance: float, confidence:
     between = float(np.var(values, ddof=1))
     excess = between if m == 2 else max(0.0, between - image_variance)
     return _t_half_width(excess, m, confidence)
+
+
+def _pooled_half_width(values: Sequence[float], image_variance: float, confidence: float) -> float:
+    """t(ν)·sqrt(T) with T = image variance + S²/m and ν = (m - 1)·T² / (S²/m)².
+
+    Source: Welch, Biometrika 34 (1947) 28; Satterthwaite, Biometrics Bulletin 2 (1946) 110.
+    """
+    m = len(values)
+    seed_variance = float(np.var(values, ddof=1)) / m
+    total = image_variance + seed_variance
+    if seed_variance == 0:
+        return _z(confidence) * math.sqrt(total)
+    freedom = (m - 1) * (total / seed_variance) ** 2
+    return float(stats.t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(total)
 
 
 def _t_half_width(variance: float, n: int, confidence: float) -> float:

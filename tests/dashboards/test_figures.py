@@ -77,3 +77,14 @@ def test_many_sparsities_are_thinned_evenly() -> None:
 def test_every_arm_has_its_own_colour_and_marker() -> None:
     assert set(style.ARM_COLOURS) == set(style.ARM_MARKERS) == set(tables.ARM_ORDER)
     assert len(set(style.ARM_COLOURS.values())) == len(set(style.ARM_MARKERS.values())) == 8
+
+
+def test_the_detectors_that_were_not_chosen_are_marked_in_the_figure() -> None:
+    curve = [{"sparsity": s, "val_accuracy": 0.9 - s * s} for s in (0.1, 0.2, 0.3, 0.4)]
+    found = {"curve": curve, "detector": "knee", "value": 0.2}
+    others = [{"detector": name, "value": 0.3} for name in ("knee", "first_violation")]
+    with style.drawing_rules():
+        (axes,) = style.new_figure(3)
+        figures._mark_other_detectors(axes, found | {"detectors": others})
+        labels = [str(line.get_label()).replace("\u00a0", " ") for line in axes.get_lines()]
+    assert labels == ["First violation: 30 %"]

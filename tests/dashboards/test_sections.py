@@ -82,3 +82,17 @@ def test_epochs_to_near_dense_say_how_many_seeds_got_there() -> None:
     )
     said = [row[table.heads.index("Epochs to near dense (seeds)")].text for row in table.rows]
     assert said == ["3.5, 2 to 5 (2 of 3)", "not reached (0 of 1)"]
+
+
+def test_every_detector_stands_beside_the_curve_with_its_interval() -> None:
+    found = [
+        {"detector": "first_violation", "value": 0.2, "low": 0.15, "high": 0.25},
+        {"detector": "knee", "value": 0.3, "low": 0.2, "high": None},
+    ]
+    curve = [{"sparsity": 0.1}, {"sparsity": 0.4}]
+    table = sections.detector_table({"essential_sparsity": {"detectors": found, "curve": curve}})
+    assert [[c.text.replace("\u00a0", " ") for c in row] for row in table.rows] == [
+        ["first violation", "20 %", "15 % to 25 %"],
+        ["knee", "30 %", "20 % to above 40 %, the highest level measured"],
+    ]
+    assert sections.detector_table({}).rows == ()

@@ -408,3 +408,18 @@ def test_any_mutation_is_refused_in_words_or_usable(
     for trial, _ in sweep.trials():
         assert all(math.isfinite(v) for v in flat(trial).values() if isinstance(v, float))
     assert yaml.safe_load(resolved_yaml(sweep))["name"] == sweep.name
+
+
+def test_a_detector_that_auto_cannot_use_is_refused_with_the_reason(tiny: Tiny) -> None:
+    auto = "search: {sparsity: auto}\n"
+    with pytest.raises(SweepError) as refused:
+        tiny(f"essential: {{detector: changepoint, levels: [0.1, 0.2], refine: 0.05}}\n{auto}")
+    assert "essential.levels: 2 above 0, but detector changepoint needs at least 3" in str(
+        refused.value
+    )
+    assert "essential.refine = 0.05: narrows the bracket of first_violation" in str(refused.value)
+    tiny(f"essential: {{detector: knee, levels: [0.1, 0.2]}}\n{auto}")
+    tiny("essential: {detector: changepoint, levels: [0.1]}\nsearch: {sparsity: 0.3}\n")
+    for width in (0, 1, -0.1):
+        with pytest.raises(SweepError, match="refine"):
+            tiny(f"essential: {{refine: {width}}}\n{auto}")

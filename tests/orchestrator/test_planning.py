@@ -76,6 +76,22 @@ def test_an_auto_level_is_a_stage_after_the_whole_curve(tiny: Tiny) -> None:
     assert pick in list(trial.graph.essential.parents())
 
 
+def test_the_curve_of_an_auto_level_has_runs_of_its_own(tiny: Tiny) -> None:
+    planned = plan(
+        tiny(
+            "search: {sparsity: [auto], arm: [magnitude, essential]}\n"
+            "essential: {levels: [0.3, 0.6], refine: 0.1}\n"
+        )
+    )
+    control, auto = planned.trials
+    assert auto.graph.pick is not None
+    curve = [key_of(node) for node in auto.graph.curve]
+    assert [planned.shared[key].stage.name for key in curve] == ["essential"] * 2 + ["probe"] * 2
+    assert control.graph.control is not None
+    assert key_of(control.graph.control) == curve[1], "the control at 0.6 is the same work"
+    assert planned.owner[curve[1]] is auto, "its run must show the level, not the control"
+
+
 def test_data_is_opened_once_for_all_trials(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
     real = open_sources

@@ -56,7 +56,7 @@ def test_every_state_is_counted_and_errors_are_named(four: SweepConfig) -> None:
 
 
 def test_a_selection_is_plain_json_and_words(tracked_trial: Any) -> None:
-    table, axes = status.tracked_results(tracked_trial.sweep)
+    table, axes, _ = status.tracked_results(tracked_trial.sweep)
     found = select(table, 0.01, "first_violation", axes)
     raw = json.loads(json.dumps(status.selection_json(found)))
     assert raw["recommended"]["trial_key"] == tracked_trial.trial.key

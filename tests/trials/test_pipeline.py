@@ -9,6 +9,7 @@ from trials.config import MASKED, TICKETED, Arm, TrialConfig
 from trials.pipeline import TrialGraph, pipeline
 from trials.sources import Counts, Sources
 from trials.stage import Node, Source, closure
+from trials.stages.probe import as_one_shot
 
 ARMS: tuple[str, ...] = get_args(Arm)
 COUNTS = Counts(train=1000, validation=200, test=500, classes=10, channels=1)
@@ -218,8 +219,26 @@ def test_auto_sparsity_is_read_off_the_one_shot_curve(graph: Graph, arm: str) ->
     assert identity(curve[1]) == identity(by_hand.essential), "the curve is shared with a grid"
 
 
+def test_refinement_is_a_chain_of_probes_between_curve_and_pick(graph: Graph) -> None:
+    levels = [0.1, 0.2, 0.5]
+    made = graph(arm="lotus", sparsity="auto", essential={"levels": levels, "refine": 0.02})
+    assert made.pick is not None
+    curve, probes = made.pick.inputs["curve"], made.pick.inputs["probes"]
+    assert isinstance(curve, tuple)
+    assert isinstance(probes, tuple)
+    assert len(probes) == 4, "0.3 / 0.02 = 15 cells, halved four times"
+    for number, node in enumerate(probes):
+        assert node.inputs["probes"] == probes[:number]
+        assert node.inputs["curve"] == curve
+        assert node.inputs["scored"] is curve[0].inputs["scored"]
+        at_level = as_one_shot(node, 0.2)
+        assert identity(at_level) == identity(curve[1]), "as if the level had been named"
+    assert made.curve == (*curve, *probes)
+    assert graph(sparsity=0.3, essential={"refine": 0.02}).curve == ()
+
+
 def test_the_tolerance_and_the_levels_matter_only_to_auto(graph: Graph) -> None:
-    for changes in ({"tolerance": 0.05}, {"levels": [0.2]}):
+    for changes in ({"tolerance": 0.05}, {"levels": [0.2]}, {"refine": 0.05}):
         grid = {identity(graph(essential=e).final) for e in ({}, changes)}
         auto = {identity(graph(essential=e, sparsity="auto").final) for e in ({}, changes)}
         assert (len(grid), len(auto)) == (1, 2)

@@ -51,7 +51,7 @@ class PickConfig(StageConfig):
     """How the essential sparsity is read off the one-shot curve."""
 
     tolerance: float = Field(0.01, ge=0, lt=1, description="accuracy that may be lost")
-    detector: Literal["first_violation"] = "first_violation"
+    detector: Literal["first_violation", "knee", "changepoint"] = "first_violation"
     levels: tuple[float, ...] = ()
 
 
@@ -61,6 +61,14 @@ class OneShot:
 
     keep: KeepMask
     validation: Outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A level between coarse ones and what it gave; both None when nothing was left to do."""
+
+    sparsity: float | None
+    found: OneShot | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +151,25 @@ def mask_of(cfg: MaskConfig, scores: Mapping[str, Tensor], count: int) -> KeepMa
 
 
 @stage("pick", version=1)
-def pick(cfg: PickConfig, ctx: Context, *, model: Dense, curve: Sequence[OneShot]) -> Picked:
+def pick(
+    cfg: PickConfig,
+    ctx: Context,
+    *,
+    model: Dense,
+    curve: Sequence[OneShot],
+    probes: Sequence[Probe] = (),
+) -> Picked:
     """The essential sparsity: a stage of its own, so that later stages can depend on it."""
-    drops = [model.validation.accuracy - level.validation.accuracy for level in curve]
-    return Picked(DETECTORS[cfg.detector](cfg.levels, drops, cfg.tolerance))
+    levels, drops = drops_of(model, cfg.levels, curve, probes)
+    return Picked(DETECTORS[cfg.detector](levels, drops, cfg.tolerance))
+
+
+def drops_of(
+    model: Dense, levels: Sequence[float], curve: Sequence[OneShot], probes: Sequence[Probe]
+) -> tuple[list[float], list[float]]:
+    """All levels that were evaluated, ascending, and what accuracy each loses."""
+    found = list(zip(levels, curve, strict=True))
+    found += [(p.sparsity, p.found) for p in probes if p.sparsity is not None and p.found]
+    found.sort(key=lambda one: one[0])
+    dense = model.validation.accuracy
+    return [s for s, _ in found], [dense - one.validation.accuracy for _, one in found]
