@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
-from dashboards import figures, files, headline, sections, style, tables
+from dashboards import figures, files, headline, search, sections, style, tables
 from dashboards.data import Picture, ReportData, plain, without_passwords
 from dashboards.style import Drawing
 from dashboards.text import arm_label, clean, device_hours, duration, level, number, percent, plural
@@ -99,6 +99,8 @@ def _draw(summary: dict[str, Any], derived: _Derived) -> dict[str, Drawing]:
             figures.issp_by_fraction(derived.by_fraction, dense),
             figures.arms(summary),
             figures.cost(derived.stages, derived.rates),
+            search.pareto_figure(summary),
+            search.halving_figure(summary),
         )
     return {d.name: d for d in drawn if d is not None}
 
@@ -155,6 +157,9 @@ def _context(
         "fractions": sections.fraction_table(derived.by_fraction),
         "fraction_note": _fraction_note(derived.by_fraction),
         "arms": sections.arms_table(summary, data.trials),
+        "pareto": search.pareto_table(summary),
+        "halving": search.halving_table(summary),
+        "candidates": search.candidates_table(summary),
         "seconds": seconds,
         "rates": rates,
         "failed": sections.failed_table(data.trials),

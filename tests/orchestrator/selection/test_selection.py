@@ -409,7 +409,7 @@ def test_the_summary_is_json_with_exactly_the_promised_fields() -> None:
     assert json.loads(json.dumps(out, allow_nan=False)) == out
     assert list(out) == [
         "sweep", "confidence", "trials", "dense", "essential_sparsity", "arms", "recommended",
-        "cost", "not_measured", "warnings",
+        "pareto", "halving", "cost", "not_measured", "warnings",
     ]  # fmt: skip
     assert out["trials"] == {"planned": 30, "finished": 30, "failed": 0}
     assert out["dense"] == pytest.approx({"val_accuracy": 0.98, "test_accuracy": 0.97, "n": 3})
