@@ -19,6 +19,7 @@ from dashboards import (
     files,
     headline,
     overlap_figure,
+    search,
     sections,
     style,
     tables,
@@ -117,6 +118,8 @@ def _draw(summary: dict[str, Any], derived: _Derived) -> dict[str, Drawing]:
             overlap_figure.mask_overlap(summary),
             figures.arms(summary),
             figures.cost(derived.stages, derived.rates),
+            search.pareto_figure(summary),
+            search.halving_figure(summary),
         )
     return {d.name: d for d in drawn if d is not None}
 
@@ -182,6 +185,9 @@ def _context(
         "arms": sections.arms_table(summary, data.trials),
         "comparisons": contrasts.comparisons_table(summary),
         "comparisons_note": contrasts.comparisons_note(summary),
+        "pareto": search.pareto_table(summary),
+        "halving": search.halving_table(summary),
+        "candidates": search.candidates_table(summary),
         "seconds": seconds,
         "rates": rates,
         "failed": sections.failed_table(data.trials),

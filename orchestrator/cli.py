@@ -153,11 +153,8 @@ def plan(sweep: SweepConfig, as_json: bool) -> int:
     if as_json:
         found = {
             "sweep": sweep.name,
-            "trials": {
-                "planned": planned.expected,
-                "known": len(planned.trials),
-                "missing": missing + planned.more,
-            },
+            "trials": {"planned": planned.expected, "missing": missing + planned.more},
+            "complete": planned.complete,
             **asdict(predicted),
             "names": [trial.name for trial in planned.trials],
         }

@@ -29,13 +29,19 @@ def halving(results: pd.DataFrame, axes: Sequence[str] = ()) -> dict[str, Any] |
     table = [r for r in rows(results, (*_COLUMNS, *names)) if r["status"] in (None, "FINISHED")]
     if not any(r["rung"] is not None for r in table):
         return None
-    groups = grouped(table, lambda r: json.dumps([r["arm"], *(r[n] for n in names)], default=str))
+    groups = grouped(table, lambda r: _place(r, names))
     candidates = [
         _candidate(group, names) for group in groups if any(r["rung"] is not None for r in group)
     ]
     candidates.sort(key=_order)
     levels = sorted({epochs for one in candidates for epochs, _ in one["curve"]})
     return {"rungs": [_rung(level, candidates) for level in levels], "candidates": candidates}
+
+
+def _place(row: Row, names: Sequence[str]) -> str:
+    """Equal for rows of one setting; floats apart by rounding only are one place."""
+    values = [round(v, 9) if isinstance(v := row[n], float) else v for n in names]
+    return json.dumps([row["arm"], *values], default=str)
 
 
 def _candidate(group: Sequence[Row], names: Sequence[str]) -> dict[str, Any]:

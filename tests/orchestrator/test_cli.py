@@ -220,6 +220,15 @@ def test_the_schema_agrees_with_what_loads(
         {"seed": [0, 1], "issp.merge": ["majority"]},
         {"seed": 3, "sparsity": "auto", "arm": "issp"},
         [{"sparsity": [0.1, "auto"]}, {"method": "random", "samples": 2, "seed": [0, 1]}],
+        {
+            "method": "optuna",
+            "samples": 3,
+            "objectives": ["accuracy"],
+            "batch": 2,
+            "patch_drop": {"low": 0.1, "high": 0.5, "step": 0.1},
+            "finetune.lr": {"low": 1e-4, "high": 1e-2, "log": True},
+        },
+        {"method": "halving", "reduction": 2, "min_epochs": 1, "winners": 2},
     ]
     files = [good, *(good | {"search": block} for block in blocks)]
     files += [yaml.safe_load(path.read_text(encoding="utf-8")) for path in bundled().values()]
@@ -229,6 +238,8 @@ def test_the_schema_agrees_with_what_loads(
     for changes in (
         {"search": {"sed": [0]}},
         {"search": {"sparsity": [90]}},
+        {"search": {"method": "random", "samples": 2, "patch_drop": {"low": 0.1}}},
+        {"search": {"method": "bayes"}},
         {"search": []},
         {"dense": {"epoch": 3}},
         {"name": "a/b"},

@@ -8,7 +8,9 @@ import pytest
 from orchestrator.config import SweepConfig
 from orchestrator.keys import key_of
 from orchestrator.planning import ASSUMED_MACS_PER_S, Plan, forecast, missing_nodes, plan
+from orchestrator.search import Outcome
 from orchestrator.store import Entry
+from orchestrator.worker import Job, job_of
 from trials.errors import DataError
 from trials.sources import open_sources
 from trials.stage import closure
@@ -214,3 +216,31 @@ def test_criteria_on_an_axis_share_the_dense_model_and_nothing_after_it(tiny: Ti
     assert key_of(calibrations[0]) in planned.shared
     controls = [t for t in planned.trials if t.config.arm == "magnitude"]
     assert len(controls) == 1, "a control does not have the criterion"
+
+
+def test_a_stopped_trial_is_named_by_its_rung_and_no_shared_stage(tiny: Tiny) -> None:
+    halving = tiny("search: {method: halving, sparsity: [0.1, 0.3]}\n", "finetune.epochs=5")
+    planned = plan(halving)
+    assert [t.name for t in planned.trials] == [
+        "lotus-s0.10-d0.10-f0.10-seed0-rung1", "lotus-s0.30-d0.10-f0.10-seed0-rung1",
+    ]  # fmt: skip
+    assert (planned.complete, planned.expected) == (False, 2 + 1 + 1)
+    ends = {t.key: Outcome({"rung/val_accuracy": t.config.sparsity}) for t in planned.trials}
+    later = plan(halving, ends)
+    assert [t.name for t in later.trials][2:] == ["lotus-s0.30-d0.10-f0.10-seed0-rung3"]
+    assert not {t.key for t in later.trials} & set(later.shared)
+    assert later.trials[2].key in later.nodes
+
+
+def test_what_is_not_known_yet_is_part_of_the_forecast(tiny: Tiny) -> None:
+    search = "search: {{method: optuna, samples: {}, batch: 2, patch_drop: [0.1, 0.2, 0.3]}}\n"
+    two, eight = plan(tiny(search.format(2))), plan(tiny(search.format(8)))
+    assert len(two.trials) == len(eight.trials)
+    assert forecast(eight, []).device_hours == pytest.approx(
+        forecast(two, []).device_hours * eight.expected / len(two.trials)
+    )
+
+
+def test_a_job_survives_as_text(tiny: Tiny) -> None:
+    for trial in plan(tiny(GRID)).trials:
+        assert Job.of_text(job_of(trial).text()) == job_of(trial)

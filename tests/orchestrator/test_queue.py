@@ -70,3 +70,29 @@ def test_every_graph_ends_in_order_with_each_item_run_or_failed_once(
             if one.key in place:
                 assert place[need] < place[one.key]
                 assert need not in queue.errors
+
+
+def test_a_growing_queue_waits_and_ends_when_nothing_more_is_called_for() -> None:
+    queue = WorkQueue([item("a")], growing=True)
+    assert drain(queue) == ["a"]
+    assert queue.idle
+    assert not queue.finished
+    assert queue.add([item("b", "a"), item("c", "b")]) == []
+    assert drain(queue) == ["b", "c"]
+    queue.growing = False
+    assert queue.finished
+
+
+def test_urgent_items_go_before_what_is_waiting() -> None:
+    queue = WorkQueue([item("a"), item("b")], growing=True)
+    queue.add([Item(key="now", name="now", kind="trial", urgent=True)])
+    assert drain(queue) == ["now", "a", "b"]
+
+
+def test_an_added_item_that_needs_a_failed_one_fails_at_once_with_what_needs_it() -> None:
+    queue = WorkQueue([item("a")], growing=True)
+    drain(queue, frozenset({"a"}))
+    assert queue.add([item("b", "a"), item("c", "b"), item("d")]) == [1, 2]
+    assert queue.errors["b"] == "a failed: broken"
+    assert queue.errors["c"] == "b failed: a failed: broken"
+    assert drain(queue) == ["d"]

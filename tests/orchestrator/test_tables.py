@@ -13,7 +13,7 @@ from orchestrator.tables import axis_columns, learning_curves, results, trials_t
 
 BASE = [
     "run_id", "name", "key", "arm", "status", "error", "seed", "sparsity", "patch_drop",
-    "mask_data_fraction",
+    "mask_data_fraction", "rung",
 ]  # fmt: skip
 
 

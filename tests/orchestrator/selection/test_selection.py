@@ -444,7 +444,8 @@ def test_the_summary_is_json_with_exactly_the_promised_fields() -> None:
     assert json.loads(json.dumps(out, allow_nan=False)) == out
     assert list(out) == [
         "sweep", "confidence", "trials", "dense", "essential_sparsity", "arms", "comparisons",
-        "recommended", "claims", "diagnosis", "cost", "not_measured", "warnings",
+        "recommended", "claims", "diagnosis", "pareto", "halving", "cost", "not_measured",
+        "warnings",
     ]  # fmt: skip
     assert out["trials"] == {"planned": 30, "finished": 30, "failed": 0}
     assert out["dense"] == pytest.approx(

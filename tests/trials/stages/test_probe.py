@@ -1,5 +1,6 @@
 import itertools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -88,7 +89,14 @@ def test_a_probe_evaluates_the_middle_of_the_bracket_and_the_next_one_reads_it(
 ) -> None:
     model = Dense(dense.checkpoint, (), outcomes(90), outcomes(0))
     curve = (OneShot({}, outcomes(90)), OneShot({}, outcomes(50)))
-    inputs = {"seed": None, "data": small, "model": model, "scored": dense, "curve": curve}
+    inputs: dict[str, Any] = {
+        "seed": None,
+        "data": small,
+        "model": model,
+        "scored": dense,
+        "curve": curve,
+    }
+    inputs["scores"] = None
     first = probe(config(), ctx, **inputs, probes=())
     assert first.sparsity == pytest.approx(0.3)
     assert first.found is not None
@@ -110,7 +118,7 @@ def test_a_probe_with_nothing_left_to_do_passes_without_evaluating(
     model = Dense(dense.checkpoint, (), outcomes(90), outcomes(0))
     for right in ((90, 90), (90, 50)):
         found = probe(
-            config(refine=0.2), ctx, seed=None, data=small, model=model, scored=dense,
+            config(refine=0.2), ctx, seed=None, data=small, model=model, scored=dense, scores=None,
             curve=tuple(OneShot({}, outcomes(r)) for r in right), probes=(Probe(None, None),),
         )  # fmt: skip
         assert found == Probe(None, None)

@@ -1,0 +1,73 @@
+"""The page's section on searches."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dashboards import ReportData, search, style, write_report
+
+SETTING = {"sparsity": 0.3, "patch_drop": 0.1, "mask_data_fraction": 0.1, "finetune.lr": 1e-3}
+
+
+def row(accuracy: float, macs: float, **more: Any) -> dict[str, Any]:
+    return {
+        "arm": "lotus", "n": 3, "val_accuracy_mean": accuracy, "test_accuracy_mean": accuracy,
+        "macs": 1e9 * macs, "macs_ratio": macs, "sparsity_mean": 0.5, "setting": SETTING,
+    } | more  # fmt: skip
+
+
+FRONT = {"pareto": [row(0.97, 0.9), row(0.96, 0.7)]}
+HALVING = {
+    "halving": {
+        "rungs": [{"epochs": 1, "candidates": 4, "kept": 2, "best_val_accuracy": 0.8},
+                  {"epochs": 3, "candidates": 2, "kept": 1, "best_val_accuracy": 0.9}],
+        "candidates": [
+            {"arm": "lotus", "n": 2, "setting": SETTING, "curve": [[1, 0.8], [3, 0.9]],
+             "won": True, "val_accuracy": 0.95, "test_accuracy": 0.94},
+            {"arm": "lotus", "n": 2, "setting": SETTING, "curve": [[1, 0.5]], "won": False,
+             "val_accuracy": None, "test_accuracy": None},
+        ],
+    }
+}  # fmt: skip
+
+
+def test_a_sweep_without_a_search_has_no_such_section(full: ReportData, tmp_path: Path) -> None:
+    page = write_report(full, tmp_path).read_text()
+    assert 'id="search"' not in page
+    assert "#search" not in page
+
+
+@pytest.mark.parametrize(
+    "found", [FRONT, HALVING, FRONT | HALVING], ids=["front", "halving", "both"]
+)
+def test_what_was_found_stands_on_the_page(
+    full: ReportData, tmp_path: Path, found: dict[str, Any]
+) -> None:
+    data = ReportData(
+        summary=full.summary | found, trials=full.trials, curves=full.curves,
+        pictures=full.pictures, sweep_yaml=full.sweep_yaml, facts=full.facts,
+    )  # fmt: skip
+    page = write_report(data, tmp_path).read_text()
+    assert 'id="search"' in page
+    assert ("Successive halving" in page) == ("halving" in found)
+    assert ("No other setting" in page) == ("pareto" in found)
+    for name in ("pareto", "halving"):
+        assert (tmp_path / f"figures/{name}.png").exists() == (name in found)
+
+
+def test_one_setting_is_no_front() -> None:
+    assert search.pareto_table({"pareto": [row(0.9, 1.0)]}).rows == ()
+    with style.drawing_rules():
+        assert search.pareto_figure({"pareto": [row(0.9, 1.0)]}) is None
+
+
+def test_final_numbers_stand_beside_winners_only() -> None:
+    table = search.candidates_table(HALVING)
+    place = table.heads.index("Test accuracy, full")
+    assert [cells[place].value for cells in table.rows] == [0.94, None]
+
+
+def test_further_axes_are_named() -> None:
+    table = search.pareto_table(FRONT)
+    assert any(cell.text == "finetune.lr = 0.001" for cell in table.rows[0])
