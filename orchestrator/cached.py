@@ -26,6 +26,7 @@ class Memory:
 
     limit_bytes: int = MEMORY_BYTES
     _found: OrderedDict[str, tuple[Any, Entry]] = field(default_factory=OrderedDict)
+    _bytes: dict[str, int] = field(default_factory=dict)
 
     def get(self, key: str) -> tuple[Any, Entry] | None:
         """A result and its entry, or None."""
@@ -36,8 +37,22 @@ class Memory:
     def put(self, key: str, result: Any, entry: Entry) -> None:
         """Remember a result; forget old ones beyond the limit."""
         self._found[key] = (result, entry)
-        while sum(e.bytes for _, e in self._found.values()) > self.limit_bytes:
-            self._found.popitem(last=False)
+        self._bytes[key] = held_bytes(result)
+        while sum(self._bytes.values()) > self.limit_bytes:
+            del self._bytes[self._found.popitem(last=False)[0]]
+
+
+def held_bytes(result: Any) -> int:
+    """Bytes of the tensors in a result; a mask is eight times what the store keeps of it."""
+    if isinstance(result, torch.Tensor):
+        return result.nbytes
+    if isinstance(result, Mapping):
+        return sum(map(held_bytes, result.values()))
+    if isinstance(result, list | tuple):
+        return sum(map(held_bytes, result))
+    if dataclasses.is_dataclass(result):
+        return sum(held_bytes(getattr(result, one.name)) for one in dataclasses.fields(result))
+    return 0
 
 
 @dataclass(slots=True)

@@ -16,8 +16,8 @@ from orchestrator.artifacts import fetched, outcomes_of
 from orchestrator.config import SweepConfig
 from orchestrator.planning import Plan
 from orchestrator.secrets import without_password
+from orchestrator.selection import comparisons, diagnosis
 from orchestrator.selection.arms import best_settings, settings
-from orchestrator.selection.comparisons import contrasts, needed_trials
 from orchestrator.store import Store
 from orchestrator.sweepfile import resolved_yaml
 from orchestrator.tables import axis_columns, curve_table, learning_curves, trials_table
@@ -120,8 +120,9 @@ def summarise(
     wall = tags.get("lotus.wall_s")
     axes = axis_columns(tags)
     known = [axis for axis in axes if axis in table]
-    compared = needed_trials(contrasts(settings(table, known)))
-    outcomes, unreadable = outcomes_of(tracker, table, compared)
+    compared = comparisons.needed_trials(comparisons.contrasts(settings(table, known)))
+    wanted = [*compared, *diagnosis.needed_trials(table)]
+    outcomes, unreadable = outcomes_of(tracker, table, wanted)
     summary = selection.summarise(
         table,
         sweep=sweep.name,

@@ -299,7 +299,7 @@ def summarise(
         "arms": [asdict(a) for a in found.arms],
         "comparisons": [asdict(c) for c in found.comparisons],
         "recommended": asdict(chosen.recommended) if chosen.recommended else None,
-        "claims": paper_claims(results, tolerance, CONFIDENCE, outcomes),
+        "claims": paper_claims(results, tolerance, CONFIDENCE, outcomes, curve),
         "diagnosis": diagnosis,
         "pareto": pareto(found.settings),
         "halving": halving(results, known),

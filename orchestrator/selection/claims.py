@@ -41,9 +41,13 @@ LITERAL = "lotus_literal"
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """What every claim is judged by."""
+    """What every claim is judged by.
 
-    results: pd.DataFrame
+    Attributes:
+        measured: rows of the one-shot curve.
+    """
+
+    measured: pd.DataFrame
     settings: Sequence[Setting]
     columns: tuple[str, ...]
     tolerance: float
@@ -75,6 +79,7 @@ def paper_claims(
     tolerance: float = 0.01,
     confidence: float = 0.95,
     outcomes: Outcomes | None = None,
+    curve: pd.DataFrame | None = None,
 ) -> list[dict[str, Any]]:
     """Every claim with its verdict, in the order of the paper; see `Claim`.
 
@@ -86,12 +91,13 @@ def paper_claims(
         tolerance: what "keeps accuracy" may cost, a fraction.
         confidence: of each interval on its own.
         outcomes: which images each trial gets right, where they were read.
+        curve: rows of the one-shot curve where they are more than the trials' own.
 
     Raises:
         ValueError: see `one_shot_curve`.
     """
-    table = _Table(results, read_settings(results), varying_columns(results), tolerance,
-                   confidence, outcomes)  # fmt: skip
+    table = _Table(results if curve is None else curve, read_settings(results),
+                   varying_columns(results), tolerance, confidence, outcomes)  # fmt: skip
     judges: tuple[Callable[[_Table], Claim], ...] = (
         _one_shot, _tickets_keep, _tickets_beat_random, _near_dense, _collapses, _cured_to_dense,
         _cured_to_magnitude,
@@ -106,7 +112,7 @@ def _one_shot(t: _Table) -> Claim:
         paper="about 79 %, “minimal degradation”",
         figure=2,
     )
-    curve = rows(one_shot_curve(t.results, t.confidence), CURVE_COLUMNS)
+    curve = rows(one_shot_curve(t.measured, t.confidence), CURVE_COLUMNS)
     level = next((p for p in curve if abs(p["sparsity"] - ONE_SHOT) <= 1e-9), None)
     if level is None or level["drop"] is None:
         return claim.untested("No one-shot mask of exactly 30 % was measured.")

@@ -39,6 +39,7 @@ from orchestrator.selection.pairs import (
 )
 from orchestrator.selection.statistics import Interval
 
+MOST_OUTCOMES = 300  # bounds what a report reads: beyond, pairs rest on counts
 _AFTER_PRUNING = ("finetune.",)  # suspects that cannot change what is measured before them
 
 
@@ -98,6 +99,20 @@ def diagnose(
         "controls": controls.curve(anchors),
         "sentences": sentences(losses, effects),
     }
+
+
+def needed_trials(results: pd.DataFrame) -> list[str]:
+    """Keys of the trials whose outcomes make the comparisons exact, the anchors' first."""
+    found = read_settings(results)
+    anchors = find_anchors(found)
+    around = [n.setting for a in anchors for n in a.neighbours]
+    controls = Controls(found)
+    rows: list[Row] = []
+    for s in (*(a.setting for a in anchors), *around):
+        rows += s.trials.values()
+        for arm in ("magnitude", "random_mask"):
+            rows += controls.like(s, arm, final=False).values()
+    return list(dict.fromkeys(str(row["key"]) for row in rows))[:MOST_OUTCOMES]
 
 
 def _ask(

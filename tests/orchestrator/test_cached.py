@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator.cached import Cached, Memory
+from orchestrator.cached import Cached, Memory, held_bytes
 from orchestrator.codec import encode
 from orchestrator.config import SweepConfig
 from orchestrator.keys import key_of
 from orchestrator.planning import PlannedTrial, plan
 from orchestrator.store import Entry, Store
 from trials.stage import Node
-from trials.train import Context, Progress
+from trials.stages.essential import OneShot
+from trials.train import Context, Outcomes, Progress
 
 Tiny = Callable[..., SweepConfig]
 
@@ -163,16 +164,23 @@ def entry(size: int) -> Entry:
 
 def test_memory_forgets_what_was_used_longest_ago() -> None:
     memory = Memory(limit_bytes=100)
+    forty = {"keep": torch.ones(40, dtype=torch.bool)}
     for name in "ab":
-        memory.put(name, name, entry(40))
+        memory.put(name, forty, entry(5))
     assert memory.get("a") is not None
-    memory.put("c", "c", entry(40))
+    memory.put("c", (forty,), entry(5))
     assert memory.get("b") is None
     assert memory.get("a") is not None
     assert memory.get("c") is not None
-    memory.put("huge", "huge", entry(1000))
+    memory.put("huge", torch.ones(1000, dtype=torch.bool), entry(125))
     assert memory.get("huge") is None
     assert memory.get("a") is None
+
+
+def test_memory_counts_what_a_result_holds_not_what_the_store_keeps_of_it() -> None:
+    mask = OneShot({"w": torch.ones(80, dtype=torch.bool)}, Outcomes(torch.ones(20) > 0, 0.0))
+    assert held_bytes(mask) == 100
+    assert held_bytes({"masks": [mask, mask], "name": "x"}) == 200
 
 
 def test_an_entry_is_known_without_reading_the_result(tiny: Tiny) -> None:

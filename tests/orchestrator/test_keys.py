@@ -50,15 +50,15 @@ def by_hand() -> dict[str, Node[Any]]:
 # version of the stage, write it into the change log, and take the new value here.
 PINNED = {
     "pretrained": "30136bd92e63f713d0eca18271f4d5f729238b3c7b763681fc22a0bd24ebfcd2",
-    "dense": "68f0dad2e09770dfd8e7169bcbeea1939ddc82d692e1d53b16c4a14c2cd420f2",
+    "dense": "ece49903804d73c3b921f13e794297020845669998aeaa840f0b5a20158b648f",
     "attention": "9842cef98c135105c9d5848ae7eca0270fa724ed02a3d2437b630e4ea05b92f5",
-    "tickets": "eca9d71e35991ab618453e886cb261276ffdb01569879d44c60170fe074f221d",
-    "essential": "c9535794fb70684cd5251d52bf3aefc4b77fc038c0a95c31ce9e53e1dfd07ee1",
-    "denoise": "80494b61911f22bbce106e0cec98b67c25f0dd849db65b9683fde818bfde6fbb",
-    "issp": "fb7a95ae81d3a3ef83ba2509e1957d9202e6f3501e641028458afe32f15c8169",
-    "finetune": "1527ff8dc038847d677664d432897b45342e2c6af3a4db9fc618b04c9fc9068a",
+    "tickets": "53448770620a76c374d554aa7db50b728d7f2eb69eef6c305b3834b0bbaace88",
+    "essential": "c18f0d32cec7c049b387e6f05cea78605e400a663157e805fb57b3fce3673555",
+    "denoise": "1275a1df833318e54b6e6cc5f5b93102efb85b144420274b70808e5e4f8832b3",
+    "issp": "79aeeb43583475026439716681f503cec1e62c76e974043c268bc8c8081b43af",
+    "finetune": "9aee32ec538556dfda86886238af2b22cc3e2df6b942b3bc57101ecce686c47b",
     "profile": "da14ca81dae09765397daa809f2028ac52dcf6cf5089b6397fe5637928e47217",
-    "final": "3c7654d75bd1134dd65d2995ab4fa4a5cbf1df737b88e047a25402ff58ac8e0c",
+    "final": "14fc239020f3d50e8194c26a170b68deaf68efbfeaf39101cf739c7141dded19",
 }
 
 

@@ -37,7 +37,7 @@ def identity(node: Any) -> Any:
         return tuple(identity(one) for one in node)
     if not isinstance(node, Node):
         return node
-    inputs = tuple((name, identity(value)) for name, value in node.inputs.items())
+    inputs = tuple((name, identity(value)) for name, value in sorted(node.inputs.items()))
     return node.stage.name, node.config.model_dump_json(), node.seed, inputs
 
 

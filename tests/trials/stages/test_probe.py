@@ -102,7 +102,7 @@ def test_a_probe_evaluates_the_middle_of_the_bracket_and_the_next_one_reads_it(
     assert first.found is not None
     by_hand = essential(
         OneShotConfig(sparsity=0.3), ctx, seed=None, data=small, model=model, scored=dense,
-        picked=None, like=None,
+        picked=None, like=None, scores=None,
     )  # fmt: skip
     assert first.found.validation.loss == by_hand.validation.loss
     assert masks.kept(first.found.keep) == masks.kept(by_hand.keep)

@@ -44,7 +44,7 @@ def stopped_at(make: Made, stop: int) -> Finetuned:
     direct = Direct(opened.objects(), Context(snapshots=snapshots))
     whole = direct.get(node)
     return Finetuned(type(whole.checkpoint)(whole.checkpoint.arch, snapshots.model),
-                     whole.history[:stop], 0.0)  # fmt: skip
+                     whole.history[:stop], whole.validation, 0.0)  # fmt: skip
 
 
 class Caught:
