@@ -48,7 +48,7 @@ MAX_FILE_BYTES = 1_000_000
 def bundled() -> dict[str, Path]:
     """Sweeps that come with the package, by name."""
     folder = Path(__file__).parent / "sweeps"
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return dict(sorted((path.stem, path) for path in folder.glob("*.yaml")))
 
 
 def load_sweep(path_or_name: str | Path, overrides: Sequence[str] = ()) -> SweepConfig:
