@@ -54,7 +54,11 @@ def at_setting(trials: pd.DataFrame, arm: str, setting: dict[str, Any]) -> pd.Da
     Keys beside the three axes are other configuration columns, compared as text.
     """
     rows = finished(trials)
-    keep = (words(rows, "arm") == arm).to_numpy(dtype=bool)
+    return _having(rows[(words(rows, "arm") == arm).to_numpy(dtype=bool)], setting)
+
+
+def _having(rows: pd.DataFrame, setting: dict[str, Any]) -> pd.DataFrame:
+    keep = np.ones(len(rows), dtype=bool)
     for name, wanted in setting.items():
         if wanted is None:
             continue
@@ -127,9 +131,9 @@ def issp_by_fraction(
 ) -> pd.DataFrame:
     """Accuracy right after ISSP and after fine-tuning, by mask data fraction.
 
-    One arm and one patch drop, so that only the fraction and the sparsity vary: the arm with
-    most fractions (LOTUS on a tie); the recommended patch drop if that arm ran it, else the
-    one with most trials.
+    One arm and one patch drop, and further axes at the recommended setting, so that only the
+    fraction and the sparsity vary: the arm with most fractions (LOTUS on a tie); the recommended
+    patch drop if that arm ran it, else the one with most trials.
 
     Returns:
         arm, patch_drop (NaN: all patches), sparsity, fraction, stage (`issp` | `final`),
@@ -137,7 +141,8 @@ def issp_by_fraction(
         each the mean of its trials; a trial without a seed is one of its own. Empty where
         nothing was run.
     """
-    rows = finished(trials)
+    others = {k: v for k, v in (recommended.get("setting") or {}).items() if k not in AXES}
+    rows = _having(finished(trials), others)
     table = pd.DataFrame({axis: numbers(rows, axis) for axis in AXES})
     table["arm"] = words(rows, "arm")
     alone = pd.Series(-1.0 - np.arange(len(rows)), index=rows.index)

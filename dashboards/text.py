@@ -45,7 +45,7 @@ def percent(value: Any, digits: int = 1) -> str:
 def level(value: Any) -> str:
     """A setting as percent, without needless digits: 0.3 -> `30 %`, 0.125 -> `12.5 %`."""
     x = number(value)
-    return DASH if x is None else f"{100 * x:.4g}\u00a0%"
+    return DASH if x is None else f"{round(100 * x, 1):g}\u00a0%"
 
 
 def points(value: Any) -> str:

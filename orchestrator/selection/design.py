@@ -107,9 +107,15 @@ def suspect_of(column: str) -> str | None:
     return None
 
 
-def value_of(setting: Setting, suspect: str) -> Any:
-    """What a setting has of a suspect: a number, text, or `a=1, b=2` for several columns."""
+def value_of(setting: Setting, suspect: str, other: Setting | None = None) -> Any:
+    """What a setting has of a suspect: a number, text, or `a=1, b=2` for several columns.
+
+    Args:
+        other: only the columns in which the two differ are named.
+    """
     columns = [c for c in setting.values if suspect_of(c) == suspect]
+    if other is not None:
+        columns = [c for c in columns if point(setting.values, [c]) != point(other.values, [c])]
     if columns in ([suspect], []):
         return number_or_text(setting.values.get(suspect))
     said = (f"{c.partition('.')[2]}={number_or_text(setting.values[c])}" for c in columns)

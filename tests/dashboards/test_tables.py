@@ -72,6 +72,19 @@ def test_two_trials_of_one_seed_are_one_value_of_the_fraction_table() -> None:
     assert (row["ci_low"], row["ci_high"]) == (0, 1), "t(1) * 0.1 is wider than what can be"
 
 
+def test_another_value_of_a_further_axis_does_not_enter_the_fraction_table() -> None:
+    trials = pd.DataFrame(
+        {
+            "arm": "issp", "sparsity": 0.3, "patch_drop": np.nan, "mask_data_fraction": [0.1, 1, 1],
+            "seed": 0, "issp.merge": ["vote_topk", "vote_topk", "union_pruned"],
+            "issp/val_accuracy": [0.8, 0.9, 0.1],
+        }
+    )  # fmt: skip
+    setting = {"sparsity": 0.3, "mask_data_fraction": 0.1, "issp.merge": "vote_topk"}
+    table = tables.issp_by_fraction(trials, {"setting": setting})
+    assert dict(zip(table["fraction"], table["mean"], strict=True)) == {0.1: 0.8, 1.0: 0.9}
+
+
 def test_the_interval_is_students_and_one_value_has_none() -> None:
     table = pd.DataFrame({"mean": [0.5, 0.5], "sd": [0.01, np.nan], "n": [3, 1]})
     found = tables.with_interval(table, 0.95)

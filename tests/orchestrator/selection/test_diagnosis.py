@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from orchestrator.selection import summarise
-from orchestrator.selection.diagnosis import diagnose
+from orchestrator.selection.diagnosis import MOST_OUTCOMES, diagnose, needed_trials
 from tests.orchestrator.selection.conftest import (
     CHANGES,
     DEFAULT,
@@ -63,6 +63,16 @@ def test_a_preset_that_changes_many_keys_is_one_suspect(by_sparsity: pd.DataFram
 def test_settings_that_belong_together_are_one_suspect(by_sparsity: pd.DataFrame) -> None:
     rounds = [k for k in effects(found_in(by_sparsity), "default") if k[0] == "issp.rounds"]
     assert rounds == [("issp.rounds", "rounds=5, schedule=cubic")]
+
+
+def test_outcomes_are_asked_for_of_every_setting_shown_and_its_controls(
+    by_sparsity: pd.DataFrame,
+) -> None:
+    asked = needed_trials(by_sparsity)
+    assert len(asked) == len(set(asked)) <= MOST_OUTCOMES
+    arms = by_sparsity.set_index("key")["arm"]
+    assert {"issp", "magnitude", "random_mask"} == set(arms[asked])
+    assert set(by_sparsity.loc[by_sparsity["arm"] == "issp", "key"]) <= set(asked)
 
 
 def test_suspects_are_ranked_by_the_size_of_their_effect(by_sparsity: pd.DataFrame) -> None:
