@@ -71,8 +71,8 @@ def test_outcomes_are_asked_for_of_every_setting_shown_and_its_controls(
     asked = needed_trials(by_sparsity)
     assert len(asked) == len(set(asked)) <= MOST_OUTCOMES
     arms = by_sparsity.set_index("key")["arm"]
-    assert {"issp", "magnitude", "random_mask"} == set(arms[asked])
-    assert set(by_sparsity.loc[by_sparsity["arm"] == "issp", "key"]) <= set(asked)
+    assert {"lotus", "magnitude", "random_mask"} == set(arms[asked])
+    assert set(by_sparsity.loc[by_sparsity["arm"] == "lotus", "key"]) <= set(asked)
 
 
 def test_suspects_are_ranked_by_the_size_of_their_effect(by_sparsity: pd.DataFrame) -> None:
