@@ -126,14 +126,27 @@ def finetune_by_arm(
     return result
 
 
+def _fullest(rows: pd.DataFrame, others: dict[str, Any]) -> pd.DataFrame:
+    """The trials of ISSP at the one combination of further axes with most data fractions."""
+    rows = rows[words(rows, "arm").isin(["lotus", "issp"]).to_numpy(dtype=bool)]
+    if rows.empty or not others:
+        return rows
+    texts = [words(rows, name).tolist() for name in others]
+    place = pd.Series(list(zip(*texts, strict=True)), index=rows.index)
+    spread = numbers(rows, "mask_data_fraction").groupby(place).nunique()
+    recommended = set(place[_having(rows, others).index])
+    best = max(sorted(spread.index), key=lambda p: (int(spread[p]), p in recommended))
+    return rows[[p == best for p in place]]
+
+
 def issp_by_fraction(
     trials: pd.DataFrame, recommended: dict[str, Any], confidence: float = 0.95
 ) -> pd.DataFrame:
     """Accuracy right after ISSP and after fine-tuning, by mask data fraction.
 
-    One arm and one patch drop, and further axes at the recommended setting, so that only the
-    fraction and the sparsity vary: the arm with most fractions (LOTUS on a tie); the recommended
-    patch drop if that arm ran it, else the one with most trials.
+    One arm, one patch drop and one value of each further axis, so that only the fraction and the
+    sparsity vary: the further axes and the arm with most fractions (on a tie the recommended
+    ones, and LOTUS); the recommended patch drop if that arm ran it, else the one with most trials.
 
     Returns:
         arm, patch_drop (NaN: all patches), sparsity, fraction, stage (`issp` | `final`),
@@ -142,7 +155,7 @@ def issp_by_fraction(
         nothing was run.
     """
     others = {k: v for k, v in (recommended.get("setting") or {}).items() if k not in AXES}
-    rows = _having(finished(trials), others)
+    rows = _fullest(finished(trials), others)
     table = pd.DataFrame({axis: numbers(rows, axis) for axis in AXES})
     table["arm"] = words(rows, "arm")
     alone = pd.Series(-1.0 - np.arange(len(rows)), index=rows.index)
