@@ -318,7 +318,7 @@ def test_levels_are_checked_only_for_what_they_decide(extra: str, tmp_path: Path
 )
 def test_a_crop_is_allowed_where_it_breaks_no_ticket(text: str, tmp_path: Path) -> None:
     (tmp_path / "good.yaml").write_text(text, encoding="utf-8")
-    load_sweep(tmp_path / "good.yaml")
+    assert load_sweep(tmp_path / "good.yaml").name == "tiny"
 
 
 def test_there_are_enough_bad_files_of_different_names() -> None:
