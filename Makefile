@@ -18,8 +18,9 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
+# One file after the other on each of two processes: most tests keep one core busy.
 unit: $(READY)
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 # uv installs the locked versions in seconds; pip would take minutes. Compiling costs half a minute
 # once and halves what every process spends on importing torch and timm.
@@ -34,7 +35,7 @@ $(READY): requirements.lock pyproject.toml
 
 # Versions and hashes only, no addresses.
 lock:
-	$(BIN)/uv pip compile pyproject.toml --extra s3 --extra test --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra s3 --extra postgres --extra test --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
 		--quiet --output-file requirements.lock
 

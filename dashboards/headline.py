@@ -6,6 +6,7 @@ from typing import Any
 
 from dashboards.tables import AXES
 from dashboards.text import (
+    AUTO,
     DASH,
     arm_label,
     clean,
@@ -70,7 +71,9 @@ def verdict(summary: dict[str, Any]) -> str:
     text = f"Recommended: {arm_label(chosen.get('arm'))} at {setting(chosen)}"
     entry = arm_entry(summary, str(chosen.get("arm")))
     mean, test = number(entry.get("test_accuracy_mean")), number(chosen.get("test_accuracy"))
-    if mean is not None and same_setting(chosen, entry.get("setting") or {}):
+    if mean is not None and same_setting(
+        chosen.get("setting") or chosen, entry.get("setting") or {}
+    ):
         gap = difference(summary, entry)
         seeds = plural(int(entry.get("n") or 0), "seed")
         text += f"; {percent(mean)} test accuracy over {seeds}" + (f", {gap}" if gap else "")
@@ -84,7 +87,8 @@ def verdict(summary: dict[str, Any]) -> str:
 
 def same_setting(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether two settings agree on every axis; an axis that is None matches only None."""
-    return all(number(one.get(axis)) == number(other.get(axis)) for axis in AXES)
+    pairs = [(one.get(axis), other.get(axis)) for axis in AXES]
+    return all(number(a) == number(b) and (a == AUTO) == (b == AUTO) for a, b in pairs)
 
 
 def sparsity_interval(found: dict[str, Any]) -> str:

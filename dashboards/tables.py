@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from dashboards.text import number
+from dashboards.text import AUTO, number
 
 AXES = ("sparsity", "patch_drop", "mask_data_fraction")
 ARM_ORDER = (
@@ -62,7 +62,9 @@ def _having(rows: pd.DataFrame, setting: dict[str, Any]) -> pd.DataFrame:
     for name, wanted in setting.items():
         if wanted is None:
             continue
-        if (level := number(wanted)) is not None:
+        if name == "sparsity" and wanted == AUTO:
+            keep = keep & (words(rows, "auto_sparsity") == "True").to_numpy(dtype=bool)
+        elif (level := number(wanted)) is not None:
             keep = keep & np.isclose(numbers(rows, name).to_numpy(), level, rtol=0, atol=1e-9)
         else:
             keep = keep & (words(rows, name) == str(wanted)).to_numpy(dtype=bool)

@@ -15,6 +15,9 @@ ARM_LABELS = {
     "magnitude": "Control: one-shot magnitude",
 }
 DASH = "–"
+
+AUTO = "auto"
+"""A sparsity that every trial of a setting has found for itself."""
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
@@ -43,8 +46,10 @@ def percent(value: Any, digits: int = 1) -> str:
 
 
 def level(value: Any) -> str:
-    """A setting as percent, without needless digits: 0.3 -> `30 %`, 0.125 -> `12.5 %`."""
+    """A setting as percent, without needless digits: 0.3 -> `30 %`, 0.125 -> `12.5 %`, `auto`."""
     x = number(value)
+    if value == AUTO:
+        return AUTO
     return DASH if x is None else f"{round(100 * x, 1):g}\u00a0%"
 
 
@@ -151,5 +156,5 @@ def setting(values: dict[str, Any]) -> str:
         ("patch_drop", "{} of patches dropped"),
         ("mask_data_fraction", "masks from {} of the data"),
     )
-    said = [form.format(level(values[k])) for k, form in parts if number(values.get(k)) is not None]
+    said = [form.format(text) for k, form in parts if (text := level(values.get(k))) != DASH]
     return ", ".join(said) or "no axis"

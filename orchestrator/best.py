@@ -12,6 +12,7 @@ import numpy as np
 
 from orchestrator import record
 from orchestrator.planning import Plan
+from orchestrator.secrets import redacted
 from orchestrator.store import Store
 from orchestrator.tracking import RunLog, Tracker
 from orchestrator.versions import versions
@@ -27,13 +28,16 @@ def publish_best(
         retention: with `best` the checkpoint is uploaded here, with `all` it already was.
         run_id: of that trial.
     """
-    if tracker.parent().data.tags.get("lotus.best") == key:
+    before = tracker.parent().data.tags.get("lotus.best")
+    if before == key:
         return False
     trial = next((trial for trial in plan.trials if trial.key == key), None)
     tuned = trial.graph.finetune if trial else None
     found = store.get(tuned) if tuned else None
     if trial is None or found is None:
         return False
+    if retention == "best" and before:
+        _forget(tracker, before)
     opened = plan.sources_of(trial.config)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "checkpoints/final.safetensors"
@@ -44,6 +48,31 @@ def publish_best(
         _log_model(tracker, path, np.ascontiguousarray(images))
     tracker.sweep_log().flush(tags={"lotus.best": key, "lotus.best_name": trial.name})
     return True
+
+
+def _forget(tracker: Tracker, key: str) -> None:
+    """Remove what an earlier best trial left: the rule keeps one checkpoint, at any time.
+
+    Before the new one is written: a sweep that dies in between publishes its best again.
+    """
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    uri = tracker.address.uri
+    try:
+        for child in tracker.children():
+            if child.key == key:
+                where = tracker.client.get_run(child.run_id).info.artifact_uri
+                get_artifact_repository(where, tracking_uri=uri).delete_artifacts("checkpoints")
+        query = f"source_run_id = '{tracker.address.parent}'"
+        experiments = [tracker.address.experiment_id]
+        for model in tracker.client.search_logged_models(experiments, filter_string=query):
+            tracker.client.delete_logged_model(model.model_id)
+    except (MlflowException, NotImplementedError, OSError) as error:
+        warnings.warn(
+            f"the checkpoint of an earlier best trial could not be removed: {redacted(str(error))}",
+            stacklevel=2,
+        )
 
 
 def _log_model(tracker: Tracker, checkpoint: Path, example: np.ndarray) -> None:

@@ -1,19 +1,23 @@
 """Running a graph through the store: what is there is read, what is missing is computed."""
 
 import dataclasses
+import gc
 import time
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
 
+from orchestrator.failures import out_of_memory, smaller
 from orchestrator.keys import key_of
 from orchestrator.store import Entry, Store
+from trials.context import Context
 from trials.execute import call
 from trials.stage import Node, Source
-from trials.train import Context
 
 R = TypeVar("R")
 
@@ -61,8 +65,10 @@ class Cached:
 
     Attributes:
         started: told the name of each stage that is really computed.
-        hits: nodes that came from the store or from memory.
-        computed: nodes that this executor computed.
+        owner: of what is computed, so that a later attempt knows its own work again.
+        guard: around each computation of a stage, by its name.
+        hits: nodes that came from the store or from memory, and were not the owner's own.
+        computed: nodes that this executor computed, now or for the same owner before.
     """
 
     store: Store
@@ -70,6 +76,8 @@ class Cached:
     ctx: Context
     memory: Memory
     started: Callable[[Node[Any]], None] = lambda node: None
+    owner: str = ""
+    guard: Callable[[str], AbstractContextManager[None]] = lambda stage: nullcontext()
     hits: dict[str, Entry] = field(default_factory=dict)
     computed: dict[str, Entry] = field(default_factory=dict)
 
@@ -81,7 +89,9 @@ class Cached:
             return self._compute(node, key)
         result, entry = found
         self.memory.put(key, result, entry)
-        if key not in self.computed:
+        if self.owner and entry.computed_by == self.owner:
+            self.computed[key] = entry
+        elif key not in self.computed:
             self.hits[key] = entry
         return result  # type: ignore[no-any-return]
 
@@ -91,17 +101,44 @@ class Cached:
         known = self.hits.get(key) or self.computed.get(key)
         return known or self.store.entry(node)
 
+    @property
+    def micro_batch(self) -> int | None:
+        """What memory allowed; None when it sufficed."""
+        return self.ctx.micro_batch
+
     def _compute(self, node: Node[R], key: str) -> R:
         for parent in node.parents():
             self.get(parent)
         self.started(node)
-        ctx = dataclasses.replace(self.ctx, snapshots=self.store.snapshots(node))
         start = time.perf_counter()
-        result = call(node, ctx, self.sources, self.get)
-        if ctx.device.type == "cuda":
-            torch.cuda.synchronize(ctx.device)
+        result = self._call(node)
         seconds = time.perf_counter() - start
-        entry = self.store.put(node, result, seconds, ctx.device.type)
+        device = self.ctx.device.type
+        entry = self.store.put(node, result, seconds, device, computed_by=self.owner)
         self.computed[key] = entry
         self.memory.put(key, result, entry)
         return result
+
+    def _call(self, node: Node[R]) -> R:
+        """Run a stage; when memory runs out again at once, with ever smaller micro-batches."""
+        while True:
+            ctx = dataclasses.replace(self.ctx, snapshots=self.store.snapshots(node))
+            try:
+                with self.guard(node.stage.name):
+                    result = call(node, ctx, self.sources, self.get)
+                    if ctx.device.type == "cuda":
+                        torch.cuda.synchronize(ctx.device)
+                return result
+            except Exception as error:
+                less = smaller(ctx.micro_batch)
+                if less is None or not out_of_memory(error):
+                    raise
+                warnings.warn(
+                    f"{node.stage.name}: memory ran out ({str(error)[:200]}); again with at most "
+                    f"{less} images at a time",
+                    stacklevel=2,
+                )
+            # Here the exception is gone, and with its frames the tensors that they held.
+            self.ctx = dataclasses.replace(self.ctx, micro_batch=less)
+            gc.collect()
+            torch.cuda.empty_cache()

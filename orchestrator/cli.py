@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -16,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.config import SweepConfig, TrackingSection
+from orchestrator.config import StorageSection, SweepConfig, TrackingSection
+from orchestrator.interrupts import EXIT_CODE, INTERRUPTS
 from orchestrator.problems import SweepError
 from orchestrator.sweepfile import bundled, load_sweep
 from orchestrator.versions import VERSION
@@ -24,7 +24,7 @@ from trials.errors import LotusError
 
 Command = Callable[..., Any]
 
-OK, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+OK, FAILED, WRONG, INTERRUPTED = 0, 1, 2, EXIT_CODE
 
 console = Console()
 errors = Console(stderr=True)
@@ -96,7 +96,7 @@ def list_sweeps() -> None:
 def run(sweep: SweepConfig, address: str | None, no_report: bool) -> int:
     """Make what is missing of a sweep: again = continue, enlarged = run what is new."""
     from orchestrator import driver
-    from orchestrator.console import Display, duration, show_finished, trial_count
+    from orchestrator.console import Display, duration, show_failed, show_finished, trial_count
 
     displays: list[Display] = []
 
@@ -112,10 +112,12 @@ def run(sweep: SweepConfig, address: str | None, no_report: bool) -> int:
         return displays[0]
 
     try:
-        finished = driver.run(sweep, address=address, report=not no_report, watch=watch)
+        finished = driver.run(sweep, address=address, report=not no_report, watch=watch, say=_note)
     finally:
         for display in displays:
             display.__exit__()
+    for notice in finished.notices:
+        console.print(f"  ! MLflow: {notice}", style="yellow", markup=False, soft_wrap=True)
     if displays:
         console.print(f"{sweep.name}: done in {duration(finished.wall_s)}", markup=False)
     else:
@@ -125,10 +127,7 @@ def run(sweep: SweepConfig, address: str | None, no_report: bool) -> int:
         )
     show_finished(console, finished)
     if finished.failed:
-        errors.print(f"{len(finished.failed)} trials failed:", style="red")
-        for name, reason in finished.failed.items():
-            errors.print(f"  {name}: {reason}", markup=False)
-        errors.print("Mend the cause and run the same command again: only these run.")
+        show_failed(errors, finished)
     return FAILED if finished.failed else OK
 
 
@@ -139,7 +138,7 @@ def plan(sweep: SweepConfig, as_json: bool) -> int:
     """Trials, unique stages, how many are stored, predicted device-hours. Runs nothing."""
     from orchestrator.console import hours, trial_count
     from orchestrator.driver import look
-    from orchestrator.planning import forecast
+    from orchestrator.forecasting import forecast
     from orchestrator.planning import plan as make_plan
     from orchestrator.store import Store
 
@@ -182,12 +181,15 @@ def status(
     sweep: str | None, overrides: tuple[str, ...], as_json: bool, tracking_uri: str | None
 ) -> int:
     """Trials done, running, failed and missing, with errors."""
-    from orchestrator.status import all_sweeps, of_sweep
+    from orchestrator.status import all_sweeps, describe_store, describe_waiting, of_sweep
 
+    waiting = ""
     if sweep is None:
         rows = all_sweeps(tracking_uri)
     else:
-        rows = [of_sweep(with_tracking(load_sweep(sweep, overrides), tracking_uri))]
+        config = with_tracking(load_sweep(sweep, overrides), tracking_uri)
+        rows = [of_sweep(config)]
+        waiting = describe_waiting(config, rows[0]["waiting"])
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return OK
@@ -199,6 +201,40 @@ def status(
     for row in rows:
         for name, error in row["errors"].items():
             console.print(Text(f"  {name}: {error}", style="red"))
+    if waiting:
+        console.print(Text(f"  {waiting}", style="yellow"), soft_wrap=True)
+    for line in dict.fromkeys(describe_store(row["store"]) for row in rows if row["store"]):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return OK
+
+
+@cli.command()
+@click.argument("sweep", metavar="[SWEEP]", required=False)
+@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="As for `run`.")
+@click.option("--store", "path", help="Folder or s3://; default: the sweep's, or lotus/store.")
+@click.option("--dry-run", is_flag=True, help="Say what would be freed, remove nothing.")
+@click.option("--old", is_flag=True, help="Also what is older than the first known sweep.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def gc(
+    sweep: str | None,
+    overrides: tuple[str, ...],
+    path: str | None,
+    dry_run: bool,
+    old: bool,
+    as_json: bool,
+) -> int:
+    """Free store objects that no kept sweep needs; sweeps may be running."""
+    from orchestrator.collecting import asker, collect
+    from orchestrator.status import collected_json, describe_collected
+    from orchestrator.store import Store
+
+    config = load_sweep(sweep, overrides) if sweep else None
+    section = config.storage if config else StorageSection()
+    store = Store(StorageSection(path=path).path if path else section.path)
+    known = [TrackingSection().uri, *([config.tracking.uri] if config else [])]
+    found = collect(store, asker(known), dry_run=dry_run, old=old)
+    text = json.dumps(collected_json(found), indent=1) if as_json else describe_collected(found)
+    click.echo(text)
     return OK
 
 
@@ -241,13 +277,14 @@ def select(
 @click.argument("sweep", metavar="[SWEEP]", required=False)
 @click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="As for `run`.")
 @click.option("--address", help="Also check this Ray cluster.")
-def doctor(sweep: str | None, overrides: tuple[str, ...], address: str | None) -> int:
+@click.option("--repair", is_flag=True, help="Mend runs in MLflow that differ from the store.")
+def doctor(sweep: str | None, overrides: tuple[str, ...], address: str | None, repair: bool) -> int:
     """Check data, weights, store, tracking and devices before spending anything."""
     from orchestrator.doctor import examine
 
     config = load_sweep(sweep, overrides) if sweep else None
     bad = 0
-    for check in examine(config, address):
+    for check in examine(config, address, repair):
         mark, style = ("ok", "green") if check.ok else ("NO", "red")
         bad += not check.ok
         console.print(Text.assemble((f"{mark}  ", style), f"{check.name}: {check.found}"))
@@ -291,7 +328,7 @@ def schema() -> int:
 
 def main() -> None:
     """Entry point of `lotus`: errors that a user can mend are shown without a traceback."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    INTERRUPTS.install(exits=True)
     try:
         code = cli.main(standalone_mode=False)
     except SweepError as error:
@@ -302,16 +339,14 @@ def main() -> None:
         error.show()
         code = WRONG
     except (KeyboardInterrupt, click.Abort):
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
         code = _say(
             "Interrupted. Everything finished is kept; the same command continues.", INTERRUPTED
         )
     sys.exit(code if isinstance(code, int) else OK)
 
 
-def _interrupt(*_: object) -> None:
-    """SIGTERM ends a sweep as cleanly as Ctrl-C."""
-    raise KeyboardInterrupt
+def _note(text: str) -> None:
+    console.print(text, markup=False, soft_wrap=True)
 
 
 def _say(text: str, code: int) -> int:

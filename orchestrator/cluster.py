@@ -1,4 +1,4 @@
-"""Ray: the only place that talks to it.
+"""Ray: with `searcher.py` the only place that talks to it.
 
 Shared stages and trials are handed to one Tune run, in the order of what they need: a process
 that has imported torch and timm for a stage goes on with a trial, and a trial starts as soon as
@@ -7,30 +7,50 @@ its own stages are there.
 
 import contextlib
 import io
-import json
 import logging
 import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 from ray import tune
-from ray.tune.search import Searcher
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.exceptions import RayActorError, RayTaskError
 
+from orchestrator import searcher
 from orchestrator.config import SweepConfig
+from orchestrator.failures import Attempts, SweepStopped
+from orchestrator.interrupts import INTERRUPTED, INTERRUPTS, Stop
+from orchestrator.job import Settings
 from orchestrator.planning import Plan
-from orchestrator.queue import Item, WorkQueue
+from orchestrator.searcher import More, Queue, Starts, StopAll, Work
+from orchestrator.versions import differences, node_answer, versions
 from orchestrator.watcher import Watcher
-from orchestrator.worker import Job, Settings, run_stage, run_trial, worker
 from trials.errors import LotusError
+
+NODE_ANSWER_S = 120.0
+"""A node must start a process and import this package for its answer."""
 
 
 class ClusterError(LotusError):
     """The Ray cluster cannot run this sweep."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """What failed for good.
+
+    Attributes:
+        errors: key -> reason, one line.
+        details: key -> what Ray knows of processes that ended without a word.
+    """
+
+    errors: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextlib.contextmanager
@@ -58,10 +78,16 @@ def connected(sweep: SweepConfig, address: str | None) -> Iterator[None]:
     try:
         if not joined_before:
             ray.init(**quiet)
+            INTERRUPTS.again()  # its own handler of SIGTERM prints a C++ traceback and dies
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ClusterError(f"no Ray cluster at {address}: {str(error)[:300]}") from error
+        raise ClusterError(
+            f"no Ray cluster at {address}: {str(error)[:300]}. One that was started with token "
+            "authentication wants RAY_AUTH_MODE=token here, and its token (`ray get-auth-token`)."
+        ) from error
     try:
         _check_resources(sweep)
+        if not local or len(ray.nodes()) > 1:
+            _check_versions()
         # With a searcher Tune starts one process at a time, and the next only when that one
         # works: half a minute with one of two cores idle.
         slots = int(ray.cluster_resources().get("CPU", 1) / sweep.resources.cpu)
@@ -82,15 +108,27 @@ def _check_resources(sweep: SweepConfig) -> None:
             )
 
 
-def _versions() -> dict[str, str]:
-    from orchestrator.versions import versions
-
-    return versions()
+def _check_versions() -> None:
+    """Before anything is spent: results of other versions could differ without saying so."""
+    bad = [
+        f"{node}: {odd}"
+        for node, found in node_versions().items()
+        if (odd := differences(found, versions()))
+    ]
+    if bad:
+        raise ClusterError(
+            "nodes have other versions than this driver; install the same ones everywhere:\n  "
+            + "\n  ".join(bad)
+        )
 
 
 def node_versions() -> dict[str, dict[str, str]]:
-    """Versions on every node of the connected cluster, by node address."""
-    task = ray.remote(_versions)
+    """Versions on every node of the connected cluster, by node address.
+
+    Raises:
+        ClusterError: a node cannot say, as when this package is not installed there.
+    """
+    task = ray.remote(node_answer)
     strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
     nodes = [node for node in ray.nodes() if node["Alive"]]
     refs = [
@@ -99,8 +137,15 @@ def node_versions() -> dict[str, dict[str, str]]:
         ).remote()
         for node in nodes
     ]
-    found = zip(nodes, ray.get(refs), strict=True)
-    return {node["NodeManagerAddress"]: versions for node, versions in found}
+    found: dict[str, dict[str, str]] = {}
+    for node, ref in zip(nodes, refs, strict=True):
+        name = f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"
+        try:
+            found[name] = ray.get(ref, timeout=NODE_ANSWER_S)
+        except ray.exceptions.RayError as error:
+            reason = str(error).strip().splitlines()[-1][:300]
+            raise ClusterError(f"node {name} cannot say its versions: {reason}") from error
+    return found
 
 
 def place_sources(plan: Plan) -> dict[str, list[Any]]:
@@ -111,184 +156,104 @@ def place_sources(plan: Plan) -> dict[str, list[Any]]:
     return {name: [ray.put(opened)] for name, opened in plan.opened.items()}
 
 
-def _work(config: dict[str, Any], payload: Any) -> None:
-    """What Tune runs for one item. Never raises for an error that would happen again."""
-    settings, boxes = payload
-    job = Job.of_text(config["job"])
-    here = worker(settings)
-    metrics: dict[str, float] = {}
-    try:
-        opened = here.source(job, lambda: ray.get(boxes[job.source][0]))
-        if config["kind"] == "stage":
-            run_stage(here, job, config["key"], opened)
-        else:
-            metrics = run_trial(here, job, opened)
-    except Exception as error:
-        if _worth_retrying(error):
-            raise
-        tune.report({"error": f"{type(error).__name__}: {error}"[:500]})
-        return
-    # As text: Tune takes nested results apart at "/", which our metrics have in their names.
-    tune.report({"error": None, "metrics": json.dumps(metrics)})
-
-
-def _worth_retrying(error: Exception) -> bool:
-    """Memory or a disk may be free again next time; the same computation fails the same way."""
-    import torch
-
-    return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError | OSError)
-
-
-Work = tuple[Item, Job]
-"""An item with the job that rebuilds it where it runs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """An item that has ended.
-
-    Attributes:
-        error: None = it ended well.
-        metrics: of a trial that ended well: those that search methods read.
-    """
-
-    item: Item
-    error: str | None
-    metrics: Mapping[str, float]
-
-
-More = Callable[[Sequence[Ended]], Sequence[Work]]
-"""Told what has just ended; gives what is to run because of it."""
-
-
-class _Searcher(Searcher):  # type: ignore[misc]
-    """Tune's view of the queue: it asks for the next item whenever a process is free."""
-
-    def __init__(self, work: Sequence[Work], more: More | None, watcher: Watcher) -> None:
-        super().__init__(metric="error", mode="min")
-        self.queue = WorkQueue([item for item, _ in work], growing=more is not None)
-        self.jobs = [job.text() for _, job in work]
-        self.more, self.watcher = more, watcher
-        self.given: dict[str, int] = {}
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        self.watcher.tick()
-        if self.queue.finished:
-            return str(Searcher.FINISHED)
-        index = self.queue.next()
-        if index is None:
-            return None
-        self.given[trial_id] = index
-        item = self.queue.items[index]
-        return {"item": index, "key": item.key, "kind": item.kind, "job": self.jobs[index]}
-
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
-        index = self.given.pop(trial_id)
-        found = result or {}
-        reason = "its process died, see the Ray logs" if error else found.get("error")
-        metrics = {} if reason else json.loads(found.get("metrics", "{}"))
-        fallen = self.queue.end(index, reason)
-        self._tell([Ended(self.queue.items[index], reason, metrics)], fallen)
-
-    def _tell(self, ended: list[Ended], fallen: Sequence[int]) -> None:
-        """Tell what has ended, and queue what follows from it."""
-        while True:
-            for other in fallen:
-                item = self.queue.items[other]
-                ended.append(Ended(item, self.queue.errors[item.key], {}))
-            for one in ended:
-                self.watcher.ended(one.item, one.error)
-            if self.more is None or not ended:
-                break
-            new = self.more(ended)
-            for item, job in new:
-                self.jobs.append(job.text())
-                self.watcher.added(item)
-            ended, fallen = [], self.queue.add([item for item, _ in new])
-        # Nothing runs and nothing was called for: nothing ever will be.
-        self.queue.growing = self.more is not None and not self.queue.idle
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing: the store and MLflow are the memory."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing, see `save`."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles its arguments into its experiment state; a terminal cannot be.
-        return self.__dict__ | {"watcher": Watcher(), "more": None}
-
-
-class _Starts(tune.Callback):  # type: ignore[misc]
-    """Tells what really starts, and keeps the display alive while Tune waits."""
-
-    def __init__(self, items: Sequence[Item], watcher: Watcher) -> None:
-        self.items, self.watcher = items, watcher
-
-    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        self.watcher.tick()
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.watcher.started(self.items[trial.config["item"]])
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"items": (), "watcher": Watcher()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-
-
 def run_work(
     plan: Plan,
     work: Sequence[Work],
     settings: Settings,
     watcher: Watcher,
     more: More | None = None,
-) -> dict[str, str]:
+    stop: Stop | None = None,
+) -> Failed:
     """Run shared stages and trials through Ray Tune, in reused processes.
 
-    A failing item stops no other but those that need it.
+    A failing item stops no other but those that need it. How often one is tried again is decided
+    here and not by Tune, which does not look at the reason.
 
     Args:
         work: what to run, in an order that keeps progress readable.
         more: what else to run, by what has ended; None = `work` is all.
+        stop: asked by somebody else when this is to end early.
 
-    Returns:
-        key -> error, of the items that failed.
+    Raises:
+        KeyboardInterrupt: Ctrl-C or SIGTERM; nothing runs any more.
+        SweepStopped: `stop` was asked, or nothing more can be kept; nothing runs any more.
     """
     sweep, scratch = plan.sweep, tempfile.mkdtemp(prefix="lotus-tune-")
-    searcher = _Searcher(work, more, watcher)
-    queue = searcher.queue
+    stop = stop or Stop()
+    queue = Queue(work, more, watcher, Attempts(sweep.retry.max_failures), stop)
     trainable = tune.with_resources(
-        tune.with_parameters(_work, payload=(settings, place_sources(plan))),
+        tune.with_parameters(searcher.work, payload=(settings, place_sources(plan))),
         {"cpu": sweep.resources.cpu, "gpu": sweep.resources.gpu},
     )
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=searcher,
+            search_alg=queue,
             num_samples=-1,
             reuse_actors=True,
             max_concurrent_trials=sweep.resources.max_concurrent_trials,
-            trial_name_creator=lambda trial: f"item_{trial.config['item']:06d}",
-            trial_dirname_creator=lambda trial: f"item_{trial.config['item']:06d}",
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=_trial_name,
         ),
         run_config=tune.RunConfig(
             name="sweep",
             storage_path=scratch,  # disposable: the store and MLflow are the memory
-            failure_config=tune.FailureConfig(max_failures=sweep.retry.max_failures),
+            failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            callbacks=[_Starts(queue.items, watcher)],
+            callbacks=[Starts(queue)],
+            stop=StopAll(stop, queue.running),
             verbose=0,
         ),
     )
     try:
-        # Even at verbose=0 Tune prints a box about its own scratch folder.
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
+        with _quiet(), _every_death_is_known():
             tuner.fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return queue.errors
+    if stop.reason == INTERRUPTED:
+        raise KeyboardInterrupt
+    if stop.reason is not None:
+        raise SweepStopped(stop.reason)
+    return Failed(queue.queue.errors, queue.details)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """What Tune would say of failures, we say; its tracebacks go to `failure/traceback.txt`.
+
+    Even at verbose=0 it prints a box about its own scratch folder.
+    """
+    logger = logging.getLogger("ray.tune")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
+
+
+@contextlib.contextmanager
+def _every_death_is_known() -> Iterator[None]:
+    """Let Tune take every error of Ray itself for the end of one process.
+
+    It knows errors of actors and of tasks. Ray's memory monitor and lost objects raise others,
+    at which Tune 2.60 ends the whole run. There is no public place to teach it.
+    """
+    known = RayActorManager._actor_task_failed
+
+    def failed(manager: Any, tracked_actor_task: Any, exception: Exception) -> None:
+        if not isinstance(exception, RayActorError | RayTaskError):
+            exception = RayActorError(error_msg=str(exception))
+        known(manager, tracked_actor_task, exception)
+
+    RayActorManager._actor_task_failed = failed
+    try:
+        yield
+    finally:
+        RayActorManager._actor_task_failed = known
+
+
+def _trial_name(trial: Any) -> str:
+    return f"item_{trial.config['item']:06d}_{trial.config['attempt']}"

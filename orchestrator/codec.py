@@ -14,7 +14,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from trials.errors import FormatError
-from trials.formats import pack, unpack
+from trials.formats import header_of, pack, unpack
 
 FORMAT = "lotus-result-v1"
 
@@ -68,9 +68,8 @@ def decode(content: bytes, kind: type[R]) -> R:
         FormatError: the bytes are damaged or were not made from that type.
     """
     try:
-        length = int.from_bytes(content[:8], "little")
-        header = json.loads(content[8 : 8 + length])["__metadata__"]
-        result = _decode(json.loads(header[FORMAT]), kind, load(content))
+        tree = json.loads(header_of(content)[FORMAT])
+        result = _decode(tree, kind, load(content))
     except FormatError:
         raise
     except Exception as error:  # damaged bytes fail in as many ways as there are

@@ -55,9 +55,12 @@ class ResourcesSection(StageConfig):
 
 
 class RetrySection(StageConfig):
-    """What happens to trials whose process dies."""
+    """What happens to trials whose process dies or hangs, or whose memory runs out."""
 
     max_failures: int = Field(3, ge=0, description="restarts of one trial")
+    stage_timeout_s: float | None = Field(
+        None, gt=0, description="a stage that takes longer is ended and tried again; default: never"
+    )
 
 
 class RetentionSection(StageConfig):

@@ -86,6 +86,12 @@ class Display(Watcher):
         self.running[item.key] = item
         self.tick()
 
+    def again(self, item: Item, reason: str) -> None:
+        self.running.pop(item.key, None)
+        said = Text(f"  {item.name}: {reason}; it is tried again", style="yellow")
+        self.console.print(said, soft_wrap=True)
+        self.tick()
+
     def ended(self, item: Item, error: str | None) -> None:
         self.running.pop(item.key, None)
         if error:
@@ -143,6 +149,24 @@ def show_finished(console: Console, finished: Finished) -> None:
     base = shown if shown.startswith("http") else UI
     page = runs_page(base, finished.address.experiment_id)
     console.print(f"          {page}", soft_wrap=True, markup=False)
+
+
+def show_failed(console: Console, finished: Finished) -> None:
+    """What failed and why, where its log is, and how to run only that again."""
+    counted = f"{len(finished.failed)} failed:"
+    console.print(Text(counted, style="red"))
+    for name, reason in finished.failed.items():
+        first = (reason.splitlines() or [""])[0]
+        console.print(f"  {name}: {first}", markup=False, highlight=False, soft_wrap=True)
+        if name in finished.runs:
+            where = f"    log and traceback: MLflow run {finished.runs[name]}, artifacts failure/"
+            console.print(where, markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        "Mend the cause and run the same command again: only these run. To give up on some, take "
+        "them out of the search axes (--set search.AXIS=[...]).",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def runs_page(base: str, experiment_id: str) -> str:

@@ -18,14 +18,21 @@ class Check:
     found: str
 
 
-def examine(sweep: SweepConfig | None, address: str | None) -> Iterator[Check]:
-    """Look at this machine, and at what a sweep needs."""
+def examine(
+    sweep: SweepConfig | None, address: str | None, repair: bool = False
+) -> Iterator[Check]:
+    """Look at this machine, and at what a sweep needs.
+
+    Args:
+        repair: mend what of the sweep's runs does not agree with the store.
+    """
     yield Check("hardware", True, hardware())
     yield Check("versions", True, ", ".join(f"{k} {v}" for k, v in versions().items()))
     if sweep is not None:
         yield _try("data and weights", lambda: _sources(sweep))
         yield _try("store", lambda: _store(sweep))
         yield _try("tracking", lambda: _tracking(sweep))
+        yield _try("runs", lambda: _runs(sweep, repair))
         yield _try("Ray and devices", lambda: _cluster(sweep, address))
 
 
@@ -67,6 +74,22 @@ def _tracking(sweep: SweepConfig) -> str:
     known = open_sweep(sweep, create=False) is not None
     state = "the sweep is there" if known else "reachable, the sweep is new"
     return f"{without_password(sweep.tracking.uri)}: {state}"
+
+
+def _runs(sweep: SweepConfig, repair: bool) -> str:
+    from orchestrator import repair as repairing
+
+    found = repairing.examine(sweep, mend=repair)
+    said = "".join(f"\n    {line}" for line in found.said)
+    if not found.wrong:
+        return f"tracking agrees with the store: {found.compared} runs compared{said}"
+    listed = "".join(f"\n    {line}" for line in found.wrong) + said
+    if repair:
+        return f"{found.compared} runs compared with the store, {len(found.wrong)} findings{listed}"
+    raise LotusError(
+        f"{found.compared} runs compared with the store, which `lotus doctor --repair` mends:"
+        f"{listed}"
+    )
 
 
 def _cluster(sweep: SweepConfig, address: str | None) -> str:

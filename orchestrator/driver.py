@@ -3,20 +3,40 @@
 A sweep is a set of keys; continuing after a crash, running again and extending are the same act.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from orchestrator import delivery, patience
 from orchestrator.config import SweepConfig
+from orchestrator.endings import close_failed, close_running
 from orchestrator.growth import Growth
+from orchestrator.interrupts import INTERRUPTED, INTERRUPTS, Stop
+from orchestrator.job import Settings
+from orchestrator.lease import Lease, RunTag
+from orchestrator.pins import pin
 from orchestrator.planning import Plan, PlannedTrial, Planner, missing_nodes
+from orchestrator.reconcile import LOST, reconcile
 from orchestrator.search import Outcome
+from orchestrator.secrets import redacted
 from orchestrator.store import Store
 from orchestrator.sweepfile import resolved_yaml
-from orchestrator.tracking import Address, Child, RunLog, Tracker, open_sweep
-from orchestrator.worker import Settings
+from orchestrator.tracking import (
+    Address,
+    Child,
+    Tracker,
+    TrackingAway,
+    TrackingError,
+    open_sweep,
+)
+from orchestrator.versions import versions
+from trials.errors import LotusError
 from trials.stage import Node
+
+if TYPE_CHECKING:  # it imports Ray, which takes seconds
+    from orchestrator.searcher import Ended, More, Work
 
 
 @dataclass(frozen=True)
@@ -56,6 +76,9 @@ class State:
             cpus=sweep.resources.cpu,
             gpu=sweep.resources.gpu > 0,
             checkpoints=sweep.retention.checkpoints,
+            stage_timeout_s=sweep.retry.stage_timeout_s,
+            patience_s=patience.PATIENCE_S,
+            versions=tuple(sorted(versions().items())),
         )
 
 
@@ -65,9 +88,11 @@ class Finished:
 
     Attributes:
         ran: trials that were run now.
-        failed: trial name -> error.
+        failed: trial or stage name -> error.
+        runs: trial or stage name -> id of its MLflow run, of those that failed.
         report: path of the report page; None with --no-report or without a finished trial.
         summary: the content of summary.json.
+        notices: what was mended or noticed in MLflow, a sentence each.
     """
 
     plan: Plan
@@ -75,8 +100,10 @@ class Finished:
     ran: int
     failed: dict[str, str]
     wall_s: float
+    runs: dict[str, str] = field(default_factory=dict)
     report: str | None = None
     summary: dict[str, Any] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
 
 
 def look(sweep: SweepConfig, planned: Plan | None = None) -> State | None:
@@ -99,7 +126,8 @@ def _children(tracker: Tracker) -> dict[str, Child]:
     return {child.key: child for child in tracker.children()}
 
 
-INTERRUPTED = "interrupted"
+UNJUDGED = (INTERRUPTED, LOST)
+"""Errors that say nothing of the trial."""
 
 
 def outcomes(children: Iterable[Child], *, failed: bool) -> dict[str, Outcome]:
@@ -112,7 +140,7 @@ def outcomes(children: Iterable[Child], *, failed: bool) -> dict[str, Outcome]:
     for child in children:
         if child.status == "FINISHED":
             found[child.key] = Outcome(child.metrics)
-        elif failed and child.status == "FAILED" and child.tags.get("lotus.error") != INTERRUPTED:
+        elif failed and child.status == "FAILED" and child.tags.get("lotus.error") not in UNJUDGED:
             found[child.key] = Outcome(None)
     return found
 
@@ -123,6 +151,7 @@ def run(
     address: str | None = None,
     report: bool = True,
     watch: Callable[[Plan, int, int], Any] | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Finished:
     """Make what is missing of a sweep.
 
@@ -131,41 +160,99 @@ def run(
         report: write the report at the end.
         watch: called with the plan and the numbers of missing trials and stages; gives the
             `Watcher` that is told of the progress.
+        say: told why nothing happens for a while.
 
     Raises:
         LotusError: something that the user can mend; nothing is lost.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; nothing is lost and nothing runs any more.
     """
-    from orchestrator.report import refresh
-    from orchestrator.watcher import Watcher
-
     start = time.monotonic()
     planner = Planner(sweep)
     planner.plan({})  # what cannot be planned is said before anything is made
     where = open_sweep(sweep)
     assert where is not None
-    state = _state(planner, Tracker(where))
+    tracker, stop = Tracker(where), Stop()
+    with Lease(RunTag(tracker.client, where.parent), lost=stop.ask, say=say) as lease:
+        try:
+            made = _run(planner, tracker, address, watch, stop)
+            return _finish(made, report, time.monotonic() - start)
+        except (KeyboardInterrupt, LotusError) as error:
+            # Else the runs are another driver's by now, or MLflow is the trouble itself.
+            if lease.held and not isinstance(error, TrackingError):
+                how = INTERRUPTED if isinstance(error, KeyboardInterrupt) else str(error)
+                delivery.hurry(tracker, lambda: _stopped(tracker, how))
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a run has made: the sweep as it stands after it, and what failed.
+
+    Attributes:
+        concluded: whether the run before this one came to its end.
+    """
+
+    state: State
+    growth: Growth
+    failed: dict[str, str]
+    runs: dict[str, str]
+    concluded: bool
+    notices: tuple[str, ...]
+
+
+def _run(
+    planner: Planner,
+    tracker: Tracker,
+    address: str | None,
+    watch: Callable[[Plan, int, int], Any] | None,
+    stop: Stop,
+) -> Made:
+    from orchestrator.watcher import Watcher
+
+    notices = tuple(reconcile(tracker))
+    state = _state(planner, tracker)
     state.store.writable()
+    delivery.tidy(state.store, tracker, state.finished)
+    concluded = tracker.parent().info.status in ("FINISHED", "FAILED")
+    pin(state.store, state.plan, tracker.address.parent)
     _describe(state)
     known = outcomes(state.children.values(), failed=False)
     growth = Growth(planner, state.plan, state.finished, state.store.keys(), known)
     trials, shared = state.missing_trials(), state.missing_shared()
-    failed: dict[str, str] = {}
-    if trials or shared:
-        watcher = watch(state.plan, len(trials), len(shared)) if watch else Watcher()
-        try:
-            failed = _make(state, growth, trials, shared, address, watcher)
-        except KeyboardInterrupt:
-            _close_running(state.tracker, None, INTERRUPTED)
-            state.tracker.sweep_log().finish("KILLED")
-            raise
-        if sweep.dynamic:
-            state = replace(state, plan=growth.plan, children=_children(state.tracker))
-            _describe(state)
-    wall_s = time.monotonic() - start
-    planned, ran = growth.plan, growth.ran
-    summary, page = refresh(planned, state.store, state.tracker, ran > 0, report, wall_s)
-    state.tracker.sweep_log().finish("FAILED" if failed else "FINISHED")
-    return Finished(planned, where, ran, failed, wall_s, page, summary)
+    if not trials and not shared:
+        return Made(state, growth, {}, {}, concluded, notices)
+    watcher = watch(state.plan, len(trials), len(shared)) if watch else Watcher()
+    tracker.ask(lambda: tracker.client.update_run(tracker.address.parent, status="RUNNING"))
+    errors = _make(state, growth, trials, shared, address, watcher, stop)
+    failed = {growth.names[key]: why for key, why in errors.items() if growth.counts(key)}
+    delivery.conclude(growth.plan, state.store, tracker, growth, failed)
+    children = _children(tracker)
+    if planner.sweep.dynamic:
+        state = replace(state, plan=growth.plan, children=children)
+        _describe(state)
+    runs = {growth.names[key]: children[key].run_id for key in errors if key in children}
+    return Made(state, growth, failed, runs, concluded, notices)
+
+
+def _finish(made: Made, report: bool, wall_s: float) -> Finished:
+    """Bring the sweep's own run and the report up to date."""
+    from orchestrator.report import refresh
+
+    tracker, growth = made.state.tracker, made.growth
+    changed = growth.ran > 0 or not made.concluded
+    summary, page = refresh(growth.plan, made.state.store, tracker, changed, report, wall_s)
+    tracker.sweep_log().finish("FAILED" if made.failed else "FINISHED")
+    return Finished(
+        growth.plan,
+        tracker.address,
+        growth.ran,
+        made.failed,
+        wall_s,
+        made.runs,
+        page,
+        summary,
+        made.notices,
+    )
 
 
 def _state(planner: Planner, tracker: Tracker) -> State:
@@ -182,27 +269,42 @@ def _make(
     shared: dict[str, Node[Any]],
     address: str | None,
     watcher: Any,
+    stop: Stop,
 ) -> dict[str, str]:
-    """Run shared stages and trials; name -> error of those that failed."""
+    """Run shared stages and trials; key -> error of those that failed."""
     from orchestrator import cluster
 
     sweep = state.plan.sweep
-    more = growth.more if sweep.dynamic else None
+    more = _pinned(growth.more, state, growth) if sweep.dynamic else None
     work = growth.work(trials, shared)
-    with cluster.connected(sweep, address):
-        errors = cluster.run_work(state.plan, work, state.settings(), watcher, more)
-    for key, error in errors.items():
-        _close_running(state.tracker, key, error)
-    return {growth.names[key]: error for key, error in errors.items() if growth.counts(key)}
+    with INTERRUPTS.told_to(stop), cluster.connected(sweep, address):
+        found = cluster.run_work(state.plan, work, state.settings(), watcher, more, stop)
+        again = delivery.deliver(
+            growth.plan, state.store, state.tracker, growth, state.settings(), stop
+        )
+    errors = dict(found.errors) | again
+    with contextlib.suppress(TrackingAway):  # what is owed is said at the end
+        if errors:
+            errors = close_failed(state.tracker, errors, found.details)
+        reconcile(state.tracker, errors)
+    return errors
 
 
-def _close_running(tracker: Tracker, key: str | None, error: str) -> None:
-    """End runs (of one key, or all) whose process died or was stopped before it could."""
-    for child in tracker.children():
-        if child.status == "RUNNING" and key in (None, child.key):
-            log = RunLog(tracker.client, child.run_id)
-            log.flush(tags={"lotus.error": error})
-            log.finish("FAILED")
+def _pinned(more: "More", state: State, growth: Growth) -> "More":
+    """Growth that says what it needs of the store before it is queued."""
+
+    def grown(ended: Sequence["Ended"]) -> Sequence["Work"]:
+        if work := more(ended):
+            pin(state.store, growth.plan, state.tracker.address.parent)
+        return work
+
+    return grown
+
+
+def _stopped(tracker: Tracker, how: str) -> None:
+    """Say how the sweep ended on everything that was in the middle of something."""
+    close_running(tracker, how)
+    tracker.sweep_log().finish("KILLED")
 
 
 def _describe(state: State) -> None:
@@ -210,6 +312,7 @@ def _describe(state: State) -> None:
     sweep, tracker = state.plan.sweep, state.tracker
     tags = {f"lotus.axis.{name}": _listed(values) for name, values in sweep.axes.items()}
     tags["lotus.trials_planned"] = str(state.plan.expected)
+    tags["lotus.storage"] = redacted(sweep.storage.path)
     tags["lotus.sweep_yaml"] = resolved_yaml(sweep)
     log = tracker.sweep_log()
     if any(tracker.parent().data.tags.get(name) != value[:5000] for name, value in tags.items()):

@@ -4,15 +4,15 @@ from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.job import Job, job_of
 from orchestrator.keys import key_of
 from orchestrator.planning import Plan, PlannedTrial, Planner, missing_nodes
 from orchestrator.queue import Item
 from orchestrator.search import Outcome
-from orchestrator.worker import Job, job_of
 from trials.stage import Node
 
 if TYPE_CHECKING:  # it imports Ray, which takes seconds
-    from orchestrator.cluster import Ended
+    from orchestrator.searcher import Ended
 
 
 @dataclass
@@ -54,6 +54,15 @@ class Growth:
         self.names |= {item.key: item.name for item, _ in found}
         self.ran += len(trials)
         return found
+
+    def again(self, keys: Collection[str]) -> list[tuple[Item, Job]]:
+        """What ran already, once more: MLflow has not got it."""
+        trials = [t for t in (*self.plan.trials, *self.plan.early) if t.key in keys]
+        shared = {key: node for key, node in self.plan.shared.items() if key in keys}
+        ran, stages = self.ran, set(self._stages)
+        work = self.work(trials, shared)
+        self.ran, self._stages = ran, stages
+        return work
 
     def more(self, ended: Sequence["Ended"]) -> list[tuple[Item, Job]]:
         """What is to run because of what has just ended."""

@@ -1,8 +1,7 @@
-"""What a sweep consists of: trials, unique stages, and what they will cost. Runs nothing."""
+"""What a sweep consists of: trials and unique stages. Runs nothing."""
 
 import itertools
-import statistics
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,16 +11,10 @@ from orchestrator.config import AXES, SweepConfig, at_point
 from orchestrator.keys import canonical, key_of
 from orchestrator.search import Outcome, Point
 from orchestrator.search.methods import proposer
-from orchestrator.store import Entry
 from trials.config import TICKETED, TrialConfig
 from trials.pipeline import TrialGraph, pipeline
 from trials.sources import Opened, open_sources
 from trials.stage import Node, closure
-
-ASSUMED_MACS_PER_S = {"cpu": 4e9, "cuda": 4e12}
-"""Used, and said to be a guess, only while a store has measured nothing. Small models are slower
-than their processor: these are what a ViT of width 64 to 128 reached per core, and a round number
-for one data-centre GPU."""
 
 SHORT = {"sparsity": "s", "patch_drop": "d", "mask_data_fraction": "f"}
 
@@ -40,23 +33,6 @@ class PlannedTrial:
     config: TrialConfig
     graph: TrialGraph
     axes: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """What is left to do.
-
-    Attributes:
-        device_hours: predicted; a device is a GPU where trials ask for one, else a CPU core.
-        bytes: that the store will grow by, of stages whose size is known from earlier ones.
-        measured: fraction of the predicted time that rests on measured speeds.
-    """
-
-    stages: int
-    stored: int
-    device_hours: float
-    bytes: int
-    measured: float
 
 
 @dataclass(frozen=True)
@@ -262,52 +238,6 @@ def _digits(value: float) -> str:
     return short if float(short) == value else f"{value:g}"
 
 
-def forecast(plan: Plan, entries: Iterable[Entry], done: Collection[str] = ()) -> Forecast:
-    """Predict what is left, from the speeds that the store has measured on its own stages.
-
-    A trial that results have not called for yet is taken to cost what a known one does on average.
-
-    Args:
-        entries: of the store.
-        done: keys of trials that tracking already has.
-    """
-    known = list(entries)
-    stored = {entry.key for entry in known}
-    missing: dict[str, Node[Any]] = {}
-    for trial in plan.trials:
-        if trial.key not in done and trial.key not in stored:
-            missing |= _missing(trial.graph.final, stored)
-    device = "cuda" if plan.sweep.resources.gpu else "cpu"
-    rates, sizes = _rates(known, device), _sizes(known)
-    seconds, measured = _seconds(missing.values(), rates, device)
-    if plan.more and plan.trials:
-        share_of_more = plan.more / len(plan.trials)
-        whole, known_part = _seconds(plan.nodes.values(), rates, device)
-        seconds += share_of_more * whole
-        measured += share_of_more * known_part
-    share = plan.sweep.resources.gpu or plan.sweep.resources.cpu
-    return Forecast(
-        stages=len(plan.nodes),
-        stored=sum(key in stored for key in plan.nodes),
-        device_hours=seconds * share / 3600,
-        bytes=sum(sizes.get(node.stage.name, 0) for node in missing.values()),
-        measured=measured / seconds if seconds else 1.0,
-    )
-
-
-def _seconds(
-    nodes: Iterable[Node[Any]], rates: Mapping[str, float], device: str
-) -> tuple[float, float]:
-    """Predicted seconds of stages, and how many of them rest on measured speeds."""
-    seconds = measured = 0.0
-    for node in nodes:
-        rate = rates.get(node.stage.name)
-        cost = node.work_macs() / (rate or ASSUMED_MACS_PER_S[device])
-        seconds += cost
-        measured += cost if rate else 0.0
-    return seconds, measured
-
-
 def _missing(node: Node[Any], stored: Collection[str]) -> dict[str, Node[Any]]:
     """The stages that must run for `node`: nothing above a stored one."""
     found: dict[str, Node[Any]] = {}
@@ -330,19 +260,3 @@ def missing_nodes(nodes: Iterable[Node[Any]], stored: Collection[str]) -> dict[s
     for node in nodes:
         found |= _missing(node, stored)
     return found
-
-
-def _rates(entries: Iterable[Entry], device: str) -> dict[str, float]:
-    """Stage -> median multiply-accumulates per second on that kind of device."""
-    found: dict[str, list[float]] = defaultdict(list)
-    for entry in entries:
-        if entry.device == device and entry.work_macs > 0 and entry.seconds > 0:
-            found[entry.stage].append(entry.work_macs / entry.seconds)
-    return {stage: statistics.median(rates) for stage, rates in found.items()}
-
-
-def _sizes(entries: Iterable[Entry]) -> dict[str, int]:
-    found: dict[str, list[int]] = defaultdict(list)
-    for entry in entries:
-        found[entry.stage].append(entry.bytes)
-    return {stage: int(statistics.median(sizes)) for stage, sizes in found.items()}

@@ -15,6 +15,10 @@ from trials.errors import LotusError
 Path = tuple[str | int, ...]
 
 
+Place = tuple[str | int, ...]
+"""Where in a sweep file: names and positions."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong in a sweep file."""

@@ -1,5 +1,6 @@
 """What may run now: shared stages and trials as one queue, in the order of what they need."""
 
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -41,6 +42,7 @@ class WorkQueue:
     _ready: deque[int] = field(default_factory=deque)
     _waiting_for: dict[str, list[int]] = field(default_factory=dict)
     _missing: list[int] = field(default_factory=list)
+    _later: list[tuple[float, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         items, self.items = self.items, []
@@ -88,7 +90,16 @@ class WorkQueue:
 
     def next(self) -> int | None:
         """The index of an item that may run now; None when all ready ones are handed out."""
+        if self._later:
+            due, index = min(self._later)
+            if due <= time.monotonic():
+                self._later.remove((due, index))
+                return index
         return self._ready.popleft() if self._ready else None
+
+    def again(self, index: int, pause_s: float) -> None:
+        """Hand an item out once more, after a pause."""
+        self._later.append((time.monotonic() + pause_s, index))
 
     def end(self, index: int, error: str | None) -> list[int]:
         """Note how an item ended.

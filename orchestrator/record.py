@@ -12,6 +12,7 @@ from orchestrator.pictures import ticket_examples
 from orchestrator.planning import PlannedTrial
 from orchestrator.store import Entry
 from trials import formats, masks
+from trials.context import Epoch, Outcomes
 from trials.data import Dataset
 from trials.stages.denoise import Candidates
 from trials.stages.dense import Dense
@@ -23,7 +24,6 @@ from trials.stages.profile import Profile
 from trials.stages.rung import Rung
 from trials.stages.soup_train import SoupTrained
 from trials.stages.tickets import Tickets
-from trials.train import Epoch, Outcomes
 
 Metrics = dict[str, float | None]
 

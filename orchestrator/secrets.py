@@ -1,12 +1,70 @@
-"""Addresses without their passwords, for everything that is shown or stored."""
+"""Text without its passwords, for everything that is shown, logged or stored."""
 
-from urllib.parse import urlsplit, urlunsplit
+import json
+import os
+import re
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from urllib.parse import quote, urlsplit, urlunsplit
+
+HIDDEN = "***"
+
+SECRET_NAMES = ("*PASSWORD", "*_TOKEN", "*_SECRET*", "*_API_KEY", "*_ACCESS_KEY", "AWS_*KEY*")
+"""Environment variables whose values are secrets, by pattern; upper and lower case alike."""
+
+SHORTEST = 4
+"""A shorter value is no secret: hiding it would only make holes in every text."""
+
+WHOLE_WORD = 8
+"""A shorter value is hidden only where it stands alone, not as a part of another word."""
+
+_WORDS = frozenset({"true", "false", "none", "null"})  # HF_HUB_DISABLE_IMPLICIT_TOKEN=true
+_ADDRESS = re.compile(r"(?i)(\b[a-z][a-z0-9+.-]*://[^\s/:@'\"<>]*:)[^\s/'\"<>]+@")
+_ARGUMENT = re.compile(
+    r"(?i)((?<![a-z0-9_])(?:[a-z0-9_]*password|passwd|(?:access_|auth_|session_|id_)?token"
+    r"|[a-z0-9_]*secret(?:_access)?(?:_key)?|aws_access_key_id|api_?key)"
+    r"\s*=\s*)(?!\*\*\*)[^\s&;,'\"<>]+"
+)
 
 
 def without_password(uri: str) -> str:
     """`postgresql://user:***@host/db`; an address without a password is unchanged."""
-    parts = urlsplit(uri)
-    if parts.password is None:
-        return uri
-    place = parts.netloc.rsplit("@", 1)[1]
-    return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{place}"))
+    try:
+        parts = urlsplit(uri)
+    except ValueError:  # no address at all, and it will be said so elsewhere
+        return redacted(uri)
+    if parts.password is not None:
+        place = parts.netloc.rsplit("@", 1)[1]
+        uri = urlunsplit(parts._replace(netloc=f"{parts.username}:{HIDDEN}@{place}"))
+    return _ARGUMENT.sub(rf"\1{HIDDEN}", uri)
+
+
+def redacted(text: str) -> str:
+    """A text without the passwords in it; the same text where there are none.
+
+    Hidden are passwords in addresses (`scheme://user:password@host`), the values of arguments
+    such as `password=...` and `token=...`, and, wherever they stand, the values of this process's
+    secret environment variables, plain, percent-encoded or as JSON writes them.
+    """
+    for value in _secrets(os.environ):
+        text = _without(text, value)
+    return _ARGUMENT.sub(rf"\1{HIDDEN}", _ADDRESS.sub(rf"\1{HIDDEN}@", text))
+
+
+def _secrets(environment: Mapping[str, str]) -> list[str]:
+    """Values to hide, the longest first: one may be a part of another."""
+    found: set[str] = set()
+    for name, value in environment.items():
+        if not any(fnmatchcase(name.upper(), pattern) for pattern in SECRET_NAMES):
+            continue
+        if len(value) >= SHORTEST and value.lower() not in _WORDS:
+            found |= {value, quote(value), quote(value, safe=""), json.dumps(value)[1:-1]}
+    return sorted(found, key=lambda value: (-len(value), value))
+
+
+def _without(text: str, value: str) -> str:
+    if value not in text:
+        return text
+    if len(value) >= WHOLE_WORD:
+        return text.replace(value, HIDDEN)
+    return re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", HIDDEN, text)

@@ -8,18 +8,30 @@ from typing import Any
 import pandas as pd
 
 from orchestrator import driver
+from orchestrator.collecting import Collected
 from orchestrator.config import SweepConfig, TrackingSection
+from orchestrator.pending import Pending, all_notes
 from orchestrator.planning import plan
+from orchestrator.secrets import redacted
 from orchestrator.selection import Selection
+from orchestrator.store import Store, object_path
 from orchestrator.tables import axis_columns, curve_table, trials_table
-from orchestrator.tracking import Address, Tracker, list_sweeps, open_sweep
+from orchestrator.tracking import Address, Tracker, TrackingAway, list_sweeps, open_sweep
 from trials.errors import LotusError
 
 
 def of_sweep(sweep: SweepConfig) -> dict[str, Any]:
-    """Counts of one sweep against its plan."""
+    """Counts of one sweep against its plan.
+
+    Raises:
+        TrackingAway: MLflow does not answer; says what the store keeps for it.
+    """
     planned = plan(sweep)
-    state = driver.look(sweep, planned)
+    try:
+        state = driver.look(sweep, planned)
+    except TrackingAway as error:
+        waiting = len(all_notes(Store(sweep.storage.path)).keys() & planned.nodes.keys())
+        raise TrackingAway(f"{error} {describe_waiting(sweep, waiting)}".strip()) from error
     if state is not None:
         planned = state.plan
     children = state.children if state else {}
@@ -30,13 +42,27 @@ def of_sweep(sweep: SweepConfig) -> dict[str, Any]:
         for key, child in found.items()
         if child.status == "FAILED"
     }
-    return _row(sweep.name, [c.status for c in found.values()], planned.expected, errors)
+    row = _row(sweep.name, [c.status for c in found.values()], planned.expected, errors)
+    owed = Pending(state.store, state.tracker.address.parent).all() if state else {}
+    row |= {"waiting": len(owed.keys() & planned.nodes.keys())}
+    return row | {"store": store_size(sweep.storage.path)}
+
+
+def describe_waiting(sweep: SweepConfig, count: int) -> str:
+    """What MLflow has not got; empty when it has everything."""
+    if not count:
+        return ""
+    return (
+        f"{count} trials and shared stages are computed and kept in {sweep.storage.path}, and not "
+        "in MLflow yet: `lotus run` delivers them."
+    )
 
 
 def all_sweeps(uri: str | None) -> list[dict[str, Any]]:
     """Counts of every sweep in a tracking store."""
     section = TrackingSection(uri=uri) if uri else TrackingSection()
     rows = []
+    sizes: dict[str, dict[str, Any]] = {}
     for run in list_sweeps(section.uri):
         tags = run.data.tags
         address = Address(section.uri, run.info.experiment_id, run.info.run_id)
@@ -44,8 +70,81 @@ def all_sweeps(uri: str | None) -> list[dict[str, Any]]:
         failed = table[table["status"] == "FAILED"]
         errors = dict(zip(failed["name"], failed["error"].fillna("unknown"), strict=True))
         planned = int(tags.get("lotus.trials_planned", len(table)))
-        rows.append(_row(tags["lotus.name"], list(table["status"]), planned, errors))
+        row = _row(tags["lotus.name"], list(table["status"]), planned, errors)
+        if path := tags.get("lotus.storage"):
+            sizes[path] = sizes.get(path) or store_size(path)
+        rows.append(row | {"store": sizes.get(path or "")})
     return rows
+
+
+def store_size(path: str) -> dict[str, Any]:
+    """Bytes of a store, in all and by stage; an object that two stages share counts once.
+
+    The bytes are None, with the reason, for a store that cannot be read from here.
+    """
+    try:
+        store = Store(path)
+        objects = store.files.list("objects")
+        found: Counter[str] = Counter()
+        left = {name: info.bytes for name, info in objects.items()}
+        for entry in store.entries():
+            found[entry.stage] += left.pop(object_path(entry.object), 0)
+    except LotusError as error:
+        return {"path": redacted(path), "bytes": None, "stages": {}, "error": str(error)}
+    stages = dict(found.most_common())
+    return {
+        "path": redacted(path),
+        "bytes": sum(info.bytes for info in objects.values()),
+        "stages": stages | ({"unused": sum(left.values())} if left else {}),
+    }
+
+
+def describe_store(size: dict[str, Any]) -> str:
+    """The size of a store in words."""
+    if size["bytes"] is None:
+        return f"store {size['path']}: {size['error']}"
+    parts = [f"{stage} {_mebibytes(count)}" for stage, count in size["stages"].items()]
+    listed = f" ({', '.join(parts)})" if parts else ""
+    return f"store {size['path']}: {_mebibytes(size['bytes'])}{listed}"
+
+
+def describe_collected(found: Collected) -> str:
+    """What `lotus gc` did, in words."""
+    done = "would free" if found.dry_run else "freed"
+    lines = [f"  kept     {name}: {reason}" for name, reason in found.kept]
+    lines += [f"  dropped  {name}: {reason}" for name, reason in found.dropped]
+    lines += [
+        f"  {done} {_mebibytes(found.bytes[kind])} of {kind} ({count} files)"
+        for kind, count in sorted(found.files.items(), key=lambda one: -found.bytes[one[0]])
+    ]
+    if found.before_pins:
+        lines.append(
+            f"  {found.before_pins} results that no known sweep needs stay, because they are older "
+            "than the first sweep that said what it needs. Run every sweep that you want to keep "
+            "once more, then `lotus gc --old`."
+        )
+    return "\n".join([*lines, f"{done} {_mebibytes(found.freed_bytes)}"])
+
+
+def collected_json(found: Collected) -> dict[str, Any]:
+    """The same for programs."""
+    sweeps = [
+        {"sweep": name, "kept": stays, "reason": reason}
+        for stays, listed in ((True, found.kept), (False, found.dropped))
+        for name, reason in listed
+    ]
+    return {
+        "dry_run": found.dry_run,
+        "freed_bytes": found.freed_bytes,
+        "files": dict(found.files),
+        "bytes": dict(found.bytes),
+        "before_pins": found.before_pins,
+        "sweeps": sweeps,
+    }
+
+
+def _mebibytes(count: int) -> str:
+    return f"{count / 2**20:,.1f} MiB"
 
 
 def _row(

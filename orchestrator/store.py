@@ -4,6 +4,9 @@
     index/<stage>/<key>.json                         key -> object, seconds, host, versions
     unfinished/<key>.safetensors                     state of a training that has not ended
     damaged/...                                      objects that failed their digest, set aside
+    sweeps/<run id>.json                             what each sweep needs (pins.py)
+    pending/<run id>/<key>.json                      what tracking has missed
+    removed/...                                      taken away by a running `lotus gc`
 
 Objects are written under a temporary name and renamed, the index entry last. Two writers of one
 key at worst do the same work twice: the later entry replaces the earlier one.
@@ -11,28 +14,27 @@ key at worst do the same work twice: the later entry replaces the earlier one.
 
 import hashlib
 import json
-import os
+import re
 import time
 import uuid
 import warnings
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
-import fsspec
-from safetensors.torch import load, save
-from torch import Tensor
-
 from orchestrator import codec
-from orchestrator.keys import key_of
+from orchestrator.files import Files, StoreAway, StoreUnusable
+from orchestrator.keys import canonical, key_of
+from orchestrator.snapshots import StoredSnapshots
 from orchestrator.versions import host, versions
-from trials.errors import FormatError, LotusError
+from trials.errors import FormatError
 from trials.stage import Node
+
+__all__ = ["Entry", "Store", "StoreAway", "StoreUnusable", "StoredSnapshots"]
 
 R = TypeVar("R")
 
-SNAPSHOT_SHARE = 0.02
-"""A training may spend at most this share of its time on saving its state."""
+CHECK = "check"
+"""Field of an index entry: sha256 of the canonical JSON of the other fields."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,7 @@ class Entry:
         object: sha256 of the stored bytes.
         seconds: time it took to compute, saving excluded.
         work_macs: the estimate that the plan made of it, so that later plans can learn.
+        computed_by: key of the trial or shared stage for which it was computed; "" = unknown.
     """
 
     key: str
@@ -56,26 +59,29 @@ class Entry:
     host: str
     versions: dict[str, str]
     created: float
+    computed_by: str = ""
 
 
 class Store:
-    """Results by key. Every method may be called by several processes at once."""
+    """Results by key. Every method may be called by several processes at once.
+
+    Every method raises StoreUnusable where the store is full, read-only or gone, and StoreAway
+    where it does not answer for some seconds.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
-        try:
-            self.fs, root = fsspec.core.url_to_fs(url)
-        except (ValueError, ImportError) as error:
-            raise LotusError(f"storage.path = {url} cannot be used: {error}") from None
-        self.root = root.rstrip("/")
-        self.local = "file" in _protocols(self.fs)
+        self.files = Files(url)
+        self.fs, self.root, self.local = self.files.fs, self.files.root, self.files.local
 
     def entry(self, node: Node[Any]) -> Entry | None:
         """The index entry of a stage call, None when it has not been computed."""
+        key = key_of(node)
         try:
-            return _entry(self.fs.cat_file(self._index(node.stage.name, key_of(node))))
+            entry = _entry(self.files.read(index_path(node.stage.name, key)))
         except FileNotFoundError:
             return None
+        return entry if entry and (entry.key, entry.stage) == (key, node.stage.name) else None
 
     def keys(self) -> set[str]:
         """All keys in the store, by one listing."""
@@ -83,11 +89,12 @@ class Store:
 
     def entries(self) -> list[Entry]:
         """All index entries."""
-        paths = self._indexed()
-        if not paths:
-            return []
-        found = self.fs.cat(paths, on_error="omit")
-        return [entry for content in found.values() if (entry := _entry(content))]
+        return [entry for entry in self.indexed().values() if entry is not None]
+
+    def indexed(self) -> dict[str, Entry | None]:
+        """All index entries by path; None where one is damaged."""
+        contents = self.files.read_all(self._indexed())
+        return {path: _entry(content) for path, content in contents.items()}
 
     def get(self, node: Node[R]) -> tuple[R, Entry] | None:
         """A result, verified against its digest.
@@ -97,9 +104,9 @@ class Store:
         entry = self.entry(node)
         if entry is None:
             return None
-        path = self._object(entry.object)
+        path = object_path(entry.object)
         try:
-            content = self.fs.cat_file(path)
+            content = self.files.read(path)
             if hashlib.sha256(content).hexdigest() != entry.object:
                 raise FormatError("its bytes do not have the digest in its name")
             return codec.decode(content, node.stage.result), entry
@@ -107,13 +114,19 @@ class Store:
             self._set_aside(entry, path, error)
             return None
 
-    def put(self, node: Node[R], result: R, seconds: float, device: str) -> Entry:
-        """Store a result under its key and forget its unfinished state."""
+    def put(
+        self, node: Node[R], result: R, seconds: float, device: str, *, computed_by: str = ""
+    ) -> Entry:
+        """Store a result under its key and forget its unfinished state.
+
+        Args:
+            computed_by: key of the trial or shared stage that needed it.
+        """
         content = codec.encode(result)
         digest = hashlib.sha256(content).hexdigest()
-        path = self._object(digest)
-        if not self.fs.exists(path):
-            self._write(path, content)
+        path = object_path(digest)
+        # What is there already is made to look new, for `lotus gc` leaves alone what is new.
+        self.files.renew(path, content)
         entry = Entry(
             key=key_of(node),
             stage=node.stage.name,
@@ -126,58 +139,34 @@ class Store:
             host=host(),
             versions=versions(),
             created=time.time(),
+            computed_by=computed_by,
         )
-        text = json.dumps(asdict(entry), indent=1)
-        self._write(self._index(entry.stage, entry.key), text.encode())
+        self.files.write(index_path(entry.stage, entry.key), _text(entry))
+        # A `lotus gc` that looked before there was an entry may have taken the object since.
+        if self.files.info(path) is None:
+            self.files.write(path, content)
         self.snapshots(node).clear()
         return entry
 
-    def snapshots(self, node: Node[Any]) -> "StoredSnapshots":
+    def snapshots(self, node: Node[Any]) -> StoredSnapshots:
         """Where a stage that runs now keeps its unfinished state."""
-        return StoredSnapshots(self, f"{self.root}/unfinished/{key_of(node)}.safetensors")
+        return StoredSnapshots(self.files, f"unfinished/{key_of(node)}.safetensors")
 
     def writable(self) -> None:
         """Write and remove a small file.
 
         Raises:
-            OSError: the store cannot be written.
+            StoreUnusable: the store cannot be written.
         """
-        path = f"{self.root}/.probe-{uuid.uuid4().hex}"
-        self._write(path, b"probe")
-        self.fs.rm_file(path)
+        self.files.probe()
 
     def size_bytes(self) -> int:
         """Bytes of all objects."""
-        return sum(info["size"] for info in self._find("objects", detail=True).values())
+        return sum(info.bytes for info in self.files.list("objects").values())
 
     def _indexed(self) -> list[str]:
         """Paths of all index entries; what an interrupted writer left is none."""
-        return [path for path in self._find("index") if path.endswith(".json")]
-
-    def _find(self, folder: str, detail: bool = False) -> Any:
-        try:
-            return self.fs.find(f"{self.root}/{folder}", detail=detail)
-        except FileNotFoundError:
-            return {} if detail else []
-
-    def _object(self, digest: str) -> str:
-        return f"{self.root}/objects/{digest[:2]}/{digest}.safetensors"
-
-    def _index(self, stage: str, key: str) -> str:
-        return f"{self.root}/index/{stage}/{key}.json"
-
-    def _write(self, path: str, content: bytes) -> None:
-        if not self.local:  # object stores replace a whole object at once
-            self.fs.pipe_file(path, content)
-            return
-        temporary = f"{path}.{uuid.uuid4().hex}.part"
-        self.fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-        try:
-            self.fs.pipe_file(temporary, content)
-            os.replace(temporary, path)
-        finally:
-            if os.path.exists(temporary):
-                os.remove(temporary)
+        return [path for path in self.files.list("index") if path.endswith(".json")]
 
     def _set_aside(self, entry: Entry, path: str, error: Exception) -> None:
         warnings.warn(
@@ -185,60 +174,59 @@ class Store:
             f"({error or 'missing'}); it is set aside and computed again",
             stacklevel=3,
         )
-        index = self._index(entry.stage, entry.key)
-        if self.fs.exists(path):
-            self.fs.makedirs(f"{self.root}/damaged", exist_ok=True)
-            self.fs.mv(path, f"{self.root}/damaged/{entry.object}-{uuid.uuid4().hex[:8]}")
-        if self.fs.exists(index):
-            self.fs.rm_file(index)
-
-
-@dataclass(slots=True)
-class StoredSnapshots:
-    """The unfinished state of one training: the last one saved, in one file."""
-
-    store: Store
-    path: str
-    _saved: float = 0.0
-    _cost: float = 0.0
-
-    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """What was saved last; None when there is nothing or it cannot be read."""
         try:
-            content = self.store.fs.cat_file(self.path)
-            length = int.from_bytes(content[:8], "little")
-            header = json.loads(content[8 : 8 + length])["__metadata__"]
-            return load(content), json.loads(header["values"])
-        except FileNotFoundError:
-            return None
-        except Exception as error:
-            warnings.warn(f"store: an unfinished training starts over ({error})", stacklevel=2)
-            return None
+            if not isinstance(error, FileNotFoundError):
+                self.files.move(path, f"damaged/{entry.object}-{uuid.uuid4().hex[:8]}")
+            self.files.remove(index_path(entry.stage, entry.key))
+        except StoreUnusable as refused:  # it can still be read around
+            warnings.warn(f"store: it stays where it is ({refused})", stacklevel=3)
 
-    def save(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        """Save, unless saving would take more than `SNAPSHOT_SHARE` of the time."""
-        now = time.monotonic()
-        if now - self._saved < self._cost / SNAPSHOT_SHARE:
-            return
-        found = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        content = save(found, metadata={"values": json.dumps(values)})
-        self.store._write(self.path, content)
-        self._saved = time.monotonic()
-        self._cost = self._saved - now
 
-    def clear(self) -> None:
-        """Forget the state."""
-        if self.store.fs.exists(self.path):
-            self.store.fs.rm_file(self.path)
+def object_path(digest: str) -> str:
+    """Where a result's bytes are."""
+    return f"objects/{digest[:2]}/{digest}.safetensors"
+
+
+def index_path(stage: str, key: str) -> str:
+    """Where a key's entry is."""
+    return f"index/{stage}/{key}.json"
+
+
+def _text(entry: Entry) -> bytes:
+    """As it stands in the index."""
+    values = asdict(entry)
+    return json.dumps(values | {CHECK: _check(values)}, indent=1).encode()
 
 
 def _entry(content: bytes) -> Entry | None:
+    """The inverse of `_text`; None for what is damaged."""
     try:
         values = json.loads(content)
-        return Entry(**{field.name: values[field.name] for field in fields(Entry)})
-    except (ValueError, KeyError, TypeError):
+        check = values.pop(CHECK, None)
+        known = {one.name: values[one.name] for one in fields(Entry) if _has(values, one.name)}
+        entry = Entry(**known)
+        sound = check is None or check == _check(values)
+        return entry if sound and _plausible(entry) else None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
-def _protocols(fs: Any) -> tuple[str, ...]:
-    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
+def _check(values: dict[str, Any]) -> str:
+    return hashlib.sha256(canonical(values).encode()).hexdigest()
+
+
+def _has(values: dict[str, Any], name: str) -> bool:
+    """Whether to read a field: one that earlier versions did not write may be absent."""
+    return name != "computed_by" or name in values
+
+
+def _plausible(entry: Entry) -> bool:
+    """Whether the fields have their types: an entry from a version before the check has none."""
+    texts = (entry.key, entry.stage, entry.object, entry.device, entry.host, entry.computed_by)
+    numbers = (entry.bytes, entry.seconds, entry.work_macs, entry.created, entry.version)
+    return (
+        all(isinstance(one, str) for one in texts)
+        and all(isinstance(one, int | float) and one >= 0 for one in numbers)
+        and isinstance(entry.versions, dict)
+        and re.fullmatch(r"[0-9a-f]{64}", entry.object) is not None
+    )

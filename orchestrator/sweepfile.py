@@ -101,7 +101,7 @@ def _parse(source: str, text: str) -> dict[str, Any]:
         where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         message = f"{where}{error.problem or 'not YAML'}"
         raise SweepError(source, [Problem((), message)]) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except Exception as error:  # PyYAML's own constructors fail in many ways: `!!int ''`
         raise SweepError(source, [Problem((), f"not YAML: {str(error)[:200]}")]) from None
     if not isinstance(raw, dict):
         kind = "empty" if raw is None else f"a {type(raw).__name__}"
@@ -117,7 +117,7 @@ def _override(source: str, raw: dict[str, Any], text: str) -> dict[str, Any]:
         raise SweepError(f"--set {text}", [Problem((), message)])
     try:
         parsed = yaml.load(value, Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except Exception:  # see `_parse`
         raise SweepError(f"--set {text}", [Problem((), "the value is not YAML")]) from None
     path = name.strip().split(".")
     if path[0] == "search" and len(path) > 2:  # search.issp.merge is the axis `issp.merge`
@@ -150,4 +150,5 @@ def resolved_yaml(sweep: SweepConfig) -> str:
     issp = sweep.issp if varied else sweep.issp.resolved()
     raw["issp"] = issp.model_dump(mode="json", exclude_unset=varied)
     raw["tracking"]["uri"] = without_password(raw["tracking"]["uri"])
+    raw["storage"]["path"] = without_password(raw["storage"]["path"])
     return yaml.safe_dump(raw, sort_keys=False, allow_unicode=True)

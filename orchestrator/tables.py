@@ -17,8 +17,9 @@ def results(sweep: SweepConfig) -> pd.DataFrame:
 
     Columns: run_id, name, key, arm, status, error, seed, sparsity, patch_drop,
     mask_data_fraction (NaN where the arm ignores it), rung (epochs after which it was stopped;
-    NaN for a full trial, and only those have final/* metrics), every metric under its own name,
-    every other param dotted, and `stage.<name>`: the key of each stage result that the trial used.
+    NaN for a full trial, and only those have final/* metrics), auto_sparsity (whether the trial
+    found its own sparsity), every metric under its own name, every other param dotted, and
+    `stage.<name>`: the key of each stage result that the trial used.
     """
     address = open_sweep(sweep, create=False)
     return trials_table(Tracker(address).runs()) if address else trials_table([])
@@ -79,6 +80,7 @@ def _row(run: Any) -> dict[str, Any]:
         "key": tags["lotus.key"],
         "arm": tags.get("lotus.arm"),
         "rung": tags.get("lotus.rung"),
+        "auto_sparsity": tags.get("lotus.sparsity") == "auto",
         "status": run.info.status,
         "error": tags.get("lotus.error"),
         **run.data.params,

@@ -4,6 +4,7 @@ import os
 import platform
 import socket
 import subprocess
+from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +21,20 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in names},
     }
+
+
+def node_answer() -> dict[str, str]:
+    """`versions` for Ray, which cannot send a cached function."""
+    return versions()
+
+
+def differences(found: Mapping[str, str], driver: Mapping[str, str]) -> str:
+    """Where versions differ from the driver's; empty when they are the same."""
+    return ", ".join(
+        f"{name} {found.get(name, 'absent')} (driver: {driver.get(name, 'absent')})"
+        for name in sorted(driver.keys() | found.keys())
+        if found.get(name) != driver.get(name)
+    )
 
 
 def host() -> str:

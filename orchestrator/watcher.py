@@ -12,6 +12,9 @@ class Watcher:
     def started(self, item: Item) -> None:
         """A shared stage or a trial runs."""
 
+    def again(self, item: Item, reason: str) -> None:
+        """An attempt failed for a reason that may pass; there will be another."""
+
     def ended(self, item: Item, error: str | None) -> None:
         """It is finished, or failed for good."""
 

@@ -1,99 +1,96 @@
 """What runs inside a Ray worker process: one stage or one trial. Ray itself is not imported."""
 
-import json
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from orchestrator import record
+from orchestrator import patience, record
+from orchestrator.attempt_log import last_lines
 from orchestrator.cached import Cached, Memory
 from orchestrator.config import flat
+from orchestrator.failures import NodeError, failure_of, write_evidence
+from orchestrator.job import Job, Settings
 from orchestrator.keys import key_of
-from orchestrator.planning import PlannedTrial, source_id
+from orchestrator.pending import Pending, note_of
+from orchestrator.planning import PlannedTrial
 from orchestrator.search import RESULT_METRICS
 from orchestrator.store import Entry, Store
-from orchestrator.tracking import Address, RunLog, Tracker
-from trials.config import TrialConfig
+from orchestrator.tracking import RunLog, Tracker
+from orchestrator.versions import differences, host, versions
+from orchestrator.watchdog import limited
+from trials.context import Context, Progress
 from trials.pipeline import TrialGraph, pipeline
 from trials.sources import Opened
 from trials.stage import Node, closure
 from trials.stages.dense import Dense
 from trials.stages.essential import Probe
 from trials.stages.probe import as_one_shot
-from trials.train import Context, Progress
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """One trial, small enough to send anywhere; its graph is built again where it runs.
-
-    Attributes:
-        source: which of the sweep's sources it reads (`plan.source_id`).
-    """
-
-    key: str
-    name: str
-    config: TrialConfig
-    axes: Mapping[str, Any]
-    source: str
-
-    def text(self) -> str:
-        """As JSON: jobs that are only known while a sweep runs travel as text."""
-        fields = {name: getattr(self, name) for name in ("key", "name", "source")}
-        fields |= {"config": self.config.model_dump(mode="json"), "axes": dict(self.axes)}
-        return json.dumps(fields, default=str)
-
-    @classmethod
-    def of_text(cls, text: str) -> "Job":
-        """The inverse of `text`."""
-        fields = json.loads(text)
-        return cls(**fields | {"config": TrialConfig.model_validate(fields["config"])})
-
-
-def job_of(trial: PlannedTrial) -> Job:
-    """What is sent for a trial."""
-    return Job(
-        key=trial.key,
-        name=trial.name,
-        config=trial.config,
-        axes=trial.axes,
-        source=source_id(trial.config),
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What all jobs of a sweep have in common."""
-
-    store: str
-    address: Address
-    cpus: float
-    gpu: bool
-    checkpoints: str
 
 
 @dataclass
 class Worker:
-    """The state that a process keeps between jobs: store, results at hand, data, connection."""
+    """The state that a process keeps between jobs: store, results at hand, data, connection.
+
+    Attributes:
+        micro_batch: of the job that runs now; None unless memory has run out before.
+    """
 
     settings: Settings
     store: Store
     tracker: Tracker
     memory: Memory = field(default_factory=Memory)
     opened: dict[str, Opened] = field(default_factory=dict)
+    micro_batch: int | None = None
 
     def context(self, progress: Callable[[Progress], None]) -> Context:
         """Where stages run in this process."""
         gpu = self.settings.gpu and torch.cuda.is_available()
-        return Context(torch.device("cuda" if gpu else "cpu"), progress)
+        device = torch.device("cuda" if gpu else "cpu")
+        return Context(device, progress, micro_batch=self.micro_batch)
 
-    def cached(self, opened: Opened, progress: Callable[[Progress], None]) -> Cached:
-        """An executor for one job."""
-        return Cached(self.store, opened.objects(), self.context(progress), self.memory)
+    def cached(
+        self, opened: Opened, progress: Callable[[Progress], None], key: str, log: RunLog
+    ) -> Cached:
+        """An executor for one job.
+
+        Args:
+            key: of the stage or trial for which it computes.
+            log: of its run; told when a stage hangs.
+        """
+        limit_s = self.settings.stage_timeout_s
+
+        def guard(stage: str) -> AbstractContextManager[None]:
+            return limited(stage, limit_s, lambda why, folder: fail(log, why, folder))
+
+        return Cached(
+            self.store,
+            opened.objects(),
+            self.context(progress),
+            self.memory,
+            owner=f"{self.settings.address.parent}/{key}",
+            guard=guard,
+        )
+
+    def start(self, key: str, kind: str, name: str, tags: Mapping[str, str]) -> RunLog:
+        """The run of an item, written to in the background; the store notes what is owed to it."""
+        pending = Pending(self.store, self.settings.address.parent)
+        note = pending.get(key)
+        missed = note.attempts if note else 0
+        log = self.tracker.start(key, kind, name, tags, missed=missed, background=True)
+
+        def ended(log: RunLog, status: str) -> None:
+            if log.undelivered is not None:
+                pending.put(note_of(log, key, kind, name, tags, status, missed))
+            elif note is not None:
+                pending.remove(key)
+
+        log.ended = ended
+        return log
 
     def graph(self, job: Job, opened: Opened) -> TrialGraph:
         """The job's stages."""
@@ -110,11 +107,18 @@ _WORKERS: dict[Settings, Worker] = {}
 
 
 def worker(settings: Settings) -> Worker:
-    """This process's worker for a sweep."""
+    """This process's worker for a sweep.
+
+    Raises:
+        NodeError: results made here could differ from all others without saying so.
+    """
     if settings not in _WORKERS:
+        if settings.versions and (odd := differences(versions(), dict(settings.versions))):
+            raise NodeError(f"{host()} and the driver have different versions: {odd}")
         torch.set_num_threads(max(1, int(settings.cpus)))
+        patience.PATIENCE_S = settings.patience_s
         store = Store(settings.store)
-        _WORKERS[settings] = Worker(settings, store, Tracker(settings.address))
+        _WORKERS[settings] = Worker(settings, store, Tracker(settings.address, late=True))
     return _WORKERS[settings]
 
 
@@ -126,7 +130,7 @@ def run_stage(here: Worker, job: Job, key: str, opened: Opened) -> None:
     role = next((name for name, own in graph.stages().items() if key_of(own) == key), None)
     on_curve = key in map(key_of, graph.curve)
     name = node.stage.name if role is None or on_curve else role
-    log = here.tracker.start(key, "stage", stage_run_name(node, job, name), {"lotus.stage": name})
+    log = here.start(key, "stage", stage_run_name(node, job, name), {"lotus.stage": name})
     try:
         _run_stage(here, node, name, graph, opened, log)
     except Exception as error:
@@ -146,7 +150,7 @@ def _run_stage(
         if step.epoch is not None and name == "dense":
             log.metrics(record.epoch_metrics(step.epoch, "dense/epoch"), step.done)
 
-    cached = here.cached(opened, progress)
+    cached = here.cached(opened, progress, key_of(node), log)
     result = cached.get(node)
     entry = cached.entry(node)
     computed = key_of(node) in cached.computed
@@ -163,13 +167,21 @@ def _run_stage(
                 record.write_checkpoint(result, path, key_of(node))
                 log.artifacts(Path(folder))
     params = flat(node.config) | ({"seed": node.seed} if node.seed is not None else {})
-    tags = {} if computed else {"lotus.cached": "true"}
+    tags = ({} if computed else {"lotus.cached": "true"}) | memory_tags(cached)
+    if isinstance(result, Probe):
+        tags["mlflow.runName"] = probe_run_name(result, node.seed)
     if dense is not None and (level := curve_level(node, result, graph)):
         params["sparsity"], tags["lotus.stage.essential"] = level
         tags["lotus.stage.dense"] = key_of(graph.dense)
         log.metrics(record.curve_metrics(dense))
     log.flush(params, tags)
     log.finish()
+
+
+def probe_run_name(result: Probe, seed: int | None) -> str:
+    """`probe-s0.34-seed0`; `probe-idle-seed0` when nothing was left to measure."""
+    level = "idle" if result.sparsity is None else f"s{result.sparsity:.2f}"
+    return f"probe-{level}" + ("" if seed is None else f"-seed{seed}")
 
 
 def curve_level(node: Node[Any], result: Any, graph: TrialGraph) -> tuple[float, str] | None:
@@ -209,14 +221,16 @@ def run_trial(here: Worker, job: Job, opened: Opened) -> dict[str, float]:
     tags: dict[str, str] = {"lotus.arm": trial.config.arm}
     if trial.config.rungs:
         tags["lotus.rung"] = str(trial.config.rungs[-1])
-    log = here.tracker.start(trial.key, "trial", trial.name, tags)
+    if trial.axes.get("sparsity") == "auto":
+        tags["lotus.sparsity"] = "auto"
+    log = here.start(trial.key, "trial", trial.name, tags)
 
     def progress(step: Progress) -> None:
         if step.epoch is not None:
             log.metrics(record.epoch_metrics(step.epoch), step.done)
 
     try:
-        cached = here.cached(opened, progress)
+        cached = here.cached(opened, progress, job.key, log)
         results = {name: cached.get(node) for name, node in trial.graph.stages().items()}
         metrics = trial_metrics(results)
         _write(here, trial, results, metrics, cached, opened, log)
@@ -255,7 +269,7 @@ def _write(
         if (entry := cached.entry(node)) is not None:
             entries[name] = entry
     log.metrics(record.time_metrics(entries, cached.hits))
-    log.flush(trial_params(trial, results), stage_tags(trial))
+    log.flush(trial_params(trial, results), stage_tags(trial) | memory_tags(cached))
     with tempfile.TemporaryDirectory() as folder:
         everything = here.settings.checkpoints == "all"
         record.write_trial(trial, results, opened.dataset, Path(folder), everything)
@@ -278,7 +292,21 @@ def stage_tags(trial: PlannedTrial) -> dict[str, str]:
     return {f"lotus.stage.{name}": key_of(node) for name, node in trial.graph.stages().items()}
 
 
-def fail(log: RunLog, error: BaseException) -> None:
-    """End a run as failed, with the reason."""
-    log.flush(tags={"lotus.error": f"{type(error).__name__}: {error}"})
+def memory_tags(cached: Cached) -> dict[str, str]:
+    """That memory ran out, and how many images at a time it allowed then."""
+    if cached.micro_batch is None:
+        return {}
+    return {"lotus.micro_batch": str(cached.micro_batch)}
+
+
+def fail(log: RunLog, error: BaseException, folder: Path | None = None) -> None:
+    """End a run as failed, with the reason, the traceback and the last lines of its log.
+
+    Args:
+        folder: holds more to upload.
+    """
+    with tempfile.TemporaryDirectory() as own:
+        write_evidence(folder or Path(own), error, last_lines())
+        log.flush(tags={"lotus.error": failure_of(error).reason})
+        log.artifacts(folder or Path(own))
     log.finish("FAILED")

@@ -59,13 +59,18 @@ def test_the_dashboards_read_tables_only(foreign: str) -> None:
     assert not {path for path in importers(foreign) if path.startswith("dashboards/")}
 
 
-def test_one_place_talks_to_ray() -> None:
-    assert importers("ray") == {"orchestrator/cluster.py"}
+def test_two_places_talk_to_ray() -> None:
+    assert importers("ray") == {"orchestrator/cluster.py", "orchestrator/searcher.py"}
 
 
-def test_three_places_talk_to_mlflow() -> None:
+def test_tracking_and_the_best_model_alone_talk_to_mlflow() -> None:
     assert importers("mlflow") == {
         "orchestrator/tracking.py",
+        "orchestrator/connection.py",
+        "orchestrator/database.py",
+        "orchestrator/patience.py",
+        "orchestrator/reconcile.py",
+        "orchestrator/runlog.py",
         "orchestrator/best.py",
         "orchestrator/serving.py",
     }

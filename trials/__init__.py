@@ -9,11 +9,11 @@
 """
 
 from trials.config import TrialConfig
+from trials.context import Context
 from trials.execute import TrialResult, run_trial
 from trials.pipeline import TrialGraph, pipeline
 from trials.sources import open_sources
 from trials.stage import STAGES
-from trials.train import Context
 
 __all__ = [
     "STAGES",

@@ -53,14 +53,35 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """How a stage runs: nothing in here may change what it computes.
+    """How a stage runs: nothing in here may change what it computes, beyond rounding.
 
     Attributes:
         device: where tensors live.
         progress: told now and then; must return at once.
         snapshots: of the stage that runs now; None = do not save.
+        micro_batch: the largest number of images in one forward or backward pass; None = the
+            batch size of a recipe, and what each other stage takes at once. Less needs less
+            memory and gives the same step up to rounding. A model that draws inside its forward
+            pass (dropout, drop path) draws for each pass: another, equally valid, sample.
+
+    Raises:
+        ValueError: `micro_batch` is below 1.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     progress: Callable[[Progress], None] = lambda step: None
     snapshots: Snapshots | None = None
+    micro_batch: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.micro_batch is not None and self.micro_batch < 1:
+            raise ValueError(f"micro_batch = {self.micro_batch}: a pass needs at least one image")
+
+    def at_once(self, wanted: int) -> int:
+        """How many images one pass takes: `wanted`, or fewer where memory is short."""
+        return wanted if self.micro_batch is None else min(wanted, self.micro_batch)
+
+    def synchronise(self) -> None:
+        """Wait until the device has done what it was given: before a clock is read."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)

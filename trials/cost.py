@@ -1,5 +1,12 @@
 """What a forward pass costs, in multiply-accumulates (MACs)."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from trials import vit
+from trials.sources import Counts
 from trials.vit import Shape
 
 
@@ -23,3 +30,52 @@ def forward_macs(shape: Shape, kept_patches: int | None = None) -> float:
 def training_macs(shape: Shape, images: float, kept_patches: int | None = None) -> float:
     """MACs of training on that many images: forward plus twice that for backward."""
     return 3.0 * images * forward_macs(shape, kept_patches)
+
+
+@dataclass(frozen=True)
+class Work:
+    """MACs of passes of one model over one data set.
+
+    Attributes:
+        name: of the timm model, built with `kwargs`.
+    """
+
+    name: str
+    kwargs: Mapping[str, Any]
+    counts: Counts
+
+    @cached_property
+    def shape(self) -> Shape:
+        """The model's; found when first asked for, because it takes timm."""
+        known = {"num_classes": self.counts.classes, "in_chans": self.counts.channels}
+        return vit.shape_of(self.name, known | dict(self.kwargs))
+
+    def forward(self, images: float) -> float:
+        """Of looking at that many whole images."""
+        return images * forward_macs(self.shape)
+
+    def training(self, images: float) -> float:
+        """Of training on that many whole images."""
+        return training_macs(self.shape, images)
+
+    def validation(self) -> float:
+        """Of evaluating on the validation images."""
+        return self.forward(self.counts.validation)
+
+    def epochs(
+        self,
+        count: int,
+        images: float | None = None,
+        kept_patches: int | None = None,
+        scored: float = 0.0,
+    ) -> float:
+        """Of epochs of training with an evaluation each.
+
+        Args:
+            images: trained on in an epoch; None = all training images.
+            kept_patches: of each trained image; None = all.
+            scored: images that another model looks at in an epoch.
+        """
+        seen = self.counts.train if images is None else images
+        per_epoch = training_macs(self.shape, seen, kept_patches)
+        return count * (per_epoch + self.forward(self.counts.validation + scored))

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trials import masks, vit
+from trials.context import Context
 from trials.criteria import Need
 from trials.errors import StageInputError
-from trials.train import Context
 from trials.vit import Checkpoint
 
 BATCH = 32
@@ -41,10 +41,8 @@ def collect(
         return {}
     module = vit.build(checkpoint, ctx.device)
     size = vit.input_size(module)
-    batches = (
-        (vit.preprocess(x, checkpoint.arch, size), y)
-        for x, y in zip(torch.split(images, BATCH), torch.split(labels, BATCH), strict=True)
-    )
+    parts = (torch.split(given, ctx.at_once(BATCH)) for given in (images, labels))
+    batches = ((vit.preprocess(x, checkpoint.arch, size), y) for x, y in zip(*parts, strict=True))
     if need == "gradients":
         found = _gradients(module, batches, len(images))
     else:

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from trials.config import TrialConfig
+from trials.context import Context
+from trials.finite import check_finite
 from trials.pipeline import TrialGraph, pipeline
+from trials.seeding import repeatable
 from trials.sources import open_sources
 from trials.stage import Node, Source
-from trials.train import Context
 
 R = TypeVar("R")
 
@@ -19,7 +21,13 @@ def call(
     sources: Mapping[Source, object],
     resolve: Callable[[Node[Any]], Any],
 ) -> R:
-    """Run one stage now: look its sources up, get its inputs from `resolve`."""
+    """Run one stage now: look its sources up, get its inputs from `resolve`.
+
+    On a CPU only algorithms run that give the same bits again.
+
+    Raises:
+        StageInputError: the stage's inputs do not fit, or a number of its result is not finite.
+    """
 
     def value(given: Any) -> Any:
         if isinstance(given, Node):
@@ -31,7 +39,10 @@ def call(
     inputs = {name: value(given) for name, given in node.inputs.items()}
     if node.stage.seeded:
         inputs["seed"] = node.seed
-    return node.stage(node.config, ctx, **inputs)
+    with repeatable(ctx.device):
+        result = node.stage(node.config, ctx, **inputs)
+    check_finite(result, node.stage.name)
+    return result
 
 
 @dataclass(slots=True)

@@ -2,9 +2,14 @@
 
 A keep-mask takes one bit a weight: `numpy.packbits(..., bitorder="little")` of the mask in C
 order. The formats are a promise to other tools (README, "File formats").
+
+Each file carries `sha256` in its header, a digest of everything else in it (`digest_of`). It is
+verified when it is there: files of other programs have none.
 """
 
+import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,8 +26,50 @@ from trials.masks import KeepMask
 MASK_FORMAT = "lotus-keepmask-v1"
 TICKET_FORMAT = "lotus-tickets-v1"
 
+DIGEST = "sha256"
+TICKET_HEADER = ("format", "patches", "split", "patch_drop", "data_digest")
+HEADERS = {MASK_FORMAT: ("format", "shapes"), TICKET_FORMAT: TICKET_HEADER}
+"""What each format has in its header, beside the digest."""
+
+MAX_HEADER_BYTES = 16 * 2**20
+"""Of a header that is parsed here. safetensors itself refuses one over 100 MB."""
+
+MAX_WEIGHTS = 2**40
+"""In one mask; a greater shape is damage, and must not be multiplied out."""
+
 PackedMask = dict[str, tuple[NDArray[np.uint8], int]]
 """Parameter name -> bits of the keep-mask (8 weights a byte, little bit order), and how many."""
+
+
+def header_of(content: bytes) -> dict[str, str]:
+    """The text header of a safetensors file in memory, within `MAX_HEADER_BYTES`.
+
+    Raises:
+        FormatError: none there, or damaged.
+    """
+    length = int.from_bytes(content[:8], "little")
+    if not 2 <= length <= min(len(content) - 8, MAX_HEADER_BYTES):
+        raise FormatError(f"its header cannot have {length} bytes")
+    try:
+        header = json.loads(content[8 : 8 + length])["__metadata__"]
+        if all(isinstance(one, str) for pair in header.items() for one in pair):
+            return dict(header)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise FormatError(f"its header cannot be read ({error!r})") from None
+    raise FormatError("its header holds something else than text")
+
+
+def digest_of(header: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    """sha256 of all header entries but the digest, and of all tensors: name, type, shape, bytes.
+
+    The order of names does not matter: safetensors has its own.
+    """
+    shapes = {name: [str(t.dtype), list(t.shape)] for name, t in tensors.items()}
+    texts = {name: text for name, text in header.items() if name != DIGEST}
+    found = hashlib.sha256(json.dumps([texts, shapes], sort_keys=True).encode())
+    for _, tensor in sorted(tensors.items()):
+        found.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def pack(keep: Tensor) -> Tensor:
@@ -37,9 +84,9 @@ def unpack(bits: Tensor, shape: tuple[int, ...]) -> Tensor:
     Raises:
         FormatError: the number of bytes does not fit the shape.
     """
-    count = int(np.prod(shape, dtype=np.int64))
-    if bits.dtype != torch.uint8 or bits.numel() != -(-count // 8):
-        raise FormatError(f"{bits.numel()} bytes cannot hold a mask of shape {shape}")
+    count = _count(shape)
+    if count is None or bits.dtype != torch.uint8 or bits.shape != (-(-count // 8),):
+        raise FormatError(f"{bits.numel()} bytes cannot hold a mask of shape {_short(shape)}")
     flat = np.unpackbits(bits.numpy(), bitorder="little", count=count)
     return torch.from_numpy(flat.astype(bool)).view(shape)
 
@@ -48,7 +95,7 @@ def save_mask(mask: KeepMask, path: Path) -> None:
     """Write a keep-mask file."""
     shapes = {name: list(keep.shape) for name, keep in mask.items()}
     header = {"format": MASK_FORMAT, "shapes": json.dumps(shapes)}
-    save_file({name: pack(keep) for name, keep in mask.items()}, path, metadata=header)
+    _save({name: pack(keep) for name, keep in mask.items()}, path, header)
 
 
 def load_mask(path: Path) -> KeepMask:
@@ -76,9 +123,11 @@ def load_packed_mask(path: Path) -> PackedMask:
     shapes, tensors = _read_mask(path)
     found: PackedMask = {}
     for name, shape in shapes.items():
-        count, bits = int(np.prod(shape, dtype=np.int64)), tensors[name].numpy().copy()
-        if bits.dtype != np.uint8 or bits.shape != (-(-count // 8),):
-            raise FormatError(f"{path}: {bits.size} bytes cannot hold a mask of shape {shape}")
+        count, stored = _count(shape), tensors[name]
+        if count is None or stored.dtype != torch.uint8 or stored.shape != (-(-count // 8),):
+            size = stored.numel()
+            raise FormatError(f"{path}: {size} bytes cannot hold a mask of shape {_short(shape)}")
+        bits = stored.numpy().copy()
         if count % 8:  # another program may have left something in the last byte
             bits[-1] &= (1 << count % 8) - 1
         found[name] = bits, count
@@ -90,7 +139,14 @@ def _read_mask(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, Tensor
     header, tensors = _read(path, MASK_FORMAT)
     try:
         shapes = {name: tuple(int(n) for n in shape) for name, shape in _json(header["shapes"])}
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise FormatError(f"{path}: the header names no usable shapes ({error})") from None
     if shapes.keys() != tensors.keys():
         raise FormatError(f"{path}: header and content name different tensors")
@@ -113,11 +169,11 @@ def save_tickets(
         "patch_drop": repr(patch_drop),
         "data_digest": data_digest,
     }
-    save_file({"keep": rows}, path, metadata=header)
+    _save({"keep": rows}, path, header)
 
 
 def load_tickets(path: Path) -> tuple[Tensor, dict[str, str]]:
-    """Read a ticket file: bool (images, patches) and its header.
+    """Read a ticket file: bool (images, patches) and what its format has in the header.
 
     Raises:
         FormatError: not a safetensors file, another format, or damaged.
@@ -131,23 +187,30 @@ def load_tickets(path: Path) -> tuple[Tensor, dict[str, str]]:
     if rows.dtype != torch.uint8 or not fits:
         raise FormatError(f"{path}: {tuple(rows.shape)} bytes cannot hold {patches} patches")
     keep = np.unpackbits(rows.numpy(), axis=1, bitorder="little", count=patches)
-    return torch.from_numpy(keep.astype(bool)), header
+    known = {name: text for name, text in header.items() if name in TICKET_HEADER}
+    return torch.from_numpy(keep.astype(bool)), known
 
 
 def save_checkpoint(state: Mapping[str, Tensor], path: Path, header: Mapping[str, str]) -> None:
     """Write weights under timm's own parameter names."""
     tensors = {name: t.detach().cpu().contiguous() for name, t in state.items()}
-    save_file(tensors, path, metadata=dict(header))
+    _save(tensors, path, header)
 
 
 def load_checkpoint(path: Path) -> dict[str, Tensor]:
     """Read weights.
 
     Raises:
-        FormatError: not a safetensors file. A `.pt` or `.bin` file is a pickle, which can run
-            code when it is read: convert it with `safetensors.torch.save_file` first.
+        FormatError: not a safetensors file, or damaged. A `.pt` or `.bin` file is a pickle, which
+            can run code when it is read: convert it with `safetensors.torch.save_file` first.
     """
     return _read(path, None)[1]
+
+
+def _save(tensors: Mapping[str, Tensor], path: Path, header: Mapping[str, str]) -> None:
+    """Write tensors and header, with the digest of both."""
+    whole = {**header, DIGEST: digest_of(header, tensors)}
+    save_file(dict(tensors), path, metadata=whole)
 
 
 def _read(path: Path, expected: str | None) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -159,7 +222,25 @@ def _read(path: Path, expected: str | None) -> tuple[dict[str, str], dict[str, T
         raise FormatError(f"{path}: cannot be read as safetensors ({error})") from None
     if expected and header.get("format") != expected:
         raise FormatError(f"{path}: format is {header.get('format')!r}, expected {expected!r}")
+    odd = header.keys() - set(HEADERS.get(expected or "", header))
+    if DIGEST not in header and odd:
+        raise FormatError(f"{path}: has no digest, and {sorted(odd)} is no entry of {expected!r}")
+    if DIGEST in header and header.pop(DIGEST) != digest_of(header, tensors):
+        raise FormatError(f"{path}: is damaged, its content does not have the digest in its header")
     return header, tensors
+
+
+def _count(shape: tuple[int, ...]) -> int | None:
+    """Weights of a tensor; None for a shape that no mask has."""
+    if len(shape) > 16 or not all(0 <= side <= MAX_WEIGHTS for side in shape):
+        return None
+    count = math.prod(shape)
+    return count if count <= MAX_WEIGHTS else None
+
+
+def _short(shape: tuple[int, ...]) -> str:
+    text = str(shape)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _json(text: str) -> list[tuple[str, list[int]]]:

@@ -7,36 +7,29 @@ from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from typing import Any, Literal
 
-from trials import cost, tickets, vit
+from trials import tickets, vit
 from trials.config import MASK_CONTROLS, MASKED, TICKETED, TrialConfig
-from trials.criteria import CRITERIA
-from trials.rounds import Rounds, Soup
+from trials.cost import Work
+from trials.pruning import Pruning
 from trials.sources import Sources
 from trials.stage import Node, Source
 from trials.stages.attention import AttentionConfig, PatchScores, attention
-from trials.stages.calibrate import CalibrateConfig, WeightScores, calibrate
+from trials.stages.calibrate import WeightScores
 from trials.stages.denoise import Candidates
 from trials.stages.dense import Dense, DenseConfig, dense
 from trials.stages.essential import (
     OneShot,
-    OneShotConfig,
-    PickConfig,
     Picked,
-    Probe,
-    essential,
-    pick,
 )
 from trials.stages.evaluate import EvaluateConfig, Final, evaluate_final
 from trials.stages.finetune import Finetuned, OnlineConfig, RecoverConfig, finetune
 from trials.stages.issp import Issp
 from trials.stages.pretrained import Pretrained, PretrainedConfig, pretrained
-from trials.stages.probe import ProbeConfig, count_probes, probe
 from trials.stages.profile import Profile, ProfileConfig, profile
 from trials.stages.rung import Rung, RungConfig, rung
 from trials.stages.soup_train import SoupTrained
 from trials.stages.tickets import Tickets, TicketsConfig
 from trials.stages.tickets import tickets as choose_tickets
-from trials.train import TrainConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,38 +92,30 @@ class _Builder:
     def __init__(self, trial: TrialConfig, sources: Sources) -> None:
         self.trial, self.sources = trial, sources
         self.identity = PretrainedConfig.of(trial.model)
+        self.work = Work(self.identity.name, self.identity.kwargs, sources.counts)
 
     def build(self) -> TrialGraph:
         arm = self.trial.arm
         ticketed = arm in TICKETED
-        control = self.control if arm in MASK_CONTROLS else None
-        soup = self.trial.runs_issp
+        pruning, soup = self.pruning, self.trial.runs_issp
+        one_shot = soup or arm == "essential"
         return TrialGraph(
             pretrained=self.pretrained,
             dense=self.dense,
             attention=self.attention if ticketed else None,
             tickets=self.tickets if ticketed else None,
-            calibrate=self.calibrate if (soup or arm == "essential") else None,
-            pick=self.pick if (soup or arm == "essential") else None,
-            essential=self.essential if (soup or arm == "essential") else None,
-            denoise=self.soup.candidates if soup else None,
-            issp=self.soup.merged if soup else None,
-            soup_train=self.soup_train,
-            control=control,
+            calibrate=pruning.calibrate if one_shot else None,
+            pick=pruning.pick if one_shot else None,
+            essential=pruning.essential if one_shot else None,
+            denoise=pruning.soup.candidates if soup else None,
+            issp=pruning.soup.merged if soup else None,
+            soup_train=pruning.soup_train,
+            control=pruning.control if arm in MASK_CONTROLS else None,
             rung=self.rung,
             finetune=self.finetune if self.rung is None else None,
             profile=self.profile if self.rung is None else None,
             final=self.final if self.rung is None else self.rung,
         )
-
-    @cached_property
-    def shape(self) -> vit.Shape:
-        counts = self.sources.counts
-        known = {"num_classes": counts.classes, "in_chans": counts.channels}
-        return vit.shape_of(self.identity.name, known | self.identity.kwargs)
-
-    def forward_macs(self, images: float, kept: int | None = None) -> float:
-        return images * cost.forward_macs(self.shape, kept)
 
     @property
     def removal(self) -> vit.Removal:
@@ -141,7 +126,7 @@ class _Builder:
     def kept_patches(self) -> int | None:
         if self.trial.arm not in TICKETED or self.removal != "gather":
             return None
-        return tickets.keep_count(self.shape.patches, self.trial.patch_drop)
+        return tickets.keep_count(self.work.shape.patches, self.trial.patch_drop)
 
     @cached_property
     def pretrained(self) -> Node[Pretrained]:
@@ -163,13 +148,18 @@ class _Builder:
             cfg,
             self.trial.seed if cfg.epochs else None,
             {"data": self.sources.data, "model": self.pretrained},
-            lambda: self._epochs_macs(cfg.epochs) + self.forward_macs(counts.test),
+            lambda: self.work.epochs(cfg.epochs) + self.work.forward(counts.test),
         )
 
-    def _epochs_macs(self, epochs: int, kept: int | None = None) -> float:
-        counts = self.sources.counts
-        per_epoch = cost.training_macs(self.shape, counts.train, kept)
-        return epochs * (per_epoch + self.forward_macs(counts.validation))
+    @cached_property
+    def models(self) -> dict[Literal["pretrained", "adapted"], Node[Any]]:
+        """The dense models, as `weights` settings name them."""
+        return {"pretrained": self.pretrained, "adapted": self.dense}
+
+    @cached_property
+    def pruning(self) -> Pruning:
+        """Whatever the arm prunes."""
+        return Pruning(self.trial, self.sources.data, self.models, self.work)
 
     @cached_property
     def attention(self) -> Node[PatchScores]:
@@ -179,12 +169,9 @@ class _Builder:
             attention,
             section.part(AttentionConfig),
             None,
-            {"data": self.sources.data, "model": self._weights(section.weights)},
-            lambda: self.forward_macs(counts.train + counts.validation + counts.test),
+            {"data": self.sources.data, "model": self.models[section.weights]},
+            lambda: self.work.forward(counts.train + counts.validation + counts.test),
         )
-
-    def _weights(self, which: str) -> Node[Any]:
-        return self.pretrained if which == "pretrained" else self.dense
 
     @cached_property
     def tickets(self) -> Node[Tickets]:
@@ -193,129 +180,6 @@ class _Builder:
         cfg = TicketsConfig(patch_drop=self.trial.patch_drop, select=select, scope=scope)
         seed = self.trial.seed if select == "random_fixed" else None
         return Node(choose_tickets, cfg, seed, {"scores": self.attention})
-
-    @cached_property
-    def calibrate(self) -> Node[WeightScores] | None:
-        """The scores that all levels share; None for a criterion that reads the weights alone."""
-        section, counts = self.trial.essential, self.sources.counts
-        criterion = CRITERIA[section.criterion]
-        if not criterion.needs_data:
-            return None
-        images = min(section.calibration_images, counts.train)
-        gradients = criterion.needs == "gradients"
-        return Node(
-            calibrate,
-            section.part(CalibrateConfig, calibration_images=images),
-            self.trial.seed if images < counts.train else None,
-            {"data": self.sources.data, "scored": self._weights(section.weights)},
-            lambda: (
-                cost.training_macs(self.shape, images) if gradients else self.forward_macs(images)
-            ),
-        )
-
-    @cached_property
-    def pick(self) -> Node[Picked] | None:
-        if self.trial.sparsity != "auto":
-            return None
-        section = self.trial.essential
-        curve = tuple(self._one_shot(level, None) for level in section.levels)
-        probes = self._probes(curve)
-        inputs: dict[str, Any] = {"model": self.dense, "curve": curve, "probes": probes}
-        return Node(pick, section.part(PickConfig), None, inputs)
-
-    def _probes(self, curve: tuple[Node[OneShot], ...]) -> tuple[Node[Probe], ...]:
-        """The bisection after the coarse levels, each step reading all that came before."""
-        section = self.trial.essential
-        if section.refine is None:
-            return ()
-        made: tuple[Node[Probe], ...] = ()
-        one_shot = curve[0].config.model_copy(update={"sparsity": None})
-        cfg = section.part(ProbeConfig, one_shot=one_shot)
-        for _ in range(count_probes(section.levels, section.refine)):
-            inputs = self._mask_inputs(section.weights, None, None, self.calibrate)
-            known = {name: inputs[name] for name in ("data", "model", "scored", "scores")}
-            known |= {"curve": curve, "probes": made}
-            made += (Node(probe, cfg, curve[0].seed, known, curve[0].work_macs),)
-        return made
-
-    @cached_property
-    def essential(self) -> Node[OneShot]:
-        level = self.trial.sparsity
-        return self._one_shot(None if level == "auto" else level, self.pick)
-
-    def _one_shot(self, level: float | None, picked: Node[Picked] | None) -> Node[OneShot]:
-        section, epochs = self.trial.essential, self.trial.finetune.epochs
-        recover = section.evaluate == "after_finetune"
-        cfg = section.part(
-            OneShotConfig,
-            sparsity=level,
-            recipe=self.trial.finetune.part(TrainConfig) if recover else None,
-            epochs=epochs if recover else 0,
-        )
-        return Node(
-            essential,
-            cfg,
-            self.trial.seed if recover or CRITERIA[section.criterion].draws else None,
-            self._mask_inputs(section.weights, picked, None, self.calibrate),
-            lambda: (
-                self.forward_macs(self.sources.counts.validation) + self._epochs_macs(cfg.epochs)
-            ),
-        )
-
-    def _mask_inputs(
-        self,
-        weights: str,
-        picked: Node[Picked] | None,
-        like: Node[Any] | None,
-        scores: Node[WeightScores] | None,
-    ) -> dict[str, Any]:
-        return {
-            "data": self.sources.data,
-            "model": self.dense,
-            "scored": self._weights(weights),
-            "picked": picked,
-            "like": like,
-            "scores": scores,
-        }
-
-    @cached_property
-    def soup(self) -> Soup:
-        """ISSP's last round."""
-        inputs = {"data": self.sources.data, "model": self.dense, "first": self.essential}
-        counts = self.sources.counts
-        return Rounds(self.trial, inputs, self.pretrained, counts, self.shape).build()
-
-    @property
-    def soup_train(self) -> Node[SoupTrained] | None:
-        """The training after the last round, where the recovery goes on from its weights."""
-        chosen = self.trial.issp.weights, self.trial.finetune.weights
-        wanted = self.trial.arm in MASKED and chosen == ("current", "current")
-        return self.soup.trained if wanted else None
-
-    @cached_property
-    def control(self) -> Node[OneShot]:
-        by_magnitude = self.trial.arm == "magnitude"
-        like = self.soup.merged if self.trial.runs_issp else None
-        cfg = OneShotConfig(
-            sparsity=None if like else self.trial.issp.target_sparsity,
-            criterion="magnitude" if by_magnitude else "random",
-        )
-        return Node(
-            essential,
-            cfg,
-            None if by_magnitude else self.trial.seed,
-            self._mask_inputs(self.trial.essential.weights, None, like, None),
-            lambda: self.forward_macs(self.sources.counts.validation),
-        )
-
-    @property
-    def _final_mask(self) -> Node[Any] | None:
-        arm = self.trial.arm
-        if arm in MASKED:
-            return self.soup.merged
-        if arm in MASK_CONTROLS:
-            return self.control
-        return self.essential if arm == "essential" else None
 
     @cached_property
     def finetune(self) -> Node[Finetuned]:
@@ -336,11 +200,11 @@ class _Builder:
 
     def _recover_inputs(self) -> dict[str, Any]:
         ticketed = self._recovery_patches != "all"
-        scorer = self._weights(self.trial.tickets.weights) if self._online else None
+        scorer = self.models[self.trial.tickets.weights] if self._online else None
         return {
             "data": self.sources.data,
             "model": self._recovery_start(),
-            "mask": self._final_mask,
+            "mask": self.pruning.final_mask,
             "tickets": self.tickets if ticketed else None,
             "teacher": self.dense if self.trial.finetune.distill else None,
             "scorer": scorer,
@@ -372,12 +236,9 @@ class _Builder:
         return section.part(OnlineConfig) if wanted else None
 
     def _recovery_macs(self, cfg: RecoverConfig, epochs: int) -> float:
-        counts = self.sources.counts
-        images = counts.train * (1.0 - (cfg.other_than or 0.0))
+        images = self.sources.counts.train * (1.0 - (cfg.other_than or 0.0))
         kept = self.kept_patches if cfg.patches != "all" else None
-        per_epoch = cost.training_macs(self.shape, images, kept)
-        scoring = images if cfg.online else 0.0
-        return epochs * (per_epoch + self.forward_macs(counts.validation + scoring))
+        return self.work.epochs(epochs, images, kept, scored=images if cfg.online else 0.0)
 
     def _recovery_start(self) -> Node[Any]:
         weights = self.trial.finetune.weights
@@ -388,7 +249,7 @@ class _Builder:
             return self.pretrained
         if self.trial.arm not in MASKED:
             return self.dense
-        return self.soup_train or self.soup.merged
+        return self.pruning.soup_train or self.pruning.soup.merged
 
     @cached_property
     def profile(self) -> Node[Profile]:
@@ -406,10 +267,10 @@ class _Builder:
             "data": self.sources.data,
             "model": self.finetune,
             "dense": self.dense,
-            "mask": self._final_mask,
+            "mask": self.pruning.final_mask,
             "tickets": self.tickets if self.trial.arm in TICKETED else None,
             "profile": self.profile,
         }
         cfg = EvaluateConfig(arm=self.trial.arm, removal=self.removal)
-        work = lambda: self.forward_macs(2 * counts.test)  # noqa: E731
+        work = lambda: self.work.forward(2 * counts.test)  # noqa: E731
         return Node(evaluate_final, cfg, None, inputs, work)

@@ -5,15 +5,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from trials import cost
 from trials.config import TrialConfig
-from trials.sources import Counts
+from trials.cost import Work
 from trials.stage import Node
 from trials.stages.budget import left_steps, look_ahead_steps, round_share, share_images
 from trials.stages.denoise import Candidates, DenoiseConfig, denoise
 from trials.stages.issp import EXACT, Issp, IsspConfig, issp
 from trials.stages.soup_train import SoupTrainConfig, SoupTrained, soup_train
-from trials.vit import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +39,7 @@ class Rounds:
     trial: TrialConfig
     inputs: Mapping[str, Any]
     rewind: Node[Any]
-    counts: Counts
-    shape: Shape
+    work: Work
 
     def build(self) -> Soup:
         """All rounds, each inside the mask of the one before."""
@@ -68,7 +65,7 @@ class Rounds:
             section.part(IsspConfig, **place),
             None,
             inputs | {"rewind": self.rewind, "candidates": candidates},
-            self._validation_macs,
+            self.work.validation,
         )
         trained: Node[SoupTrained] | None = None
         if section.round_training == "progressive":
@@ -82,18 +79,14 @@ class Rounds:
         growing = self.trial.issp.round_training == "progressive"
         return round_share(fraction, number) if growing else fraction
 
-    def _validation_macs(self) -> float:
-        return self.counts.validation * cost.forward_macs(self.shape)
-
     def _denoise_macs(self, share: float) -> float:
-        section, images = self.trial.issp, share_images(self.counts.train, share)
+        section, images = self.trial.issp, share_images(self.work.counts.train, share)
         seen = images
         if section.steps != "pass":
             seen = look_ahead_steps(section.steps, images, section.batch_size) * section.batch_size
-        return cost.training_macs(self.shape, section.ingredients * seen)
+        return self.work.training(section.ingredients * seen)
 
     def _train_macs(self, share: float) -> float:
-        section, images = self.trial.issp, share_images(self.counts.train, share)
+        section, images = self.trial.issp, share_images(self.work.counts.train, share)
         left = left_steps(section.steps, section.ingredients, images, section.batch_size)
-        training = cost.training_macs(self.shape, left * section.batch_size)
-        return training + self._validation_macs()
+        return self.work.training(left * section.batch_size) + self.work.validation()

@@ -1,66 +1,33 @@
-"""The only training loop, and the only evaluation loop.
+"""The only training loop.
 
 All randomness is a function of (seed, purpose, epoch): nothing but weights, optimizer and
 history has to be saved to continue bit for bit.
 """
 
+import itertools
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
-from trials import tickets, vit
-from trials.context import Context, Epoch, Outcomes, Progress, Snapshots
+from trials import snapshots, tickets, vit
+from trials.context import Context, Epoch, Outcomes, Progress
 from trials.data import Dataset
 from trials.errors import StageInputError
+from trials.evaluation import evaluate
 from trials.masks import KeepMask
 from trials.patches import Patches, augment
+from trials.recipe import TrainConfig
 from trials.seeding import generator, global_seed
-from trials.stage import StageConfig
+from trials.snapshots import Expected, Saved
 from trials.vit import Arch, Removal
 
-__all__ = [
-    "Context",
-    "Epoch",
-    "Outcomes",
-    "Progress",
-    "Snapshots",
-    "TrainConfig",
-    "Trainer",
-    "evaluate",
-]
-
-EVAL_BATCH = 512
-
-
-class TrainConfig(StageConfig):
-    """A recipe. Defaults: Essential Sparsity, Table 1, CIFAR-10."""
-
-    lr: float = Field(2e-5, gt=0, description="peak learning rate")
-    batch_size: int = Field(64, ge=1)
-    weight_decay: float = Field(2e-8, ge=0, description="AdamW, on tensors with 2 or more axes")
-    schedule: Literal["linear", "cosine", "constant"] = Field(
-        "linear", description="decay of the learning rate to 0 over all steps"
-    )
-    warmup_steps: int = Field(0, ge=0, description="linear warm-up from 0")
-    grad_clip: float | None = Field(None, gt=0, description="largest gradient norm")
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-    flip: bool = Field(False, description="random horizontal flip; tickets move with the image")
-    crop: int = Field(
-        0,
-        ge=0,
-        description="pixels of zero-padding of which a random crop is taken; with tickets only "
-        "where they are scored online, because it breaks the patch grid",
-    )
-    precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="bfloat16: autocast in forward and backward"
-    )
+H = TypeVar("H")
 
 
 @dataclass(slots=True)
@@ -121,36 +88,53 @@ class Trainer:
         Raises:
             StageInputError: the loss is not finite.
         """
-        images, _ = self._train_data()
-        self._total = count * math.ceil(len(images) / self.cfg.batch_size)
+        self._total = count * self._per_epoch
         until = count if stop is None else min(stop, count)
-        history = self._restore() or list(self._history)
+        history = self._restored(snapshots.read_epoch, until * self._per_epoch)
+        history = list(self._history) if history is None else history
         while len(history) < until:
             epoch = len(history)
             start = time.perf_counter()
             loss = self._steps(self._batches(epoch), epoch)
-            self._synchronise()
+            self.ctx.synchronise()
             seconds = time.perf_counter() - start
             outcomes = evaluate(self.model, self.arch, self.data, "validation", self.ctx)
             self.validation = outcomes
             history.append(
-                Epoch(loss, outcomes.loss, outcomes.accuracy, len(images) / max(seconds, 1e-9))
+                Epoch(loss, outcomes.loss, outcomes.accuracy, self._images / max(seconds, 1e-9))
             )
             self.ctx.progress(Progress("epoch", len(history), until, history[-1]))
             if len(history) < until:
-                self._snapshot(history)
+                self._snapshot([asdict(epoch) for epoch in history])
         return tuple(history)
 
     def steps(self, count: int) -> float:
-        """Train for a number of steps, over as many epochs as they need; the mean loss."""
+        """Train for a number of steps, over as many epochs as they need; the mean loss, 0 of none.
+
+        Continues from a snapshot if there is one, which is saved after every whole epoch.
+
+        Raises:
+            StageInputError: the loss is not finite.
+        """
         self._total = count
-        losses, epoch = [], 0
+        losses = self._restored(snapshots.read_number, count) or []
         while self._done < count:
-            left = count - self._done
-            batches = [batch for batch, _ in zip(self._batches(epoch), range(left), strict=False)]
-            losses.append((self._steps(iter(batches), epoch), len(batches)))
-            epoch += 1
-        return sum(loss * n for loss, n in losses) / count if count else math.nan
+            batches = itertools.islice(self._batches(len(losses)), count - self._done)
+            losses.append(self._steps(batches, len(losses)))
+            if self._done < count:
+                self._snapshot(losses)
+        whole, left = divmod(count, self._per_epoch)
+        steps = [self._per_epoch] * whole + [left] * bool(left)
+        return sum(loss * n for loss, n in zip(losses, steps, strict=True)) / max(count, 1)
+
+    @property
+    def _images(self) -> int:
+        return len(self.data.train) if self.subset is None else len(self.subset)
+
+    @property
+    def _per_epoch(self) -> int:
+        """Optimizer steps of a whole epoch."""
+        return math.ceil(self._images / self.cfg.batch_size)
 
     def _train_data(self) -> tuple[Tensor, Tensor]:
         images, labels = self.data.on(self.ctx.device, "train")
@@ -160,8 +144,7 @@ class Trainer:
         return images, labels
 
     def _batches(self, epoch: int) -> Iterator[Tensor]:
-        count = len(self.data.train) if self.subset is None else len(self.subset)
-        order = torch.randperm(count, generator=generator(self.seed, "order", epoch))
+        order = torch.randperm(self._images, generator=generator(self.seed, "order", epoch))
         return iter(torch.split(order, self.cfg.batch_size))
 
     def _steps(self, batches: Iterator[Tensor], epoch: int) -> float:
@@ -174,7 +157,7 @@ class Trainer:
             for batch in batches:
                 chosen = batch.to(self.ctx.device)
                 loss = self._step(images[chosen], labels[chosen], batch, draw)
-                total += loss.detach() * len(batch)
+                total += loss * len(batch)
                 seen += len(batch)
         self.model.eval()
         mean = float(total) / seen
@@ -190,10 +173,9 @@ class Trainer:
         x = vit.preprocess(images, self.arch, vit.input_size(self.model))
         kept = self._kept(batch, x, mirrored, draw)
         for group in self._optimizer.param_groups:
-            group["lr"] = self.cfg.lr * self._rate(self._done)
+            group["lr"] = self.cfg.lr * self.cfg.rate(self._done, self._total)
         self._optimizer.zero_grad(set_to_none=True)
-        loss = self._loss(x, labels, kept)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = self._backward(x, labels, kept)
         if self.cfg.grad_clip is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.grad_clip)
         self._optimizer.step()
@@ -210,10 +192,26 @@ class Trainer:
         columns = self.model.patch_embed.grid_size[1]
         return self.patches.kept(rows, x, mirrored, columns, draw)
 
-    def _loss(self, x: Tensor, labels: Tensor, kept: Tensor | None) -> Tensor:
-        removal: Removal = self.patches.removal if self.patches else "gather"
+    def _backward(self, x: Tensor, labels: Tensor, kept: Tensor | None) -> Tensor:
+        """Add up the gradients of a batch's mean loss, as many images at once as may be; that loss.
+
+        All draws have been made, so nothing but rounding depends on where the batch is cut.
+        """
         padded = kept is not None and tickets.is_padded(kept)
         kept = kept.to(self.ctx.device) if kept is not None else None
+        at_once = self.ctx.at_once(len(x))
+        losses = []
+        for start in range(0, len(x), at_once):
+            part = slice(start, start + at_once)
+            own = None if kept is None else kept[part]
+            share = len(x[part]) / len(x)
+            loss = self._loss(x[part], labels[part], own, padded) * share
+            loss.backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+        return torch.stack(losses).sum()
+
+    def _loss(self, x: Tensor, labels: Tensor, kept: Tensor | None, padded: bool) -> Tensor:
+        removal: Removal = self.patches.removal if self.patches else "gather"
         with _autocast(self.cfg.precision, self.ctx.device):
             logits = vit.forward(self.model, x, kept, removal, padded=padded)
             loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.cfg.label_smoothing)
@@ -225,53 +223,43 @@ class Trainer:
         divergence = F.kl_div(own, target, log_target=True, reduction="batchmean")
         return (1 - self.distill) * loss + self.distill * divergence
 
-    def _rate(self, step: int) -> float:
-        """Factor on the learning rate at a step, a closed formula: no scheduler state."""
-        warm = self.cfg.warmup_steps
-        if step < warm:
-            return (step + 1) / warm
-        progress = (step - warm) / max(1, self._total - warm)
-        if self.cfg.schedule == "linear":
-            return 1.0 - progress
-        if self.cfg.schedule == "cosine":
-            return 0.5 * (1.0 + math.cos(math.pi * progress))
-        return 1.0
-
     def _zero_masked(self) -> None:
         # After every step: momentum, weight decay and averages would leak into masked weights.
         with torch.no_grad():
             for parameter, dropped in self._dropped:
                 parameter.masked_fill_(dropped, 0.0)
 
-    def _synchronise(self) -> None:
-        if self.ctx.device.type == "cuda":
-            torch.cuda.synchronize(self.ctx.device)
+    @property
+    def _training(self) -> dict[str, Any]:
+        """What tells this training from another one that a state may have been saved of."""
+        recipe = self.cfg.model_dump(mode="json")
+        return {"recipe": recipe, "seed": self.seed, "images": self._images, "total": self._total}
 
-    def _snapshot(self, history: list[Epoch]) -> None:
-        if self.ctx.snapshots is None:
-            return
-        tensors = {f"model.{n}": t for n, t in self.model.state_dict().items()}
-        tensors |= {f"optimizer.{n}": t for n, t in self.optimizer_state().items()}
-        values = {"history": [asdict(epoch) for epoch in history], "done": self._done}
-        self.ctx.snapshots.save(tensors, values)
+    def _snapshot(self, history: list[Any]) -> None:
+        state = Saved(self.model.state_dict(), self.optimizer_state(), history, self._done)
+        snapshots.save(self.ctx.snapshots, self._training, state)
 
-    def _restore(self) -> list[Epoch]:
-        saved = self.ctx.snapshots.load() if self.ctx.snapshots is not None else None
-        if saved is None:
-            return []
-        tensors, values = saved
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}}
-        for name, tensor in tensors.items():
-            part, _, rest = name.partition(".")
-            parts[part][rest] = tensor
-        history = [Epoch(**epoch) for epoch in values["history"]]
-        self.resume(parts["model"], parts["optimizer"], history, int(values["done"]))
-        return history
+    def _restored(self, read: Callable[[Any], H], end: int) -> list[H] | None:
+        """Take up what was saved, if it was and fits; its history."""
+        groups = self._optimizer.param_groups
+        expected = Expected(
+            training=self._training,
+            model=self.model.state_dict(),
+            parameters=[p for group in groups for p in group["params"]],
+            read=read,
+            steps=self._per_epoch,
+            span=(self._done, end),
+        )
+        if (found := snapshots.load(self.ctx.snapshots, expected)) is None:
+            return None
+        self._take(found.model, found.optimizer, found.done)
+        return found.history
 
     def optimizer_state(self) -> dict[str, Tensor]:
-        """The optimizer's tensors, as `<parameter number>.<name>`."""
-        state = self._optimizer.state_dict()["state"]
-        return {f"{i}.{name}": t for i, own in state.items() for name, t in own.items()}
+        """The optimizer's tensors, as `<parameter number>.<name>`, in that order."""
+        # Sorted, or the order after a resumption would be that in which they were loaded.
+        state = sorted(self._optimizer.state_dict()["state"].items())
+        return {f"{i}.{name}": own[name] for i, own in state for name in sorted(own)}
 
     @property
     def done(self) -> int:
@@ -291,6 +279,12 @@ class Trainer:
             optimizer: see `optimizer_state`.
             done: optimizer steps that it had made.
         """
+        self._take(model, optimizer, done)
+        self._history = list(history)
+
+    def _take(
+        self, model: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], done: int
+    ) -> None:
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in optimizer.items():
             number, _, field_name = name.partition(".")
@@ -298,38 +292,8 @@ class Trainer:
         self.model.load_state_dict(model)
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": state, "param_groups": groups})
-        self._history, self._done = list(history), done
+        self._done = done
 
 
 def _autocast(precision: str, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
-
-
-@torch.no_grad()
-def evaluate(
-    model: Any,
-    arch: Arch,
-    data: Dataset,
-    split: Literal["train", "validation", "test"],
-    ctx: Context,
-    keep_NP: Tensor | None = None,
-    removal: Removal = "gather",
-) -> Outcomes:
-    """Which images of a split the model gets right, in float32.
-
-    Args:
-        keep_NP: a ticket per image (bool, images x patches); None = the model sees all patches.
-    """
-    images, labels = data.on(ctx.device, split)
-    size = vit.input_size(model)
-    correct, loss = [], torch.zeros((), dtype=torch.float64, device=ctx.device)
-    for start in range(0, len(images), EVAL_BATCH):
-        part = slice(start, start + EVAL_BATCH)
-        kept = None if keep_NP is None else tickets.indices(keep_NP[part])
-        padded = kept is not None and tickets.is_padded(kept)
-        x = vit.preprocess(images[part], arch, size)
-        kept = kept.to(ctx.device) if kept is not None else None
-        logits = vit.forward(model, x, kept, removal, padded=padded).float()
-        loss += F.cross_entropy(logits, labels[part], reduction="sum")
-        correct.append(logits.argmax(-1) == labels[part])
-    return Outcomes(torch.cat(correct).cpu(), float(loss) / len(images))

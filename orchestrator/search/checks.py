@@ -5,10 +5,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.problems import Problem, from_pydantic
+from orchestrator.problems import Place, Problem, from_pydantic
 from orchestrator.search.block import AXES, SearchBlock
-
-Place = tuple[str | int, ...]
 
 USERS: dict[str, tuple[str, ...]] = {
     "samples": ("random", "optuna", "halving"),

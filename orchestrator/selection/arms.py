@@ -14,6 +14,7 @@ import pandas as pd
 from orchestrator.selection.curve import (
     Row,
     average,
+    axis_value,
     dense_models,
     grouped,
     missing_column,
@@ -32,7 +33,9 @@ LOTUS_ARMS = ("tickets", "essential", "issp", "lotus")
 CONTROLS = ("random_patches", "random_mask", "magnitude")
 ARMS = ("dense", *LOTUS_ARMS, *CONTROLS)
 BASE_AXES = ("sparsity", "patch_drop", "mask_data_fraction")
-_IDENTITY = ("run_id", "key", "name", "arm", "status", "seed", "stage.dense", "rung")
+_IDENTITY = (
+    "run_id", "key", "name", "arm", "status", "seed", "stage.dense", "rung", "auto_sparsity",
+)  # fmt: skip
 METRICS = (
     "dense/val_accuracy", "dense/val_n", "dense/test_accuracy", "dense/test_n",
     "issp/val_accuracy", "final/val_accuracy", "final/test_accuracy", "final/sparsity",
@@ -238,7 +241,7 @@ def _setting(group: Sequence[Row], names: Sequence[str]) -> Setting:
     seeds = [average(g, METRICS) for g in grouped(group, _seed)]
     return Setting(
         arm=group[0]["arm"],
-        axes={n: group[0][n] for n in names},
+        axes={n: axis_value(group[0], n) for n in names},
         trials=tuple(group),
         seeds=tuple(seeds),
         mean=average(seeds, METRICS),
@@ -254,7 +257,7 @@ def _seed(row: Row) -> tuple[str, Any]:
 
 def _point(row: Row, names: Sequence[str]) -> tuple[Any, ...]:
     """Hashable place of a row in the sweep; floats apart by rounding only are one place."""
-    return (row["arm"], *(_comparable(row[n]) for n in names))
+    return (row["arm"], *(_comparable(axis_value(row, n)) for n in names))
 
 
 def _comparable(value: Any) -> tuple[int, float, str]:

@@ -3,30 +3,40 @@
 Levels are those that the claim names, to 1e-9: a neighbouring level is another claim.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from typing import Any
 
 import pandas as pd
 
-from orchestrator.selection.curve import CURVE_COLUMNS, TIE, Row, one_shot_curve, rows
+from orchestrator.selection.couples import (
+    HALF,
+    Couple,
+    Evidence,
+    best_couple,
+    by_attention,
+    default_reading,
+    finished,
+    preference,
+    pruned,
+    reached_sparsity,
+    small_data,
+)
+from orchestrator.selection.curve import CURVE_COLUMNS, TIE, one_shot_curve, rows
 from orchestrator.selection.design import (
     ISSP_ARMS,
     PRESET,
-    Point,
     Setting,
-    point,
     read_settings,
     typical,
     varying_columns,
 )
 from orchestrator.selection.losses import COLLAPSE
-from orchestrator.selection.matching import EQUAL_SPARSITY, Controls
+from orchestrator.selection.matching import Controls
 from orchestrator.selection.pairs import (
     FINAL,
     PRUNED,
     Outcomes,
-    Pair,
     between,
     interval,
     mean,
@@ -35,43 +45,8 @@ from orchestrator.selection.pairs import (
 from orchestrator.selection.statistics import Interval, wilson
 from orchestrator.selection.verdicts import Claim, percent, side
 
-ONE_SHOT, DROP, HALF, BY_EPOCH, SMALL = 0.3, 0.1, 0.5, 5, 0.1
+ONE_SHOT, BY_EPOCH = 0.3, 5
 LITERAL = "lotus_literal"
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """What every claim is judged by.
-
-    Attributes:
-        measured: rows of the one-shot curve.
-    """
-
-    measured: pd.DataFrame
-    settings: Sequence[Setting]
-    columns: tuple[str, ...]
-    tolerance: float
-    confidence: float
-    outcomes: Outcomes | None
-
-    @property
-    def recovery(self) -> list[str]:
-        """What a dense model with equal fine-tuning must share."""
-        return [c for c in self.columns if c.startswith(("data.", "model.", "dense.", "finetune."))]
-
-
-@dataclass(frozen=True, slots=True)
-class _Couple:
-    """What b loses against its counterpart, seed by seed (or gains, where said so)."""
-
-    b: Setting
-    pairs: tuple[Pair, ...]
-
-    @property
-    def words(self) -> str:
-        """`97.0 % on test (lotus); `."""
-        accuracy = percent(mean(list(self.b.trials.values()), FINAL.accuracy))
-        return f"{accuracy} on test ({self.b.arm}); "
 
 
 def paper_claims(
@@ -96,16 +71,16 @@ def paper_claims(
     Raises:
         ValueError: see `one_shot_curve`.
     """
-    table = _Table(results if curve is None else curve, read_settings(results),
+    table = Evidence(results if curve is None else curve, read_settings(results),
                    varying_columns(results), tolerance, confidence, outcomes)  # fmt: skip
-    judges: tuple[Callable[[_Table], Claim], ...] = (
+    judges: tuple[Callable[[Evidence], Claim], ...] = (
         _one_shot, _tickets_keep, _tickets_beat_random, _near_dense, _collapses, _cured_to_dense,
         _cured_to_magnitude,
     )  # fmt: skip
     return [asdict(judge(table)) for judge in judges]
 
 
-def _one_shot(t: _Table) -> Claim:
+def _one_shot(t: Evidence) -> Claim:
     claim = Claim(
         id="one_shot_30",
         claim=f"One-shot pruning of 30 % keeps accuracy within {_tolerated(t)}",
@@ -121,7 +96,7 @@ def _one_shot(t: _Table) -> Claim:
     return claim.at_most(found, level["n"], t.tolerance, before)
 
 
-def _tickets_keep(t: _Table) -> Claim:
+def _tickets_keep(t: Evidence) -> Claim:
     claim = Claim(
         id="tickets_keep",
         claim=f"Tickets without 10 % of the patches keep accuracy within {_tolerated(t)} of "
@@ -129,28 +104,28 @@ def _tickets_keep(t: _Table) -> Claim:
         paper="close to the state of the art",
         figure=3,
     )
-    best = _best(t, "dense", "tickets", t.recovery, _by_attention)
+    best = best_couple(t, "dense", "tickets", t.recovery, by_attention)
     if best is None:
         return claim.untested("Needs `dense` and `tickets` at `patch_drop` 0.1, on equal seeds.")
     found = interval(best.pairs, t.confidence)
     return claim.at_most(found, len(best.pairs), t.tolerance, best.words)
 
 
-def _tickets_beat_random(t: _Table) -> Claim:
+def _tickets_beat_random(t: Evidence) -> Claim:
     claim = Claim(
         id="tickets_beat_random",
         claim="Patches chosen by attention beat as many random ones (10 % dropped)",
         paper="winning tickets; no number",
         figure=3,
     )
-    best = _best(t, "random_patches", "lotus", t.columns, _by_attention, gain=True)
+    best = best_couple(t, "random_patches", "lotus", t.columns, by_attention, gain=True)
     if best is None:
         why = "Needs `lotus` and `random_patches` at `patch_drop` 0.1, on equal seeds."
         return claim.untested(why)
     return _judged_gain(t, claim, best)
 
 
-def _near_dense(t: _Table) -> Claim:
+def _near_dense(t: Evidence) -> Claim:
     claim = Claim(
         id="near_dense_by_5",
         claim=f"Fine-tuned on tickets, within {_tolerated(t)} of dense by epoch {BY_EPOCH}",
@@ -158,15 +133,15 @@ def _near_dense(t: _Table) -> Claim:
         figure=4,
     )
     for arm in ("tickets", "lotus"):
-        ran = [s for s in t.settings if s.arm == arm and _by_attention(s) and _finished(s)]
+        ran = [s for s in t.settings if s.arm == arm and by_attention(s) and finished(s)]
         if ran:
-            return _near_judged(t, claim, max(ran, key=_preference))
+            return _near_judged(t, claim, max(ran, key=preference))
     return claim.untested("Needs the arm `tickets` or `lotus` at `patch_drop` 0.1.")
 
 
-def _near_judged(t: _Table, claim: Claim, s: Setting) -> Claim:
+def _near_judged(t: Evidence, claim: Claim, s: Setting) -> Claim:
     """By the last epoch where that is at most the fifth, else by the share of seeds."""
-    ran = _finished(s)
+    ran = finished(s)
     reached = [e for r in ran if (e := r["final/epochs_to_near_dense"]) is not None]
     early = sum(e <= BY_EPOCH + TIE for e in reached)
     epochs = max(float(r["finetune.epochs"] or 0) for r in ran)
@@ -190,7 +165,7 @@ def _near_judged(t: _Table, claim: Claim, s: Setting) -> Claim:
     )
 
 
-def _collapses(t: _Table) -> Claim:
+def _collapses(t: Evidence) -> Claim:
     claim = Claim(
         id="issp_collapses",
         claim="ISSP collapses once more than half of the weights are pruned: more than "
@@ -198,45 +173,46 @@ def _collapses(t: _Table) -> Claim:
         paper="about 50 %",
         figure=5,
     )
-    masked = [s for s in t.settings if s.arm in ISSP_ARMS and _pruned(s)]
+    masked = [s for s in t.settings if s.arm in ISSP_ARMS and pruned(s)]
     if not masked:
         return claim.untested("ISSP was not run.")
     literal = [s for s in masked if s.values.get(PRESET) == LITERAL]
     # LOTUS trained its masks on 10 % of the data. A reading with one thing changed is another.
-    ran = literal or [s for s in masked if (_sparsity(s) or 0.0) > HALF + 1e-9]
-    chosen = typical([s for s in ran if _small(s)] or ran)
-    if chosen is None or (_sparsity(chosen) or 0.0) <= HALF + 1e-9:
+    ran = literal or [s for s in masked if (reached_sparsity(s) or 0.0) > HALF + 1e-9]
+    chosen = typical([s for s in ran if small_data(s)] or ran)
+    if chosen is None or (reached_sparsity(chosen) or 0.0) <= HALF + 1e-9:
         return claim.untested("No ISSP mask of that reading removes more than half.")
-    pairs = [p for r in _pruned(chosen) if (p := to_dense(r, PRUNED)) is not None]
+    pairs = [p for r in pruned(chosen) if (p := to_dense(r, PRUNED)) is not None]
     reading = "literal reading" if literal else "this sweep's own reading, not the literal one"
-    accuracy = percent(mean(_pruned(chosen), PRUNED.accuracy))
-    before = f"{reading}: {accuracy} on validation at {percent(_sparsity(chosen))} sparsity; "
+    accuracy = percent(mean(pruned(chosen), PRUNED.accuracy))
+    before = f"{reading}: {accuracy} on validation at "
+    before += f"{percent(reached_sparsity(chosen))} sparsity; "
     return claim.more_than(interval(pairs, t.confidence), len(pairs), COLLAPSE, before)
 
 
-def _cured_to_dense(t: _Table) -> Claim:
+def _cured_to_dense(t: Evidence) -> Claim:
     claim = _cured("dense", f"keeps accuracy within {_tolerated(t)} of dense")
-    chosen = _default_reading(t)
-    best = _best(t, "dense", "lotus", t.recovery, lambda s: s is chosen)
+    chosen = default_reading(t)
+    best = best_couple(t, "dense", "lotus", t.recovery, lambda s: s is chosen)
     if best is None:
         return claim.untested(_missing_cure("dense"))
     found = interval(best.pairs, t.confidence)
     return claim.at_most(found, len(best.pairs), t.tolerance, best.words)
 
 
-def _cured_to_magnitude(t: _Table) -> Claim:
+def _cured_to_magnitude(t: Evidence) -> Claim:
     claim = _cured("magnitude", "beats plain one-shot magnitude at the same sparsity")
-    chosen = _default_reading(t)
+    chosen = default_reading(t)
     like = Controls(t.settings).like(chosen, "magnitude", final=True) if chosen else {}
     if chosen is None or not like:
         return claim.untested(_missing_cure("magnitude"))
     # From lotus to its control: what lotus has more.
     pairs = [between(chosen.trials[seed], row, FINAL, outcomes=t.outcomes)
              for seed, row in like.items()]  # fmt: skip
-    return _judged_gain(t, claim, _Couple(chosen, tuple(p for p in pairs if p is not None)))
+    return _judged_gain(t, claim, Couple(chosen, tuple(p for p in pairs if p is not None)))
 
 
-def _judged_gain(t: _Table, claim: Claim, best: _Couple) -> Claim:
+def _judged_gain(t: Evidence, claim: Claim, best: Couple) -> Claim:
     gain = interval(best.pairs, t.confidence)
     return claim.more_than(gain, len(best.pairs), 0.0, best.words, "gain")
 
@@ -254,81 +230,5 @@ def _missing_cure(other: str) -> str:
     )
 
 
-def _best(
-    t: _Table,
-    base: str,
-    arm: str,
-    same: Sequence[str],
-    fits: Callable[[Setting], bool],
-    gain: bool = False,
-) -> _Couple | None:
-    """The settings of `base` and `arm` that agree in `same`: most seeds, then best validation.
-
-    Pairs say what `arm` loses against `base`; with `gain`, what it has more.
-    """
-    found = []
-    bases: dict[Point, list[Setting]] = {}
-    for s in t.settings:
-        if s.arm == base:
-            bases.setdefault(point(s.values, same), []).append(s)
-    for b in (s for s in t.settings if s.arm == arm and fits(s)):
-        for a in bases.get(point(b.values, same), []):
-            x, y = (b, a) if gain else (a, b)
-            pairs = [between(x.trials[seed], y.trials[seed], FINAL, outcomes=t.outcomes)
-                     for seed in a.seeds_with(b)]  # fmt: skip
-            if known := tuple(p for p in pairs if p is not None):
-                found.append(_Couple(b, known))
-    return max(found, key=_couple_preference) if found else None
-
-
-def _couple_preference(couple: _Couple) -> tuple[int, float]:
-    return len(couple.pairs), _preference(couple.b)[1]
-
-
-def _preference(s: Setting) -> tuple[int, float]:
-    """More seeds, then validation: the test accuracy chooses nothing."""
-    return len(_finished(s)), mean(list(s.trials.values()), "final/val_accuracy") or 0.0
-
-
-def _by_attention(s: Setting) -> bool:
-    row = _first(s)
-    return _is(row["patch_drop"], DROP) and row["tickets.select"] in (None, "attention")
-
-
-def _default_reading(t: _Table) -> Setting | None:
-    """LOTUS with the default preset at a final sparsity of exactly one half."""
-    fitting = [
-        s for s in t.settings
-        if s.arm == "lotus" and _first(s)[PRESET] in (None, "default") and _finished(s)
-        and _is(_first(s)["patch_drop"], DROP)
-        and abs((_sparsity(s) or 0.0) - HALF) <= EQUAL_SPARSITY
-    ]  # fmt: skip
-    return typical(fitting)
-
-
-def _small(s: Setting) -> bool:
-    return _is(_first(s)["mask_data_fraction"], SMALL)
-
-
-def _is(value: Any, level: float) -> bool:
-    return value is not None and abs(float(value) - level) <= 1e-9
-
-
-def _first(s: Setting) -> Row:
-    return next(iter(s.trials.values()))
-
-
-def _pruned(s: Setting) -> list[Row]:
-    return [r for r in s.trials.values() if r[PRUNED.accuracy] is not None]
-
-
-def _finished(s: Setting) -> list[Row]:
-    return [r for r in s.trials.values() if r[FINAL.accuracy] is not None]
-
-
-def _sparsity(s: Setting) -> float | None:
-    return mean(list(s.trials.values()), "issp/sparsity")
-
-
-def _tolerated(t: _Table) -> str:
+def _tolerated(t: Evidence) -> str:
     return f"{100 * t.tolerance:g} point{'' if abs(t.tolerance - 0.01) < TIE else 's'}"

@@ -252,6 +252,14 @@ def average(group: Sequence[Row], columns: Iterable[str]) -> Row:
     return out
 
 
+def axis_value(row: Row, name: str) -> Any:
+    """What a trial has of an axis: `auto` where every trial finds its own sparsity.
+
+    Such trials are one setting, although each of them has another level.
+    """
+    return "auto" if name == "sparsity" and row["auto_sparsity"] else row[name]
+
+
 def grouped(table: Iterable[Row], identity: Callable[[Row], Hashable]) -> list[list[Row]]:
     """Rows with equal identity together, in order of first appearance."""
     groups: dict[Hashable, list[Row]] = {}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.selection.curve import Row, plain, rows
+from orchestrator.selection.curve import Row, axis_value, plain, rows
 from orchestrator.selection.pairs import CONTROL, FINAL, PRUNED
 
 PRESET = "issp.preset"
@@ -21,11 +21,18 @@ _SHORT = ("sparsity", "patch_drop", "mask_data_fraction")
 _SECTIONS = ("data.", "model.", "dense.", "tickets.", "essential.", "issp.", "finetune.")
 _SUSPECT = ("issp.", "finetune.", "essential.")
 _IDENTITY = (
-    "key", "arm", "seed", "issp/sparsity", "control/sparsity", "final/sparsity",
+    "key", "arm", "seed", "auto_sparsity", "issp/sparsity", "control/sparsity", "final/sparsity",
     "final/val_accuracy", "final/epochs_to_near_dense", "denoise/jaccard_mean",
 )  # fmt: skip
 # Read for every trial, whether they vary or not.
-_ALWAYS = (PRESET, "patch_drop", "mask_data_fraction", "tickets.select", "finetune.epochs")
+_ALWAYS = (
+    PRESET,
+    "sparsity",
+    "patch_drop",
+    "mask_data_fraction",
+    "tickets.select",
+    "finetune.epochs",
+)
 # Settings that only say how several rounds go: one suspect, for they are changed together.
 _ROUNDS = ("issp.rounds", "issp.schedule", "issp.round_fraction", "issp.round_training",
            "issp.stop_within", "issp.final_trim")  # fmt: skip
@@ -147,7 +154,7 @@ def read_settings(results: pd.DataFrame) -> list[Setting]:
     metrics = [c for m in (PRUNED, CONTROL, FINAL) for c in m.columns]
     table = rows(results, (*_IDENTITY, *_ALWAYS, *varying, *metrics))
     groups: dict[tuple[str, Point], list[Row]] = {}
-    for row in table:
+    for row in ({**r, "sparsity": axis_value(r, "sparsity")} for r in table):
         if row["arm"] is not None and row["seed"] is not None:
             groups.setdefault((str(row["arm"]), point(row, varying)), []).append(row)
     found = []
@@ -174,8 +181,8 @@ def _comparable(value: Any) -> tuple[int, float, str]:
 def find_anchors(found: Sequence[Setting]) -> list[Anchor]:
     """The settings with the most neighbours, the best of each reading first.
 
-    A change of the preset alters many `issp.*` keys and counts as one suspect; it is compared
-    between the settings of the two readings that have the most neighbours.
+    A change of the preset alters many `issp.*` keys and counts as one suspect; from the setting of
+    a reading around which most was varied it is compared with one of each other reading.
 
     Returns:
         At most MOST_ANCHORS; empty when no two settings differ in one suspect only.
@@ -183,8 +190,9 @@ def find_anchors(found: Sequence[Setting]) -> list[Anchor]:
     pruned = [m for s in found if s.arm in ISSP_ARMS and (m := s.measured()).trials]
     columns = sorted({c for s in pruned for c in s.values} - {PRESET})
     near = _near(pruned, columns)
-    hubs = _hubs(pruned, near, columns)
-    anchors = [Anchor(s, (*near[id(s)], *_readings(s, hubs, columns))) for s in pruned]
+    richest = sorted(pruned, key=lambda s: (-len(near[id(s)]), -len(s.trials)))
+    hubs = _hubs(richest, columns)
+    anchors = [Anchor(s, (*near[id(s)], *_readings(s, hubs, richest, columns))) for s in pruned]
     ordered = sorted((a for a in anchors if a.neighbours), key=lambda a: -len(a.neighbours))
     return _chosen(ordered, near)
 
@@ -216,30 +224,38 @@ def _near(found: Sequence[Setting], columns: Sequence[str]) -> dict[int, tuple[N
     }  # fmt: skip
 
 
-def _hubs(
-    found: Sequence[Setting], near: Mapping[int, Sequence[Neighbour]], columns: Sequence[str]
-) -> list[Setting]:
-    """Of every reading, the setting around which most was varied; ties: more seeds."""
+def _hubs(found: Sequence[Setting], columns: Sequence[str]) -> list[Setting]:
+    """Of every reading the first setting."""
     context = [PRESET, *(c for c in columns if suspect_of(c) is None)]
     best: dict[tuple[str, Point], Setting] = {}
-    for s in sorted(found, key=lambda s: (-len(near[id(s)]), -len(s.trials))):
+    for s in found:
         best.setdefault((s.arm, point(s.values, context)), s)
     return list(best.values())
 
 
-def _readings(setting: Setting, hubs: Sequence[Setting], columns: Sequence[str]) -> list[Neighbour]:
-    """The hubs of other readings, for a hub; equal in everything that no preset can change."""
+def _readings(
+    setting: Setting,
+    hubs: Sequence[Setting],
+    found: Sequence[Setting],
+    columns: Sequence[str],
+) -> list[Neighbour]:
+    """Of every other reading the first setting that differs in nothing else, for a hub.
+
+    Args:
+        found: those around which most was varied first.
+        columns: a preset can change those of `issp.*`; the others must be equal.
+    """
     if not any(h is setting for h in hubs):
         return []
     rest = [c for c in columns if not c.startswith("issp.")]
-    here = (setting.arm, point(setting.values, rest))
-    return [
-        Neighbour(PRESET, other)
-        for other in hubs
-        if point(other.values, [PRESET]) != point(setting.values, [PRESET])
-        and (other.arm, point(other.values, rest)) == here
-        and setting.seeds_with(other)
-    ]
+    here, own = (setting.arm, point(setting.values, rest)), point(setting.values, [PRESET])
+    others: dict[Point, Setting] = {}
+    for other in found:
+        reading = point(other.values, [PRESET])
+        equal = reading != own and (other.arm, point(other.values, rest)) == here
+        if equal and setting.seeds_with(other):
+            others.setdefault(reading, other)
+    return [Neighbour(PRESET, other) for other in others.values()]
 
 
 def _chosen(ordered: Sequence[Anchor], near: Mapping[int, Sequence[Neighbour]]) -> list[Anchor]:
@@ -249,10 +265,13 @@ def _chosen(ordered: Sequence[Anchor], near: Mapping[int, Sequence[Neighbour]]) 
         for a in ordered:
             if any(a.setting is c.setting for c in chosen) or len(chosen) == MOST_ANCHORS:
                 continue
-            readings = {point(c.setting.values, [PRESET]) for c in chosen}
             if wanted == "reading":
-                new = point(a.setting.values, [PRESET]) not in readings
-                new = new and bool(near[id(a.setting)])
+                own = point(a.setting.values, [PRESET])
+                new = all(own != point(c.setting.values, [PRESET]) for c in chosen)
+                beside = any(
+                    own == point(n.setting.values, [PRESET]) for c in chosen for n in c.neighbours
+                )
+                new = new and (bool(near[id(a.setting)]) or not beside)
             else:
                 new = _is_hub(a, near) and not any(_overlap(a, c) for c in chosen)
             if new:

@@ -72,10 +72,10 @@ def _compute(config: Any, key: str, opened: Any, names: list[str], *parents: Any
     import torch
 
     from orchestrator.keys import key_of
+    from trials.context import Context
     from trials.execute import call
     from trials.pipeline import pipeline
     from trials.stage import closure
-    from trials.train import Context
 
     torch.set_num_threads(1)
     known = dict(zip(names, parents, strict=True))
@@ -90,9 +90,9 @@ def _trial(config: dict[str, Any], payload: Any) -> None:
     from ray import tune
 
     from orchestrator.keys import key_of
+    from trials.context import Context
     from trials.execute import call
     from trials.pipeline import pipeline
-    from trials.train import Context
 
     torch.set_num_threads(1)
     configs, data, shared = payload

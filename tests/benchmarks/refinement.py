@@ -3,102 +3,109 @@
     python tests/benchmarks/refinement.py > tests/benchmarks/refinement.json
 
 Full grid: 1 % to 50 % by 1 %. Refined: the seven coarse levels of LOTUS, then bisection to 1 %.
-Made-up curves (with and without noise along the levels), and a real ViT on real CIFAR-10 images.
+Made-up curves (with and without noise along the levels), and a real ViT on real CIFAR-10 images,
+cut into disjoint sets of several sizes: the fewer images, the more a measured curve wavers.
 """
 
 import argparse
-import dataclasses
 import json
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
+from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from orchestrator.versions import hardware, versions
 from trials.config import EssentialSection, TrialConfig
-from trials.data import Dataset, Split
 from trials.detect import first_violation
 from trials.execute import Direct
 from trials.pipeline import pipeline
 from trials.sources import open_sources
-from trials.stages.probe import count_probes, middle
+from trials.stages.probe import Point, count_probes, next_level
 
 FULL = [k / 100 for k in range(1, 51)]
 COARSE = EssentialSection().levels
 WIDTH = 0.01
 DATA = Path(__file__).parents[3] / "shared/data"
-Drop = Callable[[float], float]
+TOLERANCES = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05)
+SIZES = (500, 1000, 2500, 5000)
 
 
-def bracket(levels: list[float], drop: Drop, tolerance: float) -> tuple[float, float | None]:
-    """The bracket of first_violation on some levels."""
-    low = first_violation(levels, [drop(s) for s in levels], tolerance)
-    return low, next((s for s in levels if s > low), None)
+class Curve:
+    """Which images (columns) are right at level 0 and every level of FULL (rows)."""
+
+    def __init__(self, images: Tensor) -> None:
+        right = images.double().mean(1)
+        rows = zip((0.0, *FULL), images, right, strict=True)
+        self.points = {s: Point(s, float(right[0] - mine), row) for s, row, mine in rows}
+
+    def bracket(self, levels: list[float], tolerance: float) -> tuple[float, float | None]:
+        """The bracket of first_violation on some levels."""
+        low = first_violation(levels, [self.points[s].drop for s in levels], tolerance)
+        return low, next((s for s in levels if s > low), None)
+
+    def refined(self, tolerance: float) -> list[float]:
+        """The levels that coarse curve and probes evaluate."""
+        levels = [0.0, *COARSE]
+        for left in range(count_probes(COARSE, WIDTH), 0, -1):
+            points = [self.points[s] for s in levels]
+            new = next_level(points, tolerance, WIDTH, left)
+            levels = sorted([*levels, *([] if new is None else [new])])
+        return levels[1:]
+
+    def compare(self, tolerance: float) -> dict[str, Any]:
+        """Both ways."""
+        levels = self.refined(tolerance)
+        full, found = self.bracket(FULL, tolerance), self.bracket(levels, tolerance)
+        return {
+            "tolerance": tolerance,
+            "evaluations": len(levels),
+            "full": full,
+            "refined": found,
+            "same": full == found,
+        }
 
 
-def refined(drop: Drop, tolerance: float) -> list[float]:
-    """The levels that coarse curve and probes evaluate."""
-    levels = list(COARSE)
-    for _ in range(count_probes(COARSE, WIDTH)):
-        new = middle(levels, [drop(s) for s in levels], tolerance, WIDTH)
-        levels = sorted([*levels, *([] if new is None else [new])])
-    return levels
-
-
-def compare(drop: Drop, tolerance: float) -> dict[str, Any]:
-    """Both ways on one curve."""
-    levels = refined(drop, tolerance)
+def summary(found: list[dict[str, Any]], images: int) -> dict[str, Any]:
+    """How often the bracket was the same, and at what cost."""
+    counts = [one["evaluations"] for one in found]
     return {
-        "tolerance": tolerance,
-        "evaluations": len(levels),
-        "full": bracket(FULL, drop, tolerance),
-        "refined": bracket(levels, drop, tolerance),
-    }
-
-
-def made_up(curves: int, images: int | None) -> dict[str, Any]:
-    """Random hinges and powers; `images` lose or gain each at a sparsity of its own."""
-    rng = np.random.default_rng(0)
-    same, evaluations = [], []
-    for _ in range(curves):
-        begin, slope, power = rng.uniform(0, 0.5), rng.uniform(0.05, 2), rng.uniform(1, 3)
-        rank = rng.random(images or 1)
-
-        def drop(s: float, a: float = begin, b: float = slope, p: float = power) -> float:
-            true = b * max(0.0, s - a) ** p
-            if images is None:
-                return true
-            churn = 0.02 * s
-            return float((rank < true + churn).mean() - (rank > 1 - churn).mean())  # noqa: B023
-
-        found = compare(drop, float(rng.choice([0.005, 0.01, 0.02])))
-        same.append(found["full"] == found["refined"])
-        evaluations.append(found["evaluations"])
-    return {
-        "curves": curves,
         "images": images,
-        "same_bracket": float(np.mean(same)),
-        "evaluations_mean": float(np.mean(evaluations)),
-        "evaluations_max": int(max(evaluations)),
+        "comparisons": len(found),
+        "same_bracket": sum(one["same"] for one in found) / len(found),
+        "evaluations_mean": sum(counts) / len(counts),
+        "evaluations_max": max(counts),
         "evaluations_full": len(FULL),
     }
 
 
-def smaller(data: Dataset, images: int) -> Dataset:
-    """The first images of the validation half, and next to none of the other."""
-    first = [
-        Split(s.images[:n], s.labels[:n]) for s, n in ((data.validation, images), (data.test, 10))
-    ]
-    return dataclasses.replace(data, validation=first[0], test=first[1])
+def made_up(curves: int, images: int, churn: float) -> dict[str, Any]:
+    """Random hinges and powers; `churn` * s of the images get lost, and as many come back."""
+    draw = torch.Generator().manual_seed(0)
+
+    def between(low: float, high: float) -> float:
+        return low + (high - low) * float(torch.rand((), generator=draw))
+
+    found = []
+    for _ in range(curves):
+        begin, slope, power = between(0, 0.5), between(0.05, 1.5), between(1, 3)
+        dense = torch.arange(images) < 0.8 * images
+        rank = torch.rand(images, generator=draw)
+        rows = [dense]
+        for s in FULL:
+            loss = min(0.8, slope * max(0.0, s - begin) ** power + churn * s)
+            rows.append(torch.where(dense, rank >= loss / 0.8, rank < churn * s / 0.2))
+        at = TOLERANCES[int(torch.randint(len(TOLERANCES), (), generator=draw))]
+        found.append(Curve(torch.stack(rows)).compare(at))
+    return summary(found, images) | {"churn": churn}
 
 
-def real(images: int, tolerances: list[float]) -> list[dict[str, Any]]:
-    """The d128 ViT on `images` CIFAR-10 test images, every level evaluated once."""
+def measured(images: int) -> Tensor:
+    """The d128 ViT on CIFAR-10 test images at every level: bool (1 + levels, images)."""
     trial = TrialConfig.model_validate(
         {
             "data": {"name": "cifar10", "root": DATA, "validation_from": "test",
@@ -115,34 +122,36 @@ def real(images: int, tolerances: list[float]) -> list[dict[str, Any]]:
         }
     )  # fmt: skip
     opened = open_sources(trial.data, trial.model)
-    fewer = {
-        source: smaller(thing, images) if isinstance(thing, Dataset) else thing
-        for source, thing in opened.objects().items()
-    }
-    direct = Direct(fewer)
-    graph = pipeline(trial, opened.sources)
-    dense = direct.get(graph.dense).validation.accuracy
-    drops = {
-        level: dense - direct.get(node).validation.accuracy
-        for level, node in zip(FULL, graph.curve, strict=True)
-    }
-    return [compare(drops.__getitem__, tolerance) for tolerance in tolerances]
+    direct, graph = Direct(opened.objects()), pipeline(trial, opened.sources)
+    rows = [direct.get(graph.dense).validation.correct]
+    for level, node in zip(FULL, graph.curve, strict=True):
+        rows.append(direct.get(node).validation.correct)
+        print(f"measured {level:g}", file=sys.stderr)
+    return torch.stack(rows)[:, :images]
+
+
+def real(images: Tensor, size: int) -> dict[str, Any]:
+    """Every tolerance on every disjoint set of `size` images."""
+    sets = [part for part in images.split(size, dim=1) if part.shape[1] == size]
+    found = [Curve(part).compare(tolerance) for part in sets for tolerance in TOLERANCES]
+    return summary(found, size) | {"sets": len(sets)}
 
 
 def main() -> None:
     """Measure and print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--curves", type=int, default=1000)
-    parser.add_argument("--images", type=int, default=500)
     options = parser.parse_args()
     start = time.perf_counter()
+    images = measured(max(SIZES))
     found = {
         "date": time.strftime("%Y-%m-%d"),
         "hardware": hardware(),
         "versions": versions(),
-        "without_noise": made_up(options.curves, None),
-        "with_noise": made_up(options.curves, 5000),
-        "d128_cifar10": real(options.images, [0.002, 0.005, 0.01, 0.02, 0.05]),
+        "without_noise": made_up(options.curves, 5000, 0.0),
+        "with_noise": made_up(options.curves, 5000, 0.02),
+        "d128_cifar10": [real(images, size) for size in SIZES],
+        "d128_cifar10_5000": [Curve(images).compare(tolerance) for tolerance in TOLERANCES],
         "wall_s": time.perf_counter() - start,
     }
     print(json.dumps(found, indent=1))

@@ -16,6 +16,9 @@ def test_a_setting_matches_by_value_and_ignores_unused_axes(full: ReportData) ->
     setting = {"sparsity": 0.1 + 0.2, "patch_drop": None, "mask_data_fraction": None}
     rows = tables.at_setting(full.trials, "essential", setting)
     assert list(rows["name"]) == [f"essential-s0.30-seed{s}" for s in range(3)]
+    own = full.trials.assign(auto_sparsity=full.trials["key"].isin(rows["key"]))
+    found = tables.at_setting(own, "essential", setting | {"sparsity": "auto"})
+    assert list(found["key"]) == list(rows["key"])
     none = tables.at_setting(full.trials, "essential", setting | {"issp.merge": "other"})
     assert none.empty
 

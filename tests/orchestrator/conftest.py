@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import torch
 
 from orchestrator.config import SweepConfig
 from orchestrator.planning import Plan, PlannedTrial, plan
+from orchestrator.store import Store
 from orchestrator.sweepfile import load_sweep
 from trials.execute import TrialResult, run_trial
 
@@ -134,10 +136,10 @@ class TrackedTrial:
 @pytest.fixture(scope="session")
 def tracked_trial(tmp_path_factory: pytest.TempPathFactory, database: str) -> TrackedTrial:
     """Run by the worker, as a Ray process does it; tests must not change its runs."""
+    from orchestrator.job import Settings, job_of
     from orchestrator.keys import key_of
-    from orchestrator.store import Store
     from orchestrator.tracking import Tracker, open_sweep
-    from orchestrator.worker import Settings, Worker, job_of, run_stage, run_trial
+    from orchestrator.worker import Worker, run_stage, run_trial
 
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("tracked")
@@ -161,3 +163,66 @@ def tracked_trial(tmp_path_factory: pytest.TempPathFactory, database: str) -> Tr
     run_stage(here, job, key_of(trial.graph.dense), opened)
     run_trial(here, job, opened)
     return TrackedTrial(sweep, path, planned, trial, here.tracker, here.store)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of a real S3 API on this machine."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty place on it; the environment holds what reaches it."""
+    import s3fs
+
+    for name, value in (
+        ("AWS_ENDPOINT_URL", s3_server),
+        ("AWS_ACCESS_KEY_ID", "lotus-test-key"),
+        ("AWS_SECRET_ACCESS_KEY", "lotus-test-secret"),
+        ("AWS_DEFAULT_REGION", "us-east-1"),
+    ):
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    bucket = f"b{uuid.uuid4().hex}"
+    s3fs.S3FileSystem(use_listings_cache=False).mkdir(bucket)
+    return f"s3://{bucket}/some/store"
+
+
+@pytest.fixture(params=["folder", "memory", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """An empty store of each kind."""
+    if request.param == "s3":
+        yield Store(request.getfixturevalue("s3"))
+        return
+    url = str(tmp_path / "store") if request.param == "folder" else f"memory://{uuid.uuid4().hex}"
+    made = Store(url)
+    yield made
+    if request.param == "memory" and made.fs.exists(made.root):
+        made.fs.rm(made.root, recursive=True)
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Mounts a small file system of its own; skips where that is not allowed."""
+    made: list[Path] = []
+
+    def mount(options: str) -> Path:
+        place = tmp_path / f"mount{len(made)}"
+        place.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"no small file system can be mounted here: {done.stderr.strip()}")
+        made.append(place)
+        return place
+
+    yield mount
+    for place in made:
+        subprocess.run(["umount", "-l", str(place)], check=False)

@@ -1,22 +1,27 @@
 """Running through the store: what is there is read, what is missing is computed, once."""
 
+import math
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from orchestrator import cached as cached_module
 from orchestrator.cached import Cached, Memory, held_bytes
 from orchestrator.codec import encode
 from orchestrator.config import SweepConfig
 from orchestrator.keys import key_of
 from orchestrator.planning import PlannedTrial, plan
 from orchestrator.store import Entry, Store
+from trials.context import Context, Outcomes, Progress
+from trials.errors import StageInputError
 from trials.stage import Node
+from trials.stages import essential as essential_module
 from trials.stages.essential import OneShot
-from trials.train import Context, Outcomes, Progress
 
 Tiny = Callable[..., SweepConfig]
 
@@ -117,7 +122,10 @@ def test_a_damaged_result_is_computed_again_and_nothing_else(tiny: Tiny) -> None
     assert Ran(tiny()).all()
 
 
-def test_an_interrupted_training_continues_and_gives_the_same_bits(tiny: Tiny) -> None:
+def test_an_interrupted_training_continues_and_gives_the_same_bits(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.snapshots.SHARE", 1e9)  # an epoch here takes no time
     three = ("", "finetune.epochs=3")
     whole = Ran(tiny(*three)).all()["finetune"]
     broken = Ran(tiny(*three))
@@ -191,3 +199,93 @@ def test_an_entry_is_known_without_reading_the_result(tiny: Tiny) -> None:
     known = first.cached.entry(first.node("dense"))
     assert known is not None
     assert Ran(tiny()).cached.entry(first.node("dense")) == known
+
+
+def faulty(monkeypatch: pytest.MonkeyPatch, stage: str, fault: Callable[[Context], None]) -> None:
+    """Before a stage runs, `fault` is called with its context."""
+    real = cached_module.call
+
+    def call(node: Node[Any], ctx: Context, *args: Any) -> Any:
+        if node.stage.name == stage:
+            fault(ctx)
+        return real(node, ctx, *args)
+
+    monkeypatch.setattr(cached_module, "call", call)
+
+
+@pytest.mark.parametrize("error", [MemoryError, lambda: torch.empty(2**60, dtype=torch.uint8)])
+def test_a_stage_whose_memory_runs_out_runs_again_with_half_the_images(
+    error: Callable[[], Any], tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int | None] = []
+
+    def scarce(ctx: Context) -> None:
+        seen.append(ctx.micro_batch)
+        if ctx.micro_batch is None or ctx.micro_batch > 100:
+            raised = error()
+            if isinstance(raised, BaseException):
+                raise raised
+
+    faulty(monkeypatch, "attention", scarce)
+    ran = Ran(tiny())
+    with pytest.warns(UserWarning, match="attention: memory ran out"):
+        ran.all()
+    assert seen == [None, 256, 128, 64]
+    assert ran.cached.micro_batch == 64, "what follows in this trial starts with what sufficed"
+    assert ran.started == STAGES
+
+
+def test_memory_that_does_not_suffice_for_one_image_is_an_error(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int | None] = []
+
+    def scarce(ctx: Context) -> None:
+        seen.append(ctx.micro_batch)
+        raise MemoryError
+
+    faulty(monkeypatch, "attention", scarce)
+    with pytest.warns(UserWarning, match="memory ran out"), pytest.raises(MemoryError):
+        Ran(tiny()).all()
+    assert seen == [None, 256, 128, 64, 32, 16, 8, 4, 2, 1]
+
+
+def test_any_other_error_is_not_tried_again(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int | None] = []
+
+    def broken(ctx: Context) -> None:
+        seen.append(ctx.micro_batch)
+        raise ZeroDivisionError
+
+    faulty(monkeypatch, "attention", broken)
+    with pytest.raises(ZeroDivisionError):
+        Ran(tiny()).all()
+    assert seen == [None]
+
+
+def test_a_result_with_nan_is_not_stored(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = Ran(tiny())
+    real = essential_module.evaluate
+    monkeypatch.setattr(
+        essential_module, "evaluate", lambda *args: replace(real(*args), loss=math.nan)
+    )
+    with pytest.raises(StageInputError, match=r"essential: validation\.loss not finite"):
+        ran.all()
+    assert ran.store.entry(ran.node("essential")) is None
+
+
+def test_what_an_earlier_attempt_of_the_same_trial_computed_is_no_hit(tiny: Tiny) -> None:
+    def ran(owner: str) -> Ran:
+        found = Ran(tiny())
+        found.cached.owner = owner
+        return found
+
+    first = ran("sweep/trial")
+    first.cached.get(first.node("essential"))
+    again = ran("sweep/trial")
+    again.all()
+    assert again.cached.hits == {}
+    assert len(again.cached.computed) == len(STAGES)
+    other = ran("sweep/other")
+    other.all()
+    assert len(other.cached.hits) == len(STAGES)

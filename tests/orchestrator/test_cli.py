@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 import yaml
@@ -144,10 +145,12 @@ def test_status_before_a_run_is_all_missing(
 ) -> None:
     code, out, _ = lotus("status", str(sweep_file()), "--json")
     assert code == 0
-    assert json.loads(out) == [
+    (row,) = json.loads(out)
+    assert row.pop("store") == {"path": ANY, "bytes": 0, "stages": {}}
+    assert [row] == [
         {
             "sweep": "tiny", "planned": 1, "finished": 0, "running": 0, "failed": 0, "missing": 1,
-            "errors": {},
+            "errors": {}, "waiting": 0,
         }
     ]  # fmt: skip
     assert lotus("status", "--json", "--tracking-uri", f"sqlite:///{tmp_path}/new/x.db")[:2] == (

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator import console as shown
-from orchestrator.console import Display, show_finished
+from orchestrator.console import Display, show_failed, show_finished
 from orchestrator.queue import Item
 
 
@@ -162,3 +162,26 @@ def test_the_end_says_whether_issp_collapsed_where_that_was_diagnosed() -> None:
 
 def test_a_server_is_its_own_user_interface() -> None:
     assert shown.ui_command("http://host:5000") == "http://host:5000"
+
+
+def test_an_attempt_that_failed_is_said_in_one_line_and_is_no_failure() -> None:
+    console = Console(file=io.StringIO(), width=40)
+    display = Display(console, trials=1, stages=0)
+    item = Item(key="k", name="lotus-s0.30-d0.25-f0.50-seed0", kind="trial")
+    display.started(item)
+    display.again(item, "its process was ended because the node ran out of memory")
+    assert "seed0: its process was ended because the node ran out of memory; it is" in text(console)
+    assert (display.failed, display.running) == (0, {})
+
+
+def test_what_failed_is_named_with_its_reason_its_run_and_the_way_on() -> None:
+    console = Console(file=io.StringIO(), width=60)
+    failed = {"lotus-a": "StageInputError: lower `lr`\nmore", "dense-b": "its process died [bold]"}
+    finished: Any = SimpleNamespace(failed=failed, runs={"lotus-a": "r1"})
+    show_failed(console, finished)
+    said = text(console)
+    assert "2 failed:\n  lotus-a: StageInputError: lower `lr`\n    log and traceback" in said
+    assert "MLflow run r1, artifacts failure/" in said
+    assert "  dense-b: its process died [bold]\n" in said
+    assert "run the same command again: only these run" in said
+    assert "more" not in said.split("Mend")[0]

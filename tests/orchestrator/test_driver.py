@@ -3,9 +3,11 @@
 import os
 import shutil
 import signal
+import sqlite3
 import threading
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,14 +18,27 @@ from orchestrator.store import Store
 from orchestrator.tracking import Tracker, open_sweep
 
 pytestmark = pytest.mark.slow
+ARTIFACT_ADDRESSES = [
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+]
 
 
 @pytest.fixture
 def copied(finished_sweep: Path, tmp_path: Path) -> Path:
-    """The finished sweep in a folder of its own, to be changed; artifacts stay where they are."""
+    """The finished sweep in a folder of its own, to be changed."""
     source = finished_sweep.parent
-    shutil.copytree(source / "store", tmp_path / "store")
+    for name in ("store", "artifacts"):
+        shutil.copytree(source / name, tmp_path / name)
     shutil.copy(source / "mlflow.db", tmp_path / "mlflow.db")
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database, database:
+        # MLflow keeps whole addresses; a change of the copy must not reach the original's files.
+        for table, column in ARTIFACT_ADDRESSES:
+            database.execute(
+                f"UPDATE {table} SET {column} = replace({column}, ?, ?)",
+                (str(source), str(tmp_path)),
+            )
     text = finished_sweep.read_text().replace(str(source), str(tmp_path))
     path = tmp_path / "tiny.yaml"
     path.write_text(text)

@@ -1,5 +1,7 @@
 """The order of stages and trials."""
 
+import time
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -96,3 +98,19 @@ def test_an_added_item_that_needs_a_failed_one_fails_at_once_with_what_needs_it(
     assert queue.errors["b"] == "a failed: broken"
     assert queue.errors["c"] == "b failed: a failed: broken"
     assert drain(queue) == ["d"]
+
+
+def test_an_item_that_is_to_run_again_comes_after_its_pause_and_keeps_the_queue_open() -> None:
+    queue = WorkQueue([item("a"), item("b", "a"), item("c")])
+    assert queue.next() == 0
+    queue.again(0, pause_s=0.2)
+    assert queue.next() == 2, "others go on meanwhile"
+    assert queue.next() is None
+    assert not queue.idle
+    until = time.monotonic() + 5
+    while (index := queue.next()) is None and time.monotonic() < until:
+        time.sleep(0.01)
+    assert index == 0
+    assert queue.next() is None, "handed out once"
+    queue.end(0, None)
+    assert queue.next() == 1

@@ -17,9 +17,9 @@ from orchestrator.keys import key_of
 from orchestrator.planning import Plan, PlannedTrial
 from trials import formats, masks
 from trials.config import TrialConfig
+from trials.context import Epoch
 from trials.execute import TrialResult
 from trials.stages.soup_train import SoupTrained
-from trials.train import Epoch
 
 Finished = tuple[Plan, PlannedTrial, TrialResult]
 
@@ -88,7 +88,9 @@ def test_the_masks_nest_and_their_sparsity_is_listed(folder: Path) -> None:
 def test_the_tickets_say_what_they_are(folder: Path, finished: Finished) -> None:
     planned, trial, result = finished
     path = folder / "tickets/tickets.safetensors"
-    assert header(path) == {
+    said = header(path)
+    assert len(said.pop("sha256")) == 64
+    assert said == {
         "format": "lotus-tickets-v1",
         "patches": "16",
         "split": "train",

@@ -25,9 +25,10 @@ experiment: compared
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory: pytest.TempPathFactory, database: str, tiny_text: str) -> Any:
     """Three arms, two seeds, run by the worker as a Ray process does it: sweep, tracker."""
+    from orchestrator.job import Settings, job_of
     from orchestrator.store import Store
     from orchestrator.tracking import Tracker, open_sweep
-    from orchestrator.worker import Settings, Worker, job_of, run_trial
+    from orchestrator.worker import Worker, run_trial
 
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("compared")

@@ -10,6 +10,7 @@ from orchestrator import status
 from orchestrator.config import SweepConfig
 from orchestrator.planning import plan
 from orchestrator.selection import select
+from orchestrator.store import Store
 from orchestrator.tracking import Tracker, open_sweep
 from trials.errors import LotusError
 
@@ -49,9 +50,10 @@ def test_every_state_is_counted_and_errors_are_named(four: SweepConfig) -> None:
     row = status.of_sweep(four)
     assert counts(row) == (1, 1, 1, 1, 4)
     assert row["errors"] == {trials[1].name: "ValueError: no"}
-    tracker.sweep_log().flush(tags={"lotus.trials_planned": "4"})
+    storage = four.storage.path
+    tracker.sweep_log().flush(tags={"lotus.trials_planned": "4", "lotus.storage": storage})
     (listed,) = (r for r in status.all_sweeps(four.tracking.uri) if counts(r) == (1, 1, 1, 1, 4))
-    assert listed == row
+    assert listed | {"waiting": 0} == row
     json.dumps(row)
 
 
@@ -73,3 +75,27 @@ def test_an_empty_selection_says_so(tiny: Callable[..., SweepConfig]) -> None:
     assert status.selection_json(found) == {"essential_sparsity": None, "recommended": None}
     assert "not measured" in status.describe_selection(found)
     assert "recommended: nothing" in status.describe_selection(found)
+
+
+def test_the_size_of_a_store_is_shown_by_stage(tracked_trial: Any) -> None:
+    size = status.store_size(tracked_trial.sweep.storage.path)
+    assert size["bytes"] == tracked_trial.store.size_bytes() > 0
+    assert sum(size["stages"].values()) == size["bytes"]
+    assert {"dense", "finetune"} <= size["stages"].keys()
+    words = status.describe_store(size)
+    assert "MiB (" in words
+    assert "finetune" in words
+    json.dumps(size)
+
+
+def test_what_nothing_names_is_unused(tracked: SweepConfig) -> None:
+    Store(tracked.storage.path).files.write("objects/ab/x.safetensors", b"12345")
+    size = status.store_size(tracked.storage.path)
+    assert size["stages"] == {"unused": 5}
+
+
+def test_a_store_that_cannot_be_read_is_said_so() -> None:
+    size = status.store_size("nothing://me:hunter22@x")
+    assert size["bytes"] is None
+    assert "cannot be used" in status.describe_store(size)
+    assert "hunter22" not in status.describe_store(size)

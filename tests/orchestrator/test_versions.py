@@ -54,3 +54,13 @@ def test_the_commit_says_when_the_folder_differs_from_it(
 def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert versions.git_commit.__wrapped__() is None
+
+
+def test_differences_name_both_sides_and_are_empty_without_any() -> None:
+    own = versions.versions()
+    assert versions.differences(own, own) == ""
+    other = {name: v for name, v in own.items() if name != "numpy"} | {"torch": "1.0", "new": "2"}
+    assert versions.differences(other, own) == (
+        f"new 2 (driver: absent), numpy absent (driver: {own['numpy']}), "
+        f"torch 1.0 (driver: {own['torch']})"
+    )

@@ -11,7 +11,13 @@ METHODS = {n: f for n, f in vars(Watcher).items() if inspect.isfunction(f)}
 
 def test_a_watcher_that_overrides_nothing_says_nothing() -> None:
     item = Item(key="k", name="lotus-seed0", kind="trial")
-    told = {"added": (item,), "started": (item,), "ended": (item, "broken"), "tick": ()}
+    told = {
+        "added": (item,),
+        "started": (item,),
+        "again": (item, "its process died"),
+        "ended": (item, "broken"),
+        "tick": (),
+    }
     assert told.keys() == METHODS.keys()
     for name, arguments in told.items():
         assert getattr(Watcher(), name)(*arguments) is None

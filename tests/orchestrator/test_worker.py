@@ -1,19 +1,24 @@
 """What a worker leaves of a curve that `sparsity: auto` measures for itself."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
 from orchestrator import selection
+from orchestrator.attempt_log import recording
 from orchestrator.config import SweepConfig
+from orchestrator.failures import NodeError
+from orchestrator.job import Settings, job_of
 from orchestrator.keys import key_of
 from orchestrator.planning import Plan, plan
 from orchestrator.store import Store
 from orchestrator.tables import curve, curve_table, results, trials_table
 from orchestrator.tracking import Tracker, open_sweep
-from orchestrator.worker import Settings, Worker, curve_level, job_of, run_stage, run_trial
+from orchestrator.versions import versions
+from orchestrator.worker import Worker, curve_level, run_stage, run_trial, worker
 from trials.stages.essential import Probe
 
 # Nothing is learned in one epoch: with this tolerance the bracket is open or anywhere.
@@ -141,3 +146,51 @@ def test_levels_that_a_sweep_names_beside_auto_count_once(
         wall_s=None, curve=curve(sweep),
     )  # fmt: skip
     assert not any("averages over it" in w for w in said["warnings"])
+
+
+def test_a_trial_that_fails_keeps_its_traceback_and_its_last_lines(
+    tracked: SweepConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orchestrator import cached
+
+    def broken(node: Any, *_: Any) -> Any:
+        print(f"{node.stage.name} begins")
+        raise ZeroDivisionError("at s3://me:geheim123@host")
+
+    monkeypatch.setattr(cached, "call", broken)
+    address = open_sweep(tracked)
+    assert address is not None
+    planned = plan(tracked)
+    (trial,) = planned.trials
+    common = Settings(
+        store=tracked.storage.path, address=address, cpus=1, gpu=False, checkpoints="none"
+    )
+    here = Worker(common, Store(tracked.storage.path), Tracker(address))
+    with recording(), pytest.raises(ZeroDivisionError):
+        run_trial(here, job_of(trial), planned.sources_of(trial.config))
+    (run,) = here.tracker.runs()
+    assert run.info.status == "FAILED"
+    assert run.data.tags["lotus.error"] == "ZeroDivisionError: at s3://me:***@host"
+    client = here.tracker.client
+    kept = {Path(f.path).name for f in client.list_artifacts(run.info.run_id, "failure")}
+    assert kept == {"traceback.txt", "log.txt"}
+    folder = Path(client.download_artifacts(run.info.run_id, "failure"))
+    assert "in broken" in (folder / "traceback.txt").read_text()
+    assert "geheim123" not in (folder / "traceback.txt").read_text()
+    assert (folder / "log.txt").read_text() == "pretrained begins\n"
+
+
+def test_a_worker_with_other_versions_refuses_and_names_both(tracked: SweepConfig) -> None:
+    address = open_sweep(tracked)
+    assert address is not None
+    own = versions()
+    for found, refused in ((own | {"torch": "1.0"}, True), (own, False)):
+        settings = Settings(
+            store=tracked.storage.path, address=address, cpus=1, gpu=False, checkpoints="none",
+            versions=tuple(sorted(found.items())),
+        )  # fmt: skip
+        if refused:
+            with pytest.raises(NodeError, match=rf"torch {own['torch']} \(driver: 1\.0\)"):
+                worker(settings)
+        else:
+            assert worker(settings).settings == settings

@@ -13,13 +13,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from trials import data, vit
+from trials import data, tickets, vit
 from trials.config import TrialConfig
+from trials.context import Context, Outcomes
 from trials.data import DataConfig, Dataset, Split
 from trials.masks import KeepMask, keep_count, prunable, size, top_k
+from trials.recipe import TrainConfig
 from trials.stages.dense import Dense
 from trials.stages.pretrained import Pretrained
-from trials.train import Context, Outcomes
+from trials.train import Trainer
 from trials.vit import Checkpoint, ModelConfig
 
 NAME = "vit_tiny_patch16_224"
@@ -145,20 +147,51 @@ def dense(make_checkpoint: Callable[..., Checkpoint]) -> Dense:
     return Dense(make_checkpoint(seed=1), (), nothing, nothing)
 
 
-class Memory:
-    """Snapshots that are kept as a store would: copies, and values that went through JSON."""
+RECIPE = TrainConfig(lr=3e-3, batch_size=32, weight_decay=0.1)
 
-    def __init__(self) -> None:
+
+@pytest.fixture
+def trainer(small: Dataset, checkpoint: Checkpoint, ctx: Context) -> Callable[..., Trainer]:
+    """A trainer of the tiny model on the small data; keyword arguments replace its own."""
+
+    def make(cfg: TrainConfig = RECIPE, start: Checkpoint = checkpoint, **more: Any) -> Trainer:
+        module = vit.build(start, torch.device("cpu"))
+        settings = {"ctx": ctx, "seed": 0, "data": small} | more
+        return Trainer(module, start.arch, cfg=cfg, **settings)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def ticket(small: Dataset) -> Tensor:
+    """Ten of the 16 patches of every training image of `small`."""
+    count = len(small.train)
+    return tickets.random_patches(count, 16, 10, torch.Generator().manual_seed(0))
+
+
+class Memory:
+    """Snapshots that are kept as a store would: copies, and values that went through JSON.
+
+    Tensors come back in the order of their names, as from a safetensors file.
+
+    Attributes:
+        dies_after: the save after which the process dies; None = it does not.
+    """
+
+    def __init__(self, dies_after: int | None = None) -> None:
         self.saved: tuple[dict[str, Tensor], dict[str, Any]] | None = None
         self.saves = 0
+        self.dies_after = dies_after
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         return self.saved
 
     def save(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        copies = {name: tensor.clone() for name, tensor in tensors.items()}
+        copies = {name: tensors[name].detach().clone() for name in sorted(tensors)}
         self.saved = (copies, json.loads(json.dumps(values)))
         self.saves += 1
+        if self.saves == self.dies_after:
+            raise KeyboardInterrupt
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from trials import evidence, masks, vit
+from trials.context import Context
 from trials.criteria import Need
 from trials.data import Dataset
 from trials.errors import StageInputError
-from trials.train import Context
 from trials.vit import Checkpoint
 
 MEASURED = [need for need in get_args(Need) if need != "weights"]

@@ -26,6 +26,11 @@ def header(path: Path) -> dict[str, str]:
     return found
 
 
+def plain(path: Path) -> dict[str, str]:
+    """The header without the digest."""
+    return {name: text for name, text in header(path).items() if name != formats.DIGEST}
+
+
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("formats") / "file.safetensors"
@@ -65,7 +70,7 @@ def test_a_mask_file_comes_back_as_it_was_saved(
 def test_a_mask_file_is_one_bit_a_weight_and_says_what_it_is(file: Path) -> None:
     formats.save_mask({"w": torch.ones(3, 7, dtype=torch.bool)}, file)
     found = header(file)
-    assert found.keys() == {"format", "shapes"}
+    assert found.keys() == {"format", "shapes", "sha256"}
     assert found["format"] == "lotus-keepmask-v1"
     assert json.loads(found["shapes"]) == {"w": [3, 7]}
     content = load_file(file)
@@ -86,7 +91,7 @@ def test_a_ticket_file_comes_back_as_it_was_saved(file: Path, rows: NDArray[np.b
 def test_a_ticket_file_says_what_it_is(file: Path) -> None:
     keep = torch.ones(3, 10, dtype=torch.bool)
     formats.save_tickets(keep, file, split="train", patch_drop=0.3, data_digest="abc")
-    assert header(file) == {
+    assert plain(file) == {
         "format": "lotus-tickets-v1",
         "patches": "10",
         "split": "train",
@@ -94,7 +99,7 @@ def test_a_ticket_file_says_what_it_is(file: Path) -> None:
         "data_digest": "abc",
     }
     assert load_file(file)["keep"].shape == (3, 2)
-    assert formats.load_tickets(file)[1] == header(file)
+    assert formats.load_tickets(file)[1] == plain(file)
 
 
 def test_a_checkpoint_comes_back_as_it_was_saved(file: Path) -> None:
@@ -103,7 +108,7 @@ def test_a_checkpoint_comes_back_as_it_was_saved(file: Path) -> None:
     again = formats.load_checkpoint(file)
     assert all(torch.equal(again[name], state[name]) for name in state)
     assert again["b"].signbit().tolist() == [True, False]
-    assert header(file) == {"lotus": "yes"}
+    assert plain(file) == {"lotus": "yes"}
 
 
 LOADERS = [formats.load_mask, formats.load_tickets, formats.load_checkpoint]
@@ -191,3 +196,100 @@ def test_another_format_is_refused_by_name(file: Path) -> None:
     save_file({"keep": torch.zeros(1)}, file)
     with pytest.raises(FormatError, match="format is None, expected 'lotus-tickets-v1'"):
         formats.load_tickets(file)
+
+
+def test_a_file_of_another_program_needs_no_digest(file: Path) -> None:
+    header = {"format": formats.MASK_FORMAT, "shapes": json.dumps({"w": [3]})}
+    save_file({"w": torch.tensor([5], dtype=torch.uint8)}, file, metadata=header)
+    assert formats.load_mask(file)["w"].tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("patch_drop", "0.9"), ("split", "test"), ("data_digest", "e")]
+)
+def test_a_header_that_was_changed_is_refused(file: Path, name: str, text: str) -> None:
+    keep = torch.ones(2, 8, dtype=torch.bool)
+    formats.save_tickets(keep, file, split="train", patch_drop=0.1, data_digest="d")
+    save_file(load_file(file), file, metadata=header(file) | {name: text})
+    with pytest.raises(FormatError, match="digest in its header"):
+        formats.load_tickets(file)
+
+
+def test_a_weight_that_was_changed_is_refused(file: Path) -> None:
+    formats.save_checkpoint({"w": torch.ones(3), "b": torch.zeros(2)}, file, {"lotus": "yes"})
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(FormatError, match="digest in its header"):
+        formats.load_checkpoint(file)
+
+
+def test_the_digest_sees_names_types_shapes_and_bytes_but_no_order() -> None:
+    a, b = torch.zeros(2, 3), torch.ones(2, 3)
+    base = formats.digest_of({"x": "1", "y": "2"}, {"a": a, "b": b})
+    assert base == formats.digest_of({"y": "2", "x": "1", "sha256": "?"}, {"b": b, "a": a})
+    others = [
+        ({"x": "1", "y": "3"}, {"a": a, "b": b}),
+        ({"x": "1"}, {"a": a, "b": b}),
+        ({"x": "1", "y": "2"}, {"a": b, "b": a}),
+        ({"x": "1", "y": "2"}, {"a": a, "c": b}),
+        ({"x": "1", "y": "2"}, {"a": a.view(3, 2), "b": b}),
+        ({"x": "1", "y": "2"}, {"a": a.to(torch.int32), "b": b}),
+        ({"x": "1", "y": "2"}, {"a": a}),
+    ]
+    assert len({base, *(formats.digest_of(*other) for other in others)}) == 1 + len(others)
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        {"w": [-1, -8]},
+        {"w": [0, 10**30]},
+        {"w": [2**62, 4]},
+        {"w": [1] * 100},
+        {"w": [10**400]},
+        {"w": "8"},
+        {"w": [[8]]},
+        [["w", [8]]],
+    ],
+)
+@pytest.mark.parametrize("load", [formats.load_mask, formats.load_packed_mask])
+def test_a_shape_that_no_mask_has_is_refused_without_multiplying_it_out(
+    file: Path, shapes: Any, load: Any
+) -> None:
+    header = {"format": formats.MASK_FORMAT, "shapes": json.dumps(shapes)}
+    save_file({"w": torch.zeros(2, dtype=torch.uint8)}, file, metadata=header)
+    with pytest.raises(FormatError):
+        load(file)
+
+
+def test_a_header_nested_too_deeply_is_refused(file: Path) -> None:
+    header = {"format": formats.MASK_FORMAT, "shapes": "[" * 200_000}
+    save_file({"w": torch.zeros(1, dtype=torch.uint8)}, file, metadata=header)
+    with pytest.raises(FormatError):
+        formats.load_mask(file)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\0" * 8,
+        b"\xff" * 64,
+        (2**40).to_bytes(8, "little") + b"{}",
+        (9).to_bytes(8, "little") + b"[" * 9,
+        (2).to_bytes(8, "little") + b"{}",
+        (100_000).to_bytes(8, "little") + b"[" * 100_000,
+        (22).to_bytes(8, "little") + b'{"__metadata__":{"a":1}}'[:22],
+        (24).to_bytes(8, "little") + b'{"__metadata__":{"a":1}}',
+        (21).to_bytes(8, "little") + b'{"__metadata__":"a"}' + b" ",
+    ],
+)
+def test_a_header_in_memory_is_bounded_and_text(content: bytes) -> None:
+    with pytest.raises(FormatError, match="its header"):
+        formats.header_of(content)
+
+
+def test_a_header_in_memory_is_that_of_the_file(file: Path) -> None:
+    formats.save_checkpoint({"w": torch.ones(3)}, file, {"lotus": "yes"})
+    assert formats.header_of(file.read_bytes()) == header(file)

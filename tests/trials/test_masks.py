@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.trials.helpers import same
 from trials import masks
 from trials.errors import StageInputError
 from trials.masks import KeepMask
@@ -39,10 +40,6 @@ def by_sorting(scores: dict[str, Tensor], count: int) -> KeepMask:
     keep[order[:count]] = True
     pieces = keep.split([s.numel() for s in scores.values()])
     return {n: p.view(s.shape) for (n, s), p in zip(scores.items(), pieces, strict=True)}
-
-
-def same(a: KeepMask, b: KeepMask) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 @given(SCORES, FRACTION)

@@ -226,7 +226,8 @@ def test_refinement_is_a_chain_of_probes_between_curve_and_pick(graph: Graph) ->
     curve, probes = made.pick.inputs["curve"], made.pick.inputs["probes"]
     assert isinstance(curve, tuple)
     assert isinstance(probes, tuple)
-    assert len(probes) == 4, "0.3 / 0.02 = 15 cells, halved four times"
+    halvings, looks = 4, 5  # 0.3 / 0.02 = 15 cells; half of 0.5 / 0.02 = 25, less levels, halvings
+    assert len(probes) == halvings + looks
     for number, node in enumerate(probes):
         assert node.inputs["probes"] == probes[:number]
         assert node.inputs["curve"] == curve

@@ -1,9 +1,17 @@
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
-from trials.seeding import derive, generator, global_seed
+from tests.trials.helpers import same
+from trials.patches import Patches
+from trials.seeding import derive, generator, global_seed, repeatable
+from trials.train import Trainer
 
 SEED = st.integers(0, 2**31)
 NAMES = st.lists(st.sampled_from(["order", "augment", 0, 1]), max_size=3).map(tuple)
@@ -45,3 +53,38 @@ def test_the_global_seed_is_restored_even_after_an_error() -> None:
     assert torch.equal(torch.rand(3), expected)
     with global_seed(1, "inside"):
         assert torch.equal(torch.rand(3), inside)
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_only_repeatable_algorithms_run_inside_and_the_mode_is_left_as_it_was(
+    cpu: torch.device, before: bool
+) -> None:
+    def fail() -> None:
+        with repeatable(cpu):
+            assert torch.are_deterministic_algorithms_enabled()
+            raise KeyboardInterrupt
+
+    torch.use_deterministic_algorithms(before)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fail()
+        assert torch.are_deterministic_algorithms_enabled() == before
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("removal", ["gather", "attention_mask", "zero", "mean"])
+def test_training_on_a_cpu_is_repeatable_with_or_without_the_mode(
+    trainer: Callable[..., Trainer], ticket: Tensor, cpu: torch.device, removal: Any
+) -> None:
+    threads, states = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        for mode in (False, True):
+            made = trainer(patches=Patches(ticket, removal))
+            with repeatable(cpu) if mode else nullcontext():
+                made.epochs(1)
+            states.append(dict(made.model.state_dict()))
+    finally:
+        torch.set_num_threads(threads)
+    assert same(states[0], states[1])

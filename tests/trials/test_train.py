@@ -9,47 +9,24 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from tests.trials.helpers import curve, same
 from trials import masks, tickets, vit
+from trials.context import Context
 from trials.data import Dataset
 from trials.errors import StageInputError
+from trials.evaluation import evaluate
 from trials.masks import KeepMask
 from trials.patches import Patches
+from trials.recipe import TrainConfig
 from trials.stages.attention import AttentionConfig, score_images
-from trials.train import Context, Epoch, Progress, TrainConfig, Trainer, evaluate
+from trials.train import Trainer
 from trials.vit import Checkpoint
 
 RECIPE = TrainConfig(lr=3e-3, batch_size=32, weight_decay=0.1)
 
 
-@pytest.fixture
-def trainer(small: Dataset, checkpoint: Checkpoint, ctx: Context) -> Callable[..., Trainer]:
-    """A trainer of the tiny model on the small data; keyword arguments replace its own."""
-
-    def make(cfg: TrainConfig = RECIPE, start: Checkpoint = checkpoint, **more: Any) -> Trainer:
-        module = vit.build(start, torch.device("cpu"))
-        settings = {"ctx": ctx, "seed": 0, "data": small} | more
-        return Trainer(module, start.arch, cfg=cfg, **settings)
-
-    return make
-
-
-@pytest.fixture
-def ticket(small: Dataset) -> Tensor:
-    count = len(small.train)
-    return tickets.random_patches(count, 16, 10, torch.Generator().manual_seed(0))
-
-
 def bits(trainer: Trainer) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
-
-
-def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def curve(history: tuple[Epoch, ...]) -> list[tuple[float, float, float]]:
-    """What does not depend on the machine's speed."""
-    return [(e.train_loss, e.val_loss, e.val_accuracy) for e in history]
 
 
 class Step:
@@ -155,58 +132,6 @@ def test_training_leaves_the_global_random_state_alone(trainer: Callable[..., Tr
     torch.manual_seed(0)
     trainer().steps(2)
     assert torch.equal(torch.rand(3), expected)
-
-
-@pytest.mark.parametrize("online", [False, True], ids=["random", "online"])
-@pytest.mark.parametrize("stop_after", [1, 2, 3])
-def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(
-    trainer: Callable[..., Trainer],
-    make_checkpoint: Callable[..., Checkpoint],
-    half: KeepMask,
-    ticket: Tensor,
-    memory: Any,
-    stop_after: int,
-    online: bool,
-    cpu: torch.device,
-) -> None:
-    changes = {"flip": True, "crop": 2, "schedule": "cosine", "warmup_steps": 2}
-    cfg = RECIPE.model_copy(update=changes)
-    score = partial(score_images, AttentionConfig(), vit.build(make_checkpoint(seed=1), cpu))
-    settings = {
-        "start": make_checkpoint(drop_rate=0.2),
-        "keep": half,
-        "patches": Patches(ticket, random=not online, scorer=score if online else None),
-    }
-    whole = trainer(cfg, **settings)
-    expected = whole.epochs(4)
-
-    def stop(progress: Progress) -> None:
-        if progress.done == stop_after:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        trainer(cfg, **settings, ctx=Context(progress=stop, snapshots=memory)).epochs(4)
-    told: list[int] = []
-    resume = Context(progress=lambda step: told.append(step.done), snapshots=memory)
-    resumed = trainer(cfg, **settings, ctx=resume)
-    assert curve(resumed.epochs(4)) == curve(expected)
-    assert same(bits(resumed), bits(whole))
-    assert told == list(range(stop_after, 5)), "finished epochs must not be trained again"
-
-
-def test_a_snapshot_is_saved_after_every_epoch_but_the_last(
-    trainer: Callable[..., Trainer], memory: Any
-) -> None:
-    trainer(ctx=Context(snapshots=memory)).epochs(3)
-    assert memory.saves == 2
-
-
-def test_a_snapshot_changes_nothing_in_what_is_trained(
-    trainer: Callable[..., Trainer], memory: Any
-) -> None:
-    with_, without = trainer(ctx=Context(snapshots=memory)), trainer()
-    assert curve(with_.epochs(2)) == curve(without.epochs(2))
-    assert same(bits(with_), bits(without))
 
 
 @pytest.mark.parametrize("run", ["epochs", "steps"])
@@ -391,37 +316,6 @@ def test_bfloat16_trains_and_keeps_masked_weights_at_zero(
 def test_training_learns(trainer: Callable[..., Trainer]) -> None:
     history = trainer(RECIPE.model_copy(update={"schedule": "constant"})).epochs(12)
     assert history[-1].train_loss < 0.5 * history[0].train_loss
-
-
-def test_evaluation_counts_what_the_model_gets_right_in_order(
-    small: Dataset, checkpoint: Checkpoint, cpu: torch.device, ctx: Context, inputs: Tensor
-) -> None:
-    module = vit.build(checkpoint, cpu)
-    with torch.no_grad():
-        logits = module(inputs)
-    labels = torch.tensor(small.train.labels)
-    outcomes = evaluate(module, checkpoint.arch, small, "train", ctx)
-    assert torch.equal(outcomes.correct, logits.argmax(1) == labels)
-    assert outcomes.accuracy == float((logits.argmax(1) == labels).double().mean())
-    assert outcomes.loss == pytest.approx(float(F.cross_entropy(logits, labels)), rel=1e-5)
-
-
-def test_evaluation_in_batches_equals_evaluation_at_once(
-    small: Dataset,
-    checkpoint: Checkpoint,
-    cpu: torch.device,
-    ctx: Context,
-    ticket: Tensor,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    module = vit.build(checkpoint, cpu)
-    once = evaluate(module, checkpoint.arch, small, "train", ctx, ticket)
-    monkeypatch.setattr("trials.train.EVAL_BATCH", 7)
-    parts = evaluate(module, checkpoint.arch, small, "train", ctx, ticket)
-    assert torch.equal(once.correct, parts.correct)
-    assert once.loss == pytest.approx(parts.loss, rel=1e-5)
-    whole = evaluate(module, checkpoint.arch, small, "train", ctx)
-    assert whole.loss != once.loss, "the ticket must change what the model sees"
 
 
 def test_online_selection_scores_the_augmented_batch_with_weights_that_stay(

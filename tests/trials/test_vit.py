@@ -8,9 +8,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from trials import data, masks, vit
+from trials.context import Context
 from trials.data import DataConfig
 from trials.errors import FormatError, ModelError
-from trials.train import Context, evaluate
+from trials.evaluation import evaluate
 from trials.vit import Checkpoint, ModelConfig
 
 

@@ -8,12 +8,12 @@ from pydantic import Field
 from torch import Tensor
 
 from trials import tickets, vit
+from trials.context import Context
 from trials.data import Dataset
 from trials.stage import StageConfig, stage
 from trials.stages.dense import Dense
 from trials.stages.pretrained import Pretrained
 from trials.tickets import Score, Sink
-from trials.train import Context
 
 SCORE_BATCH = 256
 
@@ -48,7 +48,7 @@ def attention(
         return torch.cat(
             [
                 score_images(cfg, module, vit.preprocess(batch, arch, size)).cpu()
-                for batch in torch.split(images, SCORE_BATCH)
+                for batch in torch.split(images, ctx.at_once(SCORE_BATCH))
             ]
         )
 
@@ -56,8 +56,17 @@ def attention(
 
 
 @torch.no_grad()
-def score_images(cfg: AttentionConfig, module: vit.Module, x: Tensor) -> Tensor:
-    """Scores (B, P) float32 of preprocessed images (B, C, H, W), on their device."""
-    blocks = range(len(module.blocks)) if cfg.score == "rollout" else [cfg.block]
-    maps = vit.attention_maps(module, x, list(blocks))
-    return tickets.patch_scores(maps, cfg.score, cfg.sink, module.num_prefix_tokens)
+def score_images(
+    cfg: AttentionConfig, module: vit.Module, x: Tensor, at_once: int | None = None
+) -> Tensor:
+    """Scores (B, P) float32 of preprocessed images (B, C, H, W), on their device.
+
+    Args:
+        at_once: images in one forward pass; None = all.
+    """
+    blocks = list(range(len(module.blocks))) if cfg.score == "rollout" else [cfg.block]
+    found = []
+    for part in torch.split(x, at_once or len(x)):
+        maps = vit.attention_maps(module, part, blocks)
+        found.append(tickets.patch_scores(maps, cfg.score, cfg.sink, module.num_prefix_tokens))
+    return torch.cat(found)

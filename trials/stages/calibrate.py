@@ -8,12 +8,12 @@ from pydantic import Field
 from torch import Tensor
 
 from trials import evidence, masks
+from trials.context import Context
 from trials.criteria import CRITERIA, CriterionName
 from trials.data import Dataset, stratified_order
 from trials.stage import StageConfig, stage
 from trials.stages.dense import Dense
 from trials.stages.pretrained import Pretrained
-from trials.train import Context
 
 
 class CalibrateConfig(StageConfig):

@@ -9,18 +9,22 @@ from pydantic import Field
 from torch import Tensor
 
 from trials import masks, vit
+from trials.context import Context, Progress
 from trials.data import Dataset, fraction_indices
 from trials.errors import StageInputError
 from trials.masks import KeepMask, Masked
+from trials.recipe import TrainConfig
 from trials.seeding import derive, generator
+from trials.snapshots import MisfitError, State, inside, load_finished, refused, save_finished
 from trials.stage import stage
 from trials.stages.budget import Steps, look_ahead_steps
 from trials.stages.dense import Dense
 from trials.stages.essential import OneShot
+from trials.stages.ingredients import Ingredients, Soup
 from trials.stages.pretrained import Pretrained
 from trials.stages.soup_train import SoupTrained
 from trials.stages.target import RoundConfig, TargetConfig, ingredient_count, stopped
-from trials.train import Context, Progress, TrainConfig, Trainer
+from trials.train import Trainer
 from trials.vit import Checkpoint
 
 
@@ -98,26 +102,37 @@ def denoise(
     if stopped(cfg, first.keep, parent):
         return _unchanged(cfg, model.checkpoint, parent)
     counts = [ingredient_count(cfg, first.keep, parent, n) for n in range(cfg.ingredients)]
-    keeps, losses = [], []
-    total: dict[str, Tensor] = {}
-    sums: dict[str, Tensor] = {}
-    for n, count in enumerate(counts):
-        start = vit.masked(model.checkpoint, parent)
-        state, loss = _ingredient(cfg, ctx, start, parent, data, seed, n)
-        scores = {name: w.abs() for name, w in masks.prunable(state).items()}
-        keeps.append(masks.top_k(scores, count, parent))
-        losses.append(loss)
-        total = {name: total.get(name, 0) + score.double() for name, score in scores.items()}
-        if cfg.mean_weights:
-            sums = {name: sums.get(name, 0) + tensor for name, tensor in state.items()}
+    mean_of = model.checkpoint.state if cfg.mean_weights else {}
+    soup = Soup(cfg.model_dump(mode="json") | {"seed": seed}, parent, counts, mean_of)
+    start = vit.masked(model.checkpoint, parent)
+    made, begun = _resumed(ctx, soup)
+    finished = made.saved(soup)
+    for n in range(len(made.keeps), cfg.ingredients):
+        own = inside(ctx, finished, begun)
+        state, loss = _ingredient(cfg, own, start, parent, data, seed, n)
+        made.add(state, loss, soup)
         ctx.progress(Progress("ingredient", n + 1, cfg.ingredients))
+        finished, begun = made.saved(soup), None
+        if n + 1 < cfg.ingredients:
+            save_finished(ctx.snapshots, finished)
     return Candidates(
-        keeps=tuple(keeps),
-        mean_score={name: (score / cfg.ingredients).float() for name, score in total.items()},
-        mean_state={name: t / cfg.ingredients for name, t in sums.items()} or None,
-        losses=tuple(losses),
-        jaccard=masks.pairwise_jaccard(keeps),
+        keeps=tuple(made.keeps),
+        mean_score={name: (score / cfg.ingredients).float() for name, score in made.scores.items()},
+        mean_state={name: t / cfg.ingredients for name, t in made.weights.items()} or None,
+        losses=tuple(made.losses),
+        jaccard=masks.pairwise_jaccard(made.keeps),
     )
+
+
+def _resumed(ctx: Context, soup: Soup) -> tuple[Ingredients, State | None]:
+    """What an interrupted call has finished, and where the training stood that it had begun."""
+    saved = load_finished(ctx.snapshots)
+    if saved is not None:
+        try:
+            return Ingredients.of(saved[0], soup), saved[1]
+        except MisfitError as error:
+            refused(error)
+    return Ingredients(), None
 
 
 def _unchanged(cfg: DenoiseConfig, theta: Checkpoint, parent: KeepMask) -> Candidates:
@@ -158,7 +173,7 @@ def _ingredient(
         loss = trainer.steps(steps)
     except StageInputError as error:
         raise StageInputError(f"issp, ingredient {n}: {error}") from None
-    return vit.take(module, start.arch).state, loss if steps else 0.0
+    return vit.take(module, start.arch).state, loss
 
 
 def _log_uniform(draw: torch.Generator, bounds: tuple[float, float]) -> float:

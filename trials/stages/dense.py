@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from trials import vit
+from trials.context import Context, Epoch, Outcomes
 from trials.data import Dataset
+from trials.evaluation import evaluate
+from trials.recipe import TrainConfig
 from trials.stage import stage
 from trials.stages.pretrained import Pretrained
-from trials.train import Context, Epoch, Outcomes, TrainConfig, Trainer, evaluate
+from trials.train import Trainer
 from trials.vit import Checkpoint
 
 

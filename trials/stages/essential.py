@@ -9,16 +9,19 @@ from torch import Tensor
 
 from trials import masks, vit
 from trials.allocation import UNSTRUCTURED, Pattern, fits_pattern, keep_mask, n_of_m
+from trials.context import Context, Outcomes
 from trials.criteria import CRITERIA, CriterionName
 from trials.data import Dataset
 from trials.detect import DETECTORS
 from trials.errors import StageInputError
+from trials.evaluation import evaluate
 from trials.masks import KeepMask, Masked
+from trials.recipe import TrainConfig
 from trials.stage import StageConfig, stage
 from trials.stages.calibrate import WeightScores
 from trials.stages.dense import Dense
 from trials.stages.pretrained import Pretrained
-from trials.train import Context, Outcomes, TrainConfig, Trainer, evaluate
+from trials.train import Trainer
 
 
 class MaskConfig(StageConfig):
@@ -117,9 +120,12 @@ def essential(
     keep = mask_of(cfg, _scores(cfg.criterion, weights, scores, seed or 0), count)
     arch = model.checkpoint.arch
     module = vit.build(vit.masked(model.checkpoint, keep), ctx.device)
+    validation: Outcomes | None = None
     if cfg.evaluate == "after_finetune" and cfg.recipe is not None:
-        Trainer(module, arch, data, cfg.recipe, ctx, seed or 0, keep=keep).epochs(cfg.epochs)
-    return OneShot(keep, evaluate(module, arch, data, "validation", ctx))
+        trainer = Trainer(module, arch, data, cfg.recipe, ctx, seed or 0, keep=keep)
+        trainer.epochs(cfg.epochs)
+        validation = trainer.validation
+    return OneShot(keep, validation or evaluate(module, arch, data, "validation", ctx))
 
 
 def _check_pattern(pattern: Pattern, level: float) -> None:
@@ -168,8 +174,15 @@ def drops_of(
     model: Dense, levels: Sequence[float], curve: Sequence[OneShot], probes: Sequence[Probe]
 ) -> tuple[list[float], list[float]]:
     """All levels that were evaluated, ascending, and what accuracy each loses."""
-    found = list(zip(levels, curve, strict=True))
-    found += [(p.sparsity, p.found) for p in probes if p.sparsity is not None and p.found]
-    found.sort(key=lambda one: one[0])
+    found = measured(levels, curve, probes)
     dense = model.validation.accuracy
     return [s for s, _ in found], [dense - one.validation.accuracy for _, one in found]
+
+
+def measured(
+    levels: Sequence[float], curve: Sequence[OneShot], probes: Sequence[Probe]
+) -> list[tuple[float, OneShot]]:
+    """All levels that were evaluated, ascending, and what each gave."""
+    found = list(zip(levels, curve, strict=True))
+    found += [(p.sparsity, p.found) for p in probes if p.sparsity is not None and p.found]
+    return sorted(found, key=lambda one: one[0])

@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 
 from trials import masks, vit
+from trials.context import Context, Epoch, Outcomes
 from trials.data import Dataset
+from trials.evaluation import evaluate
 from trials.masks import Masked
 from trials.stage import StageConfig, stage
 from trials.stages.dense import Dense
 from trials.stages.finetune import Finetuned
 from trials.stages.profile import Profile
 from trials.stages.tickets import Tickets
-from trials.train import Context, Epoch, Outcomes, evaluate
 from trials.vit import Removal
 
 

@@ -3,7 +3,7 @@
 import statistics
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, NotRequired, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -11,10 +11,13 @@ from pydantic import Field
 from torch import Tensor
 
 from trials import vit
+from trials.context import Context, Epoch, Outcomes
 from trials.data import Dataset, fraction_indices
 from trials.errors import StageInputError
+from trials.evaluation import evaluate
 from trials.masks import Masked
 from trials.patches import Patches
+from trials.recipe import TrainConfig
 from trials.stage import stage
 from trials.stages.attention import AttentionConfig, score_images
 from trials.stages.dense import Dense
@@ -22,7 +25,7 @@ from trials.stages.issp import Issp
 from trials.stages.pretrained import Pretrained
 from trials.stages.soup_train import SoupTrained
 from trials.stages.tickets import Tickets
-from trials.train import Context, Epoch, Outcomes, TrainConfig, Trainer, evaluate
+from trials.train import Trainer
 from trials.vit import Checkpoint, Removal
 
 
@@ -77,26 +80,30 @@ class Finetuned:
     images_per_s: float
 
 
-@stage("finetune", version=2)
-def finetune(
-    cfg: RecoverConfig,
-    ctx: Context,
-    *,
-    seed: int,
-    data: Dataset,
-    model: Pretrained | Dense | Issp | SoupTrained,
-    mask: Masked | None,
-    tickets: Tickets | None,
-    teacher: Dense | None,
-    scorer: Pretrained | Dense | None = None,
-) -> Finetuned:
-    """Train theta ⊙ mask on the kept patches of the training images.
+class Recovery(TypedDict):
+    """What a recovery reads.
 
-    Args:
+    Attributes:
+        model: the weights to start from, theta.
         mask: None = no weight is masked.
         tickets: which patches; for `patches: random` and online only their number counts.
         teacher: for distillation; sees whole images.
         scorer: whose attention selects the patches online; stays as it is.
+    """
+
+    data: Dataset
+    model: Pretrained | Dense | Issp | SoupTrained
+    mask: Masked | None
+    tickets: Tickets | None
+    teacher: Dense | None
+    scorer: NotRequired[Pretrained | Dense | None]
+
+
+@stage("finetune", version=2)
+def finetune(
+    cfg: RecoverConfig, ctx: Context, *, seed: int, **inputs: Unpack[Recovery]
+) -> Finetuned:
+    """Train theta ⊙ mask on the kept patches of the training images.
 
     Raises:
         StageInputError: no image is left to train on, tickets are cropped, or the loss is not
@@ -104,10 +111,10 @@ def finetune(
 
     Source: LOTUS section 3, "fine-tuning the pruned model using the remaining data patches".
     """
-    trainer = recovery(cfg, ctx, seed, data, model, mask, tickets, teacher, scorer)
+    trainer = recovery(cfg, ctx, seed, inputs)
     history = trainer.epochs(cfg.epochs)
     module, arch = trainer.model, trainer.arch
-    validation = trainer.validation or evaluate(module, arch, data, "validation", ctx)
+    validation = trainer.validation or evaluate(module, arch, trainer.data, "validation", ctx)
     return Finetuned(vit.take(module, arch), history, validation, speed(history))
 
 
@@ -116,18 +123,10 @@ def speed(history: tuple[Epoch, ...]) -> float:
     return statistics.median(epoch.images_per_s for epoch in history)
 
 
-def recovery(
-    cfg: RecoverConfig,
-    ctx: Context,
-    seed: int,
-    data: Dataset,
-    model: Pretrained | Dense | Issp | SoupTrained,
-    mask: Masked | None,
-    tickets: Tickets | None,
-    teacher: Dense | None,
-    scorer: Pretrained | Dense | None = None,
-) -> Trainer:
-    """The training that recovers theta ⊙ mask, before its first step; arguments as `finetune`."""
+def recovery(cfg: RecoverConfig, ctx: Context, seed: int, inputs: Recovery) -> Trainer:
+    """The training that recovers theta ⊙ mask, before its first step."""
+    data, model = inputs["data"], inputs["model"]
+    mask, teacher = inputs["mask"], inputs["teacher"]
     arch, keep = model.checkpoint.arch, mask.keep if mask is not None else None
     start = vit.masked(model.checkpoint, keep) if keep is not None else model.checkpoint
     return Trainer(
@@ -139,7 +138,7 @@ def recovery(
         seed,
         subset=_other_images(cfg.other_than, data, seed),
         keep=keep,
-        patches=_patches(cfg, ctx, tickets, scorer),
+        patches=_patches(cfg, ctx, inputs["tickets"], inputs.get("scorer")),
         teacher=vit.build(teacher.checkpoint, ctx.device) if teacher else None,
         distill=cfg.distill,
     )
@@ -154,7 +153,8 @@ def _patches(
         return Patches(tickets.train, cfg.removal, random=True)
     if cfg.online is None or scorer is None:
         return Patches(tickets.train, cfg.removal)
-    score = partial(score_images, cfg.online, vit.build(scorer.checkpoint, ctx.device))
+    module = vit.build(scorer.checkpoint, ctx.device)
+    score = partial(score_images, cfg.online, module, at_once=ctx.micro_batch)
     lowest = cfg.online.select == "lowest"
     return Patches(tickets.train, cfg.removal, scorer=score, lowest=lowest)
 

@@ -8,8 +8,10 @@ from pydantic import Field
 from torch import Tensor
 
 from trials import masks, vit
+from trials.context import Context, Outcomes
 from trials.data import Dataset
 from trials.errors import StageInputError
+from trials.evaluation import evaluate
 from trials.masks import KeepMask, Masked, Scores
 from trials.stage import stage
 from trials.stages.denoise import Candidates
@@ -18,7 +20,6 @@ from trials.stages.essential import OneShot
 from trials.stages.pretrained import Pretrained
 from trials.stages.soup_train import SoupTrained
 from trials.stages.target import RoundConfig, TargetConfig, goal_count, stopped, target_count
-from trials.train import Context, Outcomes, evaluate
 from trials.vit import Checkpoint
 
 Merge = Literal[

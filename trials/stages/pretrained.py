@@ -7,9 +7,9 @@ from typing import Any, Literal
 from pydantic import Field
 
 from trials import vit
+from trials.context import Context
 from trials.data import Dataset
 from trials.stage import StageConfig, stage
-from trials.train import Context
 from trials.vit import Checkpoint, ModelConfig
 
 

@@ -11,12 +11,12 @@ from pydantic import Field
 
 from trials import cost, vit
 from trials import tickets as algebra
+from trials.context import Context
 from trials.data import Dataset
 from trials.seeding import generator
 from trials.stage import StageConfig, stage
 from trials.stages.pretrained import PretrainedConfig
 from trials.stages.tickets import Tickets
-from trials.train import Context
 from trials.vit import ModelConfig, Removal
 
 BATCH = 256
@@ -63,7 +63,7 @@ def profile(
     count = algebra.keep_count(shape.patches, cfg.patch_drop)
     module = vit.build(made, ctx.device)
     images, _ = data.on(ctx.device, "train")
-    x = vit.preprocess(images[:BATCH], made.arch, vit.input_size(module))
+    x = vit.preprocess(images[: ctx.at_once(BATCH)], made.arch, vit.input_size(module))
     keep = algebra.random_patches(len(x), shape.patches, count, generator(0, "profile"))
     if tickets is not None:
         keep = tickets.train[: len(x)]
@@ -100,8 +100,7 @@ def _time(ctx: Context, *passes: Callable[[], torch.Tensor]) -> list[float]:
         for run, times in zip(passes, seconds, strict=True):
             start = time.perf_counter()
             run()
-            if ctx.device.type == "cuda":
-                torch.cuda.synchronize(ctx.device)
+            ctx.synchronise()
             if repeat:
                 times.append(time.perf_counter() - start)
     return [statistics.median(times) for times in seconds]

@@ -1,22 +1,16 @@
 """A recovery that is stopped early: one rung of successive halving."""
 
 from dataclasses import dataclass
+from typing import Unpack
 
 from pydantic import Field
 from torch import Tensor
 
 from trials import vit
-from trials.data import Dataset
+from trials.context import Context, Epoch
 from trials.errors import StageInputError
-from trials.masks import Masked
 from trials.stage import stage
-from trials.stages.dense import Dense
-from trials.stages.finetune import RecoverConfig, recovery, speed
-from trials.stages.issp import Issp
-from trials.stages.pretrained import Pretrained
-from trials.stages.soup_train import SoupTrained
-from trials.stages.tickets import Tickets
-from trials.train import Context, Epoch
+from trials.stages.finetune import RecoverConfig, Recovery, recovery, speed
 from trials.vit import Checkpoint
 
 
@@ -55,13 +49,8 @@ def rung(
     ctx: Context,
     *,
     seed: int,
-    data: Dataset,
-    model: Pretrained | Dense | Issp | SoupTrained,
-    mask: Masked | None,
-    tickets: Tickets | None,
-    teacher: Dense | None,
-    scorer: Pretrained | Dense | None,
     before: Rung | None,
+    **inputs: Unpack[Recovery],
 ) -> Rung:
     """The first `cfg.stop` epochs of `finetune`, under the schedule of all `cfg.epochs`.
 
@@ -74,7 +63,7 @@ def rung(
     Source: Jamieson & Talwalkar 2016 (successive halving). The schedule is that of the full
     budget, so that a rung is a part of the training that it stands for.
     """
-    trainer = recovery(cfg, ctx, seed, data, model, mask, tickets, teacher, scorer)
+    trainer = recovery(cfg, ctx, seed, inputs)
     if before is not None:
         if len(before.history) >= cfg.stop:
             raise StageInputError(

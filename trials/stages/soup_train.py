@@ -5,15 +5,18 @@ from dataclasses import dataclass
 import torch
 
 from trials import vit
+from trials.context import Context, Outcomes
 from trials.data import Dataset, fraction_indices
 from trials.errors import StageInputError
+from trials.evaluation import evaluate
 from trials.masks import Masked
+from trials.recipe import TrainConfig
 from trials.seeding import derive
 from trials.stage import StageConfig, stage
 from trials.stages.budget import Steps, left_steps
 from trials.stages.dense import Dense
 from trials.stages.pretrained import Pretrained
-from trials.train import Context, Outcomes, TrainConfig, Trainer, evaluate
+from trials.train import Trainer
 from trials.vit import Checkpoint
 
 
@@ -82,7 +85,7 @@ def soup_train(
     trainer = Trainer(module, start.arch, data, recipe, ctx, own_seed, subset=subset, keep=keep)
     steps = left_steps(cfg.steps, cfg.ingredients, len(chosen), cfg.batch_size)
     try:
-        loss = trainer.steps(steps) if steps else 0.0
+        loss = trainer.steps(steps)
     except StageInputError as error:
         raise StageInputError(f"issp, training of round {cfg.round}: {error}") from None
     outcomes = evaluate(module, start.arch, data, "validation", ctx)

@@ -7,10 +7,10 @@ from pydantic import Field
 from torch import Tensor
 
 from trials import tickets as algebra
+from trials.context import Context
 from trials.seeding import generator
 from trials.stage import StageConfig, stage
 from trials.stages.attention import PatchScores
-from trials.train import Context
 
 Select = Literal["attention", "lowest", "random_fixed"]
 Scope = Literal["image", "global"]

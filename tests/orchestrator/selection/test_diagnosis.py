@@ -9,16 +9,19 @@ import pandas as pd
 import pytest
 
 from orchestrator.selection import summarise
+from orchestrator.selection.design import read_settings
 from orchestrator.selection.diagnosis import MOST_OUTCOMES, diagnose, needed_trials
 from tests.orchestrator.selection.conftest import (
     CHANGES,
     DEFAULT,
+    LITERAL,
     Law,
     control,
     masked,
     one_shot_loss,
     reached,
     star,
+    trial,
 )
 
 
@@ -73,6 +76,29 @@ def test_outcomes_are_asked_for_of_every_setting_shown_and_its_controls(
     arms = by_sparsity.set_index("key")["arm"]
     assert {"lotus", "magnitude", "random_mask"} == set(arms[asked])
     assert set(by_sparsity.loc[by_sparsity["arm"] == "lotus", "key"]) <= set(asked)
+
+
+def test_trials_that_found_their_own_sparsity_are_one_setting() -> None:
+    rows = [
+        trial("lotus", DEFAULT | {"sparsity": level}, seed, auto_sparsity=True)
+        for seed, level in enumerate((0.31, 0.33, 0.34))
+    ]
+    [found] = read_settings(pd.DataFrame(rows))
+    assert (found.values["sparsity"], list(found.trials)) == ("auto", [0, 1, 2])
+
+
+def test_a_reading_is_compared_although_more_was_varied_elsewhere() -> None:
+    def law(config: dict[str, Any]) -> tuple[float, float]:
+        return reached(config), one_shot_loss(reached(config))
+
+    elsewhere = DEFAULT | {"sparsity": "auto"}
+    fractions = [elsewhere | {"mask_data_fraction": f} for f in (0.1, 0.3, 1.0)]
+    rows = [
+        masked(config, seed, law, noise=0.001)
+        for config in (*fractions, DEFAULT, LITERAL)
+        for seed in range(3)
+    ]
+    assert found_in(pd.DataFrame(rows))["collapse"] is True
 
 
 def test_suspects_are_ranked_by_the_size_of_their_effect(by_sparsity: pd.DataFrame) -> None:

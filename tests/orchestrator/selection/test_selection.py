@@ -300,6 +300,19 @@ def test_another_axis_tells_settings_apart_when_it_is_named() -> None:
     assert not any("was not named" in w for w in summary(table, axes=["issp.merge"])["warnings"])
 
 
+def test_trials_that_found_their_own_sparsity_are_one_setting_of_all_seeds() -> None:
+    own = [
+        trial(seed=s, sparsity=level, final_drop=0.01, auto_sparsity=True)
+        for s, level in enumerate((0.31, 0.33, 0.34))
+    ]
+    table = pd.DataFrame([*own, *(trial(seed=s, final_drop=0.02) for s in range(3))])
+    [row] = arms_table(table)
+    assert (row.setting["sparsity"], row.n) == ("auto", 3)
+    assert (chosen := recommend(table)) is not None
+    assert chosen.setting["sparsity"] == "auto"
+    assert chosen.sparsity == 0.31, "the level of the trial itself"
+
+
 # --- the recommendation ---------------------------------------------------------------
 
 

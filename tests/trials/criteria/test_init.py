@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 
 import trials.criteria
+from tests.trials.helpers import same
 from trials import masks
 from trials.allocation import UNSTRUCTURED, n_and_m, tensor_counts
+from trials.context import Context
 from trials.criteria import CRITERIA, CriterionName
 from trials.data import Dataset
 from trials.masks import KeepMask
 from trials.stages.calibrate import CalibrateConfig, WeightScores, calibrate
 from trials.stages.dense import Dense
 from trials.stages.essential import MaskConfig, OneShotConfig, essential, mask_of
-from trials.train import Context
 
 
 @dataclass(frozen=True)
@@ -100,10 +101,6 @@ def mask(row: Row, weights: Weights, level: float) -> KeepMask:
     count = masks.keep_count(masks.size(weights), level)
     cfg = MaskConfig.model_validate(row.settings)
     return mask_of(cfg, scores_of(row.criterion, weights), count)
-
-
-def same(a: Weights, b: Weights) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_registry_literal_table_and_files_name_the_same_criteria() -> None:

@@ -4,9 +4,9 @@ import torch.nn.functional as F
 from torch.func import functional_call
 
 from trials import evidence, masks, vit
+from trials.context import Context
 from trials.criteria.snip import snip
 from trials.data import Dataset
-from trials.train import Context
 from trials.vit import Checkpoint
 
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from trials import tickets, vit
+from trials.context import Context
 from trials.data import Dataset
 from trials.errors import ModelError, StageInputError
 from trials.stages.attention import AttentionConfig, PatchScores, attention
 from trials.stages.pretrained import Pretrained
-from trials.train import Context
 from trials.vit import Checkpoint
 
 

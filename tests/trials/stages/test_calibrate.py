@@ -2,13 +2,14 @@ import numpy as np
 import pytest
 import torch
 
+from tests.trials.helpers import same
 from trials import evidence, masks
+from trials.context import Context
 from trials.criteria import CRITERIA
 from trials.data import Dataset
 from trials.stages.calibrate import CalibrateConfig, WeightScores, calibrate
 from trials.stages.dense import Dense
 from trials.stages.pretrained import Pretrained
-from trials.train import Context
 
 WITH_DATA = [name for name, criterion in CRITERIA.items() if criterion.needs_data]
 
@@ -18,10 +19,6 @@ def run(
 ) -> WeightScores:
     cfg = CalibrateConfig.model_validate({"criterion": criterion, "calibration_images": images})
     return calibrate(cfg, Context(), seed=seed, data=data, scored=model)
-
-
-def same(a: WeightScores, b: WeightScores) -> bool:
-    return all(torch.equal(a.scores[name], b.scores[name]) for name in a.scores)
 
 
 @pytest.mark.parametrize("criterion", WITH_DATA)

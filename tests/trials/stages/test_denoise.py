@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 import torch
 
+from tests.trials.helpers import NOTHING, same
 from trials import masks
+from trials.context import Context, Progress
 from trials.data import Dataset, Split, fraction_indices
 from trials.errors import StageInputError
 from trials.masks import KeepMask
+from trials.recipe import TrainConfig
 from trials.stages.denoise import Candidates, DenoiseConfig, denoise
 from trials.stages.dense import Dense
 from trials.stages.essential import OneShot
 from trials.stages.pretrained import Pretrained
-from trials.train import Context, Outcomes, Progress, TrainConfig, Trainer
-
-NOTHING = Outcomes(torch.zeros(1, dtype=torch.bool), 0.0)
+from trials.train import Trainer
 
 Make = Callable[..., Candidates]
 
@@ -42,13 +43,6 @@ def make(small: Dataset, ctx: Context, dense: Dense, half: KeepMask) -> Make:
         return denoise(cfg, ctx_, seed=seed, data=given, model=model, first=first, within=within)
 
     return run
-
-
-def same(a: Candidates, b: Candidates) -> bool:
-    masks_agree = all(
-        torch.equal(x[name], y[name]) for x, y in zip(a.keeps, b.keeps, strict=True) for name in x
-    )
-    return masks_agree and a.losses == b.losses and a.jaccard == b.jaccard
 
 
 def test_candidates_lie_inside_the_first_mask_and_have_the_exact_count(

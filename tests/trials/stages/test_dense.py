@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from trials import vit
+from trials.context import Context
 from trials.data import Dataset
+from trials.evaluation import evaluate
 from trials.stages.dense import DenseConfig, dense
 from trials.stages.pretrained import Pretrained
-from trials.train import Context, evaluate
 
 RECIPE = DenseConfig(epochs=2, lr=3e-3, batch_size=32)
 

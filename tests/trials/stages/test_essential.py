@@ -5,15 +5,18 @@ from typing import Any
 import pytest
 import torch
 
+from tests.trials.helpers import same
 from trials import masks, vit
+from trials.context import Context, Outcomes
 from trials.data import Dataset
 from trials.errors import StageInputError
+from trials.evaluation import evaluate
 from trials.masks import KeepMask
+from trials.recipe import TrainConfig
 from trials.stages.calibrate import WeightScores
 from trials.stages.dense import Dense
 from trials.stages.essential import OneShot, OneShotConfig, PickConfig, Picked, essential, pick
 from trials.stages.pretrained import Pretrained
-from trials.train import Context, Outcomes, TrainConfig, evaluate
 
 RECIPE = TrainConfig(lr=3e-3, batch_size=32)
 
@@ -33,10 +36,6 @@ def run(small: Dataset, ctx: Context, dense: Dense) -> Callable[..., OneShot]:
 def magnitude(state: dict[str, torch.Tensor], level: float) -> KeepMask:
     scores = {name: w.abs() for name, w in masks.prunable(state).items()}
     return masks.top_k(scores, masks.keep_count(masks.size(scores), level))
-
-
-def same(a: KeepMask, b: KeepMask) -> bool:
-    return all(torch.equal(a[name], b[name]) for name in a)
 
 
 @pytest.mark.parametrize("level", [0.0, 0.01, 0.3, 0.9])

@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from trials import masks, tickets, vit
+from trials.context import Context, Epoch, Outcomes
 from trials.data import Dataset
+from trials.evaluation import evaluate
 from trials.masks import KeepMask
 from trials.stages.dense import Dense
 from trials.stages.essential import OneShot
@@ -10,7 +12,6 @@ from trials.stages.evaluate import EvaluateConfig, evaluate_final, near
 from trials.stages.finetune import Finetuned
 from trials.stages.profile import Profile
 from trials.stages.tickets import Tickets
-from trials.train import Context, Epoch, Outcomes, evaluate
 from trials.vit import Checkpoint
 
 PROFILE = Profile(10.0, 20.0, 1.0, 1.0, parameters=40_000)

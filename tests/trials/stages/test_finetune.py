@@ -6,10 +6,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from tests.trials.helpers import same
 from trials import tickets as algebra
 from trials import vit
+from trials.context import Context, Outcomes
 from trials.data import Dataset, fraction_indices
 from trials.errors import StageInputError
+from trials.evaluation import evaluate
 from trials.masks import KeepMask
 from trials.stages.attention import AttentionConfig, attention
 from trials.stages.dense import Dense
@@ -18,7 +21,7 @@ from trials.stages.finetune import Finetuned, RecoverConfig, finetune
 from trials.stages.pretrained import Pretrained
 from trials.stages.tickets import Tickets, TicketsConfig
 from trials.stages.tickets import tickets as choose
-from trials.train import Context, Outcomes, Trainer, evaluate
+from trials.train import Trainer
 
 RECIPE = {"epochs": 2, "lr": 3e-3, "batch_size": 32}
 
@@ -44,12 +47,6 @@ def all_tickets(drop: float = 0.0) -> Tickets:
     draw = torch.Generator().manual_seed(0)
     count = algebra.keep_count(16, drop)
     return Tickets(*(algebra.random_patches(n, 16, count, draw) for n in (100, 40, 40)))
-
-
-def same(a: Finetuned, b: Finetuned) -> bool:
-    return all(
-        torch.equal(a.checkpoint.state[n], b.checkpoint.state[n]) for n in a.checkpoint.state
-    )
 
 
 def test_its_outcomes_are_those_of_the_model_that_it_returns(

@@ -7,9 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.trials.helpers import NOTHING, same
 from trials import masks, vit
+from trials.context import Context
 from trials.data import Dataset
 from trials.errors import StageInputError
+from trials.evaluation import evaluate
 from trials.masks import KeepMask
 from trials.stages.denoise import Candidates
 from trials.stages.dense import Dense
@@ -25,12 +28,10 @@ from trials.stages.issp import (
     vote_topk,
 )
 from trials.stages.pretrained import Pretrained
-from trials.train import Context, Outcomes, evaluate
 from trials.vit import Checkpoint
 
 SHAPES = {"a": (20, 10), "b": (5, 40)}
 TOTAL = 400
-NOTHING = Outcomes(torch.zeros(1, dtype=torch.bool), 0.0)
 
 
 def weights(seed: int, coarse: bool = False) -> dict[str, Tensor]:
@@ -58,10 +59,6 @@ def soup(
 def merging(candidates: Candidates, count: int, parent: KeepMask) -> Merging:
     """What a merge is given; theta are the mean scores, so that ties are the same ties."""
     return Merging(candidates, candidates.mean_score, count, parent)
-
-
-def same(a: KeepMask, b: KeepMask) -> bool:
-    return all(torch.equal(a[name], b[name]) for name in a)
 
 
 SOUPS = st.builds(

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.trials.helpers import same
 from trials import masks
 from trials.config import IsspSection
 from trials.masks import KeepMask
@@ -88,10 +89,6 @@ def _candidates(
         found = [parent]
     mean = {name: torch.stack([s[name] for s in scores]).mean(0) for name in base}
     return Candidates(tuple(found), mean, None, (0.0,) * len(found), ())
-
-
-def same(a: KeepMask, b: KeepMask) -> bool:
-    return all(torch.equal(a[name], b[name]) for name in a)
 
 
 # One small setting per way to count; every merge and both references are tried with each.

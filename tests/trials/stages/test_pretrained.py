@@ -5,9 +5,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from trials.context import Context
 from trials.data import Dataset
 from trials.stages.pretrained import PretrainedConfig, pretrained
-from trials.train import Context
 from trials.vit import Checkpoint, ModelConfig
 
 Tiny = Callable[..., ModelConfig]

@@ -6,17 +6,27 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from trials import masks
+from trials.context import Context, Outcomes
 from trials.data import Dataset
 from trials.detect import first_violation
 from trials.stages.dense import Dense
 from trials.stages.essential import OneShot, OneShotConfig, PickConfig, Probe, essential, pick
-from trials.stages.probe import ProbeConfig, count_probes, middle, probe
-from trials.train import Context, Outcomes
+from trials.stages.probe import Point, ProbeConfig, count_probes, hidden, next_level, probe
 
 COARSE = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 FULL = [k / 100 for k in range(1, 51)]
+
+
+N = 10_000
+
+
+def point(level: float, drop: float, images: Tensor | None = None) -> Point:
+    """A measured level; without images given, of a curve along which none comes back."""
+    nested = torch.arange(N) >= round(max(0.0, drop) * N)
+    return Point(level, drop, nested if images is None else images)
 
 
 def bracket(
@@ -27,14 +37,19 @@ def bracket(
 
 
 def refine(
-    drop: Callable[[float], float], tolerance: float, width: float, coarse: Sequence[float] = COARSE
+    drop: Callable[[float], float],
+    tolerance: float,
+    width: float,
+    coarse: Sequence[float] = COARSE,
+    images: Callable[[float], Tensor | None] = lambda s: None,
 ) -> list[float]:
     """All levels that the coarse curve and its probes evaluate."""
-    levels = sorted(coarse)
-    for _ in range(count_probes(coarse, width)):
-        new = middle(levels, [drop(s) for s in levels], tolerance, width)
+    levels = [0.0, *sorted(coarse)]
+    for left in range(count_probes(coarse, width), 0, -1):
+        points = [point(s, drop(s), images(s)) for s in levels]
+        new = next_level(points, tolerance, width, left)
         levels = sorted([*levels, *([] if new is None else [new])])
-    return levels
+    return levels[1:]
 
 
 @given(
@@ -69,10 +84,52 @@ def test_the_number_of_probes_is_enough_for_any_break_and_any_levels(
 
 
 def test_a_narrow_or_open_bracket_needs_no_probe() -> None:
+    def ask(drops: tuple[float, float], tolerance: float, width: float) -> float | None:
+        points = [point(0.0, 0.0), point(0.1, drops[0]), point(0.2, drops[1])]
+        return next_level(points, tolerance, width, left=10)
+
     assert count_probes((0.1, 0.2), 0.1) == 0
-    assert middle([0.1, 0.2], [0.0, 0.5], 0.01, 0.1) is None
-    assert middle([0.1, 0.2], [0.0, 0.0], 0.01, 0.001) is None
-    assert middle([0.1, 0.2], [0.5, 0.5], 0.01, 0.01) == 0.05
+    assert ask((0.0, 0.5), 0.01, 0.1) is None
+    assert ask((0.0, 0.0), 0.01, 0.001) is None
+    assert ask((0.5, 0.5), 0.01, 0.01) == 0.05
+
+
+def test_an_early_violation_between_two_good_levels_is_found_where_images_come_and_go() -> None:
+    def drop(s: float) -> float:
+        return 0.02 if s > 0.45 or 0.13 <= s < 0.19 else 0.008
+
+    def images(s: float) -> Tensor:
+        """Other images are right at every level: between levels anything may have happened."""
+        return torch.rand(500, generator=torch.Generator().manual_seed(round(1000 * s))) > 0.3
+
+    noisy = refine(drop, 0.01, 0.01, images=images)
+    assert bracket(noisy, drop, 0.01) == bracket(FULL, drop, 0.01) == (0.12, 0.13)
+    assert len(noisy) <= len(FULL) / 2
+    nested = refine(drop, 0.01, 0.01)
+    assert bracket(nested, drop, 0.01) == (0.45, 0.46), "no image came back: nothing to look for"
+
+
+def test_a_gap_is_left_alone_when_too_few_probes_are_left_to_bisect_what_it_hides() -> None:
+    doubtful = [Point(s, 0.009, torch.arange(100) % 2 == i) for i, s in enumerate((0.0, 0.1))]
+    assert next_level(doubtful, 0.01, 0.01, left=4) == 0.05
+    assert next_level(doubtful, 0.01, 0.01, left=3) is None
+
+
+def test_the_probability_that_a_gap_hides_a_violation_is_that_of_a_random_walk() -> None:
+    draw = torch.Generator().manual_seed(0)
+    steps, walks, images, flips = 400, 4000, 10_000, 900
+    a, b, tolerance = 0.002, 0.004, 0.006
+    scale = flips**0.5 / images
+    walk = torch.randn(walks, steps, generator=draw).cumsum(1) * scale / steps**0.5
+    part = torch.arange(1, steps + 1) / steps
+    bridge = a + walk + part * (b - a - walk[:, -1:])
+    simulated = float((bridge.max(1).values > tolerance).double().mean())
+    right = torch.ones(images, dtype=torch.bool)
+    other = right.clone()
+    other[:flips] = False
+    stated = hidden((Point(0.1, a, right), Point(0.2, b, other)), tolerance)
+    assert stated == pytest.approx(simulated, abs=0.03)
+    assert hidden((Point(0.1, a, right), Point(0.2, tolerance, other)), tolerance) == 1
 
 
 def config(**more: object) -> ProbeConfig:

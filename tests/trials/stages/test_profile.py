@@ -6,11 +6,11 @@ import torch
 
 from trials import cost, vit
 from trials import tickets as algebra
+from trials.context import Context
 from trials.data import Dataset
 from trials.stages.pretrained import PretrainedConfig
 from trials.stages.profile import Profile, ProfileConfig, profile
 from trials.stages.tickets import Tickets
-from trials.train import Context
 from trials.vit import Checkpoint, ModelConfig
 
 

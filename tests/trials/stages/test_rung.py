@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 import torch
 
+from tests.trials.helpers import curve
 from trials.config import TrialConfig
+from trials.context import Context, Progress
 from trials.errors import StageInputError
 from trials.execute import Direct, run_trial
 from trials.pipeline import pipeline
@@ -14,7 +16,6 @@ from trials.sources import open_sources
 from trials.stage import closure
 from trials.stages.finetune import Finetuned
 from trials.stages.rung import Rung
-from trials.train import Context, Epoch, Progress
 
 RECIPE = {
     "epochs": 4, "lr": 1e-3, "batch_size": 32, "weights": "current", "schedule": "cosine",
@@ -27,11 +28,6 @@ Made = Callable[..., TrialConfig]
 @pytest.fixture(scope="module")
 def make(tiny_trial: Made) -> Made:
     return lambda **changes: tiny_trial(**{"arm": "lotus", "finetune": RECIPE} | changes)
-
-
-def curve(history: tuple[Epoch, ...]) -> list[tuple[float, float, float]]:
-    """Everything of a learning curve but the speed, which is a clock reading."""
-    return [(e.train_loss, e.val_loss, e.val_accuracy) for e in history]
 
 
 def stopped_at(make: Made, stop: int) -> Finetuned:
@@ -58,7 +54,7 @@ class Caught:
         return None
 
     def save(self, tensors: Any, values: Any) -> None:
-        if len(values["history"]) == self.stop:
+        if len(values.get("history", ())) == self.stop:
             parts = {n: t.clone() for n, t in tensors.items() if n.startswith("model.")}
             self.model = {n.removeprefix("model."): t for n, t in parts.items()}
 

@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 import torch
 
+from tests.trials.helpers import NOTHING, same
 from trials import masks, vit
+from trials.context import Context
 from trials.data import Dataset, Split, fraction_indices
 from trials.errors import StageInputError
+from trials.evaluation import evaluate
 from trials.masks import KeepMask
 from trials.stages.dense import Dense
 from trials.stages.essential import OneShot
 from trials.stages.pretrained import Pretrained
 from trials.stages.soup_train import SoupTrainConfig, SoupTrained, soup_train
-from trials.train import Context, Outcomes, evaluate
 
-NOTHING = Outcomes(torch.zeros(1, dtype=torch.bool), 0.0)
 Make = Callable[..., SoupTrained]
 
 
@@ -33,10 +34,6 @@ def make(small: Dataset, ctx: Context, dense: Dense, half: KeepMask) -> Make:
         return soup_train(cfg, ctx, seed=seed, data=given, model=model, mask=OneShot(half, NOTHING))
 
     return run
-
-
-def same(a: SoupTrained, b: SoupTrained) -> bool:
-    return all(torch.equal(a.checkpoint.state[n], t) for n, t in b.checkpoint.state.items())
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from trials import tickets as algebra
+from trials.context import Context
 from trials.stages.attention import PatchScores
 from trials.stages.tickets import TicketsConfig, tickets
-from trials.train import Context
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,242 @@
+"""Files below one place, a folder or an object store, with errors that say what to do.
+
+The only contact with fsspec. Every path is relative to the place.
+"""
+
+import errno
+import os
+import re
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import fsspec
+
+from orchestrator.secrets import redacted
+from trials.errors import LotusError
+
+T = TypeVar("T")
+
+PAUSES_S = (0.2, 1.0, 4.0)
+"""Pauses between attempts at a store that does not answer. s3fs has tried five times by then."""
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM}
+GONE = {errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTDIR, errno.ENAMETOOLONG}
+UNABLE = {errno.EINVAL, errno.ENOSYS}
+
+_FULL_ON_S3 = re.compile(r"(?i)quota|storagefull|insufficient(storage|capacity)|\b507\b")
+
+
+class StoreUnusable(LotusError):  # noqa: N818 - a state, not a mistake
+    """The store is full, read-only or gone: no sweep on it can go on before that is mended."""
+
+
+class StoreAway(LotusError, OSError):  # noqa: N818
+    """The store did not answer for a while; later it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """A file: its size, and when it was written by the clock of whoever keeps it."""
+
+    bytes: int
+    modified: float
+
+
+class Files:
+    """What can be done with the files of a place, by several processes at once."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        try:
+            # A listing kept from earlier would hide what other processes have written since.
+            self.fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
+        except (ValueError, ImportError) as error:
+            raise LotusError(
+                f"storage.path = {redacted(url)} cannot be used: {redacted(str(error))}"
+            ) from None
+        self.root = root.rstrip("/")
+        self.local = "file" in _protocols(self.fs)
+
+    def read(self, path: str) -> bytes:
+        """The content of a file.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        return self._reading(lambda: bytes(self.fs.cat_file(self.full(path))))
+
+    def read_all(self, paths: list[str]) -> dict[str, bytes]:
+        """The contents of those of the files that are there."""
+        if not paths:
+            return {}
+        full = {self.full(path): path for path in paths}
+        found = self._reading(lambda: self.fs.cat(list(full), on_error="omit"))
+        named = {self._relative(name): content for name, content in found.items()}
+        return {path: named[path] for path in full.values() if path in named}
+
+    def write(self, path: str, content: bytes) -> None:
+        """Replace a file as a whole: nobody ever sees a part of it."""
+        self._writing(lambda: self._write(self.full(path), content))
+
+    def remove(self, path: str) -> None:
+        """Remove a file; nothing when it is not there."""
+        self._writing(lambda: self.fs.rm_file(self.full(path)), missing=None)
+
+    def move(self, path: str, to: str) -> bool:
+        """Rename a file; False when it is not there (any more)."""
+
+        def rename() -> bool:
+            source, target = self.full(path), self.full(to)
+            if self.local:
+                os.makedirs(os.path.dirname(target), exist_ok=True)
+                os.replace(source, target)
+            else:
+                self.fs.mv(source, target)
+            return True
+
+        return bool(self._writing(rename, missing=False))
+
+    def renew(self, path: str, content: bytes) -> None:
+        """Write a file whose name stands for its content; one that is there only becomes new."""
+
+        def touch() -> bool:
+            os.utime(self.full(path))
+            return True
+
+        # Object stores renew a file by writing it, and nothing else.
+        if not (self.local and self._writing(touch, missing=False)):
+            self.write(path, content)
+
+    def info(self, path: str) -> Info | None:
+        """Size and time of a file; None when it is not there."""
+        try:
+            return _info(self._reading(lambda: self.fs.info(self.full(path))))
+        except FileNotFoundError:
+            return None
+
+    def list(self, folder: str = "") -> dict[str, Info]:
+        """All files below a folder."""
+        where = self.full(folder) if folder else self.root
+        try:
+            found: Mapping[str, Any] = self._reading(lambda: self.fs.find(where, detail=True))
+        except FileNotFoundError:
+            return {}
+        return {self._relative(name): _info(one) for name, one in found.items()}
+
+    def probe(self) -> float:
+        """Write and remove a small file; the time by the clock of whoever keeps the files."""
+        path = f".probe-{uuid.uuid4().hex}"
+        self.write(path, b"probe")
+        written = self.info(path)
+        self.remove(path)
+        return written.modified if written else time.time()
+
+    def full(self, path: str) -> str:
+        """The path as fsspec wants it."""
+        return f"{self.root}/{path}"
+
+    def _relative(self, name: str) -> str:
+        return name.strip("/").removeprefix(self.root.strip("/")).lstrip("/")
+
+    def _write(self, path: str, content: bytes) -> None:
+        if not self.local:  # object stores replace a whole object at once
+            self.fs.pipe_file(path, content)
+            return
+        temporary = f"{path}.{uuid.uuid4().hex}.part"
+        self.fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+        try:
+            self.fs.pipe_file(temporary, content)
+            os.replace(temporary, path)
+        finally:
+            if os.path.exists(temporary):
+                os.remove(temporary)
+
+    def _reading(self, act: Callable[[], T]) -> T:
+        return self._patiently(act, "read")
+
+    def _writing(self, act: Callable[[], T], **missing: T) -> T:
+        """Like `_reading`; a missing file is `missing` where that is given, else a gone store."""
+        try:
+            return self._patiently(act, "written")
+        except FileNotFoundError as error:
+            if "missing" in missing:
+                return missing["missing"]
+            raise self._unusable(error, "written") from error
+
+    def _patiently(self, act: Callable[[], T], what: str) -> T:
+        for pause in (*PAUSES_S, None):
+            try:
+                return act()
+            except FileNotFoundError:
+                raise
+            except Exception as error:
+                if not _of_storage(error):
+                    raise
+                if _lasting(error):
+                    raise self._unusable(error, what) from error
+                if pause is None:
+                    raise StoreAway(
+                        f"{self._named} does not answer ({_reason(error)}). Nothing is "
+                        "lost: the same command continues when it does."
+                    ) from error
+            time.sleep(pause)
+        raise AssertionError("unreachable")
+
+    def _unusable(self, error: Exception, what: str) -> StoreUnusable:
+        number = error.errno if isinstance(error, OSError) else None
+        if number in FULL or _full_on_s3(error):
+            words = "is full: free space or run `lotus gc`"
+        elif number == errno.EROFS:
+            words = "is read-only: mount it for writing"
+        elif number in CLOSED or isinstance(error, PermissionError):
+            words = f"must not be {what} by this user: check its permissions and keys"
+        else:
+            words = f"cannot be {what}: check the path and that it is mounted"
+        text = f"{self._named} {words} ({_reason(error)}). Nothing that is finished is lost:"
+        return StoreUnusable(f"{text} the same command continues.")
+
+    @property
+    def _named(self) -> str:
+        return f"the store, storage.path = {redacted(self.url)},"
+
+
+def _of_storage(error: Exception) -> bool:
+    """Whether an error comes from a file system or an object store, not from our own code."""
+    own = type(error).__module__.split(".")[0]
+    return isinstance(error, OSError) or own in ("botocore", "aiobotocore", "aiohttp", "s3fs")
+
+
+def _lasting(error: Exception) -> bool:
+    """Whether waiting does not mend it."""
+    lasting = FULL | CLOSED | GONE | UNABLE
+    number = error.errno if isinstance(error, OSError) else None
+    named = type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError")
+    known = isinstance(error, PermissionError | NotADirectoryError | IsADirectoryError)
+    return number in lasting or known or named or _full_on_s3(error)
+
+
+def _full_on_s3(error: Exception) -> bool:
+    answer = getattr(error.__cause__, "response", None) or getattr(error, "response", None)
+    if not isinstance(answer, dict):
+        return False
+    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return bool(_FULL_ON_S3.search(f"{answer.get('Error', {}).get('Code')} {status}"))
+
+
+def _reason(error: Exception) -> str:
+    return redacted(str(error) or type(error).__name__)[:300]
+
+
+def _info(found: Mapping[str, Any]) -> Info:
+    """fsspec's names differ from one kind of store to the next."""
+    when = next((found[n] for n in ("mtime", "LastModified", "created") if n in found), None)
+    seconds = when if isinstance(when, int | float) else when.timestamp() if when else 0.0
+    return Info(int(found.get("size") or 0), float(seconds))
+
+
+def _protocols(fs: Any) -> tuple[str, ...]:
+    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)

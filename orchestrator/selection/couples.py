@@ -1,0 +1,132 @@
+"""What the claims are judged by: the settings of a sweep, and couples of them seed by seed."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from orchestrator.selection.curve import Row
+from orchestrator.selection.design import PRESET, Point, Setting, point, typical
+from orchestrator.selection.matching import EQUAL_SPARSITY
+from orchestrator.selection.pairs import FINAL, PRUNED, Outcomes, Pair, between, mean
+from orchestrator.selection.verdicts import percent
+
+DROP, HALF, SMALL = 0.1, 0.5, 0.1
+"""Patch drop, final sparsity and mask data fraction that the paper's claims are about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What every claim is judged by.
+
+    Attributes:
+        measured: rows of the one-shot curve.
+    """
+
+    measured: pd.DataFrame
+    settings: Sequence[Setting]
+    columns: tuple[str, ...]
+    tolerance: float
+    confidence: float
+    outcomes: Outcomes | None
+
+    @property
+    def recovery(self) -> list[str]:
+        """What a dense model with equal fine-tuning must share."""
+        return [c for c in self.columns if c.startswith(("data.", "model.", "dense.", "finetune."))]
+
+
+@dataclass(frozen=True, slots=True)
+class Couple:
+    """What b loses against its counterpart, seed by seed (or gains, where said so)."""
+
+    b: Setting
+    pairs: tuple[Pair, ...]
+
+    @property
+    def words(self) -> str:
+        """`97.0 % on test (lotus); `."""
+        accuracy = percent(mean(list(self.b.trials.values()), FINAL.accuracy))
+        return f"{accuracy} on test ({self.b.arm}); "
+
+
+def best_couple(
+    t: Evidence,
+    base: str,
+    arm: str,
+    same: Sequence[str],
+    fits: Callable[[Setting], bool],
+    gain: bool = False,
+) -> Couple | None:
+    """The settings of `base` and `arm` that agree in `same`: most seeds, then best validation.
+
+    Pairs say what `arm` loses against `base`; with `gain`, what it has more.
+    """
+    found = []
+    bases: dict[Point, list[Setting]] = {}
+    for s in t.settings:
+        if s.arm == base:
+            bases.setdefault(point(s.values, same), []).append(s)
+    for b in (s for s in t.settings if s.arm == arm and fits(s)):
+        for a in bases.get(point(b.values, same), []):
+            x, y = (b, a) if gain else (a, b)
+            pairs = [between(x.trials[seed], y.trials[seed], FINAL, outcomes=t.outcomes)
+                     for seed in a.seeds_with(b)]  # fmt: skip
+            if known := tuple(p for p in pairs if p is not None):
+                found.append(Couple(b, known))
+    return max(found, key=_by_preference) if found else None
+
+
+def _by_preference(couple: Couple) -> tuple[int, float]:
+    return len(couple.pairs), preference(couple.b)[1]
+
+
+def preference(s: Setting) -> tuple[int, float]:
+    """More seeds, then validation: the test accuracy chooses nothing."""
+    return len(finished(s)), mean(list(s.trials.values()), "final/val_accuracy") or 0.0
+
+
+def by_attention(s: Setting) -> bool:
+    """Whether it trains on tickets without 10 % of the patches."""
+    row = _first(s)
+    return _is(row["patch_drop"], DROP) and row["tickets.select"] in (None, "attention")
+
+
+def default_reading(t: Evidence) -> Setting | None:
+    """LOTUS with the default preset at a final sparsity of exactly one half."""
+    fitting = [
+        s for s in t.settings
+        if s.arm == "lotus" and _first(s)[PRESET] in (None, "default") and finished(s)
+        and _is(_first(s)["patch_drop"], DROP)
+        and abs((reached_sparsity(s) or 0.0) - HALF) <= EQUAL_SPARSITY
+    ]  # fmt: skip
+    return typical(fitting)
+
+
+def small_data(s: Setting) -> bool:
+    """Whether its masks saw 10 % of the data, as in LOTUS."""
+    return _is(_first(s)["mask_data_fraction"], SMALL)
+
+
+def _is(value: Any, level: float) -> bool:
+    return value is not None and abs(float(value) - level) <= 1e-9
+
+
+def _first(s: Setting) -> Row:
+    return next(iter(s.trials.values()))
+
+
+def pruned(s: Setting) -> list[Row]:
+    """Its trials that have an accuracy right after pruning."""
+    return [r for r in s.trials.values() if r[PRUNED.accuracy] is not None]
+
+
+def finished(s: Setting) -> list[Row]:
+    """Its trials that have an accuracy at the end."""
+    return [r for r in s.trials.values() if r[FINAL.accuracy] is not None]
+
+
+def reached_sparsity(s: Setting) -> float | None:
+    """Of the prunable weights after ISSP, mean over its trials."""
+    return mean(list(s.trials.values()), "issp/sparsity")

@@ -1,0 +1,59 @@
+"""Faults for worker processes, by the tests only: Python imports this when it is on PYTHONPATH.
+
+A file `<stage>.<number>.<kind>` in the folder LOTUS_TEST_FAULTS happens once, when that stage
+begins, and is removed before.
+"""
+
+import os
+import signal
+import sys
+import time
+from importlib.abc import MetaPathFinder
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+
+def happen(stage: str) -> None:
+    """Cause the first fault that waits for a stage."""
+    folder = Path(os.environ["LOTUS_TEST_FAULTS"])
+    for path in sorted(folder.glob(f"{stage}.*")):
+        kind = path.suffix[1:]
+        try:
+            path.unlink()
+        except FileNotFoundError:  # another process was faster
+            continue
+        print(f"fault: {kind} in {stage}", flush=True)
+        if kind == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif kind == "hang":
+            time.sleep(3600)
+        elif kind == "eat":
+            held = []
+            while len(held) < 60:
+                held.append(b"x" * 2**27)  # written to, or the system would not count it
+                time.sleep(0.05)
+
+
+class _Faulty(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name != "trials.execute":
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        load = spec.loader.exec_module
+
+        def exec_module(module):
+            load(module)
+            call = module.call
+
+            def faulty(node, *args):
+                happen(node.stage.name)
+                return call(node, *args)
+
+            module.call = faulty
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+if "LOTUS_TEST_FAULTS" in os.environ:
+    sys.meta_path.insert(0, _Faulty())

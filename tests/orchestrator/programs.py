@@ -1,0 +1,179 @@
+"""Real `lotus` and Ray processes for tests of faults; only what was started here is ended."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from orchestrator.planning import plan
+from orchestrator.store import Store
+from orchestrator.sweepfile import load_sweep
+from orchestrator.tracking import Tracker, open_sweep
+
+ROOT = Path(__file__).parent.parent.parent
+FAULTY = Path(__file__).parent / "faulty"
+
+
+def environment(faults: Path | None = None, **more: str) -> dict[str, str]:
+    """For a process that imports this package, and the faults if there are any."""
+    paths = [str(ROOT)]
+    found = os.environ | {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
+    if faults is not None:
+        paths.insert(0, str(FAULTY))
+        found["LOTUS_TEST_FAULTS"] = str(faults)
+    return found | {"PYTHONPATH": os.pathsep.join(paths)} | more
+
+
+@dataclass
+class Program:
+    """One `lotus ...` process, its output in a file."""
+
+    log: Path
+    process: subprocess.Popen[bytes]
+    started: ClassVar[list["Program"]] = []
+
+    @classmethod
+    def start(cls, log: Path, *args: str, env: dict[str, str] | None = None) -> "Program":
+        command = [sys.executable, "-m", "orchestrator.cli", *args]
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                command,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=env or environment(),
+                cwd=ROOT,
+                start_new_session=True,
+            )
+        cls.started.append(cls(log, process))
+        return cls.started[-1]
+
+    @property
+    def said(self) -> str:
+        """Everything it has printed so far."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def wait(self, timeout_s: float = 300) -> int:
+        """Its exit code."""
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"it hangs; it said:\n{self.said}") from None
+
+    def until(self, seen: Callable[[], Any], timeout_s: float = 180) -> None:
+        """Wait until something is so."""
+        end = time.monotonic() + timeout_s
+        while not seen():
+            assert self.process.poll() is None, f"it ended too early; it said:\n{self.said}"
+            assert time.monotonic() < end, f"it does not happen; it said:\n{self.said}"
+            time.sleep(0.2)
+
+    @classmethod
+    def end_all(cls) -> None:
+        """SIGKILL for what a failed test has left."""
+        while cls.started:
+            program = cls.started.pop()
+            if program.process.poll() is None:
+                program.kill()
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+        self.process.wait(30)
+
+    def interrupt(self, how: str) -> None:
+        """SIGTERM for this process, or what a terminal does: SIGINT for all that it started."""
+        if how == "SIGTERM":
+            self.process.send_signal(signal.SIGTERM)
+        else:
+            os.killpg(self.process.pid, signal.SIGINT)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What MLflow has of a sweep: one line for each run and each point of a metric."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    keys: Counter[str] = field(default_factory=Counter)
+    points: Counter[tuple[str, str, int]] = field(default_factory=Counter)
+    values: dict[tuple[str, str, int], float] = field(default_factory=dict)
+    tags: dict[str, dict[str, str]] = field(default_factory=dict)
+    runs: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> set[str]:
+        """Keys of the trials and stages that ended well."""
+        return set(self.keys) - {k for k, t in self.tags.items() if t["status"] != "FINISHED"}
+
+
+def look(path: Path, overrides: Sequence[str] = ()) -> Seen:
+    """Read a sweep's runs from MLflow, each metric with its whole history."""
+    seen = Seen()
+    address = open_sweep(load_sweep(path, overrides), create=False)
+    if address is None:
+        return seen
+    tracker = Tracker(address)
+    for run in tracker.runs():
+        key = run.data.tags["lotus.key"]
+        seen.statuses[run.info.status] += 1
+        seen.keys[key] += 1
+        seen.runs[key] = run.info.run_id
+        seen.tags[key] = dict(run.data.tags) | {"status": run.info.status}
+        for name in run.data.metrics:
+            for point in tracker.client.get_metric_history(run.info.run_id, name):
+                seen.points[key, name, point.step] += 1
+                seen.values[key, name, point.step] = point.value
+    return seen
+
+
+def same_results(seen: Seen) -> dict[tuple[str, str, int], float]:
+    """Every metric that does not measure time."""
+    timed = ("time/", "cache/", "cost/")
+    return {
+        at: value
+        for at, value in seen.values.items()
+        if not at[1].startswith(timed) and "images_per_s" not in at[1]
+    }
+
+
+def stored_bits(path: Path) -> dict[str, Any]:
+    """Stage and key -> every bit of what the store has, measured speeds left out."""
+    sweep = load_sweep(path)
+    planned, store = plan(sweep), Store(sweep.storage.path)
+    found = {}
+    for key, node in planned.nodes.items():
+        if (kept := store.get(node)) is not None:
+            found[f"{node.stage.name} {key}"] = _bits(kept[0])
+    return found
+
+
+def _bits(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return str(value.dtype), tuple(value.shape), value.contiguous().numpy().tobytes()
+    if dataclasses.is_dataclass(value):
+        names = [field.name for field in dataclasses.fields(value)]
+        return {n: _bits(getattr(value, n)) for n in names if "images_per_s" not in n}
+    if isinstance(value, dict):
+        return {name: _bits(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_bits(one) for one in value]
+    return repr(value)
+
+
+def ray_start(*args: str, env: dict[str, str] | None = None) -> str:
+    """`ray start ...`, what it printed."""
+    command = [str(Path(sys.executable).parent / "ray"), "start", "--disable-usage-stats", *args]
+    done = subprocess.run(
+        command, env=env or environment(), capture_output=True, text=True, timeout=180, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

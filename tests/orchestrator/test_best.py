@@ -1,0 +1,55 @@
+"""The best model: at any time one checkpoint in MLflow, under the rule `best`."""
+
+from typing import Any
+
+import torch
+
+from orchestrator.best import publish_best
+from orchestrator.config import SweepConfig
+from orchestrator.job import Settings, job_of
+from orchestrator.planning import plan
+from orchestrator.store import Store
+from orchestrator.tracking import Tracker, open_sweep
+from orchestrator.worker import Worker, run_trial
+
+
+def with_seeds(tracked: SweepConfig) -> SweepConfig:
+    """A sweep of two trials."""
+    raw = tracked.model_dump()
+    raw["search"] = [{"seed": [0, 1]}]
+    return SweepConfig.model_validate(raw)
+
+
+def test_when_the_best_changes_its_checkpoint_is_the_only_one(tracked: SweepConfig) -> None:
+    torch.set_num_threads(1)
+    sweep = with_seeds(tracked)
+    address = open_sweep(sweep)
+    assert address is not None
+    planned, store, tracker = plan(sweep), Store(sweep.storage.path), Tracker(address)
+    settings = Settings(
+        store=sweep.storage.path, address=address, cpus=1, gpu=False, checkpoints="best"
+    )
+    here = Worker(settings, store, tracker)
+    for trial in planned.trials:
+        run_trial(here, job_of(trial), planned.sources_of(trial.config))
+    run_ids = {child.key: child.run_id for child in tracker.children()}
+
+    def kept() -> dict[str, bool]:
+        """Which trials have a checkpoint."""
+        return {
+            key: bool(tracker.client.list_artifacts(run_id, "checkpoints"))
+            for key, run_id in run_ids.items()
+        }
+
+    def models() -> list[Any]:
+        found = tracker.client.search_logged_models([address.experiment_id])
+        return [model for model in found if model.source_run_id == address.parent]
+
+    first, second = run_ids
+    assert not any(kept().values())  # nothing is uploaded while trials run
+    assert publish_best(planned, store, tracker, first, "best", run_ids[first])
+    assert kept() == {first: True, second: False}
+    assert not publish_best(planned, store, tracker, first, "best", run_ids[first])
+    assert publish_best(planned, store, tracker, second, "best", run_ids[second])
+    assert kept() == {first: False, second: True}
+    assert len(models()) == 1

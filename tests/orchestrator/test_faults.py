@@ -1,0 +1,275 @@
+"""Processes that die, hang or are interrupted, for real; the results are those of a quiet run."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import psutil
+import pytest
+
+from orchestrator import load_sweep, run
+
+sys.path.insert(0, str(Path(__file__).parent))
+from programs import Program, Seen, environment, look, same_results, stored_bits
+
+pytestmark = pytest.mark.slow
+
+ONE_TRIAL = "search.arm=[lotus]"
+
+
+def copy_of(sweep: Path, folder: Path) -> Path:
+    """The same sweep with a store and a database of its own, both empty."""
+    folder.mkdir(exist_ok=True)
+    path = folder / "tiny.yaml"
+    path.write_text(sweep.read_text().replace(str(sweep.parent), str(folder)))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """A test that fails leaves no program behind."""
+    yield
+    Program.end_all()
+
+
+def assert_as_if_undisturbed(path: Path, quiet: Path, *, whole: bool = True) -> Seen:
+    """Every bit that is stored and every metric are those of the quiet run, each once."""
+    seen, expected = look(path), look(quiet)
+    assert set(seen.statuses) == {"FINISHED"}
+    assert set(seen.keys.values()) == {1}
+    assert set(seen.points.values()) == {1}
+    found, wanted = same_results(seen), same_results(expected)
+    if whole:
+        assert found == wanted
+    assert found.items() <= wanted.items()
+    bits, quiet_bits = stored_bits(path), stored_bits(quiet)
+    assert bits.keys() <= quiet_bits.keys()
+    assert [key for key, value in bits.items() if value != quiet_bits[key]] == []
+    return seen
+
+
+STAGES = (
+    "pretrained", "dense", "attention", "tickets", "essential", "denoise", "issp", "finetune",
+    "profile", "evaluate",
+)  # fmt: skip
+
+
+@pytest.mark.timeout(1500)  # twelve processes, one after the other, import torch and timm
+def test_a_worker_killed_in_every_stage_and_one_that_hangs_change_no_result(
+    finished_sweep: Path, tmp_path: Path
+) -> None:
+    """Each stage of one sweep is killed once; fine-tuning then hangs as well."""
+    path, faults = copy_of(finished_sweep, tmp_path / "own"), tmp_path / "faults"
+    faults.mkdir()
+    for stage in STAGES:
+        (faults / f"{stage}.1.kill").touch()
+    (faults / "finetune.2.hang").touch()
+    settings = ["retry.max_failures=30", "retry.stage_timeout_s=20"]
+    args = [part for one in settings for part in ("--set", one)]
+    program = Program.start(
+        tmp_path / "log", "run", str(path), "--no-report", *args, env=environment(faults)
+    )
+    assert program.wait(1200) == 0, program.said
+    assert list(faults.iterdir()) == []
+    assert "Traceback" not in program.said
+    assert program.said.count("is tried again") == len(STAGES) + 1
+    seen = assert_as_if_undisturbed(path, finished_sweep)
+    attempts = sum(int(tags["lotus.attempts"]) for tags in seen.tags.values())
+    assert attempts >= len(seen.tags) + 1
+
+
+def test_a_second_driver_is_refused_and_a_killed_one_is_followed_at_once(
+    finished_sweep: Path, tmp_path: Path
+) -> None:
+    path, faults = copy_of(finished_sweep, tmp_path / "own"), tmp_path / "faults"
+    faults.mkdir()
+    (faults / "dense.1.hang").touch()
+    run_it = ("run", str(path), "--no-report")
+    first = Program.start(tmp_path / "1", *run_it, env=environment(faults))
+    try:
+        first.until(lambda: list(faults.iterdir()) == [])
+        assert "RUNNING" in look(path).statuses
+        second = Program.start(tmp_path / "2", *run_it)
+        assert second.wait() == 1
+        assert f"process {first.process.pid} on " in second.said
+        assert "works on this sweep, last seen alive at" in second.said
+        assert "Traceback" not in second.said
+        assert first.process.poll() is None, "the second did not disturb the first"
+    finally:
+        first.kill()
+    started = time.monotonic()
+    third = Program.start(tmp_path / "3", *run_it)
+    third.until(lambda: "trials to run" in third.said)
+    assert time.monotonic() - started < 55, "it waited for a driver that was gone"
+    assert third.wait() == 0, third.said
+    assert_as_if_undisturbed(path, finished_sweep)
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "Ctrl-C", "Ctrl-C twice"])
+def test_one_interrupt_ends_cleanly_and_two_at_once(
+    how: str, finished_sweep: Path, tmp_path: Path
+) -> None:
+    """A stage that would take an hour holds it up; nothing waits for that stage."""
+    path, faults = copy_of(finished_sweep, tmp_path / "own"), tmp_path / "faults"
+    faults.mkdir()
+    (faults / "dense.1.hang").touch()
+    args = ("run", str(path), "--no-report", "--set", ONE_TRIAL)
+    mark = f"of {tmp_path}"
+    program = Program.start(tmp_path / "log", *args, env=environment(faults, LOTUS_TEST=mark))
+    program.until(lambda: list(faults.iterdir()) == [])
+    twice = how == "Ctrl-C twice"
+    program.interrupt(how)
+    if twice:
+        time.sleep(0.1)
+        program.interrupt(how)
+    start = time.monotonic()
+    assert program.wait(90) == 130
+    assert time.monotonic() - start < (2 if twice else 30)
+    assert "Everything finished is kept; the same command continues" in program.said
+    assert "Traceback" not in program.said
+    seen = look(path)
+    if not twice:
+        assert "RUNNING" not in seen.statuses
+        assert seen.statuses["FAILED"] >= 1
+        assert "interrupted" in {tags.get("lotus.error") for tags in seen.tags.values()}
+    deadline = time.monotonic() + 20
+    while at_work(f"LOTUS_TEST={mark}") and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert at_work(f"LOTUS_TEST={mark}") == []
+
+
+def at_work(mark: str) -> list[str]:
+    """Command lines of living processes of a Ray that have a variable in their environment.
+
+    Its agents are left out: they hold nothing and look for their raylet only now and then.
+    """
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            environ = (folder / "environ").read_bytes().split(b"\0")
+            state = (folder / "stat").read_text().rsplit(")", 1)[1].split()[0]
+            title = (folder / "cmdline").read_bytes().decode()
+        except OSError:
+            continue
+        if mark.encode() in environ and state != "Z" and "Agent" not in title:
+            found.append(title)
+    return found
+
+
+EIGHT = ["search.seed=[0, 1, 2, 3, 4, 5, 6, 7]", "search.arm=[dense]", "dense.epochs=2"]
+
+
+@pytest.mark.timeout(1500)
+def test_eight_trials_stopped_at_random_moments_progress_monotonously_and_repeat_no_point(
+    finished_sweep: Path, tmp_path: Path, ray_cluster: None
+) -> None:
+    """Ray's own test of `restore` asks for less: that the number of results does not fall.
+
+    One process and one living cluster for all runs, as in a notebook.
+    """
+    path, random = copy_of(finished_sweep, tmp_path / "own"), Random(4)
+    sweep = load_sweep(path, EIGHT)
+    done: set[str] = set()
+    points: Counter[tuple[str, str, int]] = Counter()
+    stops = 0
+    for _ in range(12):
+        stopper = Stopper(
+            look(path, EIGHT).finished, path, after=random.randint(3, 8), wait_s=random.random()
+        )
+        stopper.start()
+        try:
+            finished = run(sweep, report=False)
+            stopper.done.set()
+        except KeyboardInterrupt:
+            stops += 1
+            finished = None
+        stopper.join()
+        seen = look(path, EIGHT)
+        assert done <= seen.finished, "what was finished stays so"
+        assert seen.points.keys() >= {p for p in points if p[0] in done}
+        assert set(seen.points.values()) <= {1}, "no point of a metric twice"
+        assert set(seen.keys.values()) <= {1}, "no run twice"
+        assert "RUNNING" not in seen.statuses
+        done, points = seen.finished, seen.points
+        if finished is not None:
+            break
+    assert finished is not None, "it never came to its end"
+    assert stops >= 2
+    assert finished.failed == {}
+    assert seen.statuses == {"FINISHED": len(seen.keys)}
+    trials = [key for key, tags in seen.tags.items() if tags["lotus.kind"] == "trial"]
+    assert len(trials) == 8
+    for key in trials:
+        assert [p[2] for p in seen.points if p[:2] == (key, "finetune/val_loss")] == [1, 2]
+
+
+class Stopper(threading.Thread):
+    """Ctrl-C for this process, some time after a number of further runs have finished."""
+
+    def __init__(self, before: set[str], path: Path, after: int, wait_s: float) -> None:
+        super().__init__(daemon=True)
+        self.before, self.path, self.after, self.wait_s = before, path, after, wait_s
+        self.done = threading.Event()
+
+    def run(self) -> None:
+        while not self.done.wait(0.3):
+            if len(look(self.path, EIGHT).finished - self.before) >= self.after:
+                if not self.done.wait(self.wait_s):
+                    os.kill(os.getpid(), signal.SIGINT)
+                return
+
+
+def test_a_worker_that_eats_all_memory_is_tried_again_with_fewer_images_at_a_time(
+    finished_sweep: Path, tmp_path: Path
+) -> None:
+    """Ended by Ray's memory monitor, which is told of a limit that little is left of."""
+    memory = psutil.virtual_memory()
+    if memory.available < 10 * 2**30:
+        pytest.skip("less than 10 GiB of memory are free")
+    path, faults = copy_of(finished_sweep, tmp_path / "own"), tmp_path / "faults"
+    faults.mkdir()
+    (faults / "profile.1.eat").touch()
+    limit = 1 - (memory.available - 4 * 2**30) / memory.total
+    env = environment(
+        faults, RAY_memory_usage_threshold=f"{limit:.3f}", RAY_memory_monitor_refresh_ms="100"
+    )
+    args = ("run", str(path), "--no-report", "--set", ONE_TRIAL)
+    program = Program.start(tmp_path / "log", *args, env=env)
+    assert program.wait() == 0, program.said
+    assert "ended because the node ran out of memory; it is tried again" in program.said
+    seen = look(path)
+    assert seen.statuses == {"FINISHED": len(seen.keys)}
+    trials = [tags for tags in seen.tags.values() if tags["lotus.kind"] == "trial"]
+    assert {tags.get("lotus.micro_batch") for tags in trials} == {"256"}
+
+
+def test_a_full_store_stops_the_sweep_in_words_and_with_more_space_it_goes_on(
+    finished_sweep: Path, tmp_path: Path
+) -> None:
+    path = copy_of(finished_sweep, tmp_path / "own")
+    store = tmp_path / "own/store"
+    store.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=160k", "lotus-test", str(store)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a small file system")
+    try:
+        program = Program.start(tmp_path / "full", "run", str(path), "--no-report")
+        assert program.wait() == 1
+        assert f"Error: the store, storage.path = {store}, is full: free space" in program.said
+        assert "the same command continues" in program.said
+        assert "Traceback" not in program.said
+        assert "RUNNING" not in look(path).statuses
+        larger = ["mount", "-o", "remount,size=64m", str(store)]
+        subprocess.run(larger, check=True)
+        again = Program.start(tmp_path / "more", "run", str(path), "--no-report")
+        assert again.wait() == 0, again.said
+        assert_as_if_undisturbed(path, finished_sweep)
+    finally:
+        subprocess.run(["umount", "--lazy", str(store)], check=True)

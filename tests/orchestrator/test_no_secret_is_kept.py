@@ -1,0 +1,106 @@
+"""A trial tracked by a server whose address holds a password leaves no secret anywhere."""
+
+import logging
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from orchestrator import driver, pins
+from orchestrator.config import SweepConfig
+from orchestrator.job import Settings, job_of
+from orchestrator.keys import key_of
+from orchestrator.planning import plan
+from orchestrator.store import Store
+from orchestrator.tracking import Tracker, open_sweep
+from orchestrator.worker import Worker, run_stage, run_trial
+
+PASSWORD, TOKEN, KEY = "pw-Xy7Qm31k", "tok-Zt5Rn82c", "wJalrXUtnFEMIKEY"
+SECRETS = (PASSWORD, TOKEN, KEY)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """A real MLflow server: its address and the folder of all that it keeps."""
+    folder = tmp_path_factory.mktemp("server")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--workers", "1"]
+    command += ["--artifacts-destination", str(folder / "artifacts")]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+    try:
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2)
+                break
+            except OSError:
+                time.sleep(0.5)
+        yield f"127.0.0.1:{port}", folder
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.mark.slow
+def test_no_secret_reaches_tracking_artifacts_store_or_logs(
+    tiny: Callable[..., SweepConfig],
+    server: tuple[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """One trial that ends well, one that fails with the secrets in its error."""
+    torch.set_num_threads(1)
+    caplog.set_level(logging.DEBUG)
+    for name, value in (
+        ("MLFLOW_TRACKING_TOKEN", TOKEN),
+        ("AWS_SECRET_ACCESS_KEY", KEY),
+    ):
+        monkeypatch.setenv(name, value)
+    address, kept = server
+    sweep = tiny(f"tracking: {{uri: 'http://me:{PASSWORD}@{address}'}}\n")
+    (tmp_path / "sweep.yaml").unlink()  # the user's own file holds it
+    where = open_sweep(sweep)
+    assert where is not None
+    planned = plan(sweep)
+    (trial,) = planned.trials
+    tracker, store = Tracker(where), Store(sweep.storage.path)
+    pins.pin(store, planned, where.parent)
+    driver._describe(driver.State(planned, store, tracker, {}))
+    settings = Settings(
+        store=sweep.storage.path, address=where, cpus=1, gpu=False, checkpoints="all"
+    )
+    here, job = Worker(settings, store, tracker), job_of(trial)
+    opened = planned.sources_of(trial.config)
+    run_stage(here, job, key_of(trial.graph.dense), opened)
+    run_trial(here, job, opened)
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise ValueError(f"login {PASSWORD} at {sweep.tracking.uri} with {TOKEN} and {KEY}")
+
+    monkeypatch.setattr(Worker, "cached", fails)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
+    with pytest.raises(ValueError, match="login"):
+        run_trial(here, job, opened)
+    ended = {child.kind: child for child in tracker.children()}
+    assert ended["trial"].status == "FAILED"
+    assert "login *** at http://me:***@" in ended["trial"].tags["lotus.error"]
+    shown = caplog.text + "".join(capfd.readouterr())
+    assert not [secret for secret in SECRETS if secret in shown]
+    files = [path for root in (tmp_path, kept) for path in root.rglob("*") if path.is_file()]
+    assert {path.name for path in files} >= {"mlflow.db", "trial.yaml", f"{where.parent}.json"}
+    for path in files:
+        content = path.read_bytes()
+        found = [secret for secret in SECRETS if secret.encode() in content]
+        assert not found, f"{path} holds {found}"
