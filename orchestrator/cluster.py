@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,9 @@ from trials.errors import LotusError
 
 NODE_ANSWER_S = 120.0
 """A node must start a process and import this package for its answer."""
+
+NODE_LOSS_S = 10.0
+"""Ray takes about this long to see that a node is gone."""
 
 
 class ClusterError(LotusError):
@@ -143,9 +147,21 @@ def node_versions() -> dict[str, dict[str, str]]:
         try:
             found[name] = ray.get(ref, timeout=NODE_ANSWER_S)
         except ray.exceptions.RayError as error:
+            if not isinstance(error, RayTaskError) and _is_gone(node["NodeID"]):
+                continue  # nothing will run there
             reason = str(error).strip().splitlines()[-1][:300]
             raise ClusterError(f"node {name} cannot say its versions: {reason}") from error
     return found
+
+
+def _is_gone(node_id: str) -> bool:
+    """Whether a node has left; Ray may learn of it only after its processes have failed."""
+    deadline = time.monotonic() + NODE_LOSS_S
+    while any(node["Alive"] and node["NodeID"] == node_id for node in ray.nodes()):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.5)
+    return True
 
 
 def place_sources(plan: Plan) -> dict[str, list[Any]]:
