@@ -1,18 +1,23 @@
 """Chaos: a sweep under random kills ends equal to one that nobody disturbed.
 
-    .venv/bin/python tests/benchmarks/chaos.py [--sweeps 20] [SWEEP] > tests/benchmarks/chaos.json
+    .venv/bin/python tests/benchmarks/chaos.py [--sweeps 20] [--minutes M] [SWEEP]
 
 Two Ray nodes and an MLflow server on this machine. Every few seconds one of them is sent SIGKILL:
 a worker process, the driver, the second node, or the tracking server; what dies is started again,
 the driver by the same command. Then everything that the sweep left is compared, bit for bit, with
 a run that nobody disturbed: stage results in the store, and in MLflow runs, params, metrics (each
 step once) and artifacts. Times are left out, because they are measurements.
+
+Results stand in `chaos.json` beside this file after each sweep; the same command goes on after the
+sweeps that are there. `tests/orchestrator/test_chaos.py` is the short version.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import random
+import shlex
 import signal
 import socket
 import subprocess
@@ -31,19 +36,23 @@ import psutil
 from safetensors.torch import load
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "orchestrator"))
 
+from programs import stored_bits
+
+from orchestrator.config import SweepConfig
 from orchestrator.sweepfile import load_sweep
 from orchestrator.versions import hardware, versions
 from trials.formats import digest_of, header_of
 
 ROOT = Path(__file__).parents[2]
-LIMIT_S = 1800.0
+LIMIT_S = 3600.0
 """A sweep that has not ended by then hangs."""
 
 VICTIMS = ("worker", "driver", "node", "server")
 PAUSE_S = (4.0, 14.0)
 
-MEASURED = ("time/", "cache/", "cost/", "final/train_images_per_s", "finetune/images_per_s")
+MEASURED = ("time/", "cache/", "cost/", "final/train_images_per_s", "profile/images_per_s")
 """Metrics that are times or follow from them."""
 
 TEXTS = ("lotus.error", "lotus.attempts", "lotus.driver", "lotus.cached")
@@ -94,6 +103,11 @@ class Place:
         """Overrides that put everything into this place."""
         own = [f"tracking.uri={self.uri}", f"storage.path={self.folder}/store"]
         return [*self.overrides, *own]
+
+    @property
+    def config(self) -> SweepConfig:
+        """The sweep as it runs here."""
+        return load_sweep(self.sweep, self.settings)
 
     def start(self, name: str, command: Sequence[str | Path]) -> None:
         """Start a process of this place; its output goes to `NAME.log`."""
@@ -217,7 +231,8 @@ def undisturbed(here: Place) -> float:
 
 def disturbed(here: Place, pause_s: tuple[float, float] = PAUSE_S) -> float:
     """Run the sweep under kills until a driver ends by itself, and well."""
-    start = strike_at = time.monotonic()
+    start = time.monotonic()
+    strike_at = start + random.uniform(*pause_s)
     here.start_driver()
     while True:
         if time.monotonic() - start > LIMIT_S:
@@ -228,9 +243,9 @@ def disturbed(here: Place, pause_s: tuple[float, float] = PAUSE_S) -> float:
             return time.monotonic() - start
         if code is not None:  # it says that the same command continues: so be it
             here.start_driver()
-        if time.monotonic() > strike_at + random.uniform(*pause_s):
+        if time.monotonic() > strike_at:
             here.strike(random.choice(VICTIMS))
-            strike_at = time.monotonic()
+            strike_at = time.monotonic() + random.uniform(*pause_s)
         time.sleep(0.2)
 
 
@@ -239,21 +254,19 @@ def tail(here: Place) -> str:
     return (here.folder / "driver.log").read_text(errors="replace")[-3000:]
 
 
-def left(here: Place) -> dict[str, Any]:
+def left(sweep: SweepConfig) -> dict[str, Any]:
     """Everything that a sweep left and that must not depend on what happened to it."""
     import logging
 
     from mlflow import MlflowClient
     from mlflow.entities import ViewType
 
-    from orchestrator.store import Store
     from orchestrator.tracking import open_sweep
 
     logging.getLogger("mlflow.store.artifact").setLevel(logging.WARNING)  # a word for each run
-    sweep = load_sweep(here.sweep, here.settings)
     address = open_sweep(sweep, create=False)
     assert address is not None
-    client = MlflowClient(here.uri)
+    client = MlflowClient(sweep.tracking.uri)
     runs = client.search_runs(
         [address.experiment_id], run_view_type=ViewType.ACTIVE_ONLY, max_results=5000
     )
@@ -283,7 +296,10 @@ def left(here: Place) -> dict[str, Any]:
         },
         "metrics": history,
         "artifacts": {run.data.tags["lotus.key"]: _digests(client, run.info.run_id) for run in own},
-        "objects": {e.key: e.object for e in Store(sweep.storage.path).entries()},
+        "results": {
+            name: hashlib.sha256(repr(bits).encode()).hexdigest()
+            for name, bits in stored_bits(sweep).items()
+        },
     }
 
 
@@ -307,7 +323,7 @@ def compare(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
             key for key in before[name] | after[name]
             if key in after[name] and before[name].get(key) != after[name][key]
         )
-        for name in ("params", "tags", "metrics", "artifacts", "objects")
+        for name in ("params", "tags", "metrics", "artifacts", "results")
     }  # fmt: skip
     return {
         "lost_runs": len(before["runs"].keys() - after["runs"].keys()),
@@ -316,7 +332,7 @@ def compare(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
         "stuck_runs": sum(s == "RUNNING" for s in after["status"].values()),
         "unfinished_runs": sum(s != "FINISHED" for s in after["status"].values()),
         "metric_steps_twice": twice,
-        "lost_objects": len(before["objects"].keys() - after["objects"].keys()),
+        "lost_results": len(before["results"].keys() - after["results"].keys()),
         **{f"different_{name}": len(keys) for name, keys in different.items()},
     }
 
@@ -333,7 +349,7 @@ def one_sweep(
     random.seed(seed)
     with place(folder, sweep, overrides) as here:
         wall_s = disturbed(here, pause_s)
-        after = left(here)
+        after = left(here.config)
     return {
         "seed": seed,
         "wall_s": round(wall_s, 1),
@@ -351,36 +367,47 @@ def faults(found: dict[str, Any]) -> dict[str, int]:
 
 
 def main() -> None:
-    """Disturb sweep after sweep; the figures so far go to standard output at the end."""
+    """Disturb sweep after sweep; the figures so far stand in the results file after each one."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("sweep", nargs="?", default="digits")
     parser.add_argument("--sweeps", type=int, default=20)
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start none after")
+    parser.add_argument("--results", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
-    start, found = time.monotonic(), []
+    start, file = time.monotonic(), options.results
+    found = json.loads(file.read_text())["sweeps"] if file.exists() else []
+    done = {one["seed"] for one in found}
     with tempfile.TemporaryDirectory() as folder:
         with place(Path(folder) / "undisturbed", options.sweep, options.overrides) as here:
             plain_s = undisturbed(here)
-            before = left(here)
-        for seed in range(options.sweeps):
+            before = left(here.config)
+        for seed in sorted(set(range(options.sweeps)) - done):
             if time.monotonic() - start > 60 * options.minutes:
                 break
             where = Path(folder) / f"disturbed-{seed}"
             found.append(one_sweep(where, options.sweep, options.overrides, before, seed))
-            print(json.dumps(found[-1]), file=sys.stderr, flush=True)
+            print(json.dumps(found[-1]), flush=True)
+            command = shlex.join([options.sweep, *options.overrides])
+            file.write_text(summary(command, before, plain_s, found) + "\n")
+
+
+def summary(
+    command: str, before: dict[str, Any], plain_s: float, found: list[dict[str, Any]]
+) -> str:
+    """The content of the results file."""
     result = {
         "date": time.strftime("%Y-%m-%d"),
         "hardware": hardware(),
         "versions": versions(),
-        "command": " ".join(sys.argv[1:]),
+        "sweep": command,
         "runs": sum(before["runs"].values()),
         "undisturbed_s": round(plain_s, 1),
         "complete_and_equal": sum(not faults(one) for one in found),
-        "sweeps": found,
         "kills": dict(sum((Counter(one["kills"]) for one in found), Counter())),
+        "sweeps": found,
     }
-    print(json.dumps(result, indent=1))
+    return json.dumps(result, indent=1)
 
 
 if __name__ == "__main__":

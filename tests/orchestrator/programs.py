@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from orchestrator.config import SweepConfig
 from orchestrator.planning import plan
 from orchestrator.store import Store
 from orchestrator.sweepfile import load_sweep
@@ -145,9 +146,8 @@ def same_results(seen: Seen) -> dict[tuple[str, str, int], float]:
     }
 
 
-def stored_bits(path: Path) -> dict[str, Any]:
+def stored_bits(sweep: SweepConfig) -> dict[str, Any]:
     """Stage and key -> every bit of what the store has, measured speeds left out."""
-    sweep = load_sweep(path)
     planned, store = plan(sweep), Store(sweep.storage.path)
     found = {}
     for key, node in planned.nodes.items():

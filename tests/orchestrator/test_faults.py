@@ -49,7 +49,7 @@ def assert_as_if_undisturbed(path: Path, quiet: Path, *, whole: bool = True) -> 
     if whole:
         assert found == wanted
     assert found.items() <= wanted.items()
-    bits, quiet_bits = stored_bits(path), stored_bits(quiet)
+    bits, quiet_bits = stored_bits(load_sweep(path)), stored_bits(load_sweep(quiet))
     assert bits.keys() <= quiet_bits.keys()
     assert [key for key, value in bits.items() if value != quiet_bits[key]] == []
     return seen

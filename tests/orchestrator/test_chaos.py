@@ -1,0 +1,58 @@
+"""The short version of `tests/benchmarks/chaos.py`: three small sweeps under random kills."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+import chaos
+
+from orchestrator import load_sweep
+from orchestrator.planning import plan
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def quiet(finished_sweep: Path) -> dict[str, Any]:
+    """What the sweep left that nobody disturbed."""
+    return chaos.left(load_sweep(finished_sweep))
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_sweep_under_random_kills_ends_as_if_undisturbed(
+    seed: int, finished_sweep: Path, quiet: dict[str, Any], tmp_path: Path
+) -> None:
+    found = chaos.one_sweep(tmp_path / "own", str(finished_sweep), [], quiet, seed)
+    assert chaos.faults(found) == {}
+    assert sum(found["kills"].values()) >= 3, "hardly disturbed"
+
+
+def test_the_comparison_sees_what_it_looks_for(finished_sweep: Path, quiet: dict[str, Any]) -> None:
+    """Each kind of damage, one at a time, in what a sweep left."""
+    planned = plan(load_sweep(finished_sweep))
+    assert chaos.faults(chaos.compare(quiet, quiet)) == {}
+    key = planned.trials[0].key
+    stored = next(iter(quiet["results"]))
+    metric = "finetune/val_loss"
+    (step, value), *others = quiet["metrics"][key][metric]
+
+    def changed(part: str, at: str, to: Any) -> dict[str, int]:
+        return chaos.faults(chaos.compare(quiet, quiet | {part: quiet[part] | {at: to}}))
+
+    metrics = quiet["metrics"][key]
+    twice = {metric: [(step, value), (step, value), *others]}
+    other = {metric: [(step, value + 1e-9), *others]}
+    assert changed("runs", key, 2) == {"duplicate_runs": 1}
+    assert changed("runs", "unknown", 1) == {"unknown_runs": 1}
+    assert changed("status", key, "RUNNING") == {"stuck_runs": 1, "unfinished_runs": 1}
+    assert changed("metrics", key, metrics | twice)["metric_steps_twice"] == 1
+    assert changed("metrics", key, metrics | other) == {"different_metrics": 1}
+    assert changed("params", key, {}) == {"different_params": 1}
+    assert changed("artifacts", key, {}) == {"different_artifacts": 1}
+    assert changed("results", stored, "0" * 64) == {"different_results": 1}
+    lost = {name: {k: v for k, v in quiet[name].items() if k != key} for name in ("runs", "status")}
+    assert chaos.faults(chaos.compare(quiet, quiet | lost)) == {"lost_runs": 1}
