@@ -35,7 +35,7 @@ $(READY): requirements.lock pyproject.toml
 
 # Versions and hashes only, no addresses.
 lock:
-	$(BIN)/uv pip compile pyproject.toml --extra s3 --extra postgres --extra test --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra s3 --extra postgres --extra onnx --extra test --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
 		--quiet --output-file requirements.lock
 

@@ -274,6 +274,34 @@ def select(
 
 
 @cli.command()
+@sweep_argument
+@tracking_option
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="Folder, new.")
+@click.option("--trial", help="Key, the beginning of one, or name; default: the recommended.")
+@click.option(
+    "--format",
+    type=click.Choice(["safetensors", "onnx"]),
+    default="safetensors",
+    show_default=True,
+    help="onnx: model.onnx as well.",
+)
+def export(
+    sweep: SweepConfig, tracking_uri: str | None, output: Path, trial: str | None, format: Any
+) -> int:
+    """Write a trained model as files that plain timm loads."""
+    from orchestrator.export import export as write
+
+    found = write(with_tracking(sweep, tracking_uri), output, trial, format)
+    console.print(f"{found.trial}: written to {found.folder}", markup=False, soft_wrap=True)
+    for path in found.paths:
+        size = f"{path.stat().st_size / 2**20:8.2f} MiB"
+        console.print(f"  {size}  {path.name}", markup=False, highlight=False, soft_wrap=True)
+    loads = f'timm.create_model("local-dir:{found.folder.absolute()}", pretrained=True)'
+    console.print(f"Load it   {loads}", markup=False, highlight=False, soft_wrap=True)
+    return OK
+
+
+@cli.command()
 @click.argument("sweep", metavar="[SWEEP]", required=False)
 @click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="As for `run`.")
 @click.option("--address", help="Also check this Ray cluster.")

@@ -14,6 +14,7 @@ from orchestrator.store import Entry
 from trials import formats, masks
 from trials.context import Epoch, Outcomes
 from trials.data import Dataset
+from trials.errors import FormatError
 from trials.stages.denoise import Candidates
 from trials.stages.dense import Dense
 from trials.stages.essential import OneShot, Picked, Probe
@@ -24,6 +25,7 @@ from trials.stages.profile import Profile
 from trials.stages.rung import Rung
 from trials.stages.soup_train import SoupTrained
 from trials.stages.tickets import Tickets
+from trials.vit import Arch, Checkpoint
 
 Metrics = dict[str, float | None]
 
@@ -213,6 +215,21 @@ def write_checkpoint(result: Dense | Finetuned, path: Path, key: str) -> None:
         "std": json.dumps(arch.std),
     }
     formats.save_checkpoint(result.checkpoint.state, _place(path), header)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """The inverse of `write_checkpoint`.
+
+    Raises:
+        FormatError: damaged, or its header does not say what rebuilds the model.
+    """
+    header, state = formats.load_with_header(path)
+    try:
+        mean, std = (tuple(map(float, json.loads(header[name]))) for name in ("mean", "std"))
+        arch = Arch(header["timm_model"], dict(json.loads(header["timm_kwargs"])), mean, std)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise FormatError(f"{path}: the header does not describe a model ({error})") from None
+    return Checkpoint(arch, state)
 
 
 def _place(path: Path) -> Path:

@@ -204,7 +204,12 @@ def load_checkpoint(path: Path) -> dict[str, Tensor]:
         FormatError: not a safetensors file, or damaged. A `.pt` or `.bin` file is a pickle, which
             can run code when it is read: convert it with `safetensors.torch.save_file` first.
     """
-    return _read(path, None)[1]
+    return load_with_header(path)[1]
+
+
+def load_with_header(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Read weights and what stands in their header. Errors: as `load_checkpoint`."""
+    return _read(path, None)
 
 
 def _save(tensors: Mapping[str, Tensor], path: Path, header: Mapping[str, str]) -> None:

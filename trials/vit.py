@@ -36,6 +36,7 @@ __all__ = [
     "Shape",
     "attention_maps",
     "build",
+    "build_empty",
     "create",
     "forward",
     "gather_tokens",
@@ -193,13 +194,18 @@ def _per_channel(values: Sequence[float], channels: int) -> tuple[float, ...]:
 
 def build(checkpoint: Checkpoint, device: torch.device) -> Module:
     """A fresh module with the checkpoint's weights, in eval mode on `device`."""
-    with torch.device("meta"):
-        model = _timm(checkpoint.arch.name, pretrained=False, **checkpoint.arch.kwargs)
+    model = build_empty(checkpoint.arch)
     missing = model.state_dict().keys() ^ checkpoint.state.keys()
     if missing:
         raise ModelError(f"the checkpoint does not fit {checkpoint.arch.name}: {sorted(missing)}")
     model.load_state_dict({n: t.clone() for n, t in checkpoint.state.items()}, assign=True)
     return model.to(device).requires_grad_(True).eval()
+
+
+def build_empty(arch: Arch) -> Module:
+    """A module that has its shapes and no weights (on the meta device)."""
+    with torch.device("meta"):
+        return _timm(arch.name, pretrained=False, **arch.kwargs)
 
 
 def take(module: Module, arch: Arch) -> Checkpoint:
@@ -214,8 +220,7 @@ def masked(checkpoint: Checkpoint, keep: KeepMask) -> Checkpoint:
 
 def shape_of(name: str, kwargs: Mapping[str, Any]) -> Shape:
     """The shape of a timm model, without allocating its weights."""
-    with torch.device("meta"):
-        model = _timm(name, pretrained=False, **kwargs)
+    model = build_empty(Arch(name, dict(kwargs), (), ()))
     return Shape(
         grid=tuple(model.patch_embed.grid_size),
         prefix=model.num_prefix_tokens,
