@@ -41,7 +41,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "orchestrator"))
 from programs import stored_bits
 
 from orchestrator.config import SweepConfig
-from orchestrator.sweepfile import load_sweep
+from orchestrator.sweepfile import bundled, load_sweep
 from orchestrator.versions import hardware, versions
 from trials.formats import digest_of, header_of
 
@@ -50,7 +50,7 @@ LIMIT_S = 3600.0
 """A sweep that has not ended by then hangs."""
 
 VICTIMS = ("worker", "driver", "node", "server")
-PAUSE_S = (4.0, 14.0)
+PAUSE_S = (5.0, 20.0)
 
 MEASURED = ("time/", "cache/", "cost/", "final/train_images_per_s", "profile/images_per_s")
 """Metrics that are times or follow from them."""
@@ -372,6 +372,7 @@ def main() -> None:
     parser.add_argument("sweep", nargs="?", default="digits")
     parser.add_argument("--sweeps", type=int, default=20)
     parser.add_argument("--set", action="append", default=[], dest="overrides")
+    parser.add_argument("--one-seed", action="store_true", help="of the sweep's `seed: [0, 1]`")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start none after")
     parser.add_argument("--results", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
@@ -379,17 +380,27 @@ def main() -> None:
     found = json.loads(file.read_text())["sweeps"] if file.exists() else []
     done = {one["seed"] for one in found}
     with tempfile.TemporaryDirectory() as folder:
-        with place(Path(folder) / "undisturbed", options.sweep, options.overrides) as here:
+        sweep = one_seed(options.sweep, Path(folder)) if options.one_seed else options.sweep
+        with place(Path(folder) / "undisturbed", sweep, options.overrides) as here:
             plain_s = undisturbed(here)
             before = left(here.config)
         for seed in sorted(set(range(options.sweeps)) - done):
             if time.monotonic() - start > 60 * options.minutes:
                 break
             where = Path(folder) / f"disturbed-{seed}"
-            found.append(one_sweep(where, options.sweep, options.overrides, before, seed))
+            found.append(one_sweep(where, sweep, options.overrides, before, seed))
             print(json.dumps(found[-1]), flush=True)
-            command = shlex.join([options.sweep, *options.overrides])
+            command = shlex.join(sys.argv[1:])
             file.write_text(summary(command, before, plain_s, found) + "\n")
+
+
+def one_seed(sweep: str, folder: Path) -> str:
+    """A bundled sweep with its first seed only, as a file."""
+    text = bundled()[sweep].read_text(encoding="utf-8")
+    assert "seed: [0, 1]" in text
+    path = folder / f"{sweep}.yaml"
+    path.write_text(text.replace("seed: [0, 1]", "seed: [0]"), encoding="utf-8")
+    return str(path)
 
 
 def summary(
@@ -400,7 +411,7 @@ def summary(
         "date": time.strftime("%Y-%m-%d"),
         "hardware": hardware(),
         "versions": versions(),
-        "sweep": command,
+        "command": command,
         "runs": sum(before["runs"].values()),
         "undisturbed_s": round(plain_s, 1),
         "complete_and_equal": sum(not faults(one) for one in found),
