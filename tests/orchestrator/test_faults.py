@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from orchestrator import load_sweep, run
+from orchestrator.tracking import Tracker, open_sweep
 
 sys.path.insert(0, str(Path(__file__).parent))
 from programs import Program, Seen, environment, look, same_results, stored_bits
@@ -181,7 +182,7 @@ def test_eight_trials_stopped_at_random_moments_progress_monotonously_and_repeat
     stops = 0
     for _ in range(12):
         stopper = Stopper(
-            look(path, EIGHT).finished, path, after=random.randint(3, 8), wait_s=random.random()
+            look(path, EIGHT).finished, path, after=random.randint(5, 8), wait_s=random.random()
         )
         stopper.start()
         try:
@@ -219,8 +220,14 @@ class Stopper(threading.Thread):
         self.done = threading.Event()
 
     def run(self) -> None:
+        tracker: Tracker | None = None
         while not self.done.wait(0.3):
-            if len(look(self.path, EIGHT).finished - self.before) >= self.after:
+            if tracker is None:
+                if (address := open_sweep(load_sweep(self.path, EIGHT), create=False)) is None:
+                    continue
+                tracker = Tracker(address)
+            ended = {child.key for child in tracker.children() if child.status == "FINISHED"}
+            if len(ended - self.before) >= self.after:
                 if not self.done.wait(self.wait_s):
                     os.kill(os.getpid(), signal.SIGINT)
                 return
