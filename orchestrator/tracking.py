@@ -197,6 +197,7 @@ class _Opening:
         if not self._ours:
             self._reopen(run)
         self.log.run_id = run.info.run_id
+        self.log.begun_ms = run.info.start_time
         self.log.known = dict(run.data.params)
         self.log.logged = set(run.data.metrics)
         self.log.attempts = self._attempts.get(run.info.run_id, 1 + self.missed)

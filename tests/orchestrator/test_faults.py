@@ -18,19 +18,11 @@ from orchestrator import load_sweep, run
 from orchestrator.tracking import Tracker, open_sweep
 
 sys.path.insert(0, str(Path(__file__).parent))
-from programs import Program, Seen, environment, look, same_results, stored_bits
+from programs import Program, assert_as_if_undisturbed, copy_of, environment, look
 
 pytestmark = pytest.mark.slow
 
 ONE_TRIAL = "search.arm=[lotus]"
-
-
-def copy_of(sweep: Path, folder: Path) -> Path:
-    """The same sweep with a store and a database of its own, both empty."""
-    folder.mkdir(exist_ok=True)
-    path = folder / "tiny.yaml"
-    path.write_text(sweep.read_text().replace(str(sweep.parent), str(folder)))
-    return path
 
 
 @pytest.fixture(autouse=True)
@@ -38,22 +30,6 @@ def nothing_is_left() -> Iterator[None]:
     """A test that fails leaves no program behind."""
     yield
     Program.end_all()
-
-
-def assert_as_if_undisturbed(path: Path, quiet: Path, *, whole: bool = True) -> Seen:
-    """Every bit that is stored and every metric are those of the quiet run, each once."""
-    seen, expected = look(path), look(quiet)
-    assert set(seen.statuses) == {"FINISHED"}
-    assert set(seen.keys.values()) == {1}
-    assert set(seen.points.values()) == {1}
-    found, wanted = same_results(seen), same_results(expected)
-    if whole:
-        assert found == wanted
-    assert found.items() <= wanted.items()
-    bits, quiet_bits = stored_bits(path), stored_bits(quiet)
-    assert bits.keys() <= quiet_bits.keys()
-    assert [key for key, value in bits.items() if value != quiet_bits[key]] == []
-    return seen
 
 
 STAGES = (
