@@ -10,6 +10,7 @@ is used throughout, so that MLFLOW_RUN_ID in somebody's environment changes noth
     patience.py     what counts as away, and how long one waits
     runlog.py       writing to one run; outbox.py: in the background
     reconcile.py    mending what accidents left
+    histories.py    all points of many runs at once
 """
 
 import contextlib
