@@ -97,8 +97,11 @@ def reason_of(error: BaseException) -> str:
     return redacted(" ".join(f"{error}".split()))[:REASON_CHARACTERS] or type(error).__name__
 
 
+LOCKED = "database is locked"
+"""What SQLite says while another program writes for longer than it waits."""
+
 REMEDIES = {
-    "database is locked": "Another program holds it: end that one",
+    LOCKED: "Another program holds it: end that one",
     "disk is full": "Its file system is full: free space there",
     "No space left": "Its file system is full: free space there",
     "readonly database": "It is read-only: make it writable",

@@ -39,13 +39,16 @@ storage: {path: "{folder}/store"}
 LONGEST_FIRST = (
     "orchestrator/test_faults.py",
     "orchestrator/test_search.py",
+    "orchestrator/faults/test_gone.py",
     "orchestrator/faults/test_away.py",
     "orchestrator/test_driver.py",
-    "orchestrator/faults/test_postgres.py",
-    "orchestrator/faults/test_gone.py",
+    "orchestrator/test_nodes.py",
+    "orchestrator/test_clocks.py",
+    "orchestrator/test_hostile_names.py",
+    "orchestrator/faults/test_sqlite.py",
 )
-"""Files of a minute and more, by their seconds. Two processes take one file after the other; a long
-one that is taken last leaves the other process without work. Then files marked slow."""
+"""Files of half a minute and more, roughly by their seconds; after them those marked slow. Two
+processes take one file after the other: a long one that is taken last leaves one without work."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -24,6 +24,8 @@ from programs import Program, assert_as_if_undisturbed, copy_of, environment, lo
 pytestmark = pytest.mark.slow
 
 ONE_TRIAL = "search.arm=[lotus]"
+ONE_WORKER = "resources.max_concurrent_trials=1"
+"""For what need not be quick: each process takes seconds to import torch and timm."""
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +90,7 @@ def test_a_second_driver_is_refused_and_a_killed_one_is_followed_at_once(
         begun.append(time.monotonic() - started)
         return Watcher()
 
-    assert run(load_sweep(path), report=False, watch=begins).failed == {}
+    assert run(load_sweep(path, [ONE_WORKER]), report=False, watch=begins).failed == {}
     assert begun[0] < 55, "it waited for a driver that was gone"
     assert_as_if_undisturbed(path, finished_sweep)
 
@@ -248,7 +250,8 @@ def test_a_full_store_stops_the_sweep_in_words_and_with_more_space_it_goes_on(
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("only root may mount a small file system")
     try:
-        program = Program.start(tmp_path / "full", "run", str(path), "--no-report")
+        args = ("run", str(path), "--no-report", "--set", ONE_WORKER)
+        program = Program.start(tmp_path / "full", *args)
         assert program.wait() == 1
         assert f"Error: the store, storage.path = {store}, is full: free space" in program.said
         assert "the same command continues" in program.said
@@ -256,7 +259,7 @@ def test_a_full_store_stops_the_sweep_in_words_and_with_more_space_it_goes_on(
         assert "RUNNING" not in look(path).statuses
         larger = ["mount", "-o", "remount,size=64m", str(store)]
         subprocess.run(larger, check=True)
-        assert run(load_sweep(path), report=False).failed == {}
+        assert run(load_sweep(path, [ONE_WORKER]), report=False).failed == {}
         assert_as_if_undisturbed(path, finished_sweep)
     finally:
         subprocess.run(["umount", "--lazy", str(store)], check=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import patience
-from orchestrator.connection import open_sweep
+from orchestrator import database, patience
+from orchestrator.connection import connect
 from orchestrator.patience import TrackingAway
 from orchestrator.pending import Note, Pending
 from tests.orchestrator.faults.conftest import Bench, Content, content_of, made_bench
@@ -79,22 +79,37 @@ def test_a_database_that_is_locked_for_a_while_changes_nothing(
 
 
 def test_a_database_locked_for_longer_is_given_up_and_delivered_to_later(
-    bench: Bench, tmp_path: Path, undisturbed: Content, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """One item, because every single question waits for SQLite's own five seconds."""
     monkeypatch.setattr(patience, "PATIENCE_S", 1.0)
     with locked(tmp_path / "mlflow.db", 600):
-        bench.run()
-        owed = notes(bench)
-        assert {note.status for note in owed.values()} == {"FINISHED"}
-        assert all("database is locked" in note.reason for note in owed.values())
+        log = bench.here.start("k", "trial", "x", {})
+        log.metrics({"loss": 0.5}, 1)
+        log.finish()
+        (note,) = notes(bench).values()
+        assert (note.key, note.status) == ("k", "FINISHED")
+        assert "database is locked" in note.reason
         with pytest.raises(TrackingAway, match="Another program holds it: end that one"):
-            open_sweep(bench.sweep)
-    assert len(owed) == 2
-    stored = bench.here.store.keys()
-    bench.again().run()
-    assert bench.here.store.keys() == stored
+            bench.tracker.parent()
+    again = bench.again().here.start("k", "trial", "x", {})
+    again.metrics({"loss": 0.5}, 1)
+    again.finish()
     assert notes(bench) == {}
-    assert content_of(bench.tracker) == undisturbed
+    (run,) = bench.tracker.runs()
+    assert (run.info.status, run.data.metrics) == ("FINISHED", {"loss": 0.5})
+    assert run.data.tags["lotus.attempts"] == "2"
+
+
+def test_a_program_that_starts_while_a_database_is_locked_waits_for_it(tmp_path: Path) -> None:
+    """MLflow's own start reads the database, and gives up after some seconds."""
+    path = tmp_path / "mlflow.db"
+    database.prepare(path)
+    with locked(path, LOCKED_S):
+        start = time.monotonic()
+        client = connect(f"sqlite:///{path}")
+        assert time.monotonic() - start > LOCKED_S / 2
+    assert client.search_experiments()
 
 
 def test_a_full_database_is_said_and_with_more_space_it_is_delivered_to(
