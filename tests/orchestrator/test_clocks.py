@@ -58,7 +58,7 @@ def test_a_clock_that_jumps_forward_and_back_in_a_sweep_changes_no_result(
     assert_nothing_lasts_less_than_nothing(path)
     planned, entries = plan(load_sweep(path)), Store(str(path.parent / "store")).entries()
     assert forecast(planned, entries).device_hours == 0
-    assert 0 < forecast(planned, [one for one in entries if one.stage != "issp"]).device_hours < 1
+    assert all(0 < entry.seconds < DAY_S / 24 for entry in entries), "what forecasts rest on"
     shown = of_sweep(load_sweep(path))
     assert (shown["finished"], shown["missing"]) == (3, 0)
     assert shown["store"]["freeable_bytes"] >= 0
