@@ -67,13 +67,14 @@ def measure(uri: str, runs: int, repeats: int) -> dict[str, Any]:
             seconds[way.__name__].append(time.perf_counter() - start)
         assert found[0] == found[1]
     median = {name: statistics.median(one) for name, one in seconds.items()}
-    return {"seconds": seconds, "ratio": median["one_by_one"] / median["together"]}
+    return {"runs": runs, "seconds": seconds, "ratio": median["one_by_one"] / median["together"]}
 
 
 def main() -> None:
     """Measure and print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=300)
+    parser.add_argument("--server-runs", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -83,7 +84,8 @@ def main() -> None:
         Tracker(Address(server.backend, "0", ""))  # makes it
         server.start()
         try:
-            over_http = measure(f"http://127.0.0.1:{server.port}", options.runs, options.repeats)
+            url = f"http://127.0.0.1:{server.port}"
+            over_http = measure(url, options.server_runs, options.repeats)
         finally:
             server.kill()
     found = {
@@ -91,7 +93,6 @@ def main() -> None:
         "hardware": hardware(),
         "versions": versions(),
         "command": " ".join(["python", *sys.argv]),
-        "runs": options.runs,
         "metrics_per_run": METRICS + CURVES,
         "points_per_run": METRICS + CURVES * EPOCHS,
         "sqlite": sqlite,
