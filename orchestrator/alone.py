@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from orchestrator.files import Files
-from orchestrator.versions import host
+from orchestrator.lease import born, machine
 from trials.errors import LotusError
 
 MARK = "collector.json"
-"""In that folder while the collector works: its host and process."""
+"""In that folder while the collector works: its machine and process."""
 
 DEAD_S = 3600.0
-"""A mark that is older belongs to a collector that died on another host."""
+"""A mark that is older belongs to a collector that died on another machine."""
 
 
 @contextmanager
@@ -28,7 +28,9 @@ def alone(files: Files, folder: str) -> Iterator[tuple[str, float]]:
         LotusError: another collector is at work.
     """
     away = f"{folder}/{uuid.uuid4().hex}"
-    files.write(f"{away}/{MARK}", json.dumps({"host": host(), "pid": os.getpid()}).encode())
+    pid = os.getpid()
+    mark = {"machine": machine(), "pid": pid, "born": born(pid)}
+    files.write(f"{away}/{MARK}", json.dumps(mark).encode())
     try:
         now = files.probe()
         others = [path for path in files.list(folder) if path.endswith(f"/{MARK}")]
@@ -45,16 +47,16 @@ def alone(files: Files, folder: str) -> Iterator[tuple[str, float]]:
 
 
 def _alive(files: Files, path: str, now: float) -> bool:
+    """Whether a collector may be at work; on this machine no clock, which may jump, is asked."""
     info = files.info(path)
-    if info is None or info.modified < now - DEAD_S:
+    if info is None:
         return False
     try:
         mark = json.loads(files.read(path))
-        if mark["host"] != host():
-            return True
-        os.kill(int(mark["pid"]), 0)
-    except (FileNotFoundError, ProcessLookupError):
+        if mark["machine"] and mark["machine"] == machine():
+            return bool(born(int(mark["pid"])) == mark["born"])
+    except FileNotFoundError:
         return False
-    except (ValueError, KeyError, TypeError, PermissionError):
+    except (ValueError, KeyError, TypeError):  # of another version, or half-written
         pass
-    return True
+    return info.modified >= now - DEAD_S

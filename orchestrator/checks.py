@@ -26,6 +26,7 @@ from orchestrator.trial_checks import (
     check_targets,
     check_trial,
 )
+from orchestrator.visible import unseen
 
 MAX_TRIALS = 1_000_000
 MAX_COMBINATIONS = 1000
@@ -39,7 +40,7 @@ def check(sweep: SweepConfig, raw: dict[str, Any]) -> Iterator[Problem]:
         raw: the file as it was written, for its places.
     """
     single = not isinstance(raw.get("search"), list)
-    yield from _check_finite(raw, ())
+    yield from _check_values(raw, ())
     seen: set[Problem] = set()
     for i, block in enumerate(sweep.search):
         where: Place = ("search",) if single else ("search", i)
@@ -51,14 +52,21 @@ def check(sweep: SweepConfig, raw: dict[str, Any]) -> Iterator[Problem]:
         yield Problem(("search",), f": more than {MAX_TRIALS:,} combinations; split the sweep")
 
 
-def _check_finite(value: Any, where: Place) -> Iterator[Problem]:
-    """No setting may be infinite or not a number: a key could not be made of it."""
+def _check_values(value: Any, where: Place) -> Iterator[Problem]:
+    """No number may be infinite or none: a key could not be made of it. No text may hold what
+    nobody sees: it goes into names, databases, terminals and pages."""
     if isinstance(value, float) and not math.isfinite(value):
         yield Problem(where, f" = {value}: must be a finite number")
+    elif isinstance(value, str) and (odd := unseen(value)):
+        yield Problem(
+            where, f": holds the character U+{ord(odd):04X}, which cannot be seen; remove it"
+        )
     elif isinstance(value, dict | list):
         parts = value.items() if isinstance(value, dict) else enumerate(value)
         for name, part in parts:
-            yield from _check_finite(part, (*where, name))
+            if isinstance(name, str):
+                yield from _check_values(name, where)
+            yield from _check_values(part, (*where, name))
 
 
 def _check_block(sweep: SweepConfig, block: SearchBlock, where: Place) -> Iterator[Problem]:

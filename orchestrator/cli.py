@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 from pydantic import ValidationError
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +18,7 @@ from orchestrator.config import StorageSection, SweepConfig, TrackingSection
 from orchestrator.interrupts import EXIT_CODE, INTERRUPTS
 from orchestrator.problems import SweepError
 from orchestrator.sweepfile import bundled, load_sweep
+from orchestrator.terminal import Terminal
 from orchestrator.versions import VERSION
 from trials.errors import LotusError
 
@@ -26,8 +26,8 @@ Command = Callable[..., Any]
 
 OK, FAILED, WRONG, INTERRUPTED = 0, 1, 2, EXIT_CODE
 
-console = Console()
-errors = Console(stderr=True)
+console = Terminal()
+errors = Terminal(stderr=True)
 
 
 def sweep_argument(command: Command) -> Command:
@@ -86,7 +86,7 @@ def list_sweeps() -> None:
     for name, path in bundled().items():
         lines = path.read_text(encoding="utf-8").splitlines()
         first = next((line.lstrip("# ") for line in lines if line.startswith("#")), "")
-        console.print(f"{name:<20}{first}", markup=False, soft_wrap=True)
+        console.print(f"{name:<20}{first}", soft_wrap=True)
 
 
 @cli.command()
@@ -107,7 +107,7 @@ def run(sweep: SweepConfig, address: str | None, no_report: bool) -> int:
             markup=False,
         )
         # Bound to this stream, because standard output is closed to Tune while it runs.
-        display = Display(Console(file=sys.stdout), trials, stages)
+        display = Display(Terminal(file=sys.stdout), trials, stages)
         displays.append(display.__enter__())
         return displays[0]
 
@@ -117,14 +117,12 @@ def run(sweep: SweepConfig, address: str | None, no_report: bool) -> int:
         for display in displays:
             display.__exit__()
     for notice in finished.notices:
-        console.print(f"  ! MLflow: {notice}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"  ! MLflow: {notice}", style="yellow", soft_wrap=True)
     if displays:
-        console.print(f"{sweep.name}: done in {duration(finished.wall_s)}", markup=False)
+        console.print(f"{sweep.name}: done in {duration(finished.wall_s)}")
     else:
         count = len(finished.plan.trials)
-        console.print(
-            f"{sweep.name}: nothing is missing, all {count} trials are finished", markup=False
-        )
+        console.print(f"{sweep.name}: nothing is missing, all {count} trials are finished")
     show_finished(console, finished)
     if finished.failed:
         show_failed(errors, finished)
@@ -159,7 +157,7 @@ def plan(sweep: SweepConfig, as_json: bool) -> int:
         }
         click.echo(json.dumps(found, indent=1))
         return OK
-    table = Table(title=sweep.name, title_justify="left", show_header=False)
+    table = Table(title=Text(sweep.name), title_justify="left", show_header=False)
     table.add_row("trials", f"{trial_count(planned)}, of which {missing} to run")
     table.add_row("unique stages", f"{predicted.stages}, of which {predicted.stored} stored")
     table.add_row("shared by two trials or more", str(len(planned.shared)))
@@ -204,7 +202,7 @@ def status(
     if waiting:
         console.print(Text(f"  {waiting}", style="yellow"), soft_wrap=True)
     for line in dict.fromkeys(describe_store(row["store"]) for row in rows if row["store"]):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, soft_wrap=True)
     return OK
 
 
@@ -233,8 +231,10 @@ def gc(
     store = Store(StorageSection(path=path).path if path else section.path)
     known = [TrackingSection().uri, *([config.tracking.uri] if config else [])]
     found = collect(store, asker(known), dry_run=dry_run, old=old)
-    text = json.dumps(collected_json(found), indent=1) if as_json else describe_collected(found)
-    click.echo(text)
+    if as_json:
+        click.echo(json.dumps(collected_json(found), indent=1))
+    else:
+        console.print(describe_collected(found), highlight=False, soft_wrap=True)
     return OK
 
 
@@ -247,7 +247,7 @@ def report(sweep: SweepConfig, tracking_uri: str | None, output: Path | None) ->
     from orchestrator.report import report as make_report
 
     page = make_report(with_tracking(sweep, tracking_uri), output)
-    console.print(f"Report    {page}", soft_wrap=True, markup=False)
+    console.print(f"Report    {page}", soft_wrap=True)
     return OK
 
 
@@ -269,7 +269,7 @@ def select(
     if as_json:
         click.echo(json.dumps(selection_json(found), indent=1))
     else:
-        console.print(describe_selection(found), markup=False, soft_wrap=True)
+        console.print(describe_selection(found), soft_wrap=True)
     return OK
 
 
@@ -292,12 +292,12 @@ def export(
     from orchestrator.export import export as write
 
     found = write(with_tracking(sweep, tracking_uri), output, trial, format)
-    console.print(f"{found.trial}: written to {found.folder}", markup=False, soft_wrap=True)
+    console.print(f"{found.trial}: written to {found.folder}", soft_wrap=True)
     for path in found.paths:
         size = f"{path.stat().st_size / 2**20:8.2f} MiB"
-        console.print(f"  {size}  {path.name}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"  {size}  {path.name}", highlight=False, soft_wrap=True)
     loads = f'timm.create_model("local-dir:{found.folder.absolute()}", pretrained=True)'
-    console.print(f"Load it   {loads}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"Load it   {loads}", highlight=False, soft_wrap=True)
     return OK
 
 
@@ -329,7 +329,7 @@ def ui(sweep: str | None, tracking_uri: str | None, host: str, port: int) -> Non
     uri = tracking_uri or (load_sweep(sweep).tracking.uri if sweep else TrackingSection().uri)
     uri = TrackingSection(uri=uri).uri
     if uri.startswith("http"):
-        console.print(f"The tracking server is at {uri}", markup=False)
+        console.print(f"The tracking server is at {uri}")
         return
     path = Path(uri.removeprefix("sqlite:///"))
     if uri.startswith("sqlite:///") and not path.exists():
@@ -339,7 +339,7 @@ def ui(sweep: str | None, tracking_uri: str | None, host: str, port: int) -> Non
     command += ["--default-artifact-root", artifacts, "--host", host, "--port", str(port)]
     command += ["--workers", "1"]
     page = f"http://{host}:{port}/#/experiments?workflowType=machine_learning"
-    console.print(f"MLflow UI on {page}  (Ctrl-C ends it)", markup=False, soft_wrap=True)
+    console.print(f"MLflow UI on {page}  (Ctrl-C ends it)", soft_wrap=True)
     # Replaced, not started below: Ctrl-C and signals then reach the server itself. Its job runner
     # is for evaluating language models and costs four processes.
     sys.stdout.flush()
@@ -374,11 +374,11 @@ def main() -> None:
 
 
 def _note(text: str) -> None:
-    console.print(text, markup=False, soft_wrap=True)
+    console.print(text, soft_wrap=True)
 
 
 def _say(text: str, code: int) -> int:
-    errors.print(text, markup=False, highlight=False, soft_wrap=True)
+    errors.print(text, highlight=False, soft_wrap=True)
     return code
 
 

@@ -84,7 +84,9 @@ class TrackingSection(StageConfig):
         """Workers run elsewhere: a relative SQLite path means this working directory."""
         match = re.fullmatch(r"sqlite:///(?!/)(.+)", uri)
         if match:
-            return f"sqlite:///{Path(match[1]).absolute()}"
+            uri = f"sqlite:///{Path(match[1]).absolute()}"
+        if uri.startswith("sqlite:///") and (odd := {"?", "%"} & set(uri)):  # SQLAlchemy's own
+            raise ValueError(f"the path of a SQLite file cannot hold `{min(odd)}`: move it")
         if not re.match(r"^(sqlite:///|https?://|postgresql|mysql|mssql|databricks)", uri):
             raise ValueError(
                 "must be sqlite:///PATH, http(s)://SERVER or a database address; MLflow's file "

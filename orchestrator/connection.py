@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 
 from orchestrator import database
 from orchestrator.config import SweepConfig
-from orchestrator.patience import Breaker, TrackingError, own_patience, patiently, reason_of
+from orchestrator.patience import LOCKED, Breaker, TrackingError, own_patience, patiently, reason_of
 from orchestrator.secrets import without_password
 from orchestrator.versions import VERSION, git_commit
 
@@ -149,15 +149,28 @@ def connect(uri: str, wait: bool = True) -> MlflowClient:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     logging.getLogger("mlflow.store.artifact").setLevel(logging.WARNING)  # a line per empty run
     own_patience()
+    breaker = None if wait else Breaker("", tripped=True)
     try:
         if (path := database.path_of(uri)) is not None:
             database.prepare(path)
         elif "://" in uri and not uri.startswith("http"):
-            patiently(lambda: _knock(uri), None if wait else Breaker("", tripped=True))
-        return MlflowClient(tracking_uri=uri)
+            patiently(lambda: _knock(uri), breaker)
+        return patiently(lambda: _client(uri), breaker)
     except TrackingError:
         raise
     except Exception as error:  # of MLflow, SQLAlchemy or the database's own driver
+        raise TrackingError(
+            f"tracking.uri = {without_password(uri)}: {reason_of(error)}"
+        ) from error
+
+
+def _client(uri: str) -> MlflowClient:
+    """A client, which for a database asks it at once; of its troubles only a lock may pass."""
+    try:
+        return MlflowClient(tracking_uri=uri)
+    except Exception as error:
+        if LOCKED in str(error):
+            raise
         raise TrackingError(
             f"tracking.uri = {without_password(uri)}: {reason_of(error)}"
         ) from error

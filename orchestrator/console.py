@@ -134,11 +134,11 @@ class Display(Watcher):
 def show_finished(console: Console, finished: Finished) -> None:
     """The table at the end of a sweep, and where to look next."""
     summary = finished.summary
-    table = Table(title=f"{summary['sweep']}", title_justify="left", show_header=False)
+    table = Table(title=Text(summary["sweep"]), title_justify="left", show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in _rows(summary):
-        table.add_row(name, value)
+        table.add_row(name, Text(value))
     console.print(table)
     for warning in summary["warnings"]:
         console.print(Text(f"  ! {warning}", style="yellow"))

@@ -18,7 +18,7 @@ from orchestrator.patience import TrackingError
 SQLITE = "sqlite:///"
 
 QUIET_S = 10.0
-"""A database written to more recently may be in the middle of a migration."""
+"""A database that is written to within so long may be in the middle of a migration."""
 
 ABANDONED_S = 3600
 """An unfinished database older than this belongs to no living process."""
@@ -77,9 +77,12 @@ def _publish(temporary: Path, path: Path) -> None:
 def _mend(path: Path) -> None:
     """Set aside what an interrupted first start left, as versions before this one could."""
     left, runs = _half_made(path)
-    while left and time.time() - path.stat().st_mtime < QUIET_S:  # somebody may be at it
+    written, since = path.stat().st_mtime_ns, time.monotonic()
+    while left and time.monotonic() - since < QUIET_S:  # somebody may be at it; clocks may jump
         time.sleep(QUIET_S / 10)
         left, runs = _half_made(path)
+        if (now := path.stat().st_mtime_ns) != written:
+            written, since = now, time.monotonic()
     if not left:
         return
     if runs:

@@ -71,12 +71,21 @@ class Files:
 
     def read_all(self, paths: list[str]) -> dict[str, bytes]:
         """The contents of those of the files that are there."""
-        if not paths:
-            return {}
-        full = {self.full(path): path for path in paths}
-        found = self._reading(lambda: self.fs.cat(list(full), on_error="omit"))
-        named = {self._relative(name): content for name, content in found.items()}
-        return {path: named[path] for path in full.values() if path in named}
+
+        # Not `cat`: it takes `[` in a folder's name for a pattern, and omits what it cannot read.
+        def read() -> dict[str, bytes]:
+            full = [self.full(path) for path in paths]
+            found = self.fs.cat_ranges(full, None, None, on_error="return")
+            kept = {}
+            for path, content in zip(paths, found, strict=True):
+                if isinstance(content, FileNotFoundError):
+                    continue
+                if isinstance(content, BaseException):
+                    raise content
+                kept[path] = bytes(content)
+            return kept
+
+        return self._reading(read) if paths else {}
 
     def write(self, path: str, content: bytes) -> None:
         """Replace a file as a whole: nobody ever sees a part of it."""

@@ -97,6 +97,22 @@ def reason_of(error: BaseException) -> str:
     return redacted(" ".join(f"{error}".split()))[:REASON_CHARACTERS] or type(error).__name__
 
 
+LOCKED = "database is locked"
+"""What SQLite says while another program writes for longer than it waits."""
+
+REMEDIES = {
+    LOCKED: "Another program holds it: end that one",
+    "disk is full": "Its file system is full: free space there",
+    "No space left": "Its file system is full: free space there",
+    "readonly database": "It is read-only: make it writable",
+}
+"""What a database file says -> what to do."""
+
+
+def _remedy(reason: str) -> str:
+    return next((what for sign, what in REMEDIES.items() if sign in reason), "Start it")
+
+
 def pauses() -> Iterator[float]:
     """Pauses between attempts, without end."""
     return chain(PAUSES_S, repeat(PAUSES_S[-1]))
@@ -150,9 +166,10 @@ def patiently(call: Callable[[], T], breaker: Breaker | None = None) -> T:
                 raise
             if time.monotonic() + pause > deadline:
                 own.tripped = True
+                reason = reason_of(error)
                 raise TrackingAway(
-                    f"the tracking store does not answer: {reason_of(error)}. "
-                    "Start it and run the same command again; nothing is lost."
+                    f"the tracking store does not answer: {reason}. "
+                    f"{_remedy(reason)} and run the same command again; nothing is lost."
                 ) from error
         else:
             own.tripped = False

@@ -11,6 +11,7 @@ from orchestrator.config import AXES, SweepConfig, at_point
 from orchestrator.keys import canonical, key_of
 from orchestrator.search import Outcome, Point
 from orchestrator.search.methods import proposer
+from orchestrator.visible import one_line
 from trials.config import TICKETED, TrialConfig
 from trials.pipeline import TrialGraph, pipeline
 from trials.sources import Opened, open_sources
@@ -229,7 +230,7 @@ def trial_name(axes: dict[str, Any], sweep: SweepConfig) -> str:
     parts.append(f"seed{axes['seed']}")
     parts += [f"{name}={value}" for name, value in axes.items() if name not in (*AXES, "rung")]
     parts += [f"rung{axes['rung']}"] if "rung" in axes else []
-    return "-".join(parts)[:250]
+    return one_line("-".join(parts))[:250]
 
 
 def _digits(value: float) -> str:

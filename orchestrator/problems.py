@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from orchestrator.visible import one_line
 from trials.errors import LotusError
 
 Path = tuple[str | int, ...]
@@ -37,8 +38,7 @@ class SweepError(LotusError):
         self.source, self.problems = source, tuple(problems)
         count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
         lines = [f"{source}: {count}", *(f"  {problem}" for problem in problems)]
-        # Half a surrogate pair, which YAML can write as "\ud800", cannot be printed.
-        super().__init__("\n".join(lines).encode("utf-8", "backslashreplace").decode())
+        super().__init__("\n".join(map(one_line, lines)))
 
 
 def dotted(path: Path) -> str:
@@ -167,5 +167,5 @@ def _models(hint: Any) -> Iterator[type[BaseModel]]:
 
 
 def _shorten(value: Any) -> str:
-    text = str(value).replace("\n", "\\n")
+    text = one_line(str(value))
     return text if len(text) <= 60 else text[:57] + "..."

@@ -18,6 +18,7 @@ from orchestrator.artifacts import fetched
 from orchestrator.cached import Cached
 from orchestrator.config import SweepConfig
 from orchestrator.driver import State, look
+from orchestrator.histories import History, with_histories
 from orchestrator.job import Job, job_of
 from orchestrator.lease import TAG, Holder, Lease, LeaseError, RunTag
 from orchestrator.pending import Note, Pending
@@ -83,18 +84,17 @@ def _examine(state: State, mend: bool) -> Findings:
         for run in state.tracker.runs()
         if run.info.status == "FINISHED"
     }
-    for job, node in _jobs(state):
-        key = job.key if node is None else node
-        if key not in runs:
-            continue
+    jobs = {job.key if node is None else node: (job, node) for job, node in _jobs(state)}
+    wanted = [runs[key] for key in jobs if key in runs]
+    for run, history in with_histories(state.tracker, wanted):
         with tempfile.TemporaryDirectory() as folder:
             try:
-                wanted = _wanted(state, job, node, Path(folder))
+                recorded = _wanted(state, *jobs[run.data.tags["lotus.key"]], Path(folder))
             except NotStored as error:
-                found.said.append(f"{runs[key].info.run_name}: cannot be compared: {error}")
+                found.said.append(f"{run.info.run_name}: cannot be compared: {error}")
                 continue
             found.compared += 1
-            found.wrong += _compare(state, runs[key], wanted, mend)
+            found.wrong += _compare(state, run, history, recorded, mend)
     return found
 
 
@@ -171,10 +171,10 @@ def _wanted(state: State, job: Job, stage: str | None, folder: Path) -> _Recorde
     return recorder
 
 
-def _compare(state: State, run: Any, wanted: _Recorder, mend: bool) -> list[str]:
+def _compare(state: State, run: Any, history: History, wanted: _Recorder, mend: bool) -> list[str]:
     """What does not agree, and is mended in place or by having the run delivered again."""
     tracker, name = state.tracker, run.info.run_name
-    missing, beyond = _metrics(tracker, run, wanted)
+    missing, beyond = _metrics(history, wanted)
     params, tags = run.data.params, run.data.tags
     beyond += [
         f"param {key} = {params[key]}, the store says {value}"
@@ -209,24 +209,20 @@ def _compare(state: State, run: Any, wanted: _Recorder, mend: bool) -> list[str]
     return [f"{name}: {_some(listed)}: mended"]
 
 
-def _metrics(
-    tracker: Tracker, run: Any, wanted: _Recorder
-) -> tuple[list[tuple[str, int]], list[str]]:
+def _metrics(history: History, wanted: _Recorder) -> tuple[list[tuple[str, int]], list[str]]:
     """Points that are missing, and sentences on points that MLflow cannot take back."""
     seen: dict[tuple[str, int], float] = {}
     beyond: list[str] = []
-    for name in {name for name, _ in wanted.points} & run.data.metrics.keys():
-        for point in tracker.ask(
-            lambda name=name: tracker.client.get_metric_history(run.info.run_id, name)  # type: ignore[misc]
-        ):
-            where, value = (name, point.step), point.value
+    for name in {name for name, _ in wanted.points} & history.keys():
+        for step, value in history[name]:
+            where = name, step
             if where in seen:
-                beyond.append(f"metric {name} is twice at step {point.step}")
+                beyond.append(f"metric {name} is twice at step {step}")
             elif where not in wanted.points:
-                beyond.append(f"metric {name} at step {point.step} has no result in the store")
+                beyond.append(f"metric {name} at step {step} has no result in the store")
             elif not name.startswith(TIMED) and not same(value, wanted.points[where]):
                 beyond.append(
-                    f"metric {name} = {value:g} at step {point.step}, the store says "
+                    f"metric {name} = {value:g} at step {step}, the store says "
                     f"{wanted.points[where]:g}"
                 )
             seen[where] = value

@@ -21,7 +21,7 @@ from orchestrator.selection.arms import best_settings, settings
 from orchestrator.store import Store
 from orchestrator.sweepfile import resolved_yaml
 from orchestrator.tables import axis_columns, curve_table, learning_curves, trials_table
-from orchestrator.tracking import Tracker, TrackingError, open_sweep
+from orchestrator.tracking import RunLog, Tracker, TrackingError, open_sweep
 from orchestrator.versions import git_commit, hardware, versions
 from trials.errors import LotusError
 
@@ -53,7 +53,7 @@ def refresh(
     runs, parent = tracker.runs(), tracker.parent()
     summary = summarise(plan.sweep, tracker, runs, parent.data.tags)
     log = tracker.sweep_log()
-    _parent_metrics(log, summary)
+    _parent_metrics(tracker, log, summary)
     log.flush(tags={"mlflow.note.content": _note(summary)})
     recommended = summary["recommended"]
     if recommended:
@@ -83,8 +83,12 @@ def _facts(sweep: SweepConfig) -> dict[str, str]:
     return found
 
 
-def _parent_metrics(log: Any, summary: dict[str, Any]) -> None:
-    """The sweep's headline numbers; a new step each time, so their history shows growth."""
+def _parent_metrics(tracker: Tracker, log: RunLog, summary: dict[str, Any]) -> None:
+    """The sweep's headline numbers; a new step each time, so their history shows growth.
+
+    Seconds, but never fewer than before: MLflow takes the value of the largest step for the newest,
+    and a clock may have been set back.
+    """
     essential, best = summary["essential_sparsity"] or {}, summary["recommended"] or {}
     values = {
         "essential_sparsity": essential.get("value"),
@@ -97,7 +101,11 @@ def _parent_metrics(log: Any, summary: dict[str, Any]) -> None:
         "cost/device_hours": summary["cost"]["device_hours"],
         "cost/device_hours_saved": summary["cost"]["device_hours_saved"],
     }
-    log.metrics(values, step=int(time.time()))
+    points = tracker.ask(
+        lambda: tracker.client.get_metric_history(tracker.address.parent, "trials/finished")
+    )
+    last = max((point.step for point in points), default=0)
+    log.metrics(values, step=max(int(time.time()), last + 1))
 
 
 def _note(summary: dict[str, Any]) -> str:

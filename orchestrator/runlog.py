@@ -36,6 +36,7 @@ class RunLog:
         known: params that the run already has; they cannot change, and are not sent again.
         logged: metrics that earlier attempts have logged something of.
         attempts: of this run so far, this one included; 0 until it is found or made.
+    begun_ms: when the run began, as MLflow has it; None = not asked yet.
         flush_s: a buffer older than this is sent with the next metric.
         ended: told when the run has ended, with the status.
         error: why the trial failed, as it was logged.
@@ -47,6 +48,7 @@ class RunLog:
     known: dict[str, str] = field(default_factory=dict)
     logged: set[str] = field(default_factory=set)
     attempts: int = 0
+    begun_ms: int | None = None
     flush_s: float = 10.0
     breaker: Breaker = field(default_factory=lambda: Breaker(""))
     outbox: Outbox | None = None
@@ -146,11 +148,18 @@ class RunLog:
     def finish(self, status: str = "FINISHED") -> None:
         """Flush and end the run."""
         self.flush()
-        self.say(lambda: self.client.set_terminated(self.run_id, status))
+        self.say(lambda: self._terminate(status))
         if self.outbox is not None:
             self.outbox.settle()
             self.outbox.close()
         self.ended(self, status)
+
+    def _terminate(self, status: str) -> None:
+        """A run does not end before it began, although the clock may have been set back since."""
+        if self.begun_ms is None:
+            self.begun_ms = self.client.get_run(self.run_id).info.start_time
+        ended = max(self.begun_ms, int(time.time() * 1000))
+        self.client.set_terminated(self.run_id, status, ended)
 
 
 def same(one: float, other: float) -> bool:

@@ -8,13 +8,13 @@ from typing import Any
 import pandas as pd
 
 from orchestrator import driver
-from orchestrator.collecting import Collected
+from orchestrator.collecting import Collected, asker, collect
 from orchestrator.config import SweepConfig, TrackingSection
 from orchestrator.pending import Pending, all_notes
 from orchestrator.planning import plan
 from orchestrator.secrets import redacted
 from orchestrator.selection import Selection
-from orchestrator.store import Store, object_path
+from orchestrator.store import Entry, Store, object_path
 from orchestrator.tables import axis_columns, curve_table, trials_table
 from orchestrator.tracking import Address, Tracker, TrackingAway, list_sweeps, open_sweep
 from trials.errors import LotusError
@@ -45,7 +45,7 @@ def of_sweep(sweep: SweepConfig) -> dict[str, Any]:
     row = _row(sweep.name, [c.status for c in found.values()], planned.expected, errors)
     owed = Pending(state.store, state.tracker.address.parent).all() if state else {}
     row |= {"waiting": len(owed.keys() & planned.nodes.keys())}
-    return row | {"store": store_size(sweep.storage.path)}
+    return row | {"store": store_size(sweep.storage.path, sweep.tracking.uri)}
 
 
 def describe_waiting(sweep: SweepConfig, count: int) -> str:
@@ -72,31 +72,59 @@ def all_sweeps(uri: str | None) -> list[dict[str, Any]]:
         planned = int(tags.get("lotus.trials_planned", len(table)))
         row = _row(tags["lotus.name"], list(table["status"]), planned, errors)
         if path := tags.get("lotus.storage"):
-            sizes[path] = sizes.get(path) or store_size(path)
+            sizes[path] = sizes.get(path) or store_size(path, section.uri)
         rows.append(row | {"store": sizes.get(path or "")})
     return rows
 
 
-def store_size(path: str) -> dict[str, Any]:
-    """Bytes of a store, in all and by stage; an object that two stages share counts once.
+class _Looked(Store):
+    """A store whose index is read once, for several who look."""
 
-    The bytes are None, with the reason, for a store that cannot be read from here.
+    _seen: dict[str, Entry | None] | None = None
+
+    def indexed(self) -> dict[str, Entry | None]:
+        if self._seen is None:
+            self._seen = super().indexed()
+        return dict(self._seen)
+
+
+def store_size(path: str, *uris: str) -> dict[str, Any]:
+    """Bytes of a store, in all and by stage, and how many `lotus gc` would free now.
+
+    An object that two stages share counts once. Bytes are None, with the reason, for a store that
+    cannot be read from here, and where nobody knows what may be freed.
+
+    Args:
+        uris: tracking stores with their passwords, which pins do not hold.
     """
     try:
-        store = Store(path)
+        store = _Looked(path)
         objects = store.files.list("objects")
         found: Counter[str] = Counter()
         left = {name: info.bytes for name, info in objects.items()}
         for entry in store.entries():
             found[entry.stage] += left.pop(object_path(entry.object), 0)
     except LotusError as error:
-        return {"path": redacted(path), "bytes": None, "stages": {}, "error": str(error)}
+        why = str(error)
+        return {"path": redacted(path), "bytes": None, "stages": {}, "error": why} | _unknown(why)
     stages = dict(found.most_common())
     return {
         "path": redacted(path),
         "bytes": sum(info.bytes for info in objects.values()),
         "stages": stages | ({"unused": sum(left.values())} if left else {}),
-    }
+    } | _freeable(store, uris)
+
+
+def _freeable(store: Store, uris: Sequence[str]) -> dict[str, Any]:
+    try:
+        found = collect(store, asker([TrackingSection().uri, *uris]), dry_run=True)
+    except LotusError as error:
+        return _unknown(str(error))
+    return {"freeable_bytes": found.freed_bytes, "freeable_error": None}
+
+
+def _unknown(why: str) -> dict[str, Any]:
+    return {"freeable_bytes": None, "freeable_error": why}
 
 
 def describe_store(size: dict[str, Any]) -> str:
@@ -105,7 +133,9 @@ def describe_store(size: dict[str, Any]) -> str:
         return f"store {size['path']}: {size['error']}"
     parts = [f"{stage} {_mebibytes(count)}" for stage, count in size["stages"].items()]
     listed = f" ({', '.join(parts)})" if parts else ""
-    return f"store {size['path']}: {_mebibytes(size['bytes'])}{listed}"
+    free = size["freeable_bytes"]
+    freed = "" if free is None else f"; `lotus gc` would free {_mebibytes(free)} now"
+    return f"store {size['path']}: {_mebibytes(size['bytes'])}{listed}{freed}"
 
 
 def describe_collected(found: Collected) -> str:

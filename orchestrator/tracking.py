@@ -10,6 +10,7 @@ is used throughout, so that MLFLOW_RUN_ID in somebody's environment changes noth
     patience.py     what counts as away, and how long one waits
     runlog.py       writing to one run; outbox.py: in the background
     reconcile.py    mending what accidents left
+    histories.py    all points of many runs at once
 """
 
 import contextlib
@@ -197,6 +198,7 @@ class _Opening:
         if not self._ours:
             self._reopen(run)
         self.log.run_id = run.info.run_id
+        self.log.begun_ms = run.info.start_time
         self.log.known = dict(run.data.params)
         self.log.logged = set(run.data.metrics)
         self.log.attempts = self._attempts.get(run.info.run_id, 1 + self.missed)

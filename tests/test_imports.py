@@ -68,6 +68,7 @@ def test_tracking_and_the_best_model_alone_talk_to_mlflow() -> None:
         "orchestrator/tracking.py",
         "orchestrator/connection.py",
         "orchestrator/database.py",
+        "orchestrator/histories.py",
         "orchestrator/patience.py",
         "orchestrator/reconcile.py",
         "orchestrator/runlog.py",

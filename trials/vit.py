@@ -8,7 +8,7 @@ Shapes: B batch, C channels, H W pixels, P patches, K kept patches, N tokens, h 
 
 import dataclasses
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,21 @@ __all__ = [
 ]
 
 
+LOADS_WEIGHTS = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path"}
+"""Arguments of timm.create_model that read weights from elsewhere, pickled ones among them."""
+
+LONGEST_NAME = 100
+
+
+def _names(value: Any) -> Iterator[str]:
+    """All names in nested settings."""
+    if isinstance(value, dict):
+        yield from map(str, value)
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _names(part)
+
+
 class ModelConfig(StageConfig):
     """A timm vision transformer and where its weights come from."""
 
@@ -62,6 +77,17 @@ class ModelConfig(StageConfig):
         None, description="per channel, of pixels in [0, 1]; default: the weights' pretrained_cfg"
     )
     std: tuple[float, ...] | None = Field(None, description="like mean")
+
+    @field_validator("kwargs")
+    @classmethod
+    def _named(cls, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """They become arguments and, flat and dotted, names in tracking; none may load weights."""
+        for name in _names(kwargs):
+            if not (name.isidentifier() and name.isascii() and len(name) <= LONGEST_NAME):
+                raise ValueError(f"{ascii(name)[:60]} is no name of an argument")
+        if found := sorted(LOADS_WEIGHTS & kwargs.keys()):
+            raise ValueError(f"{found[0]} would load other weights: write `model.pretrained`")
+        return kwargs
 
     @field_validator("pretrained")
     @classmethod

@@ -169,6 +169,30 @@ def _bits(value: Any) -> Any:
     return repr(value)
 
 
+def copy_of(sweep: Path, folder: Path) -> Path:
+    """The same sweep with a store and a database of its own, both empty."""
+    folder.mkdir(exist_ok=True)
+    path = folder / "tiny.yaml"
+    path.write_text(sweep.read_text().replace(str(sweep.parent), str(folder)))
+    return path
+
+
+def assert_as_if_undisturbed(path: Path, quiet: Path, *, whole: bool = True) -> Seen:
+    """Every bit that is stored and every metric are those of the quiet run, each once."""
+    seen, expected = look(path), look(quiet)
+    assert set(seen.statuses) == {"FINISHED"}
+    assert set(seen.keys.values()) == {1}
+    assert set(seen.points.values()) == {1}
+    found, wanted = same_results(seen), same_results(expected)
+    if whole:
+        assert found == wanted
+    assert found.items() <= wanted.items()
+    bits, quiet_bits = stored_bits(load_sweep(path)), stored_bits(load_sweep(quiet))
+    assert bits.keys() <= quiet_bits.keys()
+    assert [key for key, value in bits.items() if value != quiet_bits[key]] == []
+    return seen
+
+
 def ray_start(*args: str, env: dict[str, str] | None = None) -> str:
     """`ray start ...`, what it printed."""
     command = [str(Path(sys.executable).parent / "ray"), "start", "--disable-usage-stats", *args]

@@ -35,8 +35,13 @@ def half_made(path: Path, *statements: str) -> None:
         for statement in ("create table _alembic_tmp_experiments (x int)", *statements):
             made.execute(statement)
         made.commit()
-    old = time.time() - 2 * database.QUIET_S
-    os.utime(path, (old, old))
+    os.utime(path, (time.time() + 86400,) * 2)  # written before the clock was set back
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database counts as abandoned after half a second without a write."""
+    monkeypatch.setattr(database, "QUIET_S", 0.5)
 
 
 def test_a_start_that_is_killed_while_it_makes_the_database_leaves_none(tmp_path: Path) -> None:

@@ -252,3 +252,19 @@ def test_an_object_store_that_is_away_is_said_so(s3: str, monkeypatch: pytest.Mo
     with pytest.raises(StoreAway, match="does not answer"):
         Files(s3).write("a", b"1")
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_a_folder_whose_name_looks_like_a_pattern_is_that_folder(tmp_path: Path) -> None:
+    place = Files(str(tmp_path / "[ab]*"))
+    place.write("x/1.json", b"1")
+    assert place.read_all(["x/1.json"]) == {"x/1.json": b"1"}
+    assert list(place.list()) == ["x/1.json"]
+
+
+def test_a_file_that_cannot_be_read_is_not_taken_for_one_that_is_absent(tmp_path: Path) -> None:
+    """Else `lotus gc` would free what a sweep needs whose pin could not be read just then."""
+    place = Files(str(tmp_path))
+    place.write("a", b"1")
+    (tmp_path / "b").mkdir()
+    with pytest.raises(StoreUnusable, match="cannot be read"):
+        place.read_all(["a", "b"])

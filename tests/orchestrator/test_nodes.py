@@ -11,8 +11,7 @@ import psutil
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from programs import ROOT, Program, environment, look, ray_start
-from test_faults import assert_as_if_undisturbed, copy_of
+from programs import ROOT, Program, assert_as_if_undisturbed, copy_of, environment, look, ray_start
 
 from orchestrator.versions import versions
 

@@ -41,6 +41,9 @@ search:
 """
 
 
+ONE = "resources.max_concurrent_trials=1"
+"""One process for what need not be quick: each takes seconds to import torch and timm."""
+
 Sweep = Callable[..., SweepConfig]
 
 
@@ -143,9 +146,9 @@ def test_the_front_of_an_optuna_sweep_is_in_its_report(searched: SweepConfig) ->
 def test_an_optuna_sweep_with_holes_ends_with_the_trials_of_an_undisturbed_one(
     searched: SweepConfig, sweep: Sweep
 ) -> None:
-    other = sweep("holes", OPTUNA)
+    other = sweep("holes", OPTUNA, ONE)
     assert (len(plan(other).trials), plan(other).expected) == (2, 5)
-    run(sweep("holes", OPTUNA, "search.samples=4"), report=False)
+    run(sweep("holes", OPTUNA, "search.samples=4", ONE), report=False)
     client = MlflowClient(other.tracking.uri)
     client.delete_run(results(other).sort_values("key")["run_id"].iloc[0])
     assert of_sweep(other)["planned"] == 5
@@ -156,19 +159,19 @@ def test_an_optuna_sweep_with_holes_ends_with_the_trials_of_an_undisturbed_one(
 
 
 def test_more_samples_add_trials_and_keep_the_old_ones(searched: SweepConfig, sweep: Sweep) -> None:
-    fewer = sweep("grown", OPTUNA, "search.samples=3")
+    fewer = sweep("grown", OPTUNA, "search.samples=3", ONE)
     run(fewer, report=False)
     had = keys(fewer)
     assert len(had) == 3
     assert had < keys(searched)
-    finished = run(sweep("grown", OPTUNA), report=False)
+    finished = run(sweep("grown", OPTUNA, ONE), report=False)
     assert finished.ran == 2
     assert keys(fewer) == keys(searched)
 
 
 def test_a_trial_that_fails_is_told_and_the_search_goes_on(sweep: Sweep, ray_cluster: None) -> None:
     text = OPTUNA.replace("{low: 1.0e-4, high: 1.0e-2, log: true}", "[1.0e-3, 1.0e+30]")
-    broken = sweep("broken", text)
+    broken = sweep("broken", text, "search.samples=3", ONE)
     finished = run(broken, report=False)
     assert finished.failed
     assert all("lower `lr`" in reason for reason in finished.failed.values())

@@ -1,13 +1,18 @@
 """How sweeps stand."""
 
 import json
+import os
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator import status
+from orchestrator.collecting import asker, collect
 from orchestrator.config import SweepConfig
+from orchestrator.pins import pin
 from orchestrator.planning import plan
 from orchestrator.selection import select
 from orchestrator.store import Store
@@ -86,6 +91,31 @@ def test_the_size_of_a_store_is_shown_by_stage(tracked_trial: Any) -> None:
     assert "MiB (" in words
     assert "finetune" in words
     json.dumps(size)
+
+
+def test_what_gc_would_free_is_shown_where_somebody_knows(
+    tracked_trial: Any, tracked: SweepConfig
+) -> None:
+    """The same as `lotus gc --dry-run` says, and as it then frees."""
+    unknown = status.store_size(tracked_trial.sweep.storage.path)
+    assert unknown["freeable_bytes"] is None
+    assert "no sweep has said yet what it needs" in unknown["freeable_error"]
+    assert "would free" not in status.describe_store(unknown)
+    address = open_sweep(tracked)
+    assert address is not None
+    store = Store(tracked.storage.path)
+    pin(store, plan(tracked), address.parent)
+    store.files.write("objects/ab/x.safetensors", b"x" * 2**20)
+    fresh = status.store_size(tracked.storage.path, tracked.tracking.uri)
+    assert fresh["freeable_bytes"] == 0, "it is new"
+    old = time.time() - 2 * 86400
+    os.utime(Path(tracked.storage.path) / "objects/ab/x.safetensors", (old, old))
+    size = status.store_size(tracked.storage.path, tracked.tracking.uri)
+    assert size["freeable_bytes"] == 2**20
+    assert status.describe_store(size).endswith("; `lotus gc` would free 1.0 MiB now")
+    assert status.of_sweep(tracked)["store"] == size
+    assert collect(store, asker([tracked.tracking.uri])).freed_bytes == 2**20
+    assert status.store_size(tracked.storage.path)["freeable_bytes"] == 0
 
 
 def test_what_nothing_names_is_unused(tracked: SweepConfig) -> None:

@@ -1,7 +1,7 @@
 """Faults for worker processes, by the tests only: Python imports this when it is on PYTHONPATH.
 
 A file `<stage>.<number>.<kind>` in the folder LOTUS_TEST_FAULTS happens once, when that stage
-begins, and is removed before.
+begins, and is removed before. The wall clock is wrong by what stands in the file LOTUS_TEST_CLOCK.
 """
 
 import os
@@ -11,6 +11,8 @@ import time
 from importlib.abc import MetaPathFinder
 from importlib.machinery import PathFinder
 from pathlib import Path
+
+import jumping_clock
 
 
 def happen(stage: str) -> None:
@@ -25,6 +27,8 @@ def happen(stage: str) -> None:
         print(f"fault: {kind} in {stage}", flush=True)
         if kind == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        elif kind in ("ahead", "behind"):  # by a day, of the true time
+            jumping_clock.set_to(86400 if kind == "ahead" else -86400)
         elif kind == "hang":
             time.sleep(3600)
         elif kind == "eat":
@@ -55,5 +59,25 @@ class _Faulty(MetaPathFinder):
         return spec
 
 
+class _Clocked(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if not name.startswith("orchestrator."):
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is None or spec.loader is None:
+            return spec
+        load = spec.loader.exec_module
+
+        def exec_module(module):
+            load(module)
+            jumping_clock.into(module)
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+if "LOTUS_TEST_CLOCK" in os.environ:
+    jumping_clock.install()
+    sys.meta_path.insert(0, _Clocked())
 if "LOTUS_TEST_FAULTS" in os.environ:
     sys.meta_path.insert(0, _Faulty())
