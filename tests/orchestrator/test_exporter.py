@@ -228,10 +228,12 @@ def test_stages_are_those_that_the_store_has(seen: Seen) -> None:
 
 def test_states_and_slots_were_seen_and_vanish_with_the_driver(seen: Seen) -> None:
 
-    assert seen.highest["ray_lotus_trials", "waiting"] == 2
+    # How much of the beginning is seen depends on how soon Ray's own exporter is up.
+    assert seen.highest["ray_lotus_trials", "waiting"] <= 2
     assert seen.highest["ray_lotus_trials", "finished"] == 2
     assert seen.highest["ray_lotus_trials", "failed"] == 0
-    assert 1 <= seen.highest["ray_lotus_shared_stages", "running"] <= 2
+    assert seen.highest["ray_lotus_shared_stages", "running"] <= 2
+    assert seen.highest["ray_lotus_shared_stages", "finished"] == 3
     assert seen.highest["ray_lotus_trials_planned",] == 2
     assert seen.highest["ray_lotus_slots",] == 2
     assert seen.highest["ray_lotus_pending_deliveries",] == 0
