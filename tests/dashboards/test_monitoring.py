@@ -210,3 +210,21 @@ def test_provisioning_names_the_data_source_that_panels_ask() -> None:
     assert source["url"] == "http://prometheus:9090"
     (provider,) = yaml.safe_load((folder / "dashboards/lotus.yml").read_text())["providers"]
     assert provider["allowUiUpdates"] is False, "the file is the truth"
+
+
+def test_compose_mounts_these_files_where_they_are_looked_for() -> None:
+    compose = ROOT / "docker-compose.yml"
+    if not compose.exists():
+        pytest.skip("no docker-compose.yml in this tree")
+    services = yaml.safe_load(compose.read_text("utf-8"))["services"]
+    (provider,) = yaml.safe_load(
+        (FILES / "grafana/provisioning/dashboards/lotus.yml").read_text("utf-8")
+    )["providers"]
+    mounted = {one for name in ("prometheus", "grafana") for one in services[name]["volumes"]}
+    assert f"./dashboards/grafana/dashboards:{provider['options']['path']}:ro" in mounted
+    assert "./dashboards/grafana/provisioning:/etc/grafana/provisioning:ro" in mounted
+    assert "./dashboards/prometheus:/etc/prometheus:ro" in mounted
+    discovery = yaml.safe_load((FILES / "prometheus/prometheus.yml").read_text("utf-8"))
+    (files,) = discovery["scrape_configs"][0]["file_sd_configs"]
+    places = {one.split(":")[1] for one in mounted}
+    assert [str(Path(name).parent) in places for name in files["files"]] == [True]
