@@ -174,12 +174,13 @@ def test_two_jobs_share_a_node_and_one_is_ended_by_its_time_and_goes_on(
     assert (folder / "scontrol-900").read_text().split() == ["requeue", "900"]
     assert "the same command continues" in first.said
     assert not first.place.exists()
+    second.process.send_signal(signal.SIGTERM)
     again = Job.start(folder, 900, one)
+    assert second.process.wait(120) == 130, second.said
+    assert not (folder / f"scontrol-{900 + BLOCKS}").exists(), "nobody asked for more of it"
     assert again.process.wait(300) == 0, again.said
-    assert second.process.wait(300) == 0, second.said
+    assert set(look(one).statuses) == {"FINISHED"}
     assert secret not in first.said + second.said
-    for path in (one, two):
-        assert set(look(path).statuses) == {"FINISHED"}
     assert not list(folder.glob(".lotus-*"))
     assert not [number for number in (900, 900 + BLOCKS) if Path(f"/tmp/lotus-{number}").exists()]
     assert not processes_with(LOTUS_TEST_NODE=f"slurm {folder}")
