@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 
 import torch
 
+from orchestrator import metrics
 from orchestrator.failures import out_of_memory, smaller
 from orchestrator.keys import key_of
 from orchestrator.store import Entry, Store
-from trials.context import Context
+from trials.context import Context, Progress
 from trials.execute import call
 from trials.stage import Node, Source
 
@@ -57,6 +58,14 @@ def held_bytes(result: Any) -> int:
     if dataclasses.is_dataclass(result):
         return sum(held_bytes(getattr(result, one.name)) for one in dataclasses.fields(result))
     return 0
+
+
+def _counted(progress: Callable[[Progress], None]) -> Callable[[Progress], None]:
+    def counted(step: Progress) -> None:
+        metrics.count(metrics.PROGRESS)
+        progress(step)
+
+    return counted
 
 
 @dataclass(slots=True)
@@ -106,6 +115,12 @@ class Cached:
         """What memory allowed; None when it sufficed."""
         return self.ctx.micro_batch
 
+    def measure_hits(self) -> None:
+        """Measure what the store has saved, once a trial has everything."""
+        for entry in self.hits.values():
+            metrics.count(metrics.CACHE_HITS, stage=entry.stage)
+            metrics.count(metrics.CACHE_SAVED_SECONDS, entry.seconds, stage=entry.stage)
+
     def _compute(self, node: Node[R], key: str) -> R:
         for parent in node.parents():
             self.get(parent)
@@ -114,6 +129,9 @@ class Cached:
         result = self._call(node)
         seconds = time.perf_counter() - start
         device = self.ctx.device.type
+        name = node.stage.name
+        metrics.observe(metrics.STAGE_SECONDS, seconds, stage=name)
+        metrics.count(metrics.STAGE_BUSY_SECONDS, seconds, stage=name, device=device)
         entry = self.store.put(node, result, seconds, device, computed_by=self.owner)
         self.computed[key] = entry
         self.memory.put(key, result, entry)
@@ -122,7 +140,11 @@ class Cached:
     def _call(self, node: Node[R]) -> R:
         """Run a stage; when memory runs out again at once, with ever smaller micro-batches."""
         while True:
-            ctx = dataclasses.replace(self.ctx, snapshots=self.store.snapshots(node))
+            ctx = dataclasses.replace(
+                self.ctx,
+                snapshots=self.store.snapshots(node),
+                progress=_counted(self.ctx.progress),
+            )
             try:
                 with self.guard(node.stage.name):
                     result = call(node, ctx, self.sources, self.get)

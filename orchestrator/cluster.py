@@ -8,12 +8,14 @@ its own stages are there.
 import contextlib
 import io
 import logging
+import math
 import os
 import shutil
 import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,13 +24,15 @@ from ray import tune
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import RayActorError, RayTaskError
 
-from orchestrator import searcher
+from orchestrator import exporter, metrics, searcher
 from orchestrator.config import SweepConfig
 from orchestrator.failures import Attempts, SweepStopped
 from orchestrator.interrupts import INTERRUPTED, INTERRUPTS, Stop
 from orchestrator.job import Settings
+from orchestrator.pending import Pending
 from orchestrator.planning import Plan
 from orchestrator.searcher import More, Queue, Starts, StopAll, Work
+from orchestrator.store import Store
 from orchestrator.versions import differences, node_answer, versions
 from orchestrator.watcher import Watcher
 from trials.errors import LotusError
@@ -100,6 +104,38 @@ def connected(sweep: SweepConfig, address: str | None) -> Iterator[None]:
     finally:
         if not joined_before:
             ray.shutdown()
+
+
+def room(sweep: SweepConfig) -> int:
+    """How many trials the living nodes have room for, one beside the other."""
+    wanted = {"CPU": sweep.resources.cpu, "GPU": sweep.resources.gpu}
+    return sum(
+        int(
+            min(node["Resources"].get(name, 0.0) / least for name, least in wanted.items() if least)
+        )
+        for node in ray.nodes()
+        if node["Alive"]
+    )
+
+
+def measured_as(sweep: SweepConfig, address: str | None) -> str | None:
+    """The sweep's name in metrics; None where it has a Ray of its own, which nobody scrapes."""
+    if address in (None, "local"):
+        return None
+    own, experiment = sweep.name, sweep.experiment_name
+    return own if own == experiment else f"{experiment}/{own}"
+
+
+def measured(sweep: SweepConfig, settings: Settings) -> AbstractContextManager[None]:
+    """Measure while a sweep runs on a connected cluster."""
+
+    def sample() -> None:
+        limit = sweep.resources.max_concurrent_trials or math.inf
+        metrics.put(metrics.SLOTS, min(room(sweep), limit))
+        pending = Pending(Store(settings.store), settings.address.parent)
+        metrics.put(metrics.PENDING, pending.count())
+
+    return exporter.exporting(settings.measured_as, sample)
 
 
 def _check_resources(sweep: SweepConfig) -> None:

@@ -23,6 +23,7 @@ from orchestrator.search import Outcome
 from orchestrator.secrets import redacted
 from orchestrator.store import Store
 from orchestrator.sweepfile import resolved_yaml
+from orchestrator.tally import Tally
 from orchestrator.tracking import (
     Address,
     Child,
@@ -277,11 +278,16 @@ def _make(
     sweep = state.plan.sweep
     more = _pinned(growth.more, state, growth) if sweep.dynamic else None
     work = growth.work(trials, shared)
-    with INTERRUPTS.told_to(stop), cluster.connected(sweep, address):
-        found = cluster.run_work(state.plan, work, state.settings(), watcher, more, stop)
-        again = delivery.deliver(
-            growth.plan, state.store, state.tracker, growth, state.settings(), stop
-        )
+    settings = replace(state.settings(), measured_as=cluster.measured_as(sweep, address))
+    tally = Tally.of(watcher, state.plan, len(trials), len(shared))
+    with (
+        INTERRUPTS.told_to(stop),
+        cluster.connected(sweep, address),
+        cluster.measured(sweep, settings),
+    ):
+        tally.show()
+        found = cluster.run_work(state.plan, work, settings, tally, more, stop)
+        again = delivery.deliver(growth.plan, state.store, state.tracker, growth, settings, stop)
     errors = dict(found.errors) | again
     with contextlib.suppress(TrackingAway):  # what is owed is said at the end
         if errors:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import fsspec
 
+from orchestrator import metrics
 from orchestrator.secrets import redacted
 from trials.errors import LotusError
 
@@ -26,6 +27,8 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM}
 GONE = {errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTDIR, errno.ENAMETOOLONG}
 UNABLE = {errno.EINVAL, errno.ENOSYS}
+
+OPERATIONS = {"read": "read", "written": "write"}
 
 _FULL_ON_S3 = re.compile(r"(?i)quota|storagefull|insufficient(storage|capacity)|\b507\b")
 
@@ -67,7 +70,10 @@ class Files:
         Raises:
             FileNotFoundError: there is none.
         """
-        return self._reading(lambda: bytes(self.fs.cat_file(self.full(path))))
+        start = time.perf_counter()
+        content = self._reading(lambda: bytes(self.fs.cat_file(self.full(path))))
+        _measure("read", len(content), start)
+        return content
 
     def read_all(self, paths: list[str]) -> dict[str, bytes]:
         """The contents of those of the files that are there."""
@@ -89,7 +95,9 @@ class Files:
 
     def write(self, path: str, content: bytes) -> None:
         """Replace a file as a whole: nobody ever sees a part of it."""
+        start = time.perf_counter()
         self._writing(lambda: self._write(self.full(path), content))
+        _measure("write", len(content), start)
 
     def remove(self, path: str) -> None:
         """Remove a file; nothing when it is not there."""
@@ -185,6 +193,7 @@ class Files:
             except Exception as error:
                 if not _of_storage(error):
                     raise
+                metrics.count(metrics.STORE_ERRORS, operation=OPERATIONS[what])
                 if _lasting(error):
                     raise self._unusable(error, what) from error
                 if pause is None:
@@ -211,6 +220,11 @@ class Files:
     @property
     def _named(self) -> str:
         return f"the store, storage.path = {redacted(self.url)},"
+
+
+def _measure(operation: str, size: int, start: float) -> None:
+    metrics.count(metrics.STORE_BYTES, size, operation=operation)
+    metrics.observe(metrics.STORE_SECONDS, time.perf_counter() - start, operation=operation)
 
 
 def _of_storage(error: Exception) -> bool:

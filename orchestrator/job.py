@@ -57,6 +57,7 @@ class Settings:
         stage_timeout_s: a stage that takes longer ends its process; None = never.
         patience_s: how long a run that has ended waits for MLflow.
         versions: of the driver, as pairs; a worker with others refuses. Empty = any will do.
+        measured_as: the sweep's name in metrics; None = nothing is measured.
     """
 
     store: str
@@ -67,3 +68,4 @@ class Settings:
     stage_timeout_s: float | None = None
     patience_s: float = patience.PATIENCE_S
     versions: tuple[tuple[str, str], ...] = ()
+    measured_as: str | None = None

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from orchestrator import patience
+from orchestrator import metrics, patience
 from orchestrator.patience import Breaker, is_away, pauses, reason_of
 
 Call = Callable[[], object]
@@ -38,6 +38,7 @@ class Outbox:
         Nothing is said after `close`: a run that has ended stays as it ended.
         """
         if not self._closed:
+            metrics.change(metrics.OUTBOX_CALLS, 1)
             self._calls.put(call)
 
     def settle(self) -> None:
@@ -59,6 +60,7 @@ class Outbox:
                 if self.failure is None:
                     self._say(call)
             finally:
+                metrics.change(metrics.OUTBOX_CALLS, -1)
                 self._calls.task_done()
 
     def _say(self, call: Call) -> None:
@@ -75,6 +77,7 @@ class Outbox:
                 self.breaker.tripped = False
                 self._alive_at = time.monotonic()
                 return
+            metrics.count(metrics.MLFLOW_RETRIES)
             self._wait(pause)
 
     def _used_up(self) -> bool:

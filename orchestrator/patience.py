@@ -16,6 +16,7 @@ from typing import TypeVar
 import requests
 from mlflow.exceptions import MlflowException
 
+from orchestrator import metrics
 from orchestrator.secrets import redacted
 from trials.errors import LotusError
 
@@ -174,5 +175,6 @@ def patiently(call: Callable[[], T], breaker: Breaker | None = None) -> T:
         else:
             own.tripped = False
             return found
+        metrics.count(metrics.MLFLOW_RETRIES)
         time.sleep(pause)
     raise AssertionError("unreachable")

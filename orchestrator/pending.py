@@ -85,6 +85,10 @@ class Pending:
         """All notes by key."""
         return _notes(self.files, self.folder)
 
+    def count(self) -> int:
+        """How many there are, by one listing."""
+        return sum(path.endswith(".json") for path in self.files.list(self.folder))
+
     def remove(self, key: str) -> None:
         """Forget a note, if there is one."""
         self.files.remove(self._path(key))

@@ -13,7 +13,7 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from orchestrator import failures
+from orchestrator import exporter, failures, metrics
 from orchestrator.attempt_log import recording
 from orchestrator.failures import Attempts, Failure
 from orchestrator.interrupts import Stop
@@ -47,8 +47,9 @@ More = Callable[[Sequence[Ended]], Sequence[Work]]
 def work(config: dict[str, Any], payload: Any) -> None:
     """What Tune runs for one item. Never raises: how it failed decides whether it runs again."""
     settings, boxes = payload
+    exporter.export(settings.measured_as)
     job = Job.of_text(config["job"])
-    metrics: dict[str, float] = {}
+    found: dict[str, float] = {}
     with recording():
         try:
             here = worker(settings)
@@ -57,13 +58,13 @@ def work(config: dict[str, Any], payload: Any) -> None:
             if config["kind"] == "stage":
                 run_stage(here, job, config["key"], opened)
             else:
-                metrics = run_trial(here, job, opened)
+                found = run_trial(here, job, opened)
         except Exception as error:
             failure = failures.failure_of(error)
             tune.report({"error": failure.reason, "kind": failure.kind})
             return
     # As text: Tune takes nested results apart at "/", which our metrics have in their names.
-    tune.report({"error": None, "metrics": json.dumps(metrics)})
+    tune.report({"error": None, "metrics": json.dumps(found)})
 
 
 @dataclass
@@ -130,6 +131,9 @@ class Queue(Searcher):  # type: ignore[misc]
     ) -> None:
         index, trial = self.running.end(trial_id)
         failure = _failure(result or {}, trial, error)
+        outcome = failure.kind if failure else "finished"
+        kind = self.queue.items[index].kind
+        metrics.count(metrics.ATTEMPTS, kind=kind, outcome=outcome)
         if failure is None:
             self._end(index, None, json.loads((result or {})["metrics"]))
         elif self.stop.reason is None:

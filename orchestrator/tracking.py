@@ -32,6 +32,7 @@ from orchestrator.connection import (
 from orchestrator.outbox import Outbox
 from orchestrator.patience import Breaker, TrackingAway, TrackingError, patiently
 from orchestrator.runlog import ERROR, RunLog
+from orchestrator.timed import TimedClient
 
 __all__ = [
     "Address",
@@ -84,7 +85,7 @@ class Tracker:
 
     def __init__(self, address: Address, late: bool = False) -> None:
         self.address = address
-        self.client: Any = LateClient(address.uri) if late else connect(address.uri)
+        self.client: Any = TimedClient(LateClient(address.uri) if late else connect(address.uri))
         self.breaker = Breaker(address.uri)
 
     def ask(self, call: Callable[[], T]) -> T:

@@ -269,6 +269,7 @@ def _write(
         if (entry := cached.entry(node)) is not None:
             entries[name] = entry
     log.metrics(record.time_metrics(entries, cached.hits))
+    cached.measure_hits()
     log.flush(trial_params(trial, results), stage_tags(trial) | memory_tags(cached))
     with tempfile.TemporaryDirectory() as folder:
         everything = here.settings.checkpoints == "all"

@@ -59,8 +59,12 @@ def test_the_dashboards_read_tables_only(foreign: str) -> None:
     assert not {path for path in importers(foreign) if path.startswith("dashboards/")}
 
 
-def test_two_places_talk_to_ray() -> None:
-    assert importers("ray") == {"orchestrator/cluster.py", "orchestrator/searcher.py"}
+def test_three_places_talk_to_ray() -> None:
+    assert importers("ray") == {
+        "orchestrator/cluster.py",
+        "orchestrator/exporter.py",
+        "orchestrator/searcher.py",
+    }
 
 
 def test_tracking_and_the_best_model_alone_talk_to_mlflow() -> None:
