@@ -97,9 +97,9 @@ def shared_memory(line: Line) -> bool:
 
 def volume(line: Line) -> bool:
     """Mounted where it says, and only to be read where it says so."""
-    (mount,) = [m for m in composed.mounts(line.service) if m.target == line.value.split(":")[1]]
-    _, options = running.mounted(line.container).get(mount.target, ("", ""))
-    return options.startswith("ro," if mount.read_only else "rw,")
+    _, target, *mode = line.value.split(":")
+    _, options = running.mounted(line.container).get(target, ("", ""))
+    return options.startswith("ro," if mode == ["ro"] else "rw,")
 
 
 def network(line: Line) -> bool:
