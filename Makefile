@@ -4,7 +4,11 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test lint types unit lock clean
+# A cluster of containers: CPU workers by default, `make up PROFILE=gpu` for GPUs.
+PROFILE ?= cpu
+COMPOSE := docker compose --profile $(PROFILE)
+
+.PHONY: demo test lint types unit lock clean secrets up down
 
 demo: $(READY)
 	$(BIN)/lotus run digits
@@ -36,9 +40,24 @@ $(READY): requirements.lock pyproject.toml
 
 # Versions and hashes only, no addresses.
 lock:
-	$(BIN)/uv pip compile pyproject.toml --extra s3 --extra postgres --extra onnx --extra test --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra s3 --extra postgres --extra onnx --extra server \
+		--extra test --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
 		--quiet --output-file requirements.lock
+
+# .env with random secrets, mode 600; one that is there stays.
+secrets:
+	$(PYTHON) orchestrator/deploy/new_secrets.py orchestrator/deploy/env.example .env
+
+# Returns when every service is healthy.
+up:
+	$(COMPOSE) up --detach --build --wait
+	@echo "Ray http://127.0.0.1:8265  MLflow http://127.0.0.1:5000  Grafana http://127.0.0.1:3000"
+	@echo "A sweep: docker compose exec head lotus run digits --address auto"
+
+# Everything stops; what was computed stays in the volumes.
+down:
+	docker compose --profile cpu --profile gpu down
 
 clean:
 	rm -rf $(VENV) lotus build dist *.egg-info

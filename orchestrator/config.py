@@ -98,7 +98,12 @@ class TrackingSection(StageConfig):
 class StorageSection(StageConfig):
     """Where stage results are kept."""
 
-    path: str = Field("lotus/store", min_length=1, description="folder, NFS or s3://bucket/path")
+    path: str = Field(
+        default_factory=lambda: os.environ.get("LOTUS_STORE") or "lotus/store",
+        min_length=1,
+        description="folder, NFS or s3://bucket/path; default: LOTUS_STORE or a folder below the "
+        "working directory",
+    )
 
     @field_validator("path")
     @classmethod

@@ -314,6 +314,20 @@ def test_the_environment_names_the_tracking_store(
     assert load_sweep(path).tracking.uri == "http://server:5000"
 
 
+def test_a_file_that_names_no_storage_uses_the_cluster_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(INTERFACE.replace("storage: {path: lotus/store}\n", ""))
+    monkeypatch.chdir(tmp_path)
+    for found, wanted in (
+        ("s3://stages/store", "s3://stages/store"),
+        ("", f"{tmp_path}/lotus/store"),
+    ):
+        monkeypatch.setenv("LOTUS_STORE", found)
+        assert load_sweep(path).storage.path == wanted
+
+
 def test_flat_names_are_dotted_and_lists_stay_values() -> None:
     raw = {"a": {"b": 1, "c": {"d": [1, 2]}, "e": {}}, "f": None}
     assert flat(raw) == {"a.b": 1, "a.c.d": [1, 2], "a.e": {}, "f": None}
