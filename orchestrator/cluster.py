@@ -26,18 +26,14 @@ from orchestrator.config import SweepConfig
 from orchestrator.failures import Attempts, SweepStopped
 from orchestrator.interrupts import INTERRUPTED, INTERRUPTS, Stop
 from orchestrator.job import Settings
+from orchestrator.joining import ClusterError, check_joinable, refusal
 from orchestrator.planning import Plan
 from orchestrator.searcher import More, Queue, Starts, StopAll, Work
 from orchestrator.versions import differences, node_answer, versions
 from orchestrator.watcher import Watcher
-from trials.errors import LotusError
 
 NODE_ANSWER_S = 120.0
 """A node must start a process and import this package for its answer."""
-
-
-class ClusterError(LotusError):
-    """The Ray cluster cannot run this sweep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +71,16 @@ def connected(sweep: SweepConfig, address: str | None) -> Iterator[None]:
     else:
         quiet["address"] = address
     joined_before = ray.is_initialized()
+    if not (joined_before or local):
+        check_joinable(str(address))
     try:
         if not joined_before:
             ray.init(**quiet)
             INTERRUPTS.again()  # its own handler of SIGTERM prints a C++ traceback and dies
+    except ray.exceptions.AuthenticationError as error:
+        raise ClusterError(refusal(str(address))) from error
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ClusterError(
-            f"no Ray cluster at {address}: {str(error)[:300]}. One that was started with token "
-            "authentication wants RAY_AUTH_MODE=token here, and its token (`ray get-auth-token`)."
-        ) from error
+        raise ClusterError(f"no Ray cluster at {address}: {str(error)[:300]}") from error
     try:
         _check_resources(sweep)
         if not local or len(ray.nodes()) > 1:

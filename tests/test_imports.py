@@ -59,8 +59,13 @@ def test_the_dashboards_read_tables_only(foreign: str) -> None:
     assert not {path for path in importers(foreign) if path.startswith("dashboards/")}
 
 
-def test_two_places_talk_to_ray() -> None:
-    assert importers("ray") == {"orchestrator/cluster.py", "orchestrator/searcher.py"}
+def test_few_places_talk_to_ray() -> None:
+    assert importers("ray") == {
+        "orchestrator/cluster.py",
+        "orchestrator/jobs.py",
+        "orchestrator/joining.py",
+        "orchestrator/searcher.py",
+    }
 
 
 def test_tracking_and_the_best_model_alone_talk_to_mlflow() -> None:

@@ -3,11 +3,14 @@
 import dataclasses
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -167,6 +170,34 @@ def _bits(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_bits(one) for one in value]
     return repr(value)
+
+
+@contextmanager
+def mlflow_server(folder: Path, host: str = "127.0.0.1") -> Iterator[str]:
+    """A real tracking server: its address. It keeps everything in `folder`."""
+    with socket.socket() as free:
+        free.bind((host, 0))
+        address = f"{host}:{free.getsockname()[1]}"
+    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--workers", "1"]
+    command += ["--port", address.split(":")[1], "--artifacts-destination", str(folder / "files")]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
+    env = environment() | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with (folder / "mlflow.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=env)
+    try:
+        end = time.monotonic() + 120
+        while True:
+            try:
+                urllib.request.urlopen(f"http://{address}/health", timeout=2)
+                break
+            except OSError:
+                assert process.poll() is None, (folder / "mlflow.log").read_text()
+                assert time.monotonic() < end, "MLflow does not answer"
+                time.sleep(0.3)
+        yield f"http://{address}"
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 def ray_start(*args: str, env: dict[str, str] | None = None) -> str:
