@@ -1,4 +1,4 @@
-"""`lotus submit`, `logs`, `stop` and `status --address`: sweeps on a cluster, from a machine outside it."""
+"""`lotus submit`, `logs`, `stop` and `status --address`: from a machine outside the cluster."""
 
 import json
 import sys

@@ -45,8 +45,15 @@ class Program:
     started: ClassVar[list["Program"]] = []
 
     @classmethod
-    def start(cls, log: Path, *args: str, env: dict[str, str] | None = None) -> "Program":
-        command = [sys.executable, "-m", "orchestrator.cli", *args]
+    def start(
+        cls,
+        log: Path,
+        *args: str,
+        env: dict[str, str] | None = None,
+        within: Sequence[str] = (),
+    ) -> "Program":
+        """`within` is the command that runs it elsewhere, as in another network namespace."""
+        command = [*within, sys.executable, "-m", "orchestrator.cli", *args]
         with log.open("wb") as out:
             process = subprocess.Popen(
                 command,
@@ -173,12 +180,16 @@ def _bits(value: Any) -> Any:
 
 
 @contextmanager
-def mlflow_server(folder: Path, host: str = "127.0.0.1") -> Iterator[str]:
-    """A real tracking server: its address. It keeps everything in `folder`."""
-    with socket.socket() as free:
-        free.bind((host, 0))
-        address = f"{host}:{free.getsockname()[1]}"
-    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--workers", "1"]
+def mlflow_server(folder: Path, at: str = "", within: Sequence[str] = ()) -> Iterator[str]:
+    """A real tracking server: its address. It keeps everything in `folder`.
+
+    Args:
+        at: HOST:PORT; default: a free port of this machine.
+        within: the command that runs it elsewhere.
+    """
+    address = at or f"127.0.0.1:{free_port()}"
+    host = address.split(":")[0]
+    command = [*within, sys.executable, "-m", "mlflow", "server", "--host", host, "--workers", "1"]
     command += ["--port", address.split(":")[1], "--artifacts-destination", str(folder / "files")]
     command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
     env = environment() | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -188,9 +199,9 @@ def mlflow_server(folder: Path, host: str = "127.0.0.1") -> Iterator[str]:
         end = time.monotonic() + 120
         while True:
             try:
-                urllib.request.urlopen(f"http://{address}/health", timeout=2)
+                answers(address, within)
                 break
-            except OSError:
+            except (OSError, subprocess.SubprocessError):
                 assert process.poll() is None, (folder / "mlflow.log").read_text()
                 assert time.monotonic() < end, "MLflow does not answer"
                 time.sleep(0.3)
@@ -200,9 +211,33 @@ def mlflow_server(folder: Path, host: str = "127.0.0.1") -> Iterator[str]:
         process.wait(30)
 
 
-def ray_start(*args: str, env: dict[str, str] | None = None) -> str:
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def answers(address: str, within: Sequence[str] = ()) -> None:
+    """Return when a web server answers at HOST:PORT, raise when it does not."""
+    ask = f"import urllib.request as u; u.urlopen('http://{address}/health', timeout=2)"
+    if within:
+        command = [*within, sys.executable, "-c", ask]
+        subprocess.run(command, check=True, capture_output=True, timeout=30)
+    else:
+        urllib.request.urlopen(f"http://{address}/health", timeout=2)
+
+
+def ray_start(*args: str, env: dict[str, str] | None = None, within: Sequence[str] = ()) -> str:
     """`ray start ...`, what it printed."""
-    command = [str(Path(sys.executable).parent / "ray"), "start", "--disable-usage-stats", *args]
+    command = [
+        *within,
+        str(Path(sys.executable).parent / "ray"),
+        "start",
+        "--disable-usage-stats",
+        *args,
+    ]
     done = subprocess.run(
         command, env=env or environment(), capture_output=True, text=True, timeout=180, check=False
     )

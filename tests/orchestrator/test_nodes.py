@@ -1,7 +1,6 @@
 """A cluster of two nodes on loopback: one has other versions and is refused, one is killed."""
 
 import os
-import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ import psutil
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from programs import ROOT, Program, environment, look, ray_start
+from programs import ROOT, Program, environment, free_port, look, ray_start
 from test_faults import assert_as_if_undisturbed, copy_of
 
 from orchestrator.versions import versions
@@ -68,13 +67,6 @@ def other_torch(folder: Path) -> Path:
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 1.0.0\n")
     return folder
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 def test_other_versions_are_refused_before_anything_is_spent_and_a_dead_node_loses_nothing(
