@@ -131,7 +131,7 @@ def autoscales() -> bool:
     """Whether an autoscaler works for the connected cluster.
 
     Ray has no public call for it. A newer one leaves its node groups in the head node's memory;
-    an older one its report, where the nodes of a cluster without one are named `node_` and their id.
+    an older one its report, in which nodes are named `node_` and their id where none works.
     """
     from ray._private import state
     from ray.experimental import internal_kv

@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,8 +20,10 @@ import ray
 from ray import tune
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import RayActorError, RayTaskError
+from ray.experimental import internal_kv
+from ray.tune.execution.tune_controller import TuneController
 
-from orchestrator import searcher
+from orchestrator import capacity, searcher
 from orchestrator.config import SweepConfig
 from orchestrator.failures import Attempts, SweepStopped
 from orchestrator.interrupts import INTERRUPTED, INTERRUPTS, Stop
@@ -29,6 +31,7 @@ from orchestrator.job import Settings
 from orchestrator.joining import ClusterError, check_joinable, refusal
 from orchestrator.planning import Plan
 from orchestrator.searcher import More, Queue, Starts, StopAll, Work
+from orchestrator.sharing import Share
 from orchestrator.versions import differences, node_answer, versions
 from orchestrator.watcher import Watcher
 
@@ -50,11 +53,14 @@ class Failed:
 
 
 @contextlib.contextmanager
-def connected(sweep: SweepConfig, address: str | None) -> Iterator[None]:
+def connected(
+    sweep: SweepConfig, address: str | None, say: Callable[[str], None] = lambda text: None
+) -> Iterator[None]:
     """A Ray cluster for the length of a sweep: started here, or an existing one joined.
 
     Args:
         address: `local` or None: a new one on this machine; `auto` or HOST:PORT: join.
+        say: told what it waits for.
 
     Raises:
         ClusterError: no cluster there, or it has not what a trial asks for.
@@ -82,27 +88,18 @@ def connected(sweep: SweepConfig, address: str | None) -> Iterator[None]:
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ClusterError(f"no Ray cluster at {address}: {str(error)[:300]}") from error
     try:
-        _check_resources(sweep)
+        grows = not local and capacity.autoscales()
+        if waits := capacity.check_fits(sweep.resources, capacity.living_nodes(), grows=grows):
+            say(waits)
         if not local or len(ray.nodes()) > 1:
             _check_versions()
-        # With a searcher Tune starts one process at a time, and the next only when that one
-        # works: half a minute with one of two cores idle.
-        slots = int(ray.cluster_resources().get("CPU", 1) / sweep.resources.cpu)
-        os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(max(1, slots)))
+        # With a searcher Tune would start one process at a time, and the next only when that one
+        # works. How many there may be is `sharing.Share`'s to say, which follows the cluster.
+        os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "100000")
         yield
     finally:
         if not joined_before:
             ray.shutdown()
-
-
-def _check_resources(sweep: SweepConfig) -> None:
-    have = ray.cluster_resources()
-    for name, wanted in (("CPU", sweep.resources.cpu), ("GPU", sweep.resources.gpu)):
-        if wanted > have.get(name, 0):
-            raise ClusterError(
-                f"resources.{name.lower()} = {wanted:g}, but the cluster has "
-                f"{have.get(name, 0):g}: no trial could ever start. Lower it, or add nodes."
-            )
 
 
 def _check_versions() -> None:
@@ -177,10 +174,11 @@ def run_work(
     """
     sweep, scratch = plan.sweep, tempfile.mkdtemp(prefix="lotus-tune-")
     stop = stop or Stop()
-    queue = Queue(work, more, watcher, Attempts(sweep.retry.max_failures), stop)
+    share = _share(sweep)
+    queue = Queue(work, more, watcher, Attempts(sweep.retry.max_failures), stop, share)
     trainable = tune.with_resources(
         tune.with_parameters(searcher.work, payload=(settings, place_sources(plan))),
-        {"cpu": sweep.resources.cpu, "gpu": sweep.resources.gpu},
+        tune.PlacementGroupFactory([capacity.bundle(sweep.resources)]),
     )
     tuner = tune.Tuner(
         trainable,
@@ -203,15 +201,65 @@ def run_work(
         ),
     )
     try:
-        with _quiet(), _every_death_is_known():
+        with _quiet(), _every_death_is_known(), _idle_processes_give_way(queue):
             tuner.fit()
     finally:
+        share.leave()
         shutil.rmtree(scratch, ignore_errors=True)
     if stop.reason == INTERRUPTED:
         raise KeyboardInterrupt
     if stop.reason is not None:
         raise SweepStopped(stop.reason)
     return Failed(queue.queue.errors, queue.details)
+
+
+class _Notes:
+    """The board of `sharing`, in the memory of the head node."""
+
+    space = b"lotus-sweep-shares"
+
+    def write(self, name: str, text: str) -> None:
+        internal_kv._internal_kv_put(name, text, overwrite=True, namespace=self.space)
+
+    def read(self) -> dict[str, str]:
+        names = internal_kv._internal_kv_list("", namespace=self.space)
+        found = {
+            name.decode(): internal_kv._internal_kv_get(name, namespace=self.space)
+            for name in names
+        }
+        return {name: text.decode() for name, text in found.items() if text is not None}
+
+    def remove(self, name: str) -> None:
+        internal_kv._internal_kv_del(name, namespace=self.space)
+
+
+def _share(sweep: SweepConfig) -> Share:
+    asked = sweep.resources
+    return Share(
+        _Notes(),
+        lambda: capacity.slots(asked, capacity.living_nodes()),
+        asked.share,
+        capacity.autoscales(),
+        asked.max_concurrent_trials,
+    )
+
+
+@contextlib.contextmanager
+def _idle_processes_give_way(queue: Queue) -> Iterator[None]:
+    """Let Tune end processes that wait for work when other sweeps wait for their place.
+
+    It keeps one for a next trial, which is right while nobody else is there; no public place.
+    """
+    clean = TuneController._cleanup_cached_actors
+
+    def cleaned(controller: Any, force_all: bool) -> None:
+        clean(controller, force_all=force_all or queue.gives_way)
+
+    TuneController._cleanup_cached_actors = cleaned
+    try:
+        yield
+    finally:
+        TuneController._cleanup_cached_actors = clean
 
 
 @contextlib.contextmanager

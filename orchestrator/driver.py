@@ -277,7 +277,7 @@ def _make(
     sweep = state.plan.sweep
     more = _pinned(growth.more, state, growth) if sweep.dynamic else None
     work = growth.work(trials, shared)
-    with INTERRUPTS.told_to(stop), cluster.connected(sweep, address):
+    with INTERRUPTS.told_to(stop), cluster.connected(sweep, address, watcher.says):
         found = cluster.run_work(state.plan, work, state.settings(), watcher, more, stop)
         again = delivery.deliver(
             growth.plan, state.store, state.tracker, growth, state.settings(), stop

@@ -26,6 +26,12 @@ LONGEST_PAUSE_S = 60.0
 _NETWORK = ("aiobotocore", "aiohttp", "botocore", "http", "ray", "requests", "urllib3")
 
 
+MOST_NODES_LOST = 25
+"""An item under which so many nodes went away is given up: it may be what takes them down."""
+
+_NODE_LOST = ("node has died", "node was dead", "NodeDiedError", "was preempted", "node is dead")
+
+
 class NodeError(LotusError):
     """This node cannot do the work; another one may."""
 
@@ -41,11 +47,13 @@ class Failure:
     Attributes:
         reason: one line for people.
         detail: what Ray knows of a process that could say nothing itself.
+        node_lost: its node went away, as spot nodes do: no fault of what ran there.
     """
 
     kind: Kind
     reason: str
     detail: str = ""
+    node_lost: bool = False
 
 
 def failure_of(error: BaseException) -> Failure:
@@ -86,8 +94,8 @@ def of_ray(text: str) -> Failure:
     detail = redacted(text)
     if "running low on memory" in text:
         return Failure("memory", "its process was ended because the node ran out of memory", detail)
-    if "node has died" in text or "node was dead" in text or "NodeDiedError" in text:
-        return Failure("transient", "its node died", detail)
+    if any(one in text for one in _NODE_LOST):
+        return Failure("transient", "its node died", detail, node_lost=True)
     return Failure("transient", "its process died", detail)
 
 
@@ -102,18 +110,23 @@ class Attempts:
     """How often each item has failed, and what its next attempt may use.
 
     Attributes:
-        max_failures: an item that fails oftener than this is given up.
+        max_failures: an item that fails oftener than this is given up; nodes that went away
+            count apart, up to MOST_NODES_LOST.
         micro_batch: key -> of the next attempt, for items whose memory ran out.
     """
 
     max_failures: int
     micro_batch: dict[str, int] = field(default_factory=dict)
     _failed: Counter[str] = field(default_factory=Counter)
+    _lost: Counter[str] = field(default_factory=Counter)
 
     def again(self, key: str, failure: Failure) -> float | None:
         """Seconds after which an item that failed is tried again; None = never."""
         if failure.kind not in ("transient", "memory"):
             return None
+        if failure.node_lost:
+            self._lost[key] += 1
+            return 0.0 if self._lost[key] <= MOST_NODES_LOST else None
         self._failed[key] += 1
         if self._failed[key] > self.max_failures:
             return None
@@ -123,7 +136,7 @@ class Attempts:
 
     def number(self, key: str) -> int:
         """Which attempt of an item is the next, from 1."""
-        return self._failed[key] + 1
+        return self._failed[key] + self._lost[key] + 1
 
 
 def write_evidence(folder: Path, error: BaseException | str, lines: list[str]) -> None:

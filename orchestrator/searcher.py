@@ -19,6 +19,7 @@ from orchestrator.failures import Attempts, Failure
 from orchestrator.interrupts import Stop
 from orchestrator.job import Job
 from orchestrator.queue import Item, WorkQueue
+from orchestrator.sharing import Share
 from orchestrator.watcher import Watcher
 from orchestrator.worker import run_stage, run_trial, worker
 
@@ -99,11 +100,13 @@ class Queue(Searcher):  # type: ignore[misc]
         watcher: Watcher,
         attempts: Attempts,
         stop: Stop,
+        share: Share,
     ) -> None:
         super().__init__(metric="error", mode="min")
         self.queue = WorkQueue([item for item, _ in work], growing=more is not None)
         self.jobs = [job.text() for _, job in work]
         self.more, self.watcher, self.attempts, self.stop = more, watcher, attempts, stop
+        self.share = share
         self.running = Running()
         self.details: dict[str, str] = {}
 
@@ -111,6 +114,9 @@ class Queue(Searcher):  # type: ignore[misc]
         self.watcher.tick()
         if self.queue.finished or self.stop.reason:
             return str(Searcher.FINISHED)
+        busy = len(self.running.items)
+        if busy >= self.share.limit(busy, self.queue.waiting):
+            return None
         index = self.queue.next()
         if index is None:
             return None
@@ -171,6 +177,12 @@ class Queue(Searcher):  # type: ignore[misc]
         # Nothing runs and nothing was called for: nothing ever will be.
         self.queue.growing = self.more is not None and not self.queue.idle
 
+    @property
+    def gives_way(self) -> bool:
+        """Whether others wait for what this sweep has more of than its share."""
+        busy = len(self.running.items)
+        return not self.share.alone and busy >= self.share.limit(busy, self.queue.waiting)
+
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the store and MLflow are the memory."""
 
@@ -180,7 +192,7 @@ class Queue(Searcher):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its arguments into its experiment state; a terminal cannot be.
         nothing = {"watcher": Watcher(), "more": None, "running": Running(), "stop": Stop()}
-        return self.__dict__ | nothing
+        return self.__dict__ | nothing | {"share": None}
 
 
 def _failure(result: Mapping[str, Any], trial: Any, error: bool) -> Failure | None:
@@ -205,6 +217,8 @@ class Starts(tune.Callback):  # type: ignore[misc]
         if self.queue is None:
             return
         self.queue.watcher.tick()
+        # The note on the board must count on, whether or not Tune asks for more.
+        self.queue.share.limit(len(self.queue.running.items), self.queue.queue.waiting)
         for lost in _unreported(trials, self.queue.running):
             self.queue.on_trial_complete(lost, error=True)
 

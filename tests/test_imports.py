@@ -61,6 +61,7 @@ def test_the_dashboards_read_tables_only(foreign: str) -> None:
 
 def test_few_places_talk_to_ray() -> None:
     assert importers("ray") == {
+        "orchestrator/capacity.py",
         "orchestrator/cluster.py",
         "orchestrator/jobs.py",
         "orchestrator/joining.py",

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from orchestrator.failures import (
+    MOST_NODES_LOST,
     Attempts,
     Failure,
     NodeError,
@@ -61,6 +62,19 @@ def test_only_what_may_pass_is_tried_again_and_only_so_often() -> None:
     assert attempts.again("b", Failure("transient", "x")) == 0.0, "each item has its own count"
     assert attempts.micro_batch == {}
     assert Attempts(0).again("a", Failure("transient", "x")) is None
+
+
+def test_a_node_that_went_away_is_no_failure_of_what_ran_there_but_not_for_ever() -> None:
+    attempts = Attempts(max_failures=1)
+    lost = of_ray("The actor died because its node has died. Node Id: 1")
+    assert lost.node_lost
+    assert not of_ray("The actor died because its worker process has died.").node_lost
+    pauses = [attempts.again("a", lost) for _ in range(MOST_NODES_LOST)]
+    assert pauses == [0.0] * MOST_NODES_LOST
+    assert attempts.number("a") == MOST_NODES_LOST + 1
+    assert attempts.again("a", Failure("transient", "x")) == 0.0, "its own failures count apart"
+    assert attempts.again("a", lost) is None
+    assert attempts.again("b", lost) == 0.0
 
 
 def test_memory_that_ran_out_halves_the_micro_batch_down_to_one() -> None:
