@@ -30,6 +30,7 @@ def environment(faults: Path | None = None, **more: str) -> dict[str, str]:
     """For a process that imports this package, and the faults if there are any."""
     paths = [str(ROOT)]
     found = os.environ | {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
+    found |= {"RAY_raylet_start_wait_time_s": "150"}  # 30 s do not suffice on a busy machine
     if faults is not None:
         paths.insert(0, str(FAULTY))
         found["LOTUS_TEST_FAULTS"] = str(faults)
