@@ -47,12 +47,14 @@ class Failure:
     Attributes:
         reason: one line for people.
         detail: what Ray knows of a process that could say nothing itself.
+        died: its process ended without a word; its node may have gone with it.
         node_lost: its node went away, as spot nodes do: no fault of what ran there.
     """
 
     kind: Kind
     reason: str
     detail: str = ""
+    died: bool = False
     node_lost: bool = False
 
 
@@ -95,8 +97,13 @@ def of_ray(text: str) -> Failure:
     if "running low on memory" in text:
         return Failure("memory", "its process was ended because the node ran out of memory", detail)
     if any(one in text for one in _NODE_LOST):
-        return Failure("transient", "its node died", detail, node_lost=True)
-    return Failure("transient", "its process died", detail)
+        return node_died(detail)
+    return Failure("transient", "its process died", detail, died=True)
+
+
+def node_died(detail: str = "") -> Failure:
+    """That a node went away under something."""
+    return Failure("transient", "its node died", detail, node_lost=True)
 
 
 def smaller(micro_batch: int | None) -> int | None:
@@ -119,11 +126,13 @@ class Attempts:
     micro_batch: dict[str, int] = field(default_factory=dict)
     _failed: Counter[str] = field(default_factory=Counter)
     _lost: Counter[str] = field(default_factory=Counter)
+    _tried: Counter[str] = field(default_factory=Counter)
 
     def again(self, key: str, failure: Failure) -> float | None:
         """Seconds after which an item that failed is tried again; None = never."""
         if failure.kind not in ("transient", "memory"):
             return None
+        self._tried[key] += 1
         if failure.node_lost:
             self._lost[key] += 1
             return 0.0 if self._lost[key] <= MOST_NODES_LOST else None
@@ -134,9 +143,13 @@ class Attempts:
             self.micro_batch[key] = smaller(self.micro_batch.get(key)) or 1
         return min(LONGEST_PAUSE_S, 2.0 ** (self._failed[key] - 1) - 1)
 
+    def forgive(self, key: str) -> None:
+        """The last failure was its node's."""
+        self._failed[key] -= 1
+
     def number(self, key: str) -> int:
         """Which attempt of an item is the next, from 1."""
-        return self._failed[key] + self._lost[key] + 1
+        return self._tried[key] + 1
 
 
 def write_evidence(folder: Path, error: BaseException | str, lines: list[str]) -> None:
