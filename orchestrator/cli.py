@@ -17,6 +17,7 @@ from rich.text import Text
 from orchestrator.config import StorageSection, SweepConfig, TrackingSection
 from orchestrator.interrupts import EXIT_CODE, INTERRUPTS
 from orchestrator.problems import SweepError
+from orchestrator.remote import COMMANDS, print_status, remote_status
 from orchestrator.sweepfile import bundled, load_sweep
 from orchestrator.terminal import Terminal
 from orchestrator.versions import VERSION
@@ -175,8 +176,13 @@ def plan(sweep: SweepConfig, as_json: bool) -> int:
 @click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="As for `run`.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @tracking_option
+@click.option("--address", metavar="URL", help="Also its job on this cluster, see `lotus submit`.")
 def status(
-    sweep: str | None, overrides: tuple[str, ...], as_json: bool, tracking_uri: str | None
+    sweep: str | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    tracking_uri: str | None,
+    address: str | None,
 ) -> int:
     """Trials done, running, failed and missing, with errors."""
     from orchestrator.status import all_sweeps, describe_store, describe_waiting, of_sweep
@@ -184,6 +190,9 @@ def status(
     waiting = ""
     if sweep is None:
         rows = all_sweeps(tracking_uri)
+    elif address:
+        config = load_sweep(sweep, overrides)
+        return remote_status(config, with_tracking(config, tracking_uri), address, as_json)
     else:
         config = with_tracking(load_sweep(sweep, overrides), tracking_uri)
         rows = [of_sweep(config)]
@@ -191,14 +200,7 @@ def status(
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return OK
-    table = Table("sweep", "finished", "running", "failed", "missing", "planned")
-    for row in rows:
-        counts = [str(row[name]) for name in ("finished", "running", "failed", "missing")]
-        table.add_row(Text(row["sweep"]), *counts, str(row["planned"]))
-    console.print(table)
-    for row in rows:
-        for name, error in row["errors"].items():
-            console.print(Text(f"  {name}: {error}", style="red"))
+    print_status(console, rows)
     if waiting:
         console.print(Text(f"  {waiting}", style="yellow"), soft_wrap=True)
     for line in dict.fromkeys(describe_store(row["store"]) for row in rows if row["store"]):
@@ -352,6 +354,10 @@ def schema() -> int:
     """JSON Schema of the sweep file, for editors."""
     click.echo(json.dumps(SweepConfig.model_json_schema(), indent=1))
     return OK
+
+
+for _command in COMMANDS:
+    cli.add_command(_command)
 
 
 def main() -> None:

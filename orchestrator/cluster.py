@@ -8,14 +8,12 @@ its own stages are there.
 import contextlib
 import io
 import logging
-import math
 import os
 import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,29 +21,26 @@ import ray
 from ray import tune
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import RayActorError, RayTaskError
+from ray.experimental import internal_kv
+from ray.tune.execution.tune_controller import TuneController
 
-from orchestrator import exporter, metrics, searcher
+from orchestrator import capacity, searcher
 from orchestrator.config import SweepConfig
 from orchestrator.failures import Attempts, SweepStopped
 from orchestrator.interrupts import INTERRUPTED, INTERRUPTS, Stop
 from orchestrator.job import Settings
-from orchestrator.pending import Pending
+from orchestrator.joining import ClusterError, check_joinable, refusal
 from orchestrator.planning import Plan
 from orchestrator.searcher import More, Queue, Starts, StopAll, Work
-from orchestrator.store import Store
+from orchestrator.sharing import Share
 from orchestrator.versions import differences, node_answer, versions
 from orchestrator.watcher import Watcher
-from trials.errors import LotusError
 
 NODE_ANSWER_S = 120.0
 """A node must start a process and import this package for its answer."""
 
 NODE_LOSS_S = 10.0
 """Ray takes about this long to see that a node is gone."""
-
-
-class ClusterError(LotusError):
-    """The Ray cluster cannot run this sweep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +57,14 @@ class Failed:
 
 
 @contextlib.contextmanager
-def connected(sweep: SweepConfig, address: str | None) -> Iterator[None]:
+def connected(
+    sweep: SweepConfig, address: str | None, say: Callable[[str], None] = lambda text: None
+) -> Iterator[None]:
     """A Ray cluster for the length of a sweep: started here, or an existing one joined.
 
     Args:
         address: `local` or None: a new one on this machine; `auto` or HOST:PORT: join.
+        say: told what it waits for.
 
     Raises:
         ClusterError: no cluster there, or it has not what a trial asks for.
@@ -83,69 +81,29 @@ def connected(sweep: SweepConfig, address: str | None) -> Iterator[None]:
     else:
         quiet["address"] = address
     joined_before = ray.is_initialized()
+    if not (joined_before or local):
+        check_joinable(str(address))
     try:
         if not joined_before:
             ray.init(**quiet)
             INTERRUPTS.again()  # its own handler of SIGTERM prints a C++ traceback and dies
+    except ray.exceptions.AuthenticationError as error:
+        raise ClusterError(refusal(str(address))) from error
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ClusterError(
-            f"no Ray cluster at {address}: {str(error)[:300]}. One that was started with token "
-            "authentication wants RAY_AUTH_MODE=token here, and its token (`ray get-auth-token`)."
-        ) from error
+        raise ClusterError(f"no Ray cluster at {address}: {str(error)[:300]}") from error
     try:
-        _check_resources(sweep)
+        grows = not local and capacity.autoscales()
+        if waits := capacity.check_fits(sweep.resources, capacity.living_nodes(), grows=grows):
+            say(waits)
         if not local or len(ray.nodes()) > 1:
             _check_versions()
-        # With a searcher Tune starts one process at a time, and the next only when that one
-        # works: half a minute with one of two cores idle.
-        slots = int(ray.cluster_resources().get("CPU", 1) / sweep.resources.cpu)
-        os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(max(1, slots)))
+        # With a searcher Tune would start one process at a time, and the next only when that one
+        # works. How many there may be is `sharing.Share`'s to say, which follows the cluster.
+        os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "100000")
         yield
     finally:
         if not joined_before:
             ray.shutdown()
-
-
-def room(sweep: SweepConfig) -> int:
-    """How many trials the living nodes have room for, one beside the other."""
-    wanted = {"CPU": sweep.resources.cpu, "GPU": sweep.resources.gpu}
-    return sum(
-        int(
-            min(node["Resources"].get(name, 0.0) / least for name, least in wanted.items() if least)
-        )
-        for node in ray.nodes()
-        if node["Alive"]
-    )
-
-
-def measured_as(sweep: SweepConfig, address: str | None) -> str | None:
-    """The sweep's name in metrics; None where it has a Ray of its own, which nobody scrapes."""
-    if address in (None, "local"):
-        return None
-    own, experiment = sweep.name, sweep.experiment_name
-    return own if own == experiment else f"{experiment}/{own}"
-
-
-def measured(sweep: SweepConfig, settings: Settings) -> AbstractContextManager[None]:
-    """Measure while a sweep runs on a connected cluster."""
-
-    def sample() -> None:
-        limit = sweep.resources.max_concurrent_trials or math.inf
-        metrics.put(metrics.SLOTS, min(room(sweep), limit))
-        pending = Pending(Store(settings.store), settings.address.parent)
-        metrics.put(metrics.PENDING, pending.count())
-
-    return exporter.exporting(settings.measured_as, sample)
-
-
-def _check_resources(sweep: SweepConfig) -> None:
-    have = ray.cluster_resources()
-    for name, wanted in (("CPU", sweep.resources.cpu), ("GPU", sweep.resources.gpu)):
-        if wanted > have.get(name, 0):
-            raise ClusterError(
-                f"resources.{name.lower()} = {wanted:g}, but the cluster has "
-                f"{have.get(name, 0):g}: no trial could ever start. Lower it, or add nodes."
-            )
 
 
 def _check_versions() -> None:
@@ -232,10 +190,11 @@ def run_work(
     """
     sweep, scratch = plan.sweep, tempfile.mkdtemp(prefix="lotus-tune-")
     stop = stop or Stop()
-    queue = Queue(work, more, watcher, Attempts(sweep.retry.max_failures), stop)
+    share = _share(sweep)
+    queue = Queue(work, more, watcher, Attempts(sweep.retry.max_failures), stop, share)
     trainable = tune.with_resources(
         tune.with_parameters(searcher.work, payload=(settings, place_sources(plan))),
-        {"cpu": sweep.resources.cpu, "gpu": sweep.resources.gpu},
+        tune.PlacementGroupFactory([capacity.bundle(sweep.resources)]),
     )
     tuner = tune.Tuner(
         trainable,
@@ -258,15 +217,65 @@ def run_work(
         ),
     )
     try:
-        with _quiet(), _every_death_is_known():
+        with _quiet(), _every_death_is_known(), _idle_processes_give_way(queue):
             tuner.fit()
     finally:
+        share.leave()
         shutil.rmtree(scratch, ignore_errors=True)
     if stop.reason == INTERRUPTED:
         raise KeyboardInterrupt
     if stop.reason is not None:
         raise SweepStopped(stop.reason)
     return Failed(queue.queue.errors, queue.details)
+
+
+class _Notes:
+    """The board of `sharing`, in the memory of the head node."""
+
+    space = b"lotus-sweep-shares"
+
+    def write(self, name: str, text: str) -> None:
+        internal_kv._internal_kv_put(name, text, overwrite=True, namespace=self.space)
+
+    def read(self) -> dict[str, str]:
+        names = internal_kv._internal_kv_list("", namespace=self.space)
+        found = {
+            name.decode(): internal_kv._internal_kv_get(name, namespace=self.space)
+            for name in names
+        }
+        return {name: text.decode() for name, text in found.items() if text is not None}
+
+    def remove(self, name: str) -> None:
+        internal_kv._internal_kv_del(name, namespace=self.space)
+
+
+def _share(sweep: SweepConfig) -> Share:
+    asked = sweep.resources
+    return Share(
+        _Notes(),
+        lambda: capacity.slots(asked, capacity.living_nodes()),
+        asked.share,
+        capacity.autoscales(),
+        asked.max_concurrent_trials,
+    )
+
+
+@contextlib.contextmanager
+def _idle_processes_give_way(queue: Queue) -> Iterator[None]:
+    """Let Tune end processes that wait for work when other sweeps wait for their place.
+
+    It keeps one for a next trial, which is right while nobody else is there; no public place.
+    """
+    clean = TuneController._cleanup_cached_actors
+
+    def cleaned(controller: Any, force_all: bool) -> None:
+        clean(controller, force_all=force_all or queue.gives_way)
+
+    TuneController._cleanup_cached_actors = cleaned
+    try:
+        yield
+    finally:
+        TuneController._cleanup_cached_actors = clean
 
 
 @contextlib.contextmanager

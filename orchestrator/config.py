@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from orchestrator.search.block import AXES, SearchBlock
 from orchestrator.search.space import Range
@@ -37,6 +37,9 @@ __all__ = [
 
 SECTIONS = ("data", "model", "dense", "tickets", "essential", "issp", "finetune")
 
+SMALLEST = 0.0001
+"""Ray counts resources in ten thousandths."""
+
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._ +-]{0,119}$"
 
 
@@ -50,8 +53,44 @@ class ResourcesSection(StageConfig):
     """What one trial occupies."""
 
     cpu: float = Field(1, gt=0)
-    gpu: float = Field(0, ge=0, description="may be a fraction of one")
+    gpu: float = Field(0, ge=0, description="a fraction of one, or a whole number")
+    accelerator_type: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9._-]+$", description="Ray's name of the GPU: A100, H100, L4 ..."
+    )
+    custom: dict[str, float] = Field({}, description="resources that `ray start` was told of")
     max_concurrent_trials: int | None = Field(None, ge=1)
+    share: float = Field(
+        1, gt=0, description="weight among sweeps that run on the same cluster at once"
+    )
+
+    @field_validator("gpu")
+    @classmethod
+    def _of_a_device(cls, gpu: float) -> float:
+        if gpu > 1 and gpu != int(gpu):
+            raise ValueError(
+                f"a trial gets whole devices above one: write {int(gpu)} or {int(gpu) + 1}"
+            )
+        if 0 < gpu < SMALLEST:
+            raise ValueError(f"Ray does not divide a device further than into {SMALLEST:g}")
+        return gpu
+
+    @field_validator("custom")
+    @classmethod
+    def _own_names(cls, custom: dict[str, float]) -> dict[str, float]:
+        for name, amount in custom.items():
+            if name.lower() in ("cpu", "gpu", "memory", "object_store_memory"):
+                raise ValueError(f"`{name}` is not custom: write resources.cpu or resources.gpu")
+            if name.startswith(("node:", "accelerator_type:", "bundle_group")):
+                raise ValueError(f"`{name}` is a name of Ray's own")
+            if amount < SMALLEST:
+                raise ValueError(f"`{name}` must be at least {SMALLEST:g}")
+        return custom
+
+    @model_validator(mode="after")
+    def _type_of_something(self) -> "ResourcesSection":
+        if self.accelerator_type and not self.gpu:
+            raise ValueError("accelerator_type without gpu: a trial would hold no device of it")
+        return self
 
 
 class RetrySection(StageConfig):

@@ -92,6 +92,9 @@ class Display(Watcher):
         self.console.print(said, soft_wrap=True)
         self.tick()
 
+    def says(self, text: str) -> None:
+        self.console.print(Text(f"  {text}", style="yellow"), soft_wrap=True)
+
     def ended(self, item: Item, error: str | None) -> None:
         self.running.pop(item.key, None)
         if error:

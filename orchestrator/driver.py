@@ -273,17 +273,17 @@ def _make(
     stop: Stop,
 ) -> dict[str, str]:
     """Run shared stages and trials; key -> error of those that failed."""
-    from orchestrator import cluster
+    from orchestrator import cluster, measuring
 
     sweep = state.plan.sweep
     more = _pinned(growth.more, state, growth) if sweep.dynamic else None
     work = growth.work(trials, shared)
-    settings = replace(state.settings(), measured_as=cluster.measured_as(sweep, address))
+    settings = replace(state.settings(), measured_as=measuring.measured_as(sweep, address))
     tally = Tally.of(watcher, state.plan, len(trials), len(shared))
     with (
         INTERRUPTS.told_to(stop),
-        cluster.connected(sweep, address),
-        cluster.measured(sweep, settings),
+        cluster.connected(sweep, address, watcher.says),
+        measuring.measured(sweep, settings),
     ):
         tally.show()
         found = cluster.run_work(state.plan, work, settings, tally, more, stop)

@@ -26,6 +26,12 @@ LONGEST_PAUSE_S = 60.0
 _NETWORK = ("aiobotocore", "aiohttp", "botocore", "http", "ray", "requests", "urllib3")
 
 
+MOST_NODES_LOST = 25
+"""An item under which so many nodes went away is given up: it may be what takes them down."""
+
+_NODE_LOST = ("node has died", "node was dead", "NodeDiedError", "was preempted", "node is dead")
+
+
 class NodeError(LotusError):
     """This node cannot do the work; another one may."""
 
@@ -41,11 +47,15 @@ class Failure:
     Attributes:
         reason: one line for people.
         detail: what Ray knows of a process that could say nothing itself.
+        died: its process ended without a word; its node may have gone with it.
+        node_lost: its node went away, as spot nodes do: no fault of what ran there.
     """
 
     kind: Kind
     reason: str
     detail: str = ""
+    died: bool = False
+    node_lost: bool = False
 
 
 def failure_of(error: BaseException) -> Failure:
@@ -86,9 +96,14 @@ def of_ray(text: str) -> Failure:
     detail = redacted(text)
     if "running low on memory" in text:
         return Failure("memory", "its process was ended because the node ran out of memory", detail)
-    if "node has died" in text or "node was dead" in text or "NodeDiedError" in text:
-        return Failure("transient", "its node died", detail)
-    return Failure("transient", "its process died", detail)
+    if any(one in text for one in _NODE_LOST):
+        return node_died(detail)
+    return Failure("transient", "its process died", detail, died=True)
+
+
+def node_died(detail: str = "") -> Failure:
+    """That a node went away under something."""
+    return Failure("transient", "its node died", detail, node_lost=True)
 
 
 def smaller(micro_batch: int | None) -> int | None:
@@ -102,18 +117,25 @@ class Attempts:
     """How often each item has failed, and what its next attempt may use.
 
     Attributes:
-        max_failures: an item that fails oftener than this is given up.
+        max_failures: an item that fails oftener than this is given up; nodes that went away
+            count apart, up to MOST_NODES_LOST.
         micro_batch: key -> of the next attempt, for items whose memory ran out.
     """
 
     max_failures: int
     micro_batch: dict[str, int] = field(default_factory=dict)
     _failed: Counter[str] = field(default_factory=Counter)
+    _lost: Counter[str] = field(default_factory=Counter)
+    _tried: Counter[str] = field(default_factory=Counter)
 
     def again(self, key: str, failure: Failure) -> float | None:
         """Seconds after which an item that failed is tried again; None = never."""
         if failure.kind not in ("transient", "memory"):
             return None
+        self._tried[key] += 1
+        if failure.node_lost:
+            self._lost[key] += 1
+            return 0.0 if self._lost[key] <= MOST_NODES_LOST else None
         self._failed[key] += 1
         if self._failed[key] > self.max_failures:
             return None
@@ -121,9 +143,13 @@ class Attempts:
             self.micro_batch[key] = smaller(self.micro_batch.get(key)) or 1
         return min(LONGEST_PAUSE_S, 2.0 ** (self._failed[key] - 1) - 1)
 
+    def forgive(self, key: str) -> None:
+        """The last failure was its node's."""
+        self._failed[key] -= 1
+
     def number(self, key: str) -> int:
         """Which attempt of an item is the next, from 1."""
-        return self._failed[key] + 1
+        return self._tried[key] + 1
 
 
 def write_evidence(folder: Path, error: BaseException | str, lines: list[str]) -> None:

@@ -88,6 +88,11 @@ class WorkQueue:
         """Whether every item has ended and none will come."""
         return self.idle and not self.growing
 
+    @property
+    def waiting(self) -> int:
+        """Items that may run now or after a pause, and are not handed out."""
+        return len(self._ready) + len(self._later)
+
     def next(self) -> int | None:
         """The index of an item that may run now; None when all ready ones are handed out."""
         if self._later:

@@ -3,6 +3,7 @@
 With `cluster.py` the only contact with Ray.
 """
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +16,12 @@ from ray.tune.search import Searcher
 
 from orchestrator import exporter, failures, metrics
 from orchestrator.attempt_log import recording
+from orchestrator.deaths import Deaths
 from orchestrator.failures import Attempts, Failure
 from orchestrator.interrupts import Stop
 from orchestrator.job import Job
 from orchestrator.queue import Item, WorkQueue
+from orchestrator.sharing import Share
 from orchestrator.watcher import Watcher
 from orchestrator.worker import run_stage, run_trial, worker
 
@@ -74,14 +77,23 @@ class Running:
     Attributes:
         items: Tune's trial id -> index of the item.
         trials: Tune's trial id -> its trial, once it has started.
+        actors: Tune's trial id -> id of the process in which it has started.
     """
 
     items: dict[str, int] = field(default_factory=dict)
     trials: dict[str, Any] = field(default_factory=dict)
+    actors: dict[str, str] = field(default_factory=dict)
 
-    def end(self, trial_id: str) -> tuple[int, Any]:
-        """Forget a trial that has ended: its item and, if it had started, itself."""
-        return self.items.pop(trial_id), self.trials.pop(trial_id, None)
+    def start(self, trial: Any) -> None:
+        """A trial runs, in a process of its own or in one that is used again."""
+        self.trials[trial.trial_id] = trial
+        if (actor := trial.temporary_state.ray_actor) is not None:
+            self.actors[trial.trial_id] = actor._actor_id.hex()
+
+    def end(self, trial_id: str) -> tuple[int, Any, str | None]:
+        """Forget a trial that has ended: its item and, if it had started, itself and where."""
+        actor = self.actors.pop(trial_id, None)
+        return self.items.pop(trial_id), self.trials.pop(trial_id, None), actor
 
     def kill(self) -> None:
         """End the processes of everything that runs."""
@@ -100,18 +112,25 @@ class Queue(Searcher):  # type: ignore[misc]
         watcher: Watcher,
         attempts: Attempts,
         stop: Stop,
+        share: Share,
     ) -> None:
         super().__init__(metric="error", mode="min")
         self.queue = WorkQueue([item for item, _ in work], growing=more is not None)
         self.jobs = [job.text() for _, job in work]
         self.more, self.watcher, self.attempts, self.stop = more, watcher, attempts, stop
+        self.share = share
+        self.deaths = Deaths(living_nodes)
         self.running = Running()
         self.details: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         self.watcher.tick()
+        self.settle()
         if self.queue.finished or self.stop.reason:
             return str(Searcher.FINISHED)
+        busy = len(self.running.items)
+        if busy >= self.share.limit(busy, self.queue.waiting):
+            return None
         index = self.queue.next()
         if index is None:
             return None
@@ -129,7 +148,7 @@ class Queue(Searcher):  # type: ignore[misc]
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        index, trial = self.running.end(trial_id)
+        index, trial, actor = self.running.end(trial_id)
         failure = _failure(result or {}, trial, error)
         outcome = failure.kind if failure else "finished"
         kind = self.queue.items[index].kind
@@ -137,14 +156,32 @@ class Queue(Searcher):  # type: ignore[misc]
         if failure is None:
             self._end(index, None, json.loads((result or {})["metrics"]))
         elif self.stop.reason is None:
-            self._failed(index, failure)
+            self._failed(index, failure, node_of(actor) if failure.died else None)
 
-    def _failed(self, index: int, failure: Failure) -> None:
+    def settle(self) -> None:
+        """Judge processes that died: with their node it is no failure of what they ran."""
+        for death, node_gone in self.deaths.settled():
+            key = self.queue.items[death.item].key
+            if node_gone:
+                self.attempts.forgive(key)
+            if node_gone and not death.held:
+                self.attempts.again(key, failures.node_died())  # it runs again already
+            if death.held:
+                failure = failures.node_died(death.failure.detail) if node_gone else death.failure
+                self._failed(death.item, failure, None, again=node_gone)
+
+    def _failed(
+        self, index: int, failure: Failure, node: str | None, *, again: bool = True
+    ) -> None:
         item = self.queue.items[index]
         if failure.kind == "store":
             self.stop.ask(failure.reason)
             return
-        pause_s = self.attempts.again(item.key, failure)
+        pause_s = self.attempts.again(item.key, failure) if again else None
+        if node is not None:
+            self.deaths.add(index, failure, node, held=pause_s is None)
+            if pause_s is None:
+                return
         if pause_s is not None:
             self.watcher.again(item, failure.reason)
             self.queue.again(index, pause_s)
@@ -175,6 +212,12 @@ class Queue(Searcher):  # type: ignore[misc]
         # Nothing runs and nothing was called for: nothing ever will be.
         self.queue.growing = self.more is not None and not self.queue.idle
 
+    @property
+    def gives_way(self) -> bool:
+        """Whether others wait for what this sweep has more of than its share."""
+        busy = len(self.running.items)
+        return not self.share.alone and busy >= self.share.limit(busy, self.queue.waiting)
+
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the store and MLflow are the memory."""
 
@@ -184,7 +227,7 @@ class Queue(Searcher):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its arguments into its experiment state; a terminal cannot be.
         nothing = {"watcher": Watcher(), "more": None, "running": Running(), "stop": Stop()}
-        return self.__dict__ | nothing
+        return self.__dict__ | nothing | {"share": None, "deaths": None}
 
 
 def _failure(result: Mapping[str, Any], trial: Any, error: bool) -> Failure | None:
@@ -199,6 +242,22 @@ def _failure(result: Mapping[str, Any], trial: Any, error: bool) -> Failure | No
     return None if "metrics" in result else failures.of_ray("")
 
 
+def living_nodes() -> set[str]:
+    """Ids of the nodes that are there."""
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+
+
+def node_of(actor: str | None) -> str | None:
+    """The node on which a process runs or ran; None where Ray cannot say."""
+    if actor is None:
+        return None
+    from ray._private import state
+
+    with contextlib.suppress(Exception):  # private: a further Ray may do without
+        return state.actors(actor)["Address"]["NodeID"] or None
+    return None
+
+
 class Starts(tune.Callback):  # type: ignore[misc]
     """Tells what really starts, and keeps the display alive while Tune waits."""
 
@@ -209,12 +268,15 @@ class Starts(tune.Callback):  # type: ignore[misc]
         if self.queue is None:
             return
         self.queue.watcher.tick()
+        # The note on the board must count on, whether or not Tune asks for more.
+        self.queue.share.limit(len(self.queue.running.items), self.queue.queue.waiting)
+        self.queue.settle()
         for lost in _unreported(trials, self.queue.running):
             self.queue.on_trial_complete(lost, error=True)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if self.queue is not None:
-            self.queue.running.trials[trial.trial_id] = trial
+            self.queue.running.start(trial)
             self.queue.watcher.started(self.queue.queue.items[trial.config["item"]])
 
     def __getstate__(self) -> dict[str, Any]:

@@ -51,6 +51,12 @@ def redacted(text: str) -> str:
     return _ARGUMENT.sub(rf"\1{HIDDEN}", _ADDRESS.sub(rf"\1{HIDDEN}@", text))
 
 
+def looks_secret(name: str) -> bool:
+    """Whether a variable of this name may hold a secret; rather one too many than one too few."""
+    parts = ("PASS", "TOKEN", "SECRET", "KEY", "CREDENTIAL", "COOKIE", "AUTH")
+    return any(part in name.upper() for part in parts)
+
+
 def _secrets(environment: Mapping[str, str]) -> list[str]:
     """Values to hide, the longest first: one may be a part of another."""
     found: set[str] = set()

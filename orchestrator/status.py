@@ -1,7 +1,7 @@
 """How sweeps stand, for people and for programs."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -66,15 +66,28 @@ def all_sweeps(uri: str | None) -> list[dict[str, Any]]:
     for run in list_sweeps(section.uri):
         tags = run.data.tags
         address = Address(section.uri, run.info.experiment_id, run.info.run_id)
-        table = trials_table(Tracker(address).runs())
-        failed = table[table["status"] == "FAILED"]
-        errors = dict(zip(failed["name"], failed["error"].fillna("unknown"), strict=True))
-        planned = int(tags.get("lotus.trials_planned", len(table)))
-        row = _row(tags["lotus.name"], list(table["status"]), planned, errors)
+        row = _tracked_row(Tracker(address), tags)
         if path := tags.get("lotus.storage"):
             sizes[path] = sizes.get(path) or store_size(path, section.uri)
         rows.append(row | {"store": sizes.get(path or "")})
     return rows
+
+
+def of_tracked(sweep: SweepConfig) -> dict[str, Any]:
+    """Counts of one sweep from its tracking store alone: neither data nor store need be here."""
+    address = open_sweep(sweep, create=False)
+    if address is None:
+        return _row(sweep.name, [], 0, {})
+    tracker = Tracker(address)
+    return _tracked_row(tracker, tracker.parent().data.tags)
+
+
+def _tracked_row(tracker: Tracker, tags: Mapping[str, str]) -> dict[str, Any]:
+    table = trials_table(tracker.runs())
+    failed = table[table["status"] == "FAILED"]
+    errors = dict(zip(failed["name"], failed["error"].fillna("unknown"), strict=True))
+    planned = int(tags.get("lotus.trials_planned", len(table)))
+    return _row(tags["lotus.name"], list(table["status"]), planned, errors)
 
 
 class _Looked(Store):

@@ -61,10 +61,7 @@ def load_sweep(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Sweep
     Raises:
         SweepError: with every problem of the file at once.
     """
-    source, text = _read(path_or_name)
-    raw = _parse(source, text)
-    for override in overrides:
-        raw = _override(source, raw, override)
+    source, raw = written(path_or_name, overrides)
     try:
         sweep = SweepConfig.model_validate(raw)
     except ValidationError as error:
@@ -75,6 +72,19 @@ def load_sweep(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Sweep
     if problems := list(check(sweep, raw)):
         raise SweepError(source, problems)
     return sweep
+
+
+def written(path_or_name: str | Path, overrides: Sequence[str] = ()) -> tuple[str, dict[str, Any]]:
+    """What a sweep file says, overrides applied, before anything is checked or filled in.
+
+    Returns:
+        Its name for messages, and the mapping.
+    """
+    source, text = _read(path_or_name)
+    raw = _parse(source, text)
+    for override in overrides:
+        raw = _override(source, raw, override)
+    return source, raw
 
 
 def _read(path_or_name: str | Path) -> tuple[str, str]:

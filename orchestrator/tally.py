@@ -67,6 +67,9 @@ class Tally(Watcher):
         self._move(item, "finished" if error is None else "failed")
         self.inner.ended(item, error)
 
+    def says(self, text: str) -> None:
+        self.inner.says(text)
+
     def tick(self) -> None:
         self.inner.tick()
 

@@ -18,5 +18,8 @@ class Watcher:
     def ended(self, item: Item, error: str | None) -> None:
         """It is finished, or failed for good."""
 
+    def says(self, text: str) -> None:
+        """Why nothing happens for a while."""
+
     def tick(self) -> None:
         """Called often while waiting."""

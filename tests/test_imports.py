@@ -59,10 +59,13 @@ def test_the_dashboards_read_tables_only(foreign: str) -> None:
     assert not {path for path in importers(foreign) if path.startswith("dashboards/")}
 
 
-def test_three_places_talk_to_ray() -> None:
+def test_few_places_talk_to_ray() -> None:
     assert importers("ray") == {
+        "orchestrator/capacity.py",
         "orchestrator/cluster.py",
         "orchestrator/exporter.py",
+        "orchestrator/jobs.py",
+        "orchestrator/joining.py",
         "orchestrator/searcher.py",
     }
 

@@ -3,11 +3,14 @@
 import dataclasses
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,6 +31,7 @@ def environment(faults: Path | None = None, **more: str) -> dict[str, str]:
     """For a process that imports this package, and the faults if there are any."""
     paths = [str(ROOT)]
     found = os.environ | {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
+    found |= {"RAY_raylet_start_wait_time_s": "150"}  # 30 s do not suffice on a busy machine
     if faults is not None:
         paths.insert(0, str(FAULTY))
         found["LOTUS_TEST_FAULTS"] = str(faults)
@@ -43,8 +47,15 @@ class Program:
     started: ClassVar[list["Program"]] = []
 
     @classmethod
-    def start(cls, log: Path, *args: str, env: dict[str, str] | None = None) -> "Program":
-        command = [sys.executable, "-m", "orchestrator.cli", *args]
+    def start(
+        cls,
+        log: Path,
+        *args: str,
+        env: dict[str, str] | None = None,
+        within: Sequence[str] = (),
+    ) -> "Program":
+        """`within` is the command that runs it elsewhere, as in another network namespace."""
+        command = [*within, sys.executable, "-m", "orchestrator.cli", *args]
         with log.open("wb") as out:
             process = subprocess.Popen(
                 command,
@@ -193,9 +204,65 @@ def assert_as_if_undisturbed(path: Path, quiet: Path, *, whole: bool = True) -> 
     return seen
 
 
-def ray_start(*args: str, env: dict[str, str] | None = None) -> str:
+@contextmanager
+def mlflow_server(folder: Path, at: str = "", within: Sequence[str] = ()) -> Iterator[str]:
+    """A real tracking server: its address. It keeps everything in `folder`.
+
+    Args:
+        at: HOST:PORT; default: a free port of this machine.
+        within: the command that runs it elsewhere.
+    """
+    address = at or f"127.0.0.1:{free_port()}"
+    host = address.split(":")[0]
+    command = [*within, sys.executable, "-m", "mlflow", "server", "--host", host, "--workers", "1"]
+    command += ["--port", address.split(":")[1], "--artifacts-destination", str(folder / "files")]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
+    env = environment() | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with (folder / "mlflow.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=env)
+    try:
+        end = time.monotonic() + 120
+        while True:
+            try:
+                answers(address, within)
+                break
+            except (OSError, subprocess.SubprocessError):
+                assert process.poll() is None, (folder / "mlflow.log").read_text()
+                assert time.monotonic() < end, "MLflow does not answer"
+                time.sleep(0.3)
+        yield f"http://{address}"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def answers(address: str, within: Sequence[str] = ()) -> None:
+    """Return when a web server answers at HOST:PORT, raise when it does not."""
+    ask = f"import urllib.request as u; u.urlopen('http://{address}/health', timeout=2)"
+    if within:
+        command = [*within, sys.executable, "-c", ask]
+        subprocess.run(command, check=True, capture_output=True, timeout=30)
+    else:
+        urllib.request.urlopen(f"http://{address}/health", timeout=2)
+
+
+def ray_start(*args: str, env: dict[str, str] | None = None, within: Sequence[str] = ()) -> str:
     """`ray start ...`, what it printed."""
-    command = [str(Path(sys.executable).parent / "ray"), "start", "--disable-usage-stats", *args]
+    command = [
+        *within,
+        str(Path(sys.executable).parent / "ray"),
+        "start",
+        "--disable-usage-stats",
+        *args,
+    ]
     done = subprocess.run(
         command, env=env or environment(), capture_output=True, text=True, timeout=180, check=False
     )

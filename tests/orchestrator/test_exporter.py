@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from programs import ROOT, Program, environment, ray_start
 from test_nodes import end, free_port, processes_with
 
-from orchestrator import cluster, metrics
+from orchestrator import metrics
 from orchestrator.config import SweepConfig
 from orchestrator.sweepfile import load_sweep
 from orchestrator.tracking import Tracker, open_sweep
@@ -268,15 +268,15 @@ def test_a_run_on_this_machine_alone_measures_nothing(
     from orchestrator import exporter
 
     before = threading.active_count()
-    assert cluster.measured_as(tiny(), address) is None
+    assert measuring.measured_as(tiny(), address) is None
     with exporter.exporting(None, lambda: pytest.fail("nobody samples")):
         metrics.put(metrics.SLOTS, 1)
         assert threading.active_count() == before
 
 
 def test_two_sweeps_of_one_name_are_told_apart(tiny: Callable[..., SweepConfig]) -> None:
-    assert cluster.measured_as(tiny(), "auto") == "tiny"
-    assert cluster.measured_as(tiny("experiment: other\n"), "auto") == "other/tiny"
+    assert measuring.measured_as(tiny(), "auto") == "tiny"
+    assert measuring.measured_as(tiny("experiment: other\n"), "auto") == "other/tiny"
 
 
 def test_a_store_that_is_away_does_not_end_the_sampling() -> None:

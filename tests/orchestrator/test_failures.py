@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from orchestrator.failures import (
+    MOST_NODES_LOST,
     Attempts,
     Failure,
     NodeError,
@@ -63,6 +64,25 @@ def test_only_what_may_pass_is_tried_again_and_only_so_often() -> None:
     assert Attempts(0).again("a", Failure("transient", "x")) is None
 
 
+def test_a_node_that_went_away_is_no_failure_of_what_ran_there_but_not_for_ever() -> None:
+    attempts = Attempts(max_failures=1)
+    lost = of_ray("The actor died because its node has died. Node Id: 1")
+    assert lost.node_lost
+    assert not of_ray("The actor died because its worker process has died.").node_lost
+    pauses = [attempts.again("a", lost) for _ in range(MOST_NODES_LOST)]
+    assert pauses == [0.0] * MOST_NODES_LOST
+    assert attempts.number("a") == MOST_NODES_LOST + 1
+    assert attempts.again("a", Failure("transient", "x")) == 0.0, "its own failures count apart"
+    assert attempts.again("a", lost) is None
+    assert attempts.again("b", lost) == 0.0
+    died = of_ray("The actor died because its worker process has died.")
+    assert attempts.again("c", died) == 0.0
+    attempts.forgive("c")
+    assert attempts.again("c", died) == 0.0, "that it was the node's was only known later"
+    assert attempts.again("c", died) is None
+    assert attempts.number("c") == 4, "attempts are numbered whoever failed"
+
+
 def test_memory_that_ran_out_halves_the_micro_batch_down_to_one() -> None:
     attempts = Attempts(max_failures=20)
     seen = []
@@ -82,7 +102,7 @@ def test_what_ray_writes_becomes_one_line_and_a_class() -> None:
         "Worker unexpectedly exits with a connection error code 2. End of file. Some common causes "
         "include: (1) the process was killed by the OOM killer due to high memory usage"
     )
-    assert of_ray(died) == Failure("transient", "its process died", died)
+    assert of_ray(died) == Failure("transient", "its process died", died, died=True)
     assert of_ray("The actor died because its node has died. Node Id: 1").reason == "its node died"
     memory = of_ray(  # Ray 2.60; an error of its own, neither of actors nor of tasks
         "1 worker(s) were killed due to the node running low on memory. Memory on the node (IP: "

@@ -16,6 +16,7 @@ def test_a_watcher_that_overrides_nothing_says_nothing() -> None:
         "started": (item,),
         "again": (item, "its process died"),
         "ended": (item, "broken"),
+        "says": ("no node can run a trial yet",),
         "tick": (),
     }
     assert told.keys() == METHODS.keys()
