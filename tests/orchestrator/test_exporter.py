@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from programs import ROOT, Program, environment, ray_start
 from test_nodes import end, free_port, processes_with
 
-from orchestrator import metrics
+from orchestrator import measuring, metrics
 from orchestrator.config import SweepConfig
 from orchestrator.sweepfile import load_sweep
 from orchestrator.tracking import Tracker, open_sweep
