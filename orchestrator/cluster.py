@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -163,6 +163,7 @@ def run_work(
     watcher: Watcher,
     more: More | None = None,
     stop: Stop | None = None,
+    seen: Collection[str] | None = None,
 ) -> Failed:
     """Run shared stages and trials through Ray Tune, in reused processes.
 
@@ -173,6 +174,7 @@ def run_work(
         work: what to run, in an order that keeps progress readable.
         more: what else to run, by what has ended; None = `work` is all.
         stop: asked by somebody else when this is to end early.
+        seen: keys of items that may have a run in MLflow; None = all may.
 
     Raises:
         KeyboardInterrupt: Ctrl-C or SIGTERM; nothing runs any more.
@@ -180,7 +182,7 @@ def run_work(
     """
     sweep, scratch = plan.sweep, tempfile.mkdtemp(prefix="lotus-tune-")
     stop = stop or Stop()
-    queue = Queue(work, more, watcher, Attempts(sweep.retry.max_failures), stop)
+    queue = Queue(work, more, watcher, Attempts(sweep.retry.max_failures), stop, seen)
     trainable = tune.with_resources(
         tune.with_parameters(searcher.work, payload=(settings, place_sources(plan))),
         {"cpu": sweep.resources.cpu, "gpu": sweep.resources.gpu},

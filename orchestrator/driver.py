@@ -278,7 +278,9 @@ def _make(
     more = _pinned(growth.more, state, growth) if sweep.dynamic else None
     work = growth.work(trials, shared)
     with INTERRUPTS.told_to(stop), cluster.connected(sweep, address):
-        found = cluster.run_work(state.plan, work, state.settings(), watcher, more, stop)
+        found = cluster.run_work(
+            state.plan, work, state.settings(), watcher, more, stop, state.children
+        )
         again = delivery.deliver(
             growth.plan, state.store, state.tracker, growth, state.settings(), stop
         )

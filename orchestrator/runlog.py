@@ -13,7 +13,7 @@ from mlflow.entities import Metric, Param, RunTag
 
 from orchestrator.outbox import Outbox
 from orchestrator.patience import Breaker, TrackingError, patiently
-from orchestrator.secrets import redacted
+from orchestrator.secrets import all_redacted
 
 METRICS_PER_BATCH = 1000
 PARAMS_PER_BATCH = 100
@@ -85,8 +85,7 @@ class RunLog:
         self, params: Mapping[str, Any] | None = None, tags: Mapping[str, Any] | None = None
     ) -> None:
         """Send what is buffered, with params and tags, in as few requests as the limits allow."""
-        values = {k: redacted(str(v))[:PARAM_CHARACTERS] for k, v in (params or {}).items()}
-        marks = {k: redacted(str(v))[:TAG_CHARACTERS] for k, v in (tags or {}).items()}
+        values, marks = _texts(params, PARAM_CHARACTERS), _texts(tags, TAG_CHARACTERS)
         self.error = marks.get(ERROR, self.error)
         metrics, self._metrics = self._metrics, []
         self._flushed = time.monotonic()
@@ -151,6 +150,12 @@ class RunLog:
             self.outbox.settle()
             self.outbox.close()
         self.ended(self, status)
+
+
+def _texts(values: Mapping[str, Any] | None, limit: int) -> dict[str, str]:
+    """As MLflow may have them: without secrets, and not too long."""
+    found = all_redacted({name: str(value) for name, value in (values or {}).items()})
+    return {name: text[:limit] for name, text in found.items()}
 
 
 def same(one: float, other: float) -> bool:

@@ -4,7 +4,7 @@ With `cluster.py` the only contact with Ray.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def work(config: dict[str, Any], payload: Any) -> None:
     with recording():
         try:
             here = worker(settings)
-            here.micro_batch = config["micro_batch"]
+            here.micro_batch, here.fresh = config["micro_batch"], config["fresh"]
             opened = here.source(job, lambda: ray.get(boxes[job.source][0]))
             if config["kind"] == "stage":
                 run_stage(here, job, config["key"], opened)
@@ -90,7 +90,11 @@ class Running:
 
 
 class Queue(Searcher):  # type: ignore[misc]
-    """Tune's view of the queue: it asks for the next item whenever a process is free."""
+    """Tune's view of the queue: it asks for the next item whenever a process is free.
+
+    Args:
+        seen: keys of items that may have a run in MLflow; None = all may.
+    """
 
     def __init__(
         self,
@@ -99,11 +103,13 @@ class Queue(Searcher):  # type: ignore[misc]
         watcher: Watcher,
         attempts: Attempts,
         stop: Stop,
+        seen: Collection[str] | None,
     ) -> None:
         super().__init__(metric="error", mode="min")
         self.queue = WorkQueue([item for item, _ in work], growing=more is not None)
         self.jobs = [job.text() for _, job in work]
         self.more, self.watcher, self.attempts, self.stop = more, watcher, attempts, stop
+        self.seen = None if seen is None else set(seen)
         self.running = Running()
         self.details: dict[str, str] = {}
 
@@ -116,12 +122,16 @@ class Queue(Searcher):  # type: ignore[misc]
             return None
         self.running.items[trial_id] = index
         item = self.queue.items[index]
+        fresh = self.seen is not None and item.key not in self.seen
+        if self.seen is not None:
+            self.seen.add(item.key)
         return {
             "item": index,
             "key": item.key,
             "kind": item.kind,
             "job": self.jobs[index],
             "attempt": self.attempts.number(item.key),
+            "fresh": fresh,
             "micro_batch": self.attempts.micro_batch.get(item.key),
         }
 

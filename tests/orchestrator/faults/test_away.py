@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 
 import pytest
 
@@ -42,8 +43,12 @@ def test_a_fault_of_every_kind_of_request_changes_nothing(
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_create_whose_answer_is_lost_makes_no_second_run(bench: Bench, proxy: Proxy) -> None:
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_create_whose_answer_is_lost_makes_no_second_run(
+    fresh: bool, bench: Bench, proxy: Proxy
+) -> None:
     made = bench
+    made.here.fresh = fresh
     met = proxy.times("lost", 2, CREATE)
     made.run()
     assert len(met) == 2
@@ -52,11 +57,29 @@ def test_a_create_whose_answer_is_lost_makes_no_second_run(bench: Bench, proxy: 
     assert {run.data.tags["lotus.attempts"] for run in runs} == {"1"}
 
 
-@pytest.mark.usefixtures("quick")
-def test_a_create_that_is_done_after_its_time_out_leaves_one_run(
-    bench: Bench, proxy: Proxy, undisturbed: Content, monkeypatch: pytest.MonkeyPatch
+def test_what_nobody_has_begun_before_takes_few_requests(
+    bench: Bench, proxy: Proxy, undisturbed: Content
 ) -> None:
     made = bench
+    made.here.fresh = True
+    made.run()
+    asked = Counter(path.rsplit("/api/2.0/mlflow", 1)[-1] for _, path in proxy.asked)
+    print(asked)
+    proxy.behave()
+    assert content_of(made.tracker) == undisturbed
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_create_that_is_done_after_its_time_out_leaves_one_run(
+    fresh: bool,
+    bench: Bench,
+    proxy: Proxy,
+    undisturbed: Content,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = bench
+    made.here.fresh = fresh
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     met = proxy.times(1.5, 1, CREATE)
     made.run()
