@@ -65,6 +65,8 @@ def connected(sweep: SweepConfig, address: str | None) -> Iterator[None]:
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    # Tune's own state is disposable, and writing all trials again and again is not for nothing.
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")
     # Tune would swallow Ctrl-C and return as if the sweep had ended.
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     local = address in (None, "local")
@@ -182,7 +184,8 @@ def run_work(
     """
     sweep, scratch = plan.sweep, tempfile.mkdtemp(prefix="lotus-tune-")
     stop = stop or Stop()
-    queue = Queue(work, more, watcher, Attempts(sweep.retry.max_failures), stop, seen)
+    attempts = Attempts(sweep.retry.max_failures)
+    queue = Queue(work, more, watcher, attempts, stop, seen, settings.common)
     trainable = tune.with_resources(
         tune.with_parameters(searcher.work, payload=(settings, place_sources(plan))),
         {"cpu": sweep.resources.cpu, "gpu": sweep.resources.gpu},

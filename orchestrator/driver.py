@@ -79,6 +79,7 @@ class State:
             stage_timeout_s=sweep.retry.stage_timeout_s,
             patience_s=patience.PATIENCE_S,
             versions=tuple(sorted(versions().items())),
+            base=sweep.base().resolved().model_dump_json(),
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from orchestrator.outbox import Outbox
 from orchestrator.patience import Breaker, TrackingError, patiently
@@ -40,6 +41,7 @@ class RunLog:
         ended: told when the run has ended, with the status.
         error: why the trial failed, as it was logged.
         discarded: whether the run was deleted, to be delivered again as a new one.
+        place: where its artifacts go; empty until it is known, then MLflow is not asked for it.
     """
 
     client: MlflowClient
@@ -53,6 +55,7 @@ class RunLog:
     ended: Callable[["RunLog", str], None] = lambda log, status: None
     error: str | None = None
     discarded: bool = False
+    place: str = ""
     _metrics: list[Metric] = field(default_factory=list)
     _given: dict[str, set[int]] = field(default_factory=dict)
     _earlier: dict[str, dict[int, float]] = field(default_factory=dict)
@@ -138,9 +141,16 @@ class RunLog:
 
     def artifacts(self, folder: Path, into: str | None = None) -> None:
         """Upload everything below a folder, which may go away afterwards."""
-        self.say(lambda: self.client.log_artifacts(self.run_id, str(folder), into))
+        self.say(lambda: self._upload(str(folder), into))
         if self.outbox is not None:
             self.outbox.settle()
+
+    def _upload(self, folder: str, into: str | None) -> None:
+        if not self.place:
+            self.client.log_artifacts(self.run_id, folder, into)
+            return
+        known = get_artifact_repository(self.place, tracking_uri=self.client.tracking_uri)
+        known.log_artifacts(folder, into)
 
     def finish(self, status: str = "FINISHED") -> None:
         """Flush and end the run."""

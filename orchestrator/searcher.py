@@ -47,7 +47,7 @@ More = Callable[[Sequence[Ended]], Sequence[Work]]
 def work(config: dict[str, Any], payload: Any) -> None:
     """What Tune runs for one item. Never raises: how it failed decides whether it runs again."""
     settings, boxes = payload
-    job = Job.of_text(config["job"])
+    job = Job.of_text(config["job"], settings.common)
     metrics: dict[str, float] = {}
     with recording():
         try:
@@ -94,6 +94,7 @@ class Queue(Searcher):  # type: ignore[misc]
 
     Args:
         seen: keys of items that may have a run in MLflow; None = all may.
+        common: settings that jobs do not repeat.
     """
 
     def __init__(
@@ -104,10 +105,12 @@ class Queue(Searcher):  # type: ignore[misc]
         attempts: Attempts,
         stop: Stop,
         seen: Collection[str] | None,
+        common: Mapping[str, Any],
     ) -> None:
         super().__init__(metric="error", mode="min")
         self.queue = WorkQueue([item for item, _ in work], growing=more is not None)
-        self.jobs = [job.text() for _, job in work]
+        self.jobs = [job.text(common) for _, job in work]
+        self.common = common
         self.more, self.watcher, self.attempts, self.stop = more, watcher, attempts, stop
         self.seen = None if seen is None else set(seen)
         self.running = Running()
@@ -175,7 +178,7 @@ class Queue(Searcher):  # type: ignore[misc]
                 break
             new = self.more(ended)
             for item, job in new:
-                self.jobs.append(job.text())
+                self.jobs.append(job.text(self.common))
                 self.watcher.added(item)
             ended, fallen = [], self.queue.add([item for item, _ in new])
         # Nothing runs and nothing was called for: nothing ever will be.

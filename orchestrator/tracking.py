@@ -205,7 +205,7 @@ class _Opening:
             client.delete_run(other.info.run_id)
         if not self._ours:
             self._reopen(run)
-        self.log.run_id = run.info.run_id
+        self.log.run_id, self.log.place = run.info.run_id, run.info.artifact_uri
         self.log.known = dict(run.data.params)
         self.log.logged = set(run.data.metrics)
         self.log.attempts = self._attempts.get(run.info.run_id, 1 + self.missed)
