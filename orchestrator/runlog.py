@@ -1,6 +1,7 @@
 """Writing to one MLflow run: buffered, in batches, each (metric, step) once."""
 
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from orchestrator.outbox import Outbox
-from orchestrator.patience import Breaker, TrackingError, patiently
+from orchestrator.patience import IN_PARTS, Breaker, TrackingError, patiently
 from orchestrator.secrets import all_redacted
 
 METRICS_PER_BATCH = 1000
@@ -21,6 +22,8 @@ PARAMS_PER_BATCH = 100
 TAGS_PER_BATCH = 100
 PARAM_CHARACTERS = 6000
 TAG_CHARACTERS = 5000
+
+SLOWEST_FLUSH_S = 60.0
 
 ERROR = "lotus.error"
 
@@ -37,7 +40,8 @@ class RunLog:
         known: params that the run already has; they cannot change, and are not sent again.
         logged: metrics that earlier attempts have logged something of.
         attempts: of this run so far, this one included; 0 until it is found or made.
-        flush_s: a buffer older than this is sent with the next metric.
+        flush_s: a buffer older than this is sent with the next metric; doubles each time, because
+            who looks at a long training needs no point every ten seconds.
         ended: told when the run has ended, with the status.
         error: why the trial failed, as it was logged.
         discarded: whether the run was deleted, to be delivered again as a new one.
@@ -83,6 +87,7 @@ class RunLog:
                 self._metrics.append(Metric(name, float(value), now, step))
         if time.monotonic() - self._flushed > self.flush_s:
             self.flush()
+            self.flush_s = min(2 * self.flush_s, max(self.flush_s, SLOWEST_FLUSH_S))
 
     def flush(
         self, params: Mapping[str, Any] | None = None, tags: Mapping[str, Any] | None = None
@@ -150,7 +155,12 @@ class RunLog:
             self.client.log_artifacts(self.run_id, folder, into)
             return
         known = get_artifact_repository(self.place, tracking_uri=self.client.tracking_uri)
-        known.log_artifacts(folder, into)
+        try:
+            known.log_artifacts(folder, into)
+        except Exception:
+            # Perhaps this process cannot reach the place to which parts go; the server can.
+            os.environ[IN_PARTS] = "false"
+            raise
 
     def finish(self, status: str = "FINISHED") -> None:
         """Flush and end the run."""

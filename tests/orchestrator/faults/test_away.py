@@ -63,10 +63,18 @@ def test_what_nobody_has_begun_before_takes_few_requests(
     made = bench
     made.here.fresh = True
     made.run()
-    asked = Counter(path.rsplit("/api/2.0/mlflow", 1)[-1] for _, path in proxy.asked)
-    print(asked)
+    asked = Counter(path for _, path in proxy.asked if "/runs/" in path and FILES not in path)
+    files = sum(FILES in path for _, path in proxy.asked)
     proxy.behave()
     assert content_of(made.tracker) == undisturbed
+    # The sweep's own run is looked for, made and looked for again; then two runs, a file a request.
+    assert {path.rsplit("/", 1)[-1]: count for path, count in asked.items()} == {
+        "search": 2,
+        "create": 1 + 2,
+        "log-batch": 2,
+        "update": 2,
+    }
+    assert files == sum(len(one["artifacts"]) for one in undisturbed.values())
 
 
 @pytest.mark.usefixtures("quick")
