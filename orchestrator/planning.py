@@ -1,16 +1,15 @@
 """What a sweep consists of: trials and unique stages. Runs nothing."""
 
-import gc
 import itertools
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from orchestrator.config import AXES, Points, SweepConfig
 from orchestrator.keys import canonical, key_of
+from orchestrator.memory import nothing_is_garbage
 from orchestrator.search import Outcome, Point
 from orchestrator.search.methods import proposer
 from trials.config import TICKETED, TrialConfig
@@ -123,19 +122,6 @@ class Plan:
             for key in stages:
                 found.setdefault(key, trial)
         return found | self.curve
-
-
-@contextmanager
-def nothing_is_garbage() -> Iterator[None]:
-    """No garbage collection while a plan is made: all of it stays, and walking over it again and
-    again would take a third of the time."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 def source_id(trial: TrialConfig) -> str:

@@ -28,6 +28,7 @@ from orchestrator.connection import (
     open_sweep,
     origin,
 )
+from orchestrator.memory import nothing_is_garbage
 from orchestrator.outbox import Outbox
 from orchestrator.patience import Breaker, TrackingAway, TrackingError, patiently
 from orchestrator.runlog import ERROR, RunLog
@@ -134,9 +135,15 @@ class Tracker:
         found: list[Any] = []
         token: str | None = None
         while True:
-            page = self.client.search_runs(
-                [self.address.experiment_id], query, view, PAGE, ["attributes.start_time"], token
-            )
+            with nothing_is_garbage():
+                page = self.client.search_runs(
+                    [self.address.experiment_id],
+                    query,
+                    view,
+                    PAGE,
+                    ["attributes.start_time"],
+                    token,
+                )
             found += page
             token = page.token
             if not token:
