@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from dashboards import style, tables
 from dashboards.style import Drawing
@@ -162,6 +163,12 @@ def shown_levels(table: pd.DataFrame) -> list[float]:
     return [float(levels[i]) for i in picked]
 
 
+def arms_of(rows: pd.DataFrame) -> NDArray[np.float64]:
+    """Lengths below and above the mean; equal values may be rounded to the wrong side of it."""
+    below, above = rows["mean"] - rows["low"], rows["high"] - rows["mean"]
+    return np.array([below, above]).clip(min=0.0)
+
+
 def issp_by_fraction(table: pd.DataFrame, dense: float | None) -> Drawing | None:
     """Accuracy against the mask data fraction: right after ISSP, and after fine-tuning."""
     if table.empty or table["fraction"].nunique() < 2:
@@ -175,7 +182,7 @@ def issp_by_fraction(table: pd.DataFrame, dense: float | None) -> Drawing | None
             axes.errorbar(
                 rows["fraction"],
                 rows["mean"],
-                yerr=np.array([rows["mean"] - rows["low"], rows["high"] - rows["mean"]]),
+                yerr=arms_of(rows),
                 color=style.LEVEL_COLOURS[i],
                 marker=style.LEVEL_MARKERS[i],
                 elinewidth=1.2,

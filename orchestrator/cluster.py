@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,6 +71,8 @@ def connected(
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    # Tune's own state is disposable, and writing all trials again and again is not for nothing.
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")
     # Tune would swallow Ctrl-C and return as if the sweep had ended.
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     local = address in (None, "local")
@@ -173,6 +175,7 @@ def run_work(
     watcher: Watcher,
     more: More | None = None,
     stop: Stop | None = None,
+    seen: Collection[str] | None = None,
 ) -> Failed:
     """Run shared stages and trials through Ray Tune, in reused processes.
 
@@ -183,6 +186,7 @@ def run_work(
         work: what to run, in an order that keeps progress readable.
         more: what else to run, by what has ended; None = `work` is all.
         stop: asked by somebody else when this is to end early.
+        seen: keys of items that may have a run in MLflow; None = all may.
 
     Raises:
         KeyboardInterrupt: Ctrl-C or SIGTERM; nothing runs any more.
@@ -191,7 +195,8 @@ def run_work(
     sweep, scratch = plan.sweep, tempfile.mkdtemp(prefix="lotus-tune-")
     stop = stop or Stop()
     share = _share(sweep)
-    queue = Queue(work, more, watcher, Attempts(sweep.retry.max_failures), stop, share)
+    attempts = Attempts(sweep.retry.max_failures)
+    queue = Queue(work, more, watcher, attempts, stop, share, seen, settings.common)
     trainable = tune.with_resources(
         tune.with_parameters(searcher.work, payload=(settings, place_sources(plan))),
         tune.PlacementGroupFactory([capacity.bundle(sweep.resources)]),

@@ -243,6 +243,10 @@ class _Collector:
             broken = folder == "damaged" or path.endswith(".part") or folder.startswith(".probe-")
             if broken or note or (folder == "unfinished" and over):
                 self._forget(path, info, "left behind" if path.endswith(".part") else folder)
+        for key, upload in self.files.uploads(self.limit):
+            if not self.dry_run:
+                self.files.abort(key, upload)
+            self.found.count("uploads that did not end", Info(0, 0.0))
         current = {one.run_id: one for one in pins(self.files)}
         for run_id, one in dropped.items():
             file = self.files.info(one.path)

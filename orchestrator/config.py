@@ -26,6 +26,7 @@ from trials.vit import ModelConfig
 
 __all__ = [
     "AXES",
+    "Points",
     "SearchBlock",
     "SweepConfig",
     "at_point",
@@ -202,11 +203,11 @@ class SweepConfig(StageConfig):
 
         Equal trials are not merged yet.
         """
-        base = self.base()
+        points = Points(self.base())
         for block in self.search:
             if block.method in ("grid", "random"):
                 for point in block.points():
-                    yield at_point(base, point), point
+                    yield points.trial(point), point
 
     @property
     def dynamic(self) -> bool:
@@ -220,11 +221,38 @@ def at_point(base: TrialConfig, point: Mapping[str, Any]) -> TrialConfig:
     Raises:
         ValidationError: a further axis does not allow its value.
     """
-    changed = base.model_copy(update={name: point[name] for name in AXES})
-    for name in point:
-        if name not in AXES:
-            changed = with_axis(changed, name, point[name])
-    return changed.resolved()
+    return Points(base).trial(point)
+
+
+class Points:
+    """The trials at many points of the axes: sections that they have in common are one object."""
+
+    def __init__(self, base: TrialConfig) -> None:
+        self._base = base
+        self._sections: dict[str, StageConfig] = {}
+
+    def trial(self, point: Mapping[str, Any]) -> TrialConfig:
+        """The trial at one point, presets filled in.
+
+        Raises:
+            ValidationError: a further axis does not allow its value.
+        """
+        further: dict[str, list[tuple[str, Any]]] = {"issp": []}
+        for name, value in point.items():
+            if name not in AXES:
+                further.setdefault(name.partition(".")[0], []).append((name, value))
+        changes = {name: point[name] for name in AXES}
+        sections = {name: self._section(name, changed) for name, changed in further.items()}
+        return self._base.model_copy(update=changes | sections)
+
+    def _section(self, name: str, changes: Sequence[tuple[str, Any]]) -> StageConfig:
+        known = repr((name, changes))
+        if known not in self._sections:
+            trial = self._base
+            for axis, value in changes:
+                trial = with_axis(trial, axis, value)
+            self._sections[known] = getattr(trial.resolved(), name)
+        return self._sections[known]
 
 
 def hashable(values: list[Any]) -> list[Any]:

@@ -80,6 +80,7 @@ class State:
             stage_timeout_s=sweep.retry.stage_timeout_s,
             patience_s=patience.PATIENCE_S,
             versions=tuple(sorted(versions().items())),
+            base=sweep.base().resolved().model_dump_json(),
         )
 
 
@@ -286,7 +287,7 @@ def _make(
         measuring.measured(sweep, settings),
     ):
         tally.show()
-        found = cluster.run_work(state.plan, work, settings, tally, more, stop)
+        found = cluster.run_work(state.plan, work, settings, tally, more, stop, state.children)
         again = delivery.deliver(growth.plan, state.store, state.tracker, growth, settings, stop)
     errors = dict(found.errors) | again
     with contextlib.suppress(TrackingAway):  # what is owed is said at the end

@@ -3,6 +3,7 @@
 The only contact with fsspec. Every path is relative to the place.
 """
 
+import builtins
 import errno
 import os
 import re
@@ -22,6 +23,9 @@ T = TypeVar("T")
 
 PAUSES_S = (0.2, 1.0, 4.0)
 """Pauses between attempts at a store that does not answer. s3fs has tried five times by then."""
+
+PART_BYTES = 8 * 2**20
+"""An object store gets what is twice as large in parts of this size, ten at a time."""
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM}
@@ -63,6 +67,7 @@ class Files:
             ) from None
         self.root = root.rstrip("/")
         self.local = "file" in _protocols(self.fs)
+        self.s3 = "s3" in _protocols(self.fs)
 
     def read(self, path: str) -> bytes:
         """The content of a file.
@@ -144,6 +149,34 @@ class Files:
             return {}
         return {self._relative(name): _info(one) for name, one in found.items()}
 
+    def uploads(self, before: float) -> builtins.list[tuple[str, str]]:
+        """Uploads in parts that began before a time and did not end: key and id of each.
+
+        A process that dies in the middle of one leaves its parts: nobody sees them as a file, but
+        they take space.
+        """
+        if not self.s3:
+            return []
+        bucket, prefix, _ = self.fs.split_path(self.full(""))
+        asked: dict[str, str] = {"Bucket": bucket, "Prefix": prefix}
+        found: builtins.list[tuple[str, str]] = []
+        while True:
+            page = self._reading(lambda: self.fs.call_s3("list_multipart_uploads", **asked))
+            found += [
+                (one["Key"], one["UploadId"])
+                for one in page.get("Uploads", [])
+                if one["Key"].startswith(prefix) and one["Initiated"].timestamp() <= before
+            ]
+            if not page.get("IsTruncated"):
+                return found
+            asked["KeyMarker"] = page["NextKeyMarker"]
+            asked["UploadIdMarker"] = page["NextUploadIdMarker"]
+
+    def abort(self, key: str, upload: str) -> None:
+        """Forget the parts of an upload that did not end; nothing when it has ended."""
+        bucket = self.fs.split_path(self.root)[0]
+        self._writing(lambda: self.fs.abort_mpu(bucket, key, upload), missing=None)
+
     def probe(self) -> float:
         """Write and remove a small file; the time by the clock of whoever keeps the files."""
         path = f".probe-{uuid.uuid4().hex}"
@@ -160,8 +193,8 @@ class Files:
         return name.strip("/").removeprefix(self.root.strip("/")).lstrip("/")
 
     def _write(self, path: str, content: bytes) -> None:
-        if not self.local:  # object stores replace a whole object at once
-            self.fs.pipe_file(path, content)
+        if not self.local:  # object stores replace a whole object at once, parts or not
+            self.fs.pipe_file(path, content, **({"chunksize": PART_BYTES} if self.s3 else {}))
             return
         temporary = f"{path}.{uuid.uuid4().hex}.part"
         self.fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)

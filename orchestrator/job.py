@@ -25,17 +25,24 @@ class Job:
     axes: Mapping[str, Any]
     source: str
 
-    def text(self) -> str:
-        """As JSON: jobs that are only known while a sweep runs travel as text."""
+    def text(self, base: Mapping[str, Any] | None = None) -> str:
+        """As JSON: jobs that are only known while a sweep runs travel as text.
+
+        Args:
+            base: settings that whoever reads it has as well; only what differs is written.
+        """
+        known = base or {}
+        config = self.config.model_dump(mode="json")
         fields = {name: getattr(self, name) for name in ("key", "name", "source")}
-        fields |= {"config": self.config.model_dump(mode="json"), "axes": dict(self.axes)}
-        return json.dumps(fields, default=str)
+        fields["config"] = {k: v for k, v in config.items() if k not in known or known[k] != v}
+        return json.dumps(fields | {"axes": dict(self.axes)}, default=str)
 
     @classmethod
-    def of_text(cls, text: str) -> "Job":
+    def of_text(cls, text: str, base: Mapping[str, Any] | None = None) -> "Job":
         """The inverse of `text`."""
         fields = json.loads(text)
-        return cls(**fields | {"config": TrialConfig.model_validate(fields["config"])})
+        config = {**(base or {}), **fields["config"]}
+        return cls(**fields | {"config": TrialConfig.model_validate(config)})
 
 
 def job_of(trial: PlannedTrial) -> Job:
@@ -58,6 +65,8 @@ class Settings:
         patience_s: how long a run that has ended waits for MLflow.
         versions: of the driver, as pairs; a worker with others refuses. Empty = any will do.
         measured_as: the sweep's name in metrics; None = nothing is measured.
+        base: settings that most jobs have in common, as JSON: ten thousand times the same text
+            would fill the driver's memory.
     """
 
     store: str
@@ -69,3 +78,10 @@ class Settings:
     patience_s: float = patience.PATIENCE_S
     versions: tuple[tuple[str, str], ...] = ()
     measured_as: str | None = None
+    base: str = "{}"
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """`base`, for `Job.text` and its inverse."""
+        found: dict[str, Any] = json.loads(self.base)
+        return found

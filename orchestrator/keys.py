@@ -23,9 +23,10 @@ def canonical(value: Any) -> str:
 
 def key_of(node: Node[Any]) -> str:
     """The key of a stage call: 64 hexadecimal digits."""
-    if node not in _KNOWN:
-        _KNOWN[node] = hashlib.sha256(canonical(identity(node)).encode()).hexdigest()
-    return _KNOWN[node]
+    key = _KNOWN.get(node)
+    if key is None:
+        key = _KNOWN[node] = hashlib.sha256(canonical(identity(node)).encode()).hexdigest()
+    return key
 
 
 def identity(node: Node[Any]) -> dict[str, Any]:

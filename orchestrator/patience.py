@@ -32,6 +32,11 @@ REQUEST_S = 30
 PROBE_S = 3.0
 """Longest wait for a sign of life of a store that was away a moment ago."""
 
+IN_PARTS = "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD"
+
+LARGE_BYTES = 64 * 2**20
+"""A larger artifact is uploaded in parts, where the server can have it so."""
+
 TRANSIENT_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 
 REASON_CHARACTERS = 300
@@ -63,6 +68,10 @@ def own_patience() -> None:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("PGCONNECT_TIMEOUT", "10")
+    # A large file goes in parts to where the server keeps it, not through the server: that would
+    # answer only when it has passed everything on, which may take longer than we wait.
+    os.environ.setdefault(IN_PARTS, "true")
+    os.environ.setdefault("MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE", str(LARGE_BYTES))
 
 
 def is_away(error: BaseException) -> bool:

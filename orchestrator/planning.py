@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from orchestrator.config import AXES, SweepConfig, at_point
+from orchestrator.config import AXES, Points, SweepConfig
 from orchestrator.keys import canonical, key_of
+from orchestrator.memory import nothing_is_garbage
 from orchestrator.search import Outcome, Point
 from orchestrator.search.methods import proposer
 from orchestrator.visible import one_line
 from trials.config import TICKETED, TrialConfig
 from trials.pipeline import TrialGraph, pipeline
+from trials.shared import Shared
 from trials.sources import Opened, open_sources
 from trials.stage import Node, closure
 
@@ -63,21 +65,26 @@ class Plan:
         return self.opened[source_id(trial)]
 
     @cached_property
+    def _stages(self) -> list[tuple[PlannedTrial, dict[str, Node[Any]]]]:
+        """The stages of each trial by key, parents before children."""
+        return [
+            (trial, {key_of(node): node for node in closure(trial.graph.final)})
+            for trial in self.trials
+        ]
+
+    @cached_property
     def nodes(self) -> dict[str, Node[Any]]:
         """Every unique stage by key, parents before children."""
         found: dict[str, Node[Any]] = {}
-        for trial in self.trials:
-            for node in closure(trial.graph.final):
-                found.setdefault(key_of(node), node)
+        for _, stages in self._stages:
+            for key, node in stages.items():
+                found.setdefault(key, node)
         return found
 
     @cached_property
     def users(self) -> Counter[str]:
         """In how many trials a stage occurs."""
-        counts: Counter[str] = Counter()
-        for trial in self.trials:
-            counts.update({key_of(node) for node in closure(trial.graph.final)})
-        return counts
+        return Counter(itertools.chain.from_iterable(stages for _, stages in self._stages))
 
     @cached_property
     def shared(self) -> dict[str, Node[Any]]:
@@ -112,9 +119,9 @@ class Plan:
         one that has it as a control.
         """
         found: dict[str, PlannedTrial] = {}
-        for trial in self.trials:
-            for node in closure(trial.graph.final):
-                found.setdefault(key_of(node), trial)
+        for trial, stages in self._stages:
+            for key in stages:
+                found.setdefault(key, trial)
         return found | self.curve
 
 
@@ -142,15 +149,21 @@ class Planner:
     """
 
     def __init__(self, sweep: SweepConfig) -> None:
-        self.sweep, self._base = sweep, sweep.base()
+        self.sweep, self._points = sweep, Points(sweep.base())
         self._methods = [proposer(block, sweep.finetune.epochs) for block in sweep.search]
         self._opened: dict[str, Opened] = {}
+        self._known: dict[tuple[int, int], Opened] = {}
         self._trials: dict[str, PlannedTrial] = {}
+        self._shared = Shared()
         self._outcomes: Mapping[str, Outcome] = {}
         self._open_all()
 
     def plan(self, outcomes: Mapping[str, Outcome]) -> Plan:
         """The sweep as far as these results (by key) say."""
+        with nothing_is_garbage():
+            return self._plan(outcomes)
+
+    def _plan(self, outcomes: Mapping[str, Outcome]) -> Plan:
         self._outcomes = outcomes
         found = [method.propose(self) for method in self._methods]
         sure: dict[str, PlannedTrial] = {}
@@ -179,8 +192,10 @@ class Planner:
     def trial(self, point: Point) -> PlannedTrial:
         """The trial at a point."""
         if point.ident not in self._trials:
-            config = at_point(self._base, point.axes).model_copy(update={"rungs": point.rungs})
-            graph = pipeline(config, self._open(config).sources)
+            config = self._points.trial(point.axes)
+            if point.rungs:
+                config = config.model_copy(update={"rungs": point.rungs})
+            graph = pipeline(config, self._open(config).sources, self._shared)
             axes = used_axes(config, point.axes)
             if point.rungs:
                 axes["rung"] = point.rungs[-1]
@@ -190,10 +205,13 @@ class Planner:
         return self._trials[point.ident]
 
     def _open(self, config: TrialConfig) -> Opened:
-        source = source_id(config)
-        if source not in self._opened:
-            self._opened[source] = open_sources(config.data, config.model)
-        return self._opened[source]
+        sections = id(config.data), id(config.model)  # kept alive by `_points`
+        if sections not in self._known:
+            source = source_id(config)
+            if source not in self._opened:
+                self._opened[source] = open_sources(config.data, config.model)
+            self._known[sections] = self._opened[source]
+        return self._known[sections]
 
     def _open_all(self) -> None:
         """Open what trials that are not known yet may read: it is sent to the nodes only once."""
@@ -204,7 +222,7 @@ class Planner:
             names = [name for name in block.axes if name.startswith(("data.", "model."))]
             for values in itertools.product(*(block.axes[name] for name in names)):
                 point = start | dict(zip(names, values, strict=True))
-                self._open(at_point(self._base, point))
+                self._open(self._points.trial(point))
 
 
 def used_axes(config: TrialConfig, point: dict[str, Any]) -> dict[str, Any]:
@@ -239,8 +257,8 @@ def _digits(value: float) -> str:
     return short if float(short) == value else f"{value:g}"
 
 
-def _missing(node: Node[Any], stored: Collection[str]) -> dict[str, Node[Any]]:
-    """The stages that must run for `node`: nothing above a stored one."""
+def missing_nodes(nodes: Iterable[Node[Any]], stored: Collection[str]) -> dict[str, Node[Any]]:
+    """The stages that must run for all of `nodes`, by key: nothing above a stored one."""
     found: dict[str, Node[Any]] = {}
 
     def visit(current: Node[Any]) -> None:
@@ -251,13 +269,6 @@ def _missing(node: Node[Any], stored: Collection[str]) -> dict[str, Node[Any]]:
         for parent in current.parents():
             visit(parent)
 
-    visit(node)
-    return found
-
-
-def missing_nodes(nodes: Iterable[Node[Any]], stored: Collection[str]) -> dict[str, Node[Any]]:
-    """The stages that must run for all of `nodes`, by key."""
-    found: dict[str, Node[Any]] = {}
     for node in nodes:
-        found |= _missing(node, stored)
+        visit(node)
     return found

@@ -1,6 +1,7 @@
 """Writing to one MLflow run: buffered, in batches, each (metric, step) once."""
 
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -10,16 +11,19 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from orchestrator.outbox import Outbox
-from orchestrator.patience import Breaker, TrackingError, patiently
-from orchestrator.secrets import redacted
+from orchestrator.patience import IN_PARTS, Breaker, TrackingError, patiently
+from orchestrator.secrets import all_redacted
 
 METRICS_PER_BATCH = 1000
 PARAMS_PER_BATCH = 100
 TAGS_PER_BATCH = 100
 PARAM_CHARACTERS = 6000
 TAG_CHARACTERS = 5000
+
+SLOWEST_FLUSH_S = 60.0
 
 ERROR = "lotus.error"
 
@@ -36,11 +40,13 @@ class RunLog:
         known: params that the run already has; they cannot change, and are not sent again.
         logged: metrics that earlier attempts have logged something of.
         attempts: of this run so far, this one included; 0 until it is found or made.
-    begun_ms: when the run began, as MLflow has it; None = not asked yet.
-        flush_s: a buffer older than this is sent with the next metric.
+        begun_ms: when the run began, as MLflow has it; None = not asked yet.
+        flush_s: a buffer older than this is sent with the next metric; doubles each time, because
+            who looks at a long training needs no point every ten seconds.
         ended: told when the run has ended, with the status.
         error: why the trial failed, as it was logged.
         discarded: whether the run was deleted, to be delivered again as a new one.
+        place: where its artifacts go; empty until it is known, then MLflow is not asked for it.
     """
 
     client: MlflowClient
@@ -55,6 +61,7 @@ class RunLog:
     ended: Callable[["RunLog", str], None] = lambda log, status: None
     error: str | None = None
     discarded: bool = False
+    place: str = ""
     _metrics: list[Metric] = field(default_factory=list)
     _given: dict[str, set[int]] = field(default_factory=dict)
     _earlier: dict[str, dict[int, float]] = field(default_factory=dict)
@@ -82,13 +89,13 @@ class RunLog:
                 self._metrics.append(Metric(name, float(value), now, step))
         if time.monotonic() - self._flushed > self.flush_s:
             self.flush()
+            self.flush_s = min(2 * self.flush_s, max(self.flush_s, SLOWEST_FLUSH_S))
 
     def flush(
         self, params: Mapping[str, Any] | None = None, tags: Mapping[str, Any] | None = None
     ) -> None:
         """Send what is buffered, with params and tags, in as few requests as the limits allow."""
-        values = {k: redacted(str(v))[:PARAM_CHARACTERS] for k, v in (params or {}).items()}
-        marks = {k: redacted(str(v))[:TAG_CHARACTERS] for k, v in (tags or {}).items()}
+        values, marks = _texts(params, PARAM_CHARACTERS), _texts(tags, TAG_CHARACTERS)
         self.error = marks.get(ERROR, self.error)
         metrics, self._metrics = self._metrics, []
         self._flushed = time.monotonic()
@@ -141,9 +148,21 @@ class RunLog:
 
     def artifacts(self, folder: Path, into: str | None = None) -> None:
         """Upload everything below a folder, which may go away afterwards."""
-        self.say(lambda: self.client.log_artifacts(self.run_id, str(folder), into))
+        self.say(lambda: self._upload(str(folder), into))
         if self.outbox is not None:
             self.outbox.settle()
+
+    def _upload(self, folder: str, into: str | None) -> None:
+        if not self.place:
+            self.client.log_artifacts(self.run_id, folder, into)
+            return
+        known = get_artifact_repository(self.place, tracking_uri=self.client.tracking_uri)
+        try:
+            known.log_artifacts(folder, into)
+        except Exception:
+            # Perhaps this process cannot reach the place to which parts go; the server can.
+            os.environ[IN_PARTS] = "false"
+            raise
 
     def finish(self, status: str = "FINISHED") -> None:
         """Flush and end the run."""
@@ -160,6 +179,12 @@ class RunLog:
             self.begun_ms = self.client.get_run(self.run_id).info.start_time
         ended = max(self.begun_ms, int(time.time() * 1000))
         self.client.set_terminated(self.run_id, status, ended)
+
+
+def _texts(values: Mapping[str, Any] | None, limit: int) -> dict[str, str]:
+    """As MLflow may have them: without secrets, and not too long."""
+    found = all_redacted({name: str(value) for name, value in (values or {}).items()})
+    return {name: text[:limit] for name, text in found.items()}
 
 
 def same(one: float, other: float) -> bool:

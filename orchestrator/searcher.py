@@ -5,7 +5,7 @@ With `cluster.py` the only contact with Ray.
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,12 +51,12 @@ def work(config: dict[str, Any], payload: Any) -> None:
     """What Tune runs for one item. Never raises: how it failed decides whether it runs again."""
     settings, boxes = payload
     exporter.export(settings.measured_as)
-    job = Job.of_text(config["job"])
+    job = Job.of_text(config["job"], settings.common)
     found: dict[str, float] = {}
     with recording():
         try:
             here = worker(settings)
-            here.micro_batch = config["micro_batch"]
+            here.micro_batch, here.fresh = config["micro_batch"], config["fresh"]
             opened = here.source(job, lambda: ray.get(boxes[job.source][0]))
             if config["kind"] == "stage":
                 run_stage(here, job, config["key"], opened)
@@ -103,7 +103,12 @@ class Running:
 
 
 class Queue(Searcher):  # type: ignore[misc]
-    """Tune's view of the queue: it asks for the next item whenever a process is free."""
+    """Tune's view of the queue: it asks for the next item whenever a process is free.
+
+    Args:
+        seen: keys of items that may have a run in MLflow; None = all may.
+        common: settings that jobs do not repeat.
+    """
 
     def __init__(
         self,
@@ -113,13 +118,17 @@ class Queue(Searcher):  # type: ignore[misc]
         attempts: Attempts,
         stop: Stop,
         share: Share,
+        seen: Collection[str] | None,
+        common: Mapping[str, Any],
     ) -> None:
         super().__init__(metric="error", mode="min")
         self.queue = WorkQueue([item for item, _ in work], growing=more is not None)
-        self.jobs = [job.text() for _, job in work]
+        self.jobs = [job.text(common) for _, job in work]
+        self.common = common
         self.more, self.watcher, self.attempts, self.stop = more, watcher, attempts, stop
         self.share = share
         self.deaths = Deaths(living_nodes)
+        self.seen = None if seen is None else set(seen)
         self.running = Running()
         self.details: dict[str, str] = {}
 
@@ -136,12 +145,16 @@ class Queue(Searcher):  # type: ignore[misc]
             return None
         self.running.items[trial_id] = index
         item = self.queue.items[index]
+        fresh = self.seen is not None and item.key not in self.seen
+        if self.seen is not None:
+            self.seen.add(item.key)
         return {
             "item": index,
             "key": item.key,
             "kind": item.kind,
             "job": self.jobs[index],
             "attempt": self.attempts.number(item.key),
+            "fresh": fresh,
             "micro_batch": self.attempts.micro_batch.get(item.key),
         }
 
@@ -206,7 +219,7 @@ class Queue(Searcher):  # type: ignore[misc]
                 break
             new = self.more(ended)
             for item, job in new:
-                self.jobs.append(job.text())
+                self.jobs.append(job.text(self.common))
                 self.watcher.added(item)
             ended, fallen = [], self.queue.add([item for item, _ in new])
         # Nothing runs and nothing was called for: nothing ever will be.

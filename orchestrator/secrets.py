@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -46,7 +46,17 @@ def redacted(text: str) -> str:
     such as `password=...` and `token=...`, and, wherever they stand, the values of this process's
     secret environment variables, plain, percent-encoded or as JSON writes them.
     """
-    for value in _secrets(os.environ):
+    return _redacted(text, _secrets(os.environ))
+
+
+def all_redacted(texts: Mapping[str, str]) -> dict[str, str]:
+    """Each text `redacted`; the environment is looked through once."""
+    secrets = _secrets(os.environ)
+    return {name: _redacted(text, secrets) for name, text in texts.items()}
+
+
+def _redacted(text: str, secrets: Sequence[str]) -> str:
+    for value in secrets:
         text = _without(text, value)
     return _ARGUMENT.sub(rf"\1{HIDDEN}", _ADDRESS.sub(rf"\1{HIDDEN}@", text))
 

@@ -29,6 +29,7 @@ from orchestrator.connection import (
     open_sweep,
     origin,
 )
+from orchestrator.memory import nothing_is_garbage
 from orchestrator.outbox import Outbox
 from orchestrator.patience import Breaker, TrackingAway, TrackingError, patiently
 from orchestrator.runlog import ERROR, RunLog
@@ -136,9 +137,15 @@ class Tracker:
         found: list[Any] = []
         token: str | None = None
         while True:
-            page = self.client.search_runs(
-                [self.address.experiment_id], query, view, PAGE, ["attributes.start_time"], token
-            )
+            with nothing_is_garbage():
+                page = self.client.search_runs(
+                    [self.address.experiment_id],
+                    query,
+                    view,
+                    PAGE,
+                    ["attributes.start_time"],
+                    token,
+                )
             found += page
             token = page.token
             if not token:
@@ -153,17 +160,19 @@ class Tracker:
         *,
         missed: int = 0,
         background: bool = False,
+        fresh: bool = False,
     ) -> RunLog:
         """The run of a key, found again or made, counted as one more attempt.
 
         Args:
             missed: earlier attempts that MLflow has not counted.
             background: let an outbox say everything, so that nobody waits.
+            fresh: nobody has begun it before, so no run is looked for.
         """
         log = RunLog(self.client, breaker=self.breaker)
         if background:
             log.outbox = Outbox(self.breaker)
-        log.say(_Opening(self, log, key, kind, name, dict(tags), missed))
+        log.say(_Opening(self, log, key, kind, name, dict(tags), missed, fresh))
         return log
 
     def sweep_log(self) -> RunLog:
@@ -174,7 +183,11 @@ class Tracker:
 @dataclass(slots=True)
 class _Opening:
     """Finds or makes the run of a key. May be called until it succeeds: what an earlier call did
-    although its answer was lost is found again and not done twice."""
+    although its answer was lost is found again and not done twice.
+
+    Attributes:
+        fresh: make the run without looking for one, the first time.
+    """
 
     tracker: Tracker
     log: RunLog
@@ -183,22 +196,25 @@ class _Opening:
     name: str
     tags: dict[str, str]
     missed: int
+    fresh: bool
     _ours: bool = False
     _attempts: dict[str, int] = field(default_factory=dict)
 
     def __call__(self) -> None:
         client = self.tracker.client
-        found = self.tracker.runs_of(self.key)
+        look, self.fresh = not self.fresh, False
+        found = self.tracker.runs_of(self.key) if look else []
         if not found:
             self._ours = True
-            made = self._create()
-            found = self.tracker.runs_of(self.key) or [made]
+            found = [self._create()]
+            if look:
+                found = self.tracker.runs_of(self.key) or found
         run, *others = found
         for other in others:
             client.delete_run(other.info.run_id)
         if not self._ours:
             self._reopen(run)
-        self.log.run_id = run.info.run_id
+        self.log.run_id, self.log.place = run.info.run_id, run.info.artifact_uri
         self.log.begun_ms = run.info.start_time
         self.log.known = dict(run.data.params)
         self.log.logged = set(run.data.metrics)

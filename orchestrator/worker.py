@@ -38,6 +38,7 @@ class Worker:
 
     Attributes:
         micro_batch: of the job that runs now; None unless memory has run out before.
+        fresh: whether nobody has begun the job that runs now before.
     """
 
     settings: Settings
@@ -46,6 +47,7 @@ class Worker:
     memory: Memory = field(default_factory=Memory)
     opened: dict[str, Opened] = field(default_factory=dict)
     micro_batch: int | None = None
+    fresh: bool = False
 
     def context(self, progress: Callable[[Progress], None]) -> Context:
         """Where stages run in this process."""
@@ -81,7 +83,9 @@ class Worker:
         pending = Pending(self.store, self.settings.address.parent)
         note = pending.get(key)
         missed = note.attempts if note else 0
-        log = self.tracker.start(key, kind, name, tags, missed=missed, background=True)
+        log = self.tracker.start(
+            key, kind, name, tags, missed=missed, background=True, fresh=self.fresh
+        )
 
         def ended(log: RunLog, status: str) -> None:
             if log.undelivered is not None:

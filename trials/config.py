@@ -107,9 +107,8 @@ class IsspSection(SoupConfig, MergeConfig):
     def resolved(self) -> "IsspSection":
         """Plain settings: the preset's where nothing is written; again = the same."""
         named = PRESETS[self.preset].items()
-        return self.model_copy(
-            update={name: value for name, value in named if name not in self.model_fields_set}
-        )
+        missing = {name: value for name, value in named if name not in self.model_fields_set}
+        return self.model_copy(update=missing) if missing else self
 
 
 class FinetuneSection(FinetuneConfig):
@@ -156,4 +155,5 @@ class TrialConfig(StageConfig):
 
     def resolved(self) -> "TrialConfig":
         """The trial in plain settings, presets filled in; again = the same."""
-        return self.model_copy(update={"issp": self.issp.resolved()})
+        issp = self.issp.resolved()
+        return self if issp is self.issp else self.model_copy(update={"issp": issp})

@@ -11,6 +11,7 @@ from trials import tickets, vit
 from trials.config import MASK_CONTROLS, MASKED, TICKETED, TrialConfig
 from trials.cost import Work
 from trials.pruning import Pruning
+from trials.shared import Shared
 from trials.sources import Sources
 from trials.stage import Node, Source
 from trials.stages.attention import AttentionConfig, PatchScores, attention
@@ -76,22 +77,25 @@ class TrialGraph:
         return {name: node for name, node in found.items() if node is not None}
 
 
-def pipeline(trial: TrialConfig, sources: Sources) -> TrialGraph:
+def pipeline(trial: TrialConfig, sources: Sources, shared: Shared | None = None) -> TrialGraph:
     """The stages of a trial's arm.
 
     `dense` only fine-tunes; `tickets`, `essential` and `issp` add one phase each (`issp` both
     prunings); `lotus` has everything. The controls are `lotus` with one thing replaced:
     `random_patches` the tickets, `random_mask` and `magnitude` the mask, at ISSP's sparsity.
+
+    Args:
+        shared: what other trials are made of; equal stages of theirs are then the same nodes.
     """
-    return _Builder(trial.resolved(), sources).build()
+    return _Builder(trial.resolved(), sources, shared or Shared()).build()
 
 
 class _Builder:
     """The stages of one trial, each built at most once."""
 
-    def __init__(self, trial: TrialConfig, sources: Sources) -> None:
-        self.trial, self.sources = trial, sources
-        self.identity = PretrainedConfig.of(trial.model)
+    def __init__(self, trial: TrialConfig, sources: Sources, shared: Shared) -> None:
+        self.trial, self.sources, self.shared = trial, sources, shared
+        self.identity = PretrainedConfig.of(trial.model, shared)
         self.work = Work(self.identity.name, self.identity.kwargs, sources.counts)
 
     def build(self) -> TrialGraph:
@@ -138,12 +142,12 @@ class _Builder:
         self, identity: PretrainedConfig, seed: int | None, weights: Source | None
     ) -> Node[Pretrained]:
         inputs = {"data": self.sources.data, "weights": weights}
-        return Node(pretrained, identity, seed, inputs)
+        return self.shared.node(pretrained, identity, seed, inputs)
 
     @cached_property
     def dense(self) -> Node[Dense]:
-        cfg, counts = self.trial.dense.part(DenseConfig), self.sources.counts
-        return Node(
+        cfg, counts = self.shared.part(self.trial.dense, DenseConfig), self.sources.counts
+        return self.shared.node(
             dense,
             cfg,
             self.trial.seed if cfg.epochs else None,
@@ -159,15 +163,15 @@ class _Builder:
     @cached_property
     def pruning(self) -> Pruning:
         """Whatever the arm prunes."""
-        return Pruning(self.trial, self.sources.data, self.models, self.work)
+        return Pruning(self.trial, self.sources.data, self.models, self.work, self.shared)
 
     @cached_property
     def attention(self) -> Node[PatchScores]:
         counts = self.sources.counts
         section = self.trial.tickets
-        return Node(
+        return self.shared.node(
             attention,
-            section.part(AttentionConfig),
+            self.shared.part(section, AttentionConfig),
             None,
             {"data": self.sources.data, "model": self.models[section.weights]},
             lambda: self.work.forward(counts.train + counts.validation + counts.test),
@@ -177,20 +181,23 @@ class _Builder:
     def tickets(self) -> Node[Tickets]:
         select = self.trial.tickets.select
         scope = self.trial.tickets.scope
-        cfg = TicketsConfig(patch_drop=self.trial.patch_drop, select=select, scope=scope)
+        cfg = self.shared.config(
+            TicketsConfig, patch_drop=self.trial.patch_drop, select=select, scope=scope
+        )
         seed = self.trial.seed if select == "random_fixed" else None
-        return Node(choose_tickets, cfg, seed, {"scores": self.attention})
+        return self.shared.node(choose_tickets, cfg, seed, {"scores": self.attention})
 
     @cached_property
     def finetune(self) -> Node[Finetuned]:
         cfg = self._recover_config
         work = partial(self._recovery_macs, cfg, cfg.epochs)
-        return Node(finetune, cfg, self.trial.seed, self._recover_inputs(), work)
+        return self.shared.node(finetune, cfg, self.trial.seed, self._recover_inputs(), work)
 
     @cached_property
     def _recover_config(self) -> RecoverConfig:
         trial, section, patches = self.trial, self.trial.finetune, self._recovery_patches
-        return section.part(
+        return self.shared.part(
+            section,
             RecoverConfig,
             patches=patches,
             removal=self.removal if patches != "all" else "gather",
@@ -216,10 +223,10 @@ class _Builder:
         before: Node[Rung] | None = None
         made = 0
         for stop in self.trial.rungs:
-            cfg = self._recover_config.part(RungConfig, stop=stop)
+            cfg = self.shared.part(self._recover_config, RungConfig, stop=stop)
             work = partial(self._recovery_macs, cfg, stop - made)
             inputs = self._recover_inputs() | {"before": before}
-            before = Node(rung, cfg, self.trial.seed, inputs, work)
+            before = self.shared.node(rung, cfg, self.trial.seed, inputs, work)
             made = stop
         return before
 
@@ -233,7 +240,7 @@ class _Builder:
     def _online(self) -> OnlineConfig | None:
         section = self.trial.tickets
         wanted = section.selection == "online" and self._recovery_patches == "ticket"
-        return section.part(OnlineConfig) if wanted else None
+        return self.shared.part(section, OnlineConfig) if wanted else None
 
     def _recovery_macs(self, cfg: RecoverConfig, epochs: int) -> float:
         images = self.sources.counts.train * (1.0 - (cfg.other_than or 0.0))
@@ -243,7 +250,7 @@ class _Builder:
     def _recovery_start(self) -> Node[Any]:
         weights = self.trial.finetune.weights
         if weights == "random":
-            fresh = self.identity.model_copy(update={"weights": "random"})
+            fresh = self.shared.part(self.identity, PretrainedConfig, weights="random")
             return self._pretrained(fresh, self.trial.seed, None)
         if weights == "pretrained":
             return self.pretrained
@@ -254,11 +261,13 @@ class _Builder:
     @cached_property
     def profile(self) -> Node[Profile]:
         drop = self.trial.patch_drop if self.trial.arm in TICKETED else 0.0
-        cfg = ProfileConfig(model=self.identity, patch_drop=drop, removal=self.removal)
+        cfg = self.shared.config(
+            ProfileConfig, model=self.identity, patch_drop=drop, removal=self.removal
+        )
         inputs: dict[str, Any] = {"data": self.sources.data}
         if self.trial.arm in TICKETED and self.trial.tickets.scope == "global":
             inputs["tickets"] = self.tickets
-        return Node(profile, cfg, None, inputs)
+        return self.shared.node(profile, cfg, None, inputs)
 
     @cached_property
     def final(self) -> Node[Final]:
@@ -271,6 +280,6 @@ class _Builder:
             "tickets": self.tickets if self.trial.arm in TICKETED else None,
             "profile": self.profile,
         }
-        cfg = EvaluateConfig(arm=self.trial.arm, removal=self.removal)
+        cfg = self.shared.config(EvaluateConfig, arm=self.trial.arm, removal=self.removal)
         work = lambda: self.work.forward(2 * counts.test)  # noqa: E731
-        return Node(evaluate_final, cfg, None, inputs, work)
+        return self.shared.node(evaluate_final, cfg, None, inputs, work)

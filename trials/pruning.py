@@ -10,6 +10,7 @@ from trials.cost import Work
 from trials.criteria import CRITERIA
 from trials.recipe import TrainConfig
 from trials.rounds import Rounds, Soup
+from trials.shared import Shared
 from trials.stage import Node, Source
 from trials.stages.calibrate import CalibrateConfig, WeightScores, calibrate
 from trials.stages.essential import (
@@ -38,6 +39,7 @@ class Pruning:
     data: Source
     models: Mapping[Literal["pretrained", "adapted"], Node[Any]]
     work: Work
+    shared: Shared
 
     @cached_property
     def calibrate(self) -> Node[WeightScores] | None:
@@ -48,9 +50,9 @@ class Pruning:
             return None
         images = min(section.calibration_images, train)
         gradients = criterion.needs == "gradients"
-        return Node(
+        return self.shared.node(
             calibrate,
-            section.part(CalibrateConfig, calibration_images=images),
+            self.shared.part(section, CalibrateConfig, calibration_images=images),
             self.trial.seed if images < train else None,
             {"data": self.data, "scored": self.models[section.weights]},
             lambda: self.work.training(images) if gradients else self.work.forward(images),
@@ -65,7 +67,7 @@ class Pruning:
         curve = tuple(self._one_shot(level, None) for level in section.levels)
         probes = self._probes(curve)
         inputs: dict[str, Any] = {"model": self.models["adapted"], "curve": curve, "probes": probes}
-        return Node(pick, section.part(PickConfig), None, inputs)
+        return self.shared.node(pick, self.shared.part(section, PickConfig), None, inputs)
 
     def _probes(self, curve: tuple[Node[OneShot], ...]) -> tuple[Node[Probe], ...]:
         """The bisection after the coarse levels, each step reading all that came before."""
@@ -73,13 +75,13 @@ class Pruning:
         if section.refine is None:
             return ()
         made: tuple[Node[Probe], ...] = ()
-        one_shot = curve[0].config.model_copy(update={"sparsity": None})
-        cfg = section.part(ProbeConfig, one_shot=one_shot)
+        one_shot = self.shared.part(curve[0].config, OneShotConfig, sparsity=None)
+        cfg = self.shared.part(section, ProbeConfig, one_shot=one_shot)
         for _ in range(count_probes(section.levels, section.refine)):
             inputs = self._mask_inputs(section.weights, None, None, self.calibrate)
             known = {name: inputs[name] for name in ("data", "model", "scored", "scores")}
             known |= {"curve": curve, "probes": made}
-            made += (Node(probe, cfg, curve[0].seed, known, curve[0].work_macs),)
+            made += (self.shared.node(probe, cfg, curve[0].seed, known, curve[0].work_macs),)
         return made
 
     @cached_property
@@ -91,13 +93,14 @@ class Pruning:
     def _one_shot(self, level: float | None, picked: Node[Picked] | None) -> Node[OneShot]:
         section, epochs = self.trial.essential, self.trial.finetune.epochs
         recover = section.evaluate == "after_finetune"
-        cfg = section.part(
+        cfg = self.shared.part(
+            section,
             OneShotConfig,
             sparsity=level,
-            recipe=self.trial.finetune.part(TrainConfig) if recover else None,
+            recipe=self.shared.part(self.trial.finetune, TrainConfig) if recover else None,
             epochs=epochs if recover else 0,
         )
-        return Node(
+        return self.shared.node(
             essential,
             cfg,
             self.trial.seed if recover or CRITERIA[section.criterion].draws else None,
@@ -125,7 +128,8 @@ class Pruning:
     def soup(self) -> Soup:
         """ISSP's last round."""
         inputs = {"data": self.data, "model": self.models["adapted"], "first": self.essential}
-        return Rounds(self.trial, inputs, self.models["pretrained"], self.work).build()
+        rewind = self.models["pretrained"]
+        return Rounds(self.trial, inputs, rewind, self.work, self.shared).build()
 
     @property
     def soup_train(self) -> Node[SoupTrained] | None:
@@ -139,11 +143,12 @@ class Pruning:
         """The mask that replaces ISSP's, at the sparsity at which that ends."""
         by_magnitude = self.trial.arm == "magnitude"
         like = self.soup.merged if self.trial.runs_issp else None
-        cfg = OneShotConfig(
+        cfg = self.shared.config(
+            OneShotConfig,
             sparsity=None if like else self.trial.issp.target_sparsity,
             criterion="magnitude" if by_magnitude else "random",
         )
-        return Node(
+        return self.shared.node(
             essential,
             cfg,
             None if by_magnitude else self.trial.seed,

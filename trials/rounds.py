@@ -7,6 +7,7 @@ from typing import Any
 
 from trials.config import TrialConfig
 from trials.cost import Work
+from trials.shared import Shared
 from trials.stage import Node
 from trials.stages.budget import left_steps, look_ahead_steps, round_share, share_images
 from trials.stages.denoise import Candidates, DenoiseConfig, denoise
@@ -40,6 +41,7 @@ class Rounds:
     inputs: Mapping[str, Any]
     rewind: Node[Any]
     work: Work
+    shared: Shared
 
     def build(self) -> Soup:
         """All rounds, each inside the mask of the one before."""
@@ -57,21 +59,27 @@ class Rounds:
         }
         share = self._share(number)
         mean = section.weights == "ingredient_mean"
-        cfg = section.part(DenoiseConfig, mask_data_fraction=share, mean_weights=mean, **place)
+        cfg = self.shared.part(
+            section, DenoiseConfig, mask_data_fraction=share, mean_weights=mean, **place
+        )
         work = partial(self._denoise_macs, share)
-        candidates: Node[Candidates] = Node(denoise, cfg, seed, inputs, work)
-        merged: Node[Issp] = Node(
+        candidates: Node[Candidates] = self.shared.node(denoise, cfg, seed, inputs, work)
+        merged: Node[Issp] = self.shared.node(
             issp,
-            section.part(IsspConfig, **place),
+            self.shared.part(section, IsspConfig, **place),
             None,
             inputs | {"rewind": self.rewind, "candidates": candidates},
             self.work.validation,
         )
         trained: Node[SoupTrained] | None = None
         if section.round_training == "progressive":
-            training = section.part(SoupTrainConfig, mask_data_fraction=share, round=number)
+            training = self.shared.part(
+                section, SoupTrainConfig, mask_data_fraction=share, round=number
+            )
             given = {"data": inputs["data"], "model": inputs["model"], "mask": merged}
-            trained = Node(soup_train, training, seed, given, partial(self._train_macs, share))
+            trained = self.shared.node(
+                soup_train, training, seed, given, partial(self._train_macs, share)
+            )
         return Soup(candidates, merged, trained)
 
     def _share(self, number: int) -> float:

@@ -8,6 +8,7 @@ Shapes: B batch, C channels, H W pixels, P patches, K kept patches, N tokens, h 
 
 import dataclasses
 import difflib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -244,17 +245,23 @@ def masked(checkpoint: Checkpoint, keep: KeepMask) -> Checkpoint:
     return Checkpoint(checkpoint.arch, masks.apply(checkpoint.state, keep))
 
 
+_SHAPES: dict[str, Shape] = {}
+
+
 def shape_of(name: str, kwargs: Mapping[str, Any]) -> Shape:
-    """The shape of a timm model, without allocating its weights."""
-    model = build_empty(Arch(name, dict(kwargs), (), ()))
-    return Shape(
-        grid=tuple(model.patch_embed.grid_size),
-        prefix=model.num_prefix_tokens,
-        depth=len(model.blocks),
-        width=model.embed_dim,
-        hidden=model.blocks[0].mlp.fc1.out_features,
-        patch_inputs=model.patch_embed.proj.weight[0].numel(),
-    )
+    """The shape of a timm model, without allocating its weights; each is built only once."""
+    known = json.dumps([name, dict(kwargs)], sort_keys=True, default=repr)
+    if known not in _SHAPES:
+        model = build_empty(Arch(name, dict(kwargs), (), ()))
+        _SHAPES[known] = Shape(
+            grid=tuple(model.patch_embed.grid_size),
+            prefix=model.num_prefix_tokens,
+            depth=len(model.blocks),
+            width=model.embed_dim,
+            hidden=model.blocks[0].mlp.fc1.out_features,
+            patch_inputs=model.patch_embed.proj.weight[0].numel(),
+        )
+    return _SHAPES[known]
 
 
 def input_size(model: Module) -> tuple[int, int]:

@@ -88,3 +88,11 @@ def test_the_detectors_that_were_not_chosen_are_marked_in_the_figure() -> None:
         figures._mark_other_detectors(axes, found | {"detectors": others})
         labels = [str(line.get_label()).replace("\u00a0", " ") for line in axes.get_lines()]
     assert labels == ["First violation: 30 %"]
+
+
+def test_equal_accuracies_that_are_rounded_to_different_sides_are_drawn() -> None:
+    mean = 0.1 + 0.2  # a little above 0.3
+    row = {"stage": "issp", "sparsity": 0.3, "mean": mean, "low": mean, "high": 0.3, "n": 3}
+    table = pd.DataFrame([row | {"fraction": fraction} for fraction in (0.1, 1.0)])
+    with style.drawing_rules():
+        assert figures.issp_by_fraction(table, None) is not None

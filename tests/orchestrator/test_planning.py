@@ -1,5 +1,7 @@
 """What a sweep consists of and will cost, before anything runs."""
 
+import json
+import time
 from collections.abc import Callable
 
 import pytest
@@ -141,3 +143,18 @@ def test_a_stopped_trial_is_named_by_its_rung_and_no_shared_stage(tiny: Tiny) ->
 def test_a_job_survives_as_text(tiny: Tiny) -> None:
     for trial in plan(tiny(GRID)).trials:
         assert Job.of_text(job_of(trial).text()) == job_of(trial)
+
+
+def test_a_large_plan_takes_little_time_and_builds_each_stage_once(tiny: Tiny) -> None:
+    levels = [round(0.5 * i / 50, 6) for i in range(1, 51)]
+    axes = {"sparsity": levels, "patch_drop": [0.1, 0.2], "seed": list(range(20))}
+    sweep = tiny(f"search: {json.dumps(axes)}\n")
+    plan(tiny())  # imports
+    start = time.process_time()
+    planned = plan(sweep)
+    keys, shared = planned.nodes, planned.shared
+    assert (time.process_time() - start) / 2000 < 0.002  # was 0.04
+    assert len(planned.trials) == 2000
+    assert len(shared) < len(keys)
+    nodes = {id(node) for trial in planned.trials for node in closure(trial.graph.final)}
+    assert len(nodes) == len(keys)

@@ -9,6 +9,7 @@ from pydantic import Field
 from trials import vit
 from trials.context import Context
 from trials.data import Dataset
+from trials.shared import Shared
 from trials.stage import StageConfig, stage
 from trials.vit import Checkpoint, ModelConfig
 
@@ -23,12 +24,12 @@ class PretrainedConfig(StageConfig):
     std: tuple[float, ...] | None = None
 
     @classmethod
-    def of(cls, model: ModelConfig) -> "PretrainedConfig":
+    def of(cls, model: ModelConfig, shared: Shared | None = None) -> "PretrainedConfig":
         """The identity of a model section."""
         weights: Literal["hub", "file", "random"] = "hub" if model.pretrained is True else "random"
         if isinstance(model.pretrained, Path):
             weights = "file"
-        return model.part(cls, weights=weights)
+        return (shared or Shared()).part(model, cls, weights=weights)
 
 
 @dataclass(frozen=True, slots=True)

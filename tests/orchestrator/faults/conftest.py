@@ -50,7 +50,7 @@ class Server:
     """`mlflow server` as a process of its own, on one port through all its lives."""
 
     backend: str
-    artifacts: Path
+    artifacts: Path | str
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 
 import pytest
 
@@ -42,8 +43,12 @@ def test_a_fault_of_every_kind_of_request_changes_nothing(
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_create_whose_answer_is_lost_makes_no_second_run(bench: Bench, proxy: Proxy) -> None:
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_create_whose_answer_is_lost_makes_no_second_run(
+    fresh: bool, bench: Bench, proxy: Proxy
+) -> None:
     made = bench
+    made.here.fresh = fresh
     met = proxy.times("lost", 2, CREATE)
     made.run()
     assert len(met) == 2
@@ -52,11 +57,37 @@ def test_a_create_whose_answer_is_lost_makes_no_second_run(bench: Bench, proxy: 
     assert {run.data.tags["lotus.attempts"] for run in runs} == {"1"}
 
 
-@pytest.mark.usefixtures("quick")
-def test_a_create_that_is_done_after_its_time_out_leaves_one_run(
-    bench: Bench, proxy: Proxy, undisturbed: Content, monkeypatch: pytest.MonkeyPatch
+def test_what_nobody_has_begun_before_takes_few_requests(
+    bench: Bench, proxy: Proxy, undisturbed: Content
 ) -> None:
     made = bench
+    made.here.fresh = True
+    made.run()
+    asked = Counter(path for _, path in proxy.asked if "/runs/" in path and FILES not in path)
+    files = sum(FILES in path for _, path in proxy.asked)
+    proxy.behave()
+    assert content_of(made.tracker) == undisturbed
+    # The sweep's own run is looked for, made and looked for again; then two runs, a file a request.
+    assert {path.rsplit("/", 1)[-1]: count for path, count in asked.items()} == {
+        "search": 2,
+        "create": 1 + 2,
+        "log-batch": 2,
+        "update": 2,
+    }
+    assert files == sum(len(one["artifacts"]) for one in undisturbed.values())
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_create_that_is_done_after_its_time_out_leaves_one_run(
+    fresh: bool,
+    bench: Bench,
+    proxy: Proxy,
+    undisturbed: Content,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = bench
+    made.here.fresh = fresh
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     met = proxy.times(1.5, 1, CREATE)
     made.run()

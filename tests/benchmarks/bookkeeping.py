@@ -1,0 +1,225 @@
+"""What 10,000 trials cost when their stages cost nothing: plan, run, driver's memory, report.
+
+    .venv/bin/python tests/benchmarks/bookkeeping.py [--trials 10000]
+
+The stages give results at hand (`empty/sitecustomize.py`); graph, keys, store, queue, Ray Tune,
+MLflow's runs (SQLite), artifacts and the report are what every sweep has. Beside it runs a bare
+Ray Tune loop of as many trials that do nothing, with reused actors and without tracking. Bounds:
+`lotus plan` 5 s and 500 MB; the run's time per trial 1.2 times the bare loop's; the driver 1 GB;
+the report 60 s.
+"""
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).parents[2]
+HERE = Path(__file__)
+sys.path.insert(0, str(ROOT))
+
+SWEEP = """\
+name: bookkeeping
+data: {name: digits, train_images: 40, validation: 40}
+model:
+  name: vit_tiny_patch16_224
+  pretrained: false
+  kwargs: {img_size: 8, patch_size: 2, in_chans: 1, embed_dim: 16, depth: 1, num_heads: 2}
+  mean: [0.3]
+  std: [0.38]
+dense: {epochs: 1, lr: 1.0e-3, batch_size: 40}
+tickets: {weights: adapted}
+issp: {target_sparsity: 0.95}
+finetune: {weights: current, epochs: 1, lr: 1.0e-3, batch_size: 40}
+"""
+
+DROPS = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
+FRACTIONS = [0.1, 0.3, 0.5, 0.7, 1.0]
+
+
+def sweep_file(folder: Path, trials: int) -> Path:
+    """A sweep of so many trials, a multiple of 400: levels, drops, fractions, and ten seeds."""
+    levels = [round(0.9 * (i + 1) / (trials // 400), 6) for i in range(trials // 400)]
+    search = {
+        "arm": ["lotus"],
+        "sparsity": levels,
+        "patch_drop": DROPS,
+        "mask_data_fraction": FRACTIONS,
+        "seed": list(range(10)),
+    }
+    path = folder / "bookkeeping.yaml"
+    path.write_text(
+        f"{SWEEP}search: {json.dumps(search)}\n"
+        f"storage: {{path: {folder}/store}}\n"
+        f"tracking: {{uri: 'sqlite:///{folder}/mlflow.db'}}\n"
+    )
+    return path
+
+
+def write_results(path: Path, folder: Path) -> None:
+    """One real trial's results, for `empty/sitecustomize.py`."""
+    from orchestrator import codec
+    from orchestrator.planning import plan
+    from orchestrator.sweepfile import load_sweep
+    from trials.context import Context
+    from trials.execute import Direct
+    from trials.stage import closure
+
+    one = ["search.sparsity=[0.3]", "search.patch_drop=[0.1]", "search.seed=[0]"]
+    planned = plan(load_sweep(path, [*one, "search.mask_data_fraction=[0.1]"]))
+    (trial,) = planned.trials
+    direct = Direct(planned.sources_of(trial.config).objects(), Context())
+    folder.mkdir()
+    for node in closure(trial.graph.final):
+        content = codec.encode(direct.get(node))
+        (folder / f"{node.stage.name}.safetensors").write_bytes(content)
+
+
+def measured(command: list[str], log: Path, **environment: str) -> dict[str, float]:
+    """Run a process: its wall and CPU seconds, and its largest memory.
+
+    `own_mib` is what belongs to it alone and `rss_mib` counts the pages of its libraries as well.
+    Processes that it starts do not count.
+    """
+    found = {"wall_s": 0.0, "cpu_s": 0.0, "rss_mib": 0.0, "own_mib": 0.0}
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | environment
+    start = time.perf_counter()
+    with log.open("w") as out:
+        process = psutil.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT)
+        while process.poll() is None:
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            for name, kind in (("rss_mib", "VmRSS"), ("own_mib", "RssAnon")):
+                kept = status.partition(f"{kind}:")[2].split()
+                found[name] = max(found[name], int(kept[0]) / 1024 if kept else 0.0)
+            with contextlib.suppress(psutil.Error):
+                spent = process.cpu_times()
+                found["cpu_s"] = spent.user + spent.system
+            time.sleep(0.1)
+    if process.returncode != 0:
+        raise RuntimeError(log.read_text()[-3000:])
+    found["wall_s"] = time.perf_counter() - start
+    return {name: round(value, 2) for name, value in found.items()}
+
+
+def bare(trials: int) -> None:
+    """As many trials that do nothing, by Tune alone; prints seconds of `fit`, and its CPU's."""
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(os.cpu_count())
+    import ray
+    from ray import tune
+
+    ray.init(
+        address="local",
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+
+    def nothing(config: dict[str, Any]) -> None:
+        tune.report({"done": 1})
+
+    with tempfile.TemporaryDirectory() as folder:
+        start, spent = time.perf_counter(), time.process_time()
+        grid = tune.Tuner(
+            tune.with_resources(nothing, {"cpu": 1}),
+            param_space={"trial": tune.grid_search(list(range(trials)))},
+            tune_config=tune.TuneConfig(reuse_actors=True),
+            run_config=tune.RunConfig(storage_path=folder, verbose=0),
+        ).fit()
+        took = time.perf_counter() - start, time.process_time() - spent
+    assert len(grid) == trials
+    assert not grid.errors
+    print(json.dumps({"fit_s": took[0], "fit_cpu_s": took[1]}))
+
+
+def tracked(path: Path) -> dict[str, float]:
+    """Trials finished, seconds from the first's start to the last's end, and what they take."""
+    from orchestrator.store import Store
+    from orchestrator.sweepfile import load_sweep
+    from orchestrator.tracking import Tracker, open_sweep
+
+    sweep = load_sweep(path)
+    address = open_sweep(sweep, create=False)
+    assert address is not None
+    start = time.perf_counter()
+    runs = [r for r in Tracker(address).runs() if r.data.tags["lotus.kind"] == "trial"]
+    read_s = time.perf_counter() - start
+    begun = min(run.info.start_time for run in runs) / 1000
+    ended = max(run.info.end_time for run in runs) / 1000
+    files = Store(sweep.storage.path).files.list()
+    database = path.parent / "mlflow.db"
+    artifacts = [f for f in (path.parent / "artifacts").rglob("*") if f.is_file()]
+    return {
+        "finished": sum(run.info.status == "FINISHED" for run in runs),
+        "trials_s": ended - begun,
+        "read_runs_s": read_s,
+        "store_files": len(files),
+        "store_bytes": sum(info.bytes for info in files.values()),
+        "database_bytes": database.stat().st_size,
+        "artifact_files": len(artifacts),
+        "artifact_bytes": sum(file.stat().st_size for file in artifacts),
+    }
+
+
+def figures(trials: int, folder: Path) -> dict[str, Any]:
+    """Plan, bare loop, run and report, one after the other."""
+    from orchestrator.versions import hardware, versions
+
+    path, log = sweep_file(folder, trials), folder / "log"
+    write_results(path, folder / "results")
+    empty = {
+        "PYTHONPATH": os.pathsep.join([str(HERE.parent / "empty"), str(ROOT)]),
+        "LOTUS_EMPTY_STAGES": str(folder / "results"),
+    }
+    lotus = [sys.executable, "-m", "orchestrator.cli"]
+    found: dict[str, Any] = {"date": time.strftime("%Y-%m-%d"), "trials": trials}
+    found |= {"hardware": hardware(), "versions": versions(), "load": os.getloadavg()[0]}
+    imports = [sys.executable, "-c", "import torch, timm, mlflow"]
+    steps: dict[str, tuple[list[str], dict[str, str]]] = {
+        "imports_alone": (imports, {}),
+        "plan": ([*lotus, "plan", str(path)], {}),
+        "bare": ([sys.executable, str(HERE), "--bare", "--trials", str(trials)], {}),
+        "run": ([*lotus, "run", str(path), "--no-report"], empty),
+        "report": ([*lotus, "report", str(path)], {}),
+    }
+    for name, (command, environment) in steps.items():
+        found[name] = measured(command, log, **environment)
+        if name == "bare":
+            found[name] |= json.loads(log.read_text().splitlines()[-1])
+        print(json.dumps({name: found[name]}), file=sys.stderr, flush=True)
+    found["run"] |= tracked(path)
+    page = folder / "reports" / "bookkeeping" / "report.html"
+    found["report"]["page_bytes"] = page.stat().st_size
+    per_trial = {"bare": found["bare"]["fit_s"], "run": found["run"]["trials_s"]}
+    found["s_per_trial"] = {name: value / trials for name, value in per_trial.items()}
+    found["ratio"] = per_trial["run"] / per_trial["bare"]
+    return found
+
+
+def main() -> None:
+    """Run everything and print the figures as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--trials", type=int, default=10_000, help="a multiple of 400")
+    parser.add_argument("--keep", type=Path, help="work in this new folder and leave it")
+    parser.add_argument("--bare", action="store_true", help="only the bare loop")
+    options = parser.parse_args()
+    if options.bare:
+        bare(options.trials)
+        return
+    with contextlib.ExitStack() as stack:
+        folder = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.mkdir(exist_ok=True)
+        print(json.dumps(figures(options.trials, folder), indent=1))
+
+
+if __name__ == "__main__":
+    main()
