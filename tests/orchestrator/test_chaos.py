@@ -26,9 +26,10 @@ def quiet(finished_sweep: Path) -> dict[str, Any]:
 def test_a_sweep_under_random_kills_ends_as_if_undisturbed(
     seed: int, finished_sweep: Path, quiet: dict[str, Any], tmp_path: Path
 ) -> None:
-    found = chaos.one_sweep(tmp_path / "own", str(finished_sweep), [], quiet, seed)
+    often = (3.0, 9.0)
+    found = chaos.one_sweep(tmp_path / "own", str(finished_sweep), [], quiet, seed, often)
     assert chaos.faults(found) == {}
-    assert sum(found["kills"].values()) >= 3, "hardly disturbed"
+    assert sum(found["kills"].values()) >= 2, "hardly disturbed"
 
 
 def test_the_comparison_sees_what_it_looks_for(finished_sweep: Path, quiet: dict[str, Any]) -> None:

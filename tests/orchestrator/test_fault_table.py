@@ -14,9 +14,21 @@ TESTS: dict[str, tuple[str, ...]] = {
         "test_faults.py::test_a_worker_killed_in_every_stage_and_one_that_hangs_change_no_result",
         "../trials/test_snapshots.py::test_a_stage_that_died_at_any_snapshot_ends_as_if_it_had_not",
     ),
-    "A Ray node dies": (
+    "A Ray node dies, or a spot node is taken": (
         "test_nodes.py::"
         "test_other_versions_are_refused_before_anything_is_spent_and_a_dead_node_loses_nothing",
+        "test_spot.py::"
+        "test_work_waits_for_its_kind_of_node_and_survives_the_loss_of_it_without_a_failure",
+    ),
+    "A worker node is cut off for 30 s": (
+        "test_cut_off.py::test_a_worker_that_is_cut_off_for_30_s_and_comes_back_changes_no_result",
+    ),
+    "The laptop that submitted is closed": (
+        "test_jobs.py::"
+        "test_a_submitted_sweep_goes_on_without_the_laptop_is_followed_stopped_and_continued",
+    ),
+    "No token, or another cluster's": (
+        "test_jobs.py::test_without_the_right_token_nothing_is_let_in_and_one_sentence_says_why",
     ),
     "The driver is killed": (
         "test_faults.py::test_a_second_driver_is_refused_and_a_killed_one_is_followed_at_once",
