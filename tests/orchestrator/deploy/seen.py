@@ -14,7 +14,7 @@ def main() -> None:
     """`seen.py SWEEP`: the runs, the bits in the store, where both are, and one file's digest."""
     path = Path(sys.argv[1])
     sweep = load_sweep(path)
-    found = (look(path), stored_bits(path), sweep.tracking.uri, sweep.storage.path)
+    found = (look(path), stored_bits(sweep), sweep.tracking.uri, sweep.storage.path)
     sys.stdout.buffer.write(pickle.dumps(found))
 
 

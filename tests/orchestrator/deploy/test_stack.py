@@ -25,6 +25,8 @@ from running import Port, listed
 from stack import stack, why_not
 from story import Story, scraped, with_one, without_a_token
 
+from orchestrator.sweepfile import load_sweep
+
 HERE = Path(__file__).parent
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
@@ -66,7 +68,7 @@ def test_with_a_node_killed_and_replaced_every_bit_is_that_of_the_local_run(
     assert set(story.seen.keys.values()) == {1}
     assert set(story.seen.points.values()) == {1}
     assert same_results(story.seen) == same_results(look(finished_sweep))
-    assert story.bits == stored_bits(finished_sweep)
+    assert story.bits == stored_bits(load_sweep(finished_sweep))
 
 
 def test_only_listed_ports_listen_and_where_the_table_says(story: Story) -> None:
