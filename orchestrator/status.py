@@ -90,6 +90,10 @@ def _tracked_row(tracker: Tracker, tags: Mapping[str, str]) -> dict[str, Any]:
     return _row(tags["lotus.name"], list(table["status"]), planned, errors)
 
 
+NOTHING: dict[str, Any] = {"freeable_bytes": 0, "freeable_error": None}
+"""Of an empty store."""
+
+
 class _Looked(Store):
     """A store whose index is read once, for several who look."""
 
@@ -125,7 +129,7 @@ def store_size(path: str, *uris: str) -> dict[str, Any]:
         "path": redacted(path),
         "bytes": sum(info.bytes for info in objects.values()),
         "stages": stages | ({"unused": sum(left.values())} if left else {}),
-    } | _freeable(store, uris)
+    } | (_freeable(store, uris) if objects else NOTHING)
 
 
 def _freeable(store: Store, uris: Sequence[str]) -> dict[str, Any]:

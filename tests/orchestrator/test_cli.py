@@ -146,7 +146,8 @@ def test_status_before_a_run_is_all_missing(
     code, out, _ = lotus("status", str(sweep_file()), "--json")
     assert code == 0
     (row,) = json.loads(out)
-    assert row.pop("store") == {"path": ANY, "bytes": 0, "stages": {}}
+    empty = {"bytes": 0, "stages": {}, "freeable_bytes": 0, "freeable_error": None}
+    assert row.pop("store") == {"path": ANY, **empty}
     assert [row] == [
         {
             "sweep": "tiny", "planned": 1, "finished": 0, "running": 0, "failed": 0, "missing": 1,

@@ -20,6 +20,7 @@ from orchestrator import alone, collecting, pins
 from orchestrator.collecting import GRACE_S, Collected, asker, collect
 from orchestrator.config import SweepConfig
 from orchestrator.keys import key_of
+from orchestrator.lease import machine
 from orchestrator.pins import Pin
 from orchestrator.planning import plan
 from orchestrator.store import Store
@@ -271,15 +272,23 @@ def test_a_second_collector_refuses_and_removes_nothing(store: Store) -> None:
     assert not [path for path in files(store) if path.startswith("removed")]
 
 
-@pytest.mark.parametrize("mark", [{"host": "here", "pid": 2**22 + 1}, {"host": "other", "pid": 1}])
+@pytest.mark.parametrize(
+    "mark",
+    [
+        {"machine": machine(), "pid": 2**22 + 1, "born": "1"},
+        {"machine": machine(), "pid": os.getpid(), "born": "another process's"},
+        {"machine": "other", "pid": 1, "born": "1"},
+        {"host": "of an earlier version", "pid": 1},
+    ],
+    ids=["gone", "its number is taken", "elsewhere", "earlier version"],
+)
 def test_a_collector_that_died_stops_nobody(
     mark: dict[str, Any], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At once where its process is seen to be gone, after a while where that cannot be seen."""
-    monkeypatch.setattr(alone, "host", lambda: "here")
     need(store, "k", set())
     store.files.write("removed/x/collector.json", json.dumps(mark).encode())
-    if mark["host"] == "other":
+    if mark.get("machine") != machine():
         with pytest.raises(LotusError, match="another"):
             free(store)
         monkeypatch.setattr(alone, "DEAD_S", -1e6)

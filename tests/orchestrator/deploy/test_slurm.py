@@ -183,4 +183,7 @@ def test_two_jobs_share_a_node_and_one_is_ended_by_its_time_and_goes_on(
     assert secret not in first.said + second.said
     assert not list(folder.glob(".lotus-*"))
     assert not [number for number in (900, 900 + BLOCKS) if Path(f"/tmp/lotus-{number}").exists()]
+    deadline = time.monotonic() + 30  # Ray's agents look for their raylet only now and then
+    while processes_with(LOTUS_TEST_NODE=f"slurm {folder}") and time.monotonic() < deadline:
+        time.sleep(0.5)
     assert not processes_with(LOTUS_TEST_NODE=f"slurm {folder}")
