@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files as package_files
@@ -11,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
 
 from dashboards import (
     contrasts,
@@ -230,10 +232,16 @@ def _csp_hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
+def coded(text: str) -> Markup:
+    """A sentence as HTML, its words between backticks set as code; all else is escaped."""
+    return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(text))))
+
+
 def _render(context: dict[str, Any]) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["coded"] = coded
     css, script = _asset("report.css"), _asset("report.js")
     return environment.from_string(_asset("report.html.j2")).render(
         **context, css=css, script=script, css_hash=_csp_hash(css), script_hash=_csp_hash(script)

@@ -243,7 +243,9 @@ def _finish(made: Made, report: bool, wall_s: float) -> Finished:
     tracker, growth = made.state.tracker, made.growth
     changed = growth.ran > 0 or not made.concluded
     summary, page = refresh(growth.plan, made.state.store, tracker, changed, report, wall_s)
-    tracker.sweep_log().finish("FAILED" if made.failed else "FINISHED")
+    status = "FAILED" if made.failed else "FINISHED"
+    if changed or tracker.parent().info.status != status:  # else it ended when it ended
+        tracker.sweep_log().finish(status)
     return Finished(
         growth.plan,
         tracker.address,

@@ -12,6 +12,7 @@ import pytest
 
 from dashboards import Picture, ReportData, write_report
 from dashboards.data import plain
+from dashboards.report import coded
 
 SECTIONS = (
     "The paper's claims",
@@ -160,6 +161,18 @@ def test_nothing_that_a_user_names_becomes_markup(full: ReportData, tmp_path: Pa
     assert EVIL in page.text
     outside = {p.name for p in tmp_path.iterdir()}
     assert outside == {"out"}
+
+
+@pytest.mark.parametrize(
+    ("text", "page"),
+    [
+        ("set `a.b=1`, then `run`", "set <code>a.b=1</code>, then <code>run</code>"),
+        ("`<b>` & <i>", "<code>&lt;b&gt;</code> &amp; &lt;i&gt;"),
+        ("one ` alone", "one ` alone"),
+    ],
+)
+def test_words_between_backticks_are_code_and_all_else_is_escaped(text: str, page: str) -> None:
+    assert coded(text) == page
 
 
 @pytest.mark.parametrize("trials", [pd.DataFrame(), pd.DataFrame({"arm": [], "status": []})])

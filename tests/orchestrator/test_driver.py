@@ -5,6 +5,7 @@ import sqlite3
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -48,6 +49,13 @@ def children(path: Path, *overrides: str) -> dict[str, str]:
     return {child.run_id: child.status for child in Tracker(address).children()}
 
 
+def parent_of(path: Path) -> Any:
+    """The sweep's own run."""
+    address = open_sweep(load_sweep(path), create=False)
+    assert address is not None
+    return Tracker(address).parent()
+
+
 def stored(path: Path) -> Counter[str]:
     """How many results of each stage the store has."""
     return Counter(entry.stage for entry in Store(load_sweep(path).storage.path).entries())
@@ -87,11 +95,12 @@ def test_the_report_is_on_the_sweeps_run(finished_sweep: Path) -> None:
 
 
 def test_a_finished_sweep_runs_nothing_and_makes_no_run(copied: Path) -> None:
-    before = children(copied)
+    before, ended = children(copied), parent_of(copied).info.end_time
     finished = run(load_sweep(copied))
     assert finished.ran == 0
     assert finished.summary["trials"] == {"planned": 3, "finished": 3, "failed": 0}
     assert children(copied) == before
+    assert parent_of(copied).info.end_time == ended, "it ended when it ended"
 
 
 def test_an_enlarged_sweep_runs_only_what_is_new(copied: Path, ray_cluster: None) -> None:
