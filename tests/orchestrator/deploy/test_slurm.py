@@ -168,13 +168,13 @@ def test_two_jobs_share_a_node_and_one_is_ended_by_its_time_and_goes_on(
     assert len(secret) == 64
     first.process.send_signal(signal.SIGUSR1)
     second.until_said("trials to run")
+    second.process.send_signal(signal.SIGTERM)  # at once: its sweep takes seconds
     addresses = {re.search(r"Ray at (\S+),", job.said)[1] for job in (first, second)}  # type: ignore[index]
     assert len(addresses) == 2
     assert first.process.wait(120) == 0, first.said
     assert (folder / "scontrol-900").read_text().split() == ["requeue", "900"]
     assert "the same command continues" in first.said
     assert not first.place.exists()
-    second.process.send_signal(signal.SIGTERM)
     again = Job.start(folder, 900, one)
     assert second.process.wait(120) == 130, second.said
     assert not (folder / f"scontrol-{900 + BLOCKS}").exists(), "nobody asked for more of it"
