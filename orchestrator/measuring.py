@@ -20,12 +20,12 @@ def measured_as(sweep: SweepConfig, address: str | None) -> str | None:
 
 def measured(sweep: SweepConfig, settings: Settings) -> AbstractContextManager[None]:
     """Measure while a sweep runs on a connected cluster."""
+    pending = Pending(Store(settings.store), settings.address.parent)
+    limit = sweep.resources.max_concurrent_trials or math.inf
 
     def sample() -> None:
-        limit = sweep.resources.max_concurrent_trials or math.inf
         slots = capacity.slots(sweep.resources, capacity.living_nodes())
         metrics.put(metrics.SLOTS, min(slots, limit))
-        pending = Pending(Store(settings.store), settings.address.parent)
         metrics.put(metrics.PENDING, pending.count())
 
     return exporter.exporting(settings.measured_as, sample)

@@ -184,8 +184,11 @@ def test_a_store_that_is_away_for_some_beats_costs_no_lease() -> None:
 
 @pytest.mark.parametrize("text", ["", "null", "[]", "{}", "nonsense", '{"id": "x"}'])
 def test_a_note_that_is_none_of_ours_is_replaced(text: str) -> None:
-    with Lease(Note(text), timing=FAST):
-        pass
+    note = Note(text)
+    with Lease(note, timing=FAST):
+        ours = Holder.of_text(note.text)
+        assert ours is not None
+        assert ours.pid == os.getpid()
 
 
 def test_the_note_stands_on_the_sweeps_own_run(tracked: SweepConfig) -> None:
