@@ -19,7 +19,6 @@ import os
 import random
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -38,7 +37,7 @@ from safetensors.torch import load
 sys.path.insert(0, str(Path(__file__).parents[2]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "orchestrator"))
 
-from programs import stored_bits
+from programs import free_port, stored_bits
 
 from orchestrator.config import SweepConfig
 from orchestrator.sweepfile import bundled, load_sweep
@@ -57,13 +56,6 @@ MEASURED = ("time/", "cache/", "cost/", "final/train_images_per_s", "profile/ima
 
 TEXTS = ("lotus.error", "lotus.attempts", "lotus.driver", "lotus.cached")
 """Tags that tell of the way and not of the result."""
-
-
-def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def kill(process: psutil.Process) -> None:
@@ -352,12 +344,19 @@ def one_sweep(
         after = left(here.config)
     return {
         "seed": seed,
+        "commit": commit(),
         "wall_s": round(wall_s, 1),
         "kills": dict(here.kills),
         "driver_starts": here.starts,
         "attempts_beyond_the_first": after["attempts"] - sum(after["runs"].values()),
         **compare(before, after),
     }
+
+
+def commit() -> str:
+    """Of the code that was disturbed."""
+    asked = ("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD")
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def faults(found: dict[str, Any]) -> dict[str, int]:

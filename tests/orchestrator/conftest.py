@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 import torch
 
+from orchestrator import metrics
 from orchestrator.config import SweepConfig
+from orchestrator.metrics import Metric
 from orchestrator.planning import Plan, PlannedTrial, plan
 from orchestrator.store import Store
 from orchestrator.sweepfile import load_sweep
@@ -226,3 +228,22 @@ def mounted(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     yield mount
     for place in made:
         subprocess.run(["umount", "-l", str(place)], check=False)
+
+
+class Kept:
+    """A sink that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[str, float, dict[str, str]]] = []
+
+    def take(self, metric: Metric, value: float, labels: Mapping[str, str]) -> None:
+        self.taken.append((metric.name, value, dict(labels)))
+
+
+@pytest.fixture
+def kept() -> Iterator[Kept]:
+    """Everything that is measured in a test."""
+    sink = Kept()
+    metrics.send_to(sink)
+    yield sink
+    metrics.send_to(None)

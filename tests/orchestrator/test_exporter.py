@@ -20,8 +20,8 @@ import requests
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
-from programs import ROOT, Program, environment, ray_start
-from test_nodes import end, free_port, processes_with
+from programs import ROOT, Program, environment, free_port, ray_start
+from test_nodes import end, processes_with
 
 from orchestrator import measuring, metrics
 from orchestrator.config import SweepConfig

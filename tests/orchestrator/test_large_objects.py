@@ -31,12 +31,15 @@ class Between:
     Attributes:
         fault: decides by method and query; a status to answer, 0 = never, None = behave.
         parts: queries of the parts that came.
+        one: passed on at a time. S3 answers each request as a whole; the server behind fails to
+            forget an upload while a part of it comes in.
     """
 
     def __init__(self, target: str) -> None:
         self.target = urlsplit(target).netloc
         self.fault: Callable[[str, str], Fault] = lambda method, query: None
         self.parts: list[str] = []
+        self.one = threading.Lock()
         handler = type("Bound", (_Handler,), {"between": self})
         ThreadingHTTPServer.daemon_threads = True
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -66,10 +69,12 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is not None:
             self._answer(fault, {}, b"<Error><Code>SlowDown</Code></Error>")
             return
-        link = http.client.HTTPConnection(self.between.target, timeout=60)
-        link.request(self.command, self.path, body, dict(self.headers))
-        answer = link.getresponse()
-        self._answer(answer.status, dict(answer.headers), answer.read())
+        with self.between.one:
+            link = http.client.HTTPConnection(self.between.target, timeout=60)
+            link.request(self.command, self.path, body, dict(self.headers))
+            answer = link.getresponse()
+            content = answer.read()
+        self._answer(answer.status, dict(answer.headers), content)
 
     def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
         self.send_response(status)

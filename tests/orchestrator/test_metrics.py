@@ -2,12 +2,10 @@
 
 import re
 import threading
-from collections.abc import Iterator, Mapping
-
-import pytest
 
 from orchestrator import metrics
-from orchestrator.metrics import METRICS, Metric
+from orchestrator.metrics import METRICS
+from tests.orchestrator.conftest import Kept
 
 UNITS = ("_seconds", "_bytes")
 COUNTED = {
@@ -28,25 +26,6 @@ COUNTED = {
 """Numbers of things have no unit; every other name must end with its unit."""
 
 FEW_VALUES = {"state", "kind", "outcome", "stage", "device", "call", "reason", "operation"}
-
-
-class Kept:
-    """A sink that keeps what it is given."""
-
-    def __init__(self) -> None:
-        self.taken: list[tuple[str, float, dict[str, str]]] = []
-
-    def take(self, metric: Metric, value: float, labels: Mapping[str, str]) -> None:
-        self.taken.append((metric.name, value, dict(labels)))
-
-
-@pytest.fixture
-def kept() -> Iterator[Kept]:
-    """Everything that is measured in a test."""
-    sink = Kept()
-    metrics.send_to(sink)
-    yield sink
-    metrics.send_to(None)
 
 
 def test_every_name_says_its_unit_or_counts_things() -> None:
@@ -79,10 +58,15 @@ def test_exported_names_are_those_that_prometheus_sees() -> None:
     )
 
 
-def test_without_a_sink_nothing_is_kept_and_nothing_happens() -> None:
+def test_what_is_measured_without_a_sink_reaches_none_that_comes_later() -> None:
     metrics.count(metrics.PROGRESS)
     metrics.put(metrics.TRIALS, 3, state="running")
     metrics.observe(metrics.STORE_SECONDS, 0.1, operation="read")
+    later = Kept()
+    metrics.send_to(later)
+    metrics.send_to(None)
+    metrics.count(metrics.PROGRESS)
+    assert later.taken == []
 
 
 def test_a_counter_is_given_only_what_it_grows_by(kept: Kept) -> None:

@@ -1,35 +1,13 @@
 """Calls to MLflow are passed on unchanged, and timed."""
 
 import inspect
-from collections.abc import Iterator, Mapping
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from orchestrator import metrics
-from orchestrator.metrics import Metric
 from orchestrator.timed import CALLS, TimedClient
-
-
-class Kept:
-    """A sink that keeps names and labels."""
-
-    def __init__(self) -> None:
-        self.taken: list[tuple[str, ...]] = []
-
-    def take(self, metric: Metric, value: float, labels: Mapping[str, str]) -> None:
-        assert value >= 0
-        self.taken.append((metric.name, *labels.values()))
-
-
-@pytest.fixture
-def kept() -> Iterator[Kept]:
-    """Everything that is measured in a test."""
-    sink = Kept()
-    metrics.send_to(sink)
-    yield sink
-    metrics.send_to(None)
+from tests.orchestrator.conftest import Kept
 
 
 def test_a_call_is_answered_by_mlflow_and_measured_by_its_kind(kept: Kept, database: str) -> None:
@@ -39,14 +17,15 @@ def test_a_call_is_answered_by_mlflow_and_measured_by_its_kind(kept: Kept, datab
     client.set_tag(run.info.run_id, "a", "b")
     client.log_batch(run.info.run_id)
     assert client.get_run(run.info.run_id).data.tags["a"] == "b"
-    assert [labels for _, labels in kept.taken] == [
+    assert [labels["call"] for _, _, labels in kept.taken] == [
         "create",
         "create",
         "update",
         "log_batch",
         "search",
     ]
-    assert {name for name, _ in kept.taken} == {"lotus_mlflow_seconds"}
+    assert {name for name, _, _ in kept.taken} == {"lotus_mlflow_seconds"}
+    assert all(seconds >= 0 for _, seconds, _ in kept.taken)
 
 
 def test_an_error_is_raised_as_it_is_and_counted_by_whose_fault_it_is(
@@ -60,8 +39,8 @@ def test_an_error_is_raised_as_it_is_and_counted_by_whose_fault_it_is(
     with pytest.raises(Exception, match="refused"):
         nobody.search_runs(["0"])
     assert kept.taken == [
-        ("lotus_mlflow_errors", "search", "refused"),
-        ("lotus_mlflow_errors", "search", "away"),
+        ("lotus_mlflow_errors", 1, {"call": "search", "reason": "refused"}),
+        ("lotus_mlflow_errors", 1, {"call": "search", "reason": "away"}),
     ]
 
 

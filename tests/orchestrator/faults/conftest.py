@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -31,18 +30,12 @@ from orchestrator.store import Store
 from orchestrator.sweepfile import load_sweep
 from orchestrator.tracking import Tracker, open_sweep
 from orchestrator.worker import Worker, run_stage, run_trial
+from tests.orchestrator.programs import free_port
 
 TIMED = ("time/", "final/train_images_per_s", "profile/images_per_s", "cache/saved_s")
 """Metrics that two computations of one trial need not share."""
 
 OWN_TAGS = ("lotus.sweep", "mlflow.parentRunId", "lotus.attempts")
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @dataclass
