@@ -1,9 +1,15 @@
 """Pictures of tickets: images whose dropped patches are greyed (LOTUS figure 3)."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 EXAMPLES = 8
 SIDE_PX = 112
