@@ -34,15 +34,19 @@ def kept(question: Sequence[Any], ask: Callable[[], Any], lasting: Callable[[], 
         lasting: whether the answer is timm's own, told after it was given: a model that the
             running program has registered may be another one the next time.
     """
-    path = _path(question)
-    if path is not None and "timm" not in sys.modules:
+    path, reads = _path(question), not _timm_is_here()
+    if path is not None and reads:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             return _read(path, question)
     answer = ask()
-    if path is not None and not path.exists() and lasting():
+    if path is not None and (reads or not path.exists()) and lasting():
         with contextlib.suppress(OSError):
             _write(path, question, answer)
     return answer
+
+
+def _timm_is_here() -> bool:
+    return "timm" in sys.modules
 
 
 def _path(question: Sequence[Any]) -> Path | None:
