@@ -242,4 +242,8 @@ class _Opening:
         client.set_tag(run_id, "lotus.attempts", str(self._attempts[run_id]))
         if ERROR in run.data.tags:
             client.delete_tag(run_id, ERROR)
+        # A run that an earlier version began may lack some.
+        for name, value in self.tags.items():
+            if run.data.tags.get(name) != value:
+                client.set_tag(run_id, name, value)
         client.update_run(run_id, status="RUNNING")
