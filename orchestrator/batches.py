@@ -25,7 +25,7 @@ KNOWN = 4
 """Items of a sort that must have ended before the next ones are expected to take as long."""
 
 LOOKED_AT = 32
-"""Latest items of a sort by which the next ones are judged: by the slowest of them."""
+"""Latest items of a sort by whose mean the next ones are judged."""
 
 
 def sort_of(item: Item) -> str:
@@ -42,13 +42,13 @@ class Pace:
     )
 
     def took(self, item: Item, seconds: float) -> None:
-        """An item has ended well."""
+        """An item has ended well, in a process that had run others like it."""
         self._seconds[sort_of(item)].append(seconds)
 
     def expected_s(self, item: Item) -> float | None:
-        """The longest that an item like this one took lately; None while that is not known."""
+        """What items like this one took lately; None while that is not known."""
         found = self._seconds.get(sort_of(item), ())
-        return max(found) if len(found) >= KNOWN else None
+        return sum(found) / len(found) if len(found) >= KNOWN else None
 
 
 def fill(queue: WorkQueue, pace: Pace, processes: int, apart: Callable[[Item], bool]) -> list[int]:

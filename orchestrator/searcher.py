@@ -17,7 +17,7 @@ from ray.tune.search import Searcher
 
 from orchestrator import exporter, failures, metrics
 from orchestrator.attempt_log import recording
-from orchestrator.batches import OVERDUE_S, Pace, fill
+from orchestrator.batches import OVERDUE_S, Pace, fill, sort_of
 from orchestrator.deaths import Deaths
 from orchestrator.failures import Attempts, Failure
 from orchestrator.interrupts import Stop
@@ -49,11 +49,16 @@ More = Callable[[Sequence[Ended]], Sequence[Work]]
 """Told what has just ended; gives what is to run because of it."""
 
 
+_SORTS: set[str] = set()
+"""What this process has run."""
+
+
 def work(config: dict[str, Any], payload: Any) -> None:
     """What Tune runs for a batch. Never raises: how an item failed decides whether it runs again.
 
     Reports a list, as text, because Tune takes nested results apart at "/", which our metrics
-    have in their names: for each item that was begun its error, its metrics and its seconds.
+    have in their names: for each item that was begun its error, its metrics and its seconds. Of
+    the first of its sort in this process none: it has imported what all others find at hand.
     """
     settings, boxes = payload
     exporter.export(settings.measured_as)
@@ -61,7 +66,9 @@ def work(config: dict[str, Any], payload: Any) -> None:
     for one in json.loads(config["batch"]):
         begun = time.monotonic()
         said = _work(one, settings, boxes)
-        told.append(said | {"seconds": time.monotonic() - begun})
+        warm = one["sort"] in _SORTS
+        _SORTS.add(one["sort"])
+        told.append(said | {"seconds": time.monotonic() - begun if warm else None})
         if said.get("kind") == "store" or time.monotonic() - start > OVERDUE_S:
             break
     tune.report({"told": json.dumps(told)})
@@ -174,6 +181,7 @@ class Queue(Searcher):  # type: ignore[misc]
         return {
             "key": item.key,
             "kind": item.kind,
+            "sort": sort_of(item),
             "job": self.jobs[index],
             "fresh": fresh,
             "micro_batch": self.attempts.micro_batch.get(item.key),
@@ -203,7 +211,8 @@ class Queue(Searcher):  # type: ignore[misc]
             failure = None if said["error"] is None else Failure(said["kind"], said["error"])
             self._count(index, failure)
             if failure is None:
-                self.pace.took(self.queue.items[index], said["seconds"])
+                if said["seconds"] is not None:
+                    self.pace.took(self.queue.items[index], said["seconds"])
                 well.append((index, said["metrics"]))
             elif self.stop.reason is None:
                 self._failed(index, failure, None)

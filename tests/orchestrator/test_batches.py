@@ -35,10 +35,13 @@ def test_items_go_alone_until_some_like_them_have_ended() -> None:
     assert fill(queue, paced(*[0.01] * KNOWN), 2, together) == list(range(2, 51))
 
 
-def test_the_slowest_of_the_latest_decides() -> None:
-    pace = paced(BATCH_S / 4, *[0.001] * (LOOKED_AT - 1))
+def test_the_mean_of_the_latest_decides() -> None:
+    pace = paced(*[BATCH_S / 4] * LOOKED_AT)
     assert fill(WorkQueue(trials(100)), pace, 1, together) == [0, 1, 2, 3]
-    pace.took(trials(1)[0], 0.001)
+    pace.took(trials(1)[0], BATCH_S * (1 - LOOKED_AT) / 4 + LOOKED_AT * BATCH_S / 2)
+    assert fill(WorkQueue(trials(100)), pace, 1, together) == [0, 1]
+    for _ in range(LOOKED_AT):
+        pace.took(trials(1)[0], 0.001)
     assert len(fill(WorkQueue(trials(100)), pace, 1, together)) == MOST
 
 

@@ -102,6 +102,14 @@ def test_short_items_go_together_and_each_ends_as_it_ended() -> None:
     assert sweep.queue.queue.errors == {"t5": "ValueError: x"}
 
 
+def test_the_first_of_a_process_says_nothing_of_the_next() -> None:
+    sweep = Sweep(KNOWN + 6)
+    for _ in range(KNOWN):
+        name, _ = sweep.ask()
+        sweep.tell(name, well(seconds=None))
+    assert sweep.ask()[1] == ["t4"]
+
+
 def test_long_items_go_one_by_one() -> None:
     sweep = Sweep(KNOWN + 6)
     sweep.warm(LONG_S)
