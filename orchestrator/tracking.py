@@ -10,6 +10,7 @@ is used throughout, so that MLFLOW_RUN_ID in somebody's environment changes noth
     patience.py     what counts as away, and how long one waits
     runlog.py       writing to one run; outbox.py: in the background
     reconcile.py    mending what accidents left
+    runs.py         runs as they are read back
     histories.py    all points of many runs at once
 """
 
@@ -33,6 +34,7 @@ from orchestrator.memory import nothing_is_garbage
 from orchestrator.outbox import Outbox
 from orchestrator.patience import Breaker, TrackingAway, TrackingError, patiently
 from orchestrator.runlog import ERROR, RunLog
+from orchestrator.runs import Run, Shelf
 from orchestrator.timed import TimedClient
 
 __all__ = [
@@ -115,16 +117,16 @@ class Tracker:
             for run in self.runs()
         ]
 
-    def runs(self) -> list[Any]:
-        """The same as MLflow's own objects, with params and metrics, oldest first."""
+    def runs(self) -> list[Run]:
+        """The same with params and all else that MLflow has of them, oldest first."""
         return [run for run in self.tagged() if belongs(run.data.tags)]
 
-    def tagged(self, view: Any = ViewType.ACTIVE_ONLY) -> list[Any]:
+    def tagged(self, view: Any = ViewType.ACTIVE_ONLY) -> list[Run]:
         """Everything that says of itself that it belongs to the sweep, oldest first."""
         query = f"tags.`lotus.sweep` = '{self.address.parent}'"
         return self.ask(lambda: self._search(query, view))
 
-    def runs_of(self, key: str) -> list[Any]:
+    def runs_of(self, key: str) -> list[Run]:
         """The runs of one key: one, but for accidents; the one that stays first. Asked once."""
         query = f"tags.`lotus.sweep` = '{self.address.parent}' and tags.`lotus.key` = '{key}'"
         return best_first(run for run in self._search(query) if belongs(run.data.tags))
@@ -133,8 +135,9 @@ class Tracker:
         """The sweep's own run."""
         return self.ask(lambda: self.client.get_run(self.address.parent))
 
-    def _search(self, query: str, view: Any = ViewType.ACTIVE_ONLY) -> list[Any]:
-        found: list[Any] = []
+    def _search(self, query: str, view: Any = ViewType.ACTIVE_ONLY) -> list[Run]:
+        found: list[Run] = []
+        shelf = Shelf()
         token: str | None = None
         while True:
             with nothing_is_garbage():
@@ -146,7 +149,7 @@ class Tracker:
                     ["attributes.start_time"],
                     token,
                 )
-            found += page
+                found += map(shelf.kept, page)
             token = page.token
             if not token:
                 return found
@@ -206,7 +209,7 @@ class _Opening:
         found = self.tracker.runs_of(self.key) if look else []
         if not found:
             self._ours = True
-            found = [self._create()]
+            found = [Shelf().kept(self._create())]
             if look:
                 found = self.tracker.runs_of(self.key) or found
         run, *others = found
