@@ -266,7 +266,8 @@ def _stage_bars(axes: Axes, stages: pd.DataFrame) -> None:
 def _rate_line(axes: Axes, throughput: pd.DataFrame) -> None:
     """Images per second by patch drop; bars from the lowest to the highest trial."""
     drop, mean = throughput["patch_drop"], throughput["mean"]
-    spread = np.array([mean - throughput["low"], throughput["high"] - mean])
+    # Of equal values the mean may differ from each by rounding.
+    spread = np.array([mean - throughput["low"], throughput["high"] - mean]).clip(min=0)
     axes.errorbar(drop, mean, yerr=spread, color=style.BAND, marker="o", capsize=3)
     axes.set_ylim(bottom=0, top=float(throughput["high"].max()) * 1.15 or 1)
     axes.set_xlabel("Patches dropped (%)")

@@ -25,6 +25,9 @@ R = TypeVar("R")
 
 MEMORY_BYTES = 2 * 2**30
 
+OBJECT_BYTES = 4096
+"""About what a result without tensors takes, its entry included."""
+
 
 @dataclass(slots=True)
 class Memory:
@@ -33,6 +36,7 @@ class Memory:
     limit_bytes: int = MEMORY_BYTES
     _found: OrderedDict[str, tuple[Any, Entry]] = field(default_factory=OrderedDict)
     _bytes: dict[str, int] = field(default_factory=dict)
+    _all_bytes: int = 0
 
     def get(self, key: str) -> tuple[Any, Entry] | None:
         """A result and its entry, or None."""
@@ -42,10 +46,14 @@ class Memory:
 
     def put(self, key: str, result: Any, entry: Entry) -> None:
         """Remember a result; forget old ones beyond the limit."""
+        if key in self._found:
+            return  # equal keys, equal results
         self._found[key] = (result, entry)
-        self._bytes[key] = held_bytes(result)
-        while sum(self._bytes.values()) > self.limit_bytes:
-            del self._bytes[self._found.popitem(last=False)[0]]
+        self._bytes[key] = OBJECT_BYTES + held_bytes(result)
+        self._all_bytes += self._bytes[key]
+        while self._all_bytes > self.limit_bytes:
+            oldest, _ = self._found.popitem(last=False)
+            self._all_bytes -= self._bytes.pop(oldest)
 
 
 def held_bytes(result: Any) -> int:

@@ -322,4 +322,4 @@ def _every_death_is_known() -> Iterator[None]:
 
 
 def _trial_name(trial: Any) -> str:
-    return f"item_{trial.config['item']:06d}_{trial.config['attempt']}"
+    return f"batch_{trial.config['number']:06d}"

@@ -86,6 +86,10 @@ class Display(Watcher):
         self.running[item.key] = item
         self.tick()
 
+    def back(self, item: Item) -> None:
+        self.running.pop(item.key, None)
+        self.tick()
+
     def again(self, item: Item, reason: str) -> None:
         self.running.pop(item.key, None)
         said = Text(f"  {item.name}: {reason}; it is tried again", style="yellow")

@@ -147,9 +147,9 @@ class Attempts:
         """The last failure was its node's."""
         self._failed[key] -= 1
 
-    def number(self, key: str) -> int:
-        """Which attempt of an item is the next, from 1."""
-        return self._tried[key] + 1
+    def tried(self, key: str) -> bool:
+        """Whether an item has failed before, for whatever reason."""
+        return self._tried[key] > 0
 
 
 def write_evidence(folder: Path, error: BaseException | str, lines: list[str]) -> None:

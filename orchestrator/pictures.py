@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from trials.lazy import torch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +39,20 @@ def ticket_examples(images: NDArray[np.uint8], keep_NP: Tensor) -> Image.Image:
         sheet.paste(picture, (i * step, 0))
         sheet.paste(Image.composite(picture, _faded(picture), mask), (i * step, step))
     return sheet
+
+
+def ticket_examples_png(images: NDArray[np.uint8], keep_NP: Tensor) -> bytes:
+    """The same as a PNG file, drawn once for all trials of a process that share their tickets."""
+    first, keep = images[:EXAMPLES], keep_NP[:EXAMPLES].numpy()
+    return _png(first.tobytes(), first.shape, keep.tobytes(), keep.shape)
+
+
+@lru_cache(maxsize=64)
+def _png(images: bytes, shape: tuple[int, ...], keep: bytes, keep_shape: tuple[int, ...]) -> bytes:
+    file = io.BytesIO()
+    kept = torch.from_numpy(np.frombuffer(keep, np.bool_).reshape(keep_shape).copy())
+    ticket_examples(np.frombuffer(images, np.uint8).reshape(shape), kept).save(file, "PNG")
+    return file.getvalue()
 
 
 def _enlarged(image: NDArray[np.uint8]) -> Image.Image:

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -95,16 +95,28 @@ class WorkQueue:
 
     def next(self) -> int | None:
         """The index of an item that may run now; None when all ready ones are handed out."""
-        if self._later:
-            due, index = min(self._later)
-            if due <= time.monotonic():
-                self._later.remove((due, index))
-                return index
+        if due := self._due():
+            self._later.remove(due)
+            return due[1]
         return self._ready.popleft() if self._ready else None
+
+    @property
+    def ahead(self) -> int | None:
+        """What `next` would hand out, but for what comes back after a pause."""
+        return self._ready[0] if self._ready and not self._due() else None
+
+    def back(self, indices: Sequence[int]) -> None:
+        """Take items back that were handed out and not begun; they are the next ones."""
+        self._ready.extendleft(reversed(indices))
 
     def again(self, index: int, pause_s: float) -> None:
         """Hand an item out once more, after a pause."""
         self._later.append((time.monotonic() + pause_s, index))
+
+    def _due(self) -> tuple[float, int] | None:
+        """The first of those whose pause is over, and when it was."""
+        first = min(self._later) if self._later else None
+        return first if first and first[0] <= time.monotonic() else None
 
     def end(self, index: int, error: str | None) -> list[int]:
         """Note how an item ended.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from orchestrator.pictures import ticket_examples
+from orchestrator.pictures import ticket_examples_png
 from orchestrator.planning import PlannedTrial
 from orchestrator.store import Entry
 from trials import formats, masks
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Metrics = dict[str, float | None]
+
+DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""The same text, in C where PyYAML was built with it: ten times as fast."""
 
 
 def epoch_metrics(epoch: Epoch, stage: str = "finetune") -> Metrics:
@@ -158,7 +161,8 @@ def write_trial(
 
     One that was stopped early has no final model, so nothing but its settings is of use.
     """
-    _text(folder / "config/trial.yaml", yaml.safe_dump(trial.config.model_dump(mode="json")))
+    settings = yaml.dump(trial.config.model_dump(mode="json"), Dumper=DUMPER)
+    _text(folder / "config/trial.yaml", settings)
     if trial.config.rungs:
         return
     found = {
@@ -188,8 +192,8 @@ def write_tickets(trial: PlannedTrial, tickets: Tickets, data: Dataset, folder: 
         patch_drop=trial.config.patch_drop,
         data_digest=data.digest,
     )
-    picture = ticket_examples(data.train.images, tickets.train)
-    picture.save(_place(folder / "tickets/examples.png"))
+    picture = ticket_examples_png(data.train.images, tickets.train)
+    _place(folder / "tickets/examples.png").write_bytes(picture)
 
 
 def write_outcomes(results: Mapping[str, Any], folder: Path) -> None:

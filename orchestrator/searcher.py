@@ -5,6 +5,7 @@ With `cluster.py` the only contact with Ray.
 
 import contextlib
 import json
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from ray.tune.search import Searcher
 
 from orchestrator import exporter, failures, metrics
 from orchestrator.attempt_log import recording
+from orchestrator.batches import OVERDUE_S, Pace, fill, sort_of
 from orchestrator.deaths import Deaths
 from orchestrator.failures import Attempts, Failure
 from orchestrator.interrupts import Stop
@@ -47,27 +49,46 @@ More = Callable[[Sequence[Ended]], Sequence[Work]]
 """Told what has just ended; gives what is to run because of it."""
 
 
+_SORTS: set[str] = set()
+"""What this process has run."""
+
+
 def work(config: dict[str, Any], payload: Any) -> None:
-    """What Tune runs for one item. Never raises: how it failed decides whether it runs again."""
+    """What Tune runs for a batch. Never raises: how an item failed decides whether it runs again.
+
+    Reports a list, as text, because Tune takes nested results apart at "/", which our metrics
+    have in their names: for each item that was begun its error, its metrics and its seconds. Of
+    the first of its sort in this process none: it has imported what all others find at hand.
+    """
     settings, boxes = payload
     exporter.export(settings.measured_as)
-    job = Job.of_text(config["job"], settings.common)
-    found: dict[str, float] = {}
+    start, told = time.monotonic(), []
+    for one in json.loads(config["batch"]):
+        begun = time.monotonic()
+        said = _work(one, settings, boxes)
+        warm = one["sort"] in _SORTS
+        _SORTS.add(one["sort"])
+        told.append(said | {"seconds": time.monotonic() - begun if warm else None})
+        if said.get("kind") == "store" or time.monotonic() - start > OVERDUE_S:
+            break
+    tune.report({"told": json.dumps(told)})
+
+
+def _work(one: Mapping[str, Any], settings: Any, boxes: Any) -> dict[str, Any]:
+    """Run one item: its error, its class and its metrics."""
+    job = Job.of_text(one["job"], settings.common)
     with recording():
         try:
             here = worker(settings)
-            here.micro_batch, here.fresh = config["micro_batch"], config["fresh"]
+            here.micro_batch, here.fresh = one["micro_batch"], one["fresh"]
             opened = here.source(job, lambda: ray.get(boxes[job.source][0]))
-            if config["kind"] == "stage":
-                run_stage(here, job, config["key"], opened)
-            else:
-                found = run_trial(here, job, opened)
+            if one["kind"] == "stage":
+                run_stage(here, job, one["key"], opened)
+                return {"error": None, "metrics": {}}
+            return {"error": None, "metrics": run_trial(here, job, opened)}
         except Exception as error:
             failure = failures.failure_of(error)
-            tune.report({"error": failure.reason, "kind": failure.kind})
-            return
-    # As text: Tune takes nested results apart at "/", which our metrics have in their names.
-    tune.report({"error": None, "metrics": json.dumps(found)})
+            return {"error": failure.reason, "kind": failure.kind}
 
 
 @dataclass
@@ -75,12 +96,12 @@ class Running:
     """What Tune runs now. It tells its searcher of an end, but not why; its trials know.
 
     Attributes:
-        items: Tune's trial id -> index of the item.
+        items: Tune's trial id -> indices of the items of its batch.
         trials: Tune's trial id -> its trial, once it has started.
         actors: Tune's trial id -> id of the process in which it has started.
     """
 
-    items: dict[str, int] = field(default_factory=dict)
+    items: dict[str, list[int]] = field(default_factory=dict)
     trials: dict[str, Any] = field(default_factory=dict)
     actors: dict[str, str] = field(default_factory=dict)
 
@@ -90,8 +111,8 @@ class Running:
         if (actor := trial.temporary_state.ray_actor) is not None:
             self.actors[trial.trial_id] = actor._actor_id.hex()
 
-    def end(self, trial_id: str) -> tuple[int, Any, str | None]:
-        """Forget a trial that has ended: its item and, if it had started, itself and where."""
+    def end(self, trial_id: str) -> tuple[list[int], Any, str | None]:
+        """Forget a trial that has ended: its items and, if it had started, itself and where."""
         actor = self.actors.pop(trial_id, None)
         return self.items.pop(trial_id), self.trials.pop(trial_id, None), actor
 
@@ -121,7 +142,7 @@ class Queue(Searcher):  # type: ignore[misc]
         seen: Collection[str] | None,
         common: Mapping[str, Any],
     ) -> None:
-        super().__init__(metric="error", mode="min")
+        super().__init__(metric="told", mode="min")
         self.queue = WorkQueue([item for item, _ in work], growing=more is not None)
         self.jobs = [job.text(common) for _, job in work]
         self.common = common
@@ -130,6 +151,9 @@ class Queue(Searcher):  # type: ignore[misc]
         self.deaths = Deaths(living_nodes)
         self.seen = None if seen is None else set(seen)
         self.running = Running()
+        self.pace = Pace()
+        self.suspects: set[str] = set()
+        self.batches = 0
         self.details: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -138,38 +162,83 @@ class Queue(Searcher):  # type: ignore[misc]
         if self.queue.finished or self.stop.reason:
             return str(Searcher.FINISHED)
         busy = len(self.running.items)
-        if busy >= self.share.limit(busy, self.queue.waiting):
+        limit = self.share.limit(busy, self.queue.waiting)
+        if busy >= limit:
             return None
-        index = self.queue.next()
-        if index is None:
+        batch = fill(self.queue, self.pace, limit, self._apart)
+        if not batch:
             return None
-        self.running.items[trial_id] = index
+        self.running.items[trial_id] = batch
+        self.batches += 1
+        return {"number": self.batches, "batch": json.dumps(list(map(self._told, batch)))}
+
+    def _told(self, index: int) -> dict[str, Any]:
+        """What a process is told of an item."""
         item = self.queue.items[index]
         fresh = self.seen is not None and item.key not in self.seen
         if self.seen is not None:
             self.seen.add(item.key)
         return {
-            "item": index,
             "key": item.key,
             "kind": item.kind,
+            "sort": sort_of(item),
             "job": self.jobs[index],
-            "attempt": self.attempts.number(item.key),
             "fresh": fresh,
             "micro_batch": self.attempts.micro_batch.get(item.key),
         }
 
+    def _apart(self, item: Item) -> bool:
+        """Whether an item must be alone, so that it is known what ended a process."""
+        return item.key in self.suspects or self.attempts.tried(item.key)
+
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        index, trial, actor = self.running.end(trial_id)
-        failure = _failure(result or {}, trial, error)
-        outcome = failure.kind if failure else "finished"
-        kind = self.queue.items[index].kind
+        batch, trial, actor = self.running.end(trial_id)
+        if (failure := _death(result or {}, trial, error)) is None:
+            self._tell_batch(batch, json.loads((result or {})["told"]))
+        elif self.stop.reason is None and len(batch) > 1:
+            self._suspect(batch, failure)
+        else:
+            self._count(batch[0], failure)
+            if self.stop.reason is None:
+                self._failed(batch[0], failure, node_of(actor) if failure.died else None)
+
+    def _tell_batch(self, batch: Sequence[int], told: Sequence[Mapping[str, Any]]) -> None:
+        """How each item of a batch ended; what was not begun is handed out again."""
+        well: list[tuple[int, Mapping[str, float]]] = []
+        for index, said in zip(batch, told, strict=False):
+            failure = None if said["error"] is None else Failure(said["kind"], said["error"])
+            self._count(index, failure)
+            if failure is None:
+                if said["seconds"] is not None:
+                    self.pace.took(self.queue.items[index], said["seconds"])
+                well.append((index, said["metrics"]))
+            elif self.stop.reason is None:
+                self._failed(index, failure, None)
+        self._take_back(batch[len(told) :])
+        self._end_well(well)
+
+    def _take_back(self, indices: Sequence[int]) -> None:
+        for index in indices:
+            self.watcher.back(self.queue.items[index])
+        self.queue.back(indices)
+
+    def _suspect(self, batch: Sequence[int], failure: Failure) -> None:
+        """A process died with several items: nobody knows at which, so none of them has failed.
+
+        Those that had ended already only have their results read again.
+        """
+        self._count(batch[0], failure)
+        self.watcher.says(
+            f"{failure.reason} with {len(batch)} short items; each is tried again by itself"
+        )
+        self.suspects |= {self.queue.items[index].key for index in batch}
+        self._take_back(batch)
+
+    def _count(self, index: int, failure: Failure | None) -> None:
+        kind, outcome = self.queue.items[index].kind, failure.kind if failure else "finished"
         metrics.count(metrics.ATTEMPTS, kind=kind, outcome=outcome)
-        if failure is None:
-            self._end(index, None, json.loads((result or {})["metrics"]))
-        elif self.stop.reason is None:
-            self._failed(index, failure, node_of(actor) if failure.died else None)
 
     def settle(self) -> None:
         """Judge processes that died: with their node it is no failure of what they ran."""
@@ -201,11 +270,14 @@ class Queue(Searcher):  # type: ignore[misc]
             return
         if failure.detail:
             self.details[item.key] = failure.detail
-        self._end(index, failure.reason, {})
+        fallen = self.queue.end(index, failure.reason)
+        self._tell([Ended(item, failure.reason, {})], fallen)
 
-    def _end(self, index: int, error: str | None, metrics: Mapping[str, float]) -> None:
-        fallen = self.queue.end(index, error)
-        self._tell([Ended(self.queue.items[index], error, metrics)], fallen)
+    def _end_well(self, ended: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        for index, _ in ended:
+            self.queue.end(index, None)
+        if ended:
+            self._tell([Ended(self.queue.items[index], None, found) for index, found in ended], [])
 
     def _tell(self, ended: list[Ended], fallen: Sequence[int]) -> None:
         """Tell what has ended, and queue what follows from it."""
@@ -243,16 +315,13 @@ class Queue(Searcher):  # type: ignore[misc]
         return self.__dict__ | nothing | {"share": None, "deaths": None}
 
 
-def _failure(result: Mapping[str, Any], trial: Any, error: bool) -> Failure | None:
-    """How an attempt failed, None when it did not."""
-    if error:
-        path = trial.error_file if trial is not None else None
-        known = Path(path).read_text(encoding="utf-8") if path and Path(path).exists() else ""
-        return failures.of_ray(known)
-    if result.get("error") is not None:
-        return Failure(result["kind"], result["error"])
-    # Tune stopped it before it could say anything.
-    return None if "metrics" in result else failures.of_ray("")
+def _death(result: Mapping[str, Any], trial: Any, error: bool) -> Failure | None:
+    """What became of a process that ended without a word; None when it has told."""
+    if not error and "told" in result:
+        return None
+    path = trial.error_file if error and trial is not None else None
+    known = Path(path).read_text(encoding="utf-8") if path and Path(path).exists() else ""
+    return failures.of_ray(known)
 
 
 def living_nodes() -> set[str]:
@@ -290,7 +359,8 @@ class Starts(tune.Callback):  # type: ignore[misc]
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if self.queue is not None:
             self.queue.running.start(trial)
-            self.queue.watcher.started(self.queue.queue.items[trial.config["item"]])
+            for index in self.queue.running.items[trial.trial_id]:
+                self.queue.watcher.started(self.queue.queue.items[index])
 
     def __getstate__(self) -> dict[str, Any]:
         return {"queue": None}

@@ -58,6 +58,10 @@ class Tally(Watcher):
         self._move(item, "running")
         self.inner.started(item)
 
+    def back(self, item: Item) -> None:
+        self._move(item, "waiting")
+        self.inner.back(item)
+
     def again(self, item: Item, reason: str) -> None:
         metrics.count(metrics.RETRIES, kind=item.kind)
         self._move(item, "retrying")

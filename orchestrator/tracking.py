@@ -10,6 +10,7 @@ is used throughout, so that MLFLOW_RUN_ID in somebody's environment changes noth
     patience.py     what counts as away, and how long one waits
     runlog.py       writing to one run; outbox.py: in the background
     reconcile.py    mending what accidents left
+    runs.py         runs as they are read back
     histories.py    all points of many runs at once
 """
 
@@ -31,6 +32,7 @@ from orchestrator.memory import nothing_is_garbage
 from orchestrator.outbox import Outbox
 from orchestrator.patience import Breaker, TrackingAway, TrackingError, patiently
 from orchestrator.runlog import ERROR, RunLog
+from orchestrator.runs import Run, Shelf
 from orchestrator.timed import TimedClient
 
 __all__ = [
@@ -113,11 +115,11 @@ class Tracker:
             for run in self.runs()
         ]
 
-    def runs(self) -> list[Any]:
-        """The same as MLflow's own objects, with params and metrics, oldest first."""
+    def runs(self) -> list[Run]:
+        """The same with params and all else that MLflow has of them, oldest first."""
         return [run for run in self.tagged() if belongs(run.data.tags)]
 
-    def tagged(self, view: Any = None) -> list[Any]:
+    def tagged(self, view: Any = None) -> list[Run]:
         """Everything that says of itself that it belongs to the sweep, oldest first.
 
         Args:
@@ -126,7 +128,7 @@ class Tracker:
         query = f"tags.`lotus.sweep` = '{self.address.parent}'"
         return self.ask(lambda: self._search(query, view))
 
-    def runs_of(self, key: str) -> list[Any]:
+    def runs_of(self, key: str) -> list[Run]:
         """The runs of one key: one, but for accidents; the one that stays first. Asked once."""
         query = f"tags.`lotus.sweep` = '{self.address.parent}' and tags.`lotus.key` = '{key}'"
         return best_first(run for run in self._search(query) if belongs(run.data.tags))
@@ -135,10 +137,11 @@ class Tracker:
         """The sweep's own run."""
         return self.ask(lambda: self.client.get_run(self.address.parent))
 
-    def _search(self, query: str, view: Any = None) -> list[Any]:
+    def _search(self, query: str, view: Any = None) -> list[Run]:
         from mlflow.entities import ViewType
 
-        found: list[Any] = []
+        found: list[Run] = []
+        shelf = Shelf()
         token: str | None = None
         while True:
             with nothing_is_garbage():
@@ -150,7 +153,7 @@ class Tracker:
                     ["attributes.start_time"],
                     token,
                 )
-            found += page
+                found += map(shelf.kept, page)
             token = page.token
             if not token:
                 return found
@@ -210,7 +213,7 @@ class _Opening:
         found = self.tracker.runs_of(self.key) if look else []
         if not found:
             self._ours = True
-            found = [self._create()]
+            found = [Shelf().kept(self._create())]
             if look:
                 found = self.tracker.runs_of(self.key) or found
         run, *others = found
@@ -246,4 +249,8 @@ class _Opening:
         client.set_tag(run_id, "lotus.attempts", str(self._attempts[run_id]))
         if ERROR in run.data.tags:
             client.delete_tag(run_id, ERROR)
+        # A run that an earlier version began may lack some.
+        for name, value in self.tags.items():
+            if run.data.tags.get(name) != value:
+                client.set_tag(run_id, name, value)
         client.update_run(run_id, status="RUNNING")

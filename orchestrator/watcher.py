@@ -12,6 +12,9 @@ class Watcher:
     def started(self, item: Item) -> None:
         """A shared stage or a trial runs."""
 
+    def back(self, item: Item) -> None:
+        """It was handed to a process and not finished there, by no fault of its own; it waits."""
+
     def again(self, item: Item, reason: str) -> None:
         """An attempt failed for a reason that may pass; there will be another."""
 

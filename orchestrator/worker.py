@@ -223,7 +223,7 @@ def stage_run_name(node: Node[Any], job: Job, name: str) -> str:
 def run_trial(here: Worker, job: Job, opened: Opened) -> dict[str, float]:
     """Run one trial and write its run; those of its metrics that search methods read."""
     trial = PlannedTrial(job.key, job.name, job.config, here.graph(job, opened), dict(job.axes))
-    tags: dict[str, str] = {"lotus.arm": trial.config.arm}
+    tags: dict[str, str] = {"lotus.arm": trial.config.arm} | stage_tags(trial)
     if trial.config.rungs:
         tags["lotus.rung"] = str(trial.config.rungs[-1])
     if trial.axes.get("sparsity") == "auto":
@@ -275,7 +275,7 @@ def _write(
             entries[name] = entry
     log.metrics(record.time_metrics(entries, cached.hits))
     cached.measure_hits()
-    log.flush(trial_params(trial, results), stage_tags(trial) | memory_tags(cached))
+    log.flush(trial_params(trial, results), memory_tags(cached))
     with tempfile.TemporaryDirectory() as folder:
         everything = here.settings.checkpoints == "all"
         record.write_trial(trial, results, opened.dataset, Path(folder), everything)

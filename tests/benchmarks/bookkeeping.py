@@ -142,7 +142,10 @@ def bare(trials: int) -> None:
 
 
 def tracked(path: Path) -> dict[str, float]:
-    """Trials finished, seconds from the first's start to the last's end, and what they take."""
+    """Trials finished, seconds from the first run's start to the last's end, and what they take.
+
+    Shared stages count: their runs are the work of this sweep too.
+    """
     from orchestrator.store import Store
     from orchestrator.sweepfile import load_sweep
     from orchestrator.tracking import Tracker, open_sweep
@@ -151,7 +154,8 @@ def tracked(path: Path) -> dict[str, float]:
     address = open_sweep(sweep, create=False)
     assert address is not None
     start = time.perf_counter()
-    runs = [r for r in Tracker(address).runs() if r.data.tags["lotus.kind"] == "trial"]
+    runs = Tracker(address).runs()
+    trials = [run for run in runs if run.data.tags["lotus.kind"] == "trial"]
     read_s = time.perf_counter() - start
     begun = min(run.info.start_time for run in runs) / 1000
     ended = max(run.info.end_time for run in runs) / 1000
@@ -159,7 +163,8 @@ def tracked(path: Path) -> dict[str, float]:
     database = path.parent / "mlflow.db"
     artifacts = [f for f in (path.parent / "artifacts").rglob("*") if f.is_file()]
     return {
-        "finished": sum(run.info.status == "FINISHED" for run in runs),
+        "finished": sum(run.info.status == "FINISHED" for run in trials),
+        "shared_stages": len(runs) - len(trials),
         "trials_s": ended - begun,
         "read_runs_s": read_s,
         "store_files": len(files),
@@ -168,6 +173,12 @@ def tracked(path: Path) -> dict[str, float]:
         "artifact_files": len(artifacts),
         "artifact_bytes": sum(file.stat().st_size for file in artifacts),
     }
+
+
+def commit() -> str:
+    """Of the code that was measured."""
+    asked = ("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD")
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def figures(trials: int, folder: Path) -> dict[str, Any]:
@@ -202,6 +213,7 @@ def figures(trials: int, folder: Path) -> dict[str, Any]:
     per_trial = {"bare": found["bare"]["fit_s"], "run": found["run"]["trials_s"]}
     found["s_per_trial"] = {name: value / trials for name, value in per_trial.items()}
     found["ratio"] = per_trial["run"] / per_trial["bare"]
+    found["commit"] = commit()
     return found
 
 

@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import random
+import secrets
 import shlex
 import signal
 import subprocess
@@ -81,6 +82,7 @@ class Place:
     overrides: Sequence[str]
     ray_port: int = field(default_factory=free_port)
     port: int = field(default_factory=free_port)
+    token: str = field(default_factory=lambda: secrets.token_hex(16))
     processes: dict[str, psutil.Popen] = field(default_factory=dict)
     kills: Counter[str] = field(default_factory=Counter)
     starts: int = 0
@@ -107,6 +109,7 @@ class Place:
             "PYTHONPATH": str(ROOT),
             "RAY_worker_niceness": "0",
             "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": self.token,
             "RAY_raylet_start_wait_time_s": "60",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "OMP_NUM_THREADS": "1",

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from orchestrator import cached as cached_module
-from orchestrator.cached import Cached, Memory, held_bytes
+from orchestrator.cached import OBJECT_BYTES, Cached, Memory, held_bytes
 from orchestrator.codec import encode
 from orchestrator.config import SweepConfig
 from orchestrator.keys import key_of
@@ -171,7 +171,7 @@ def entry(size: int) -> Entry:
 
 
 def test_memory_forgets_what_was_used_longest_ago() -> None:
-    memory = Memory(limit_bytes=100)
+    memory = Memory(limit_bytes=2 * OBJECT_BYTES + 100)
     forty = {"keep": torch.ones(40, dtype=torch.bool)}
     for name in "ab":
         memory.put(name, forty, entry(5))
@@ -180,7 +180,9 @@ def test_memory_forgets_what_was_used_longest_ago() -> None:
     assert memory.get("b") is None
     assert memory.get("a") is not None
     assert memory.get("c") is not None
-    memory.put("huge", torch.ones(1000, dtype=torch.bool), entry(125))
+    memory.put("c", (forty,), entry(5))
+    assert memory.get("a") is not None, "what is there already takes no more"
+    memory.put("huge", torch.ones(10_000, dtype=torch.bool), entry(1250))
     assert memory.get("huge") is None
     assert memory.get("a") is None
 

@@ -11,6 +11,8 @@ import pytest
 from mlflow import MlflowClient
 
 from orchestrator import driver, load_sweep, results, run, select
+from orchestrator.files import Files
+from orchestrator.searcher import Queue
 from orchestrator.store import Store
 from orchestrator.tracking import Tracker, open_sweep
 
@@ -114,6 +116,45 @@ def test_an_enlarged_sweep_runs_only_what_is_new(copied: Path, ray_cluster: None
     assert stored(copied)["dense"] == had["dense"] == 1
     assert stored(copied)["essential"] == had["essential"] + 1
     assert stored(copied)["finetune"] == had["finetune"] + 2
+
+
+def test_nothing_large_passes_through_the_driver(
+    copied: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[tuple[str, int]] = []
+    read, write = Files.read, Files.write
+    suggest, complete = Queue.suggest, Queue.on_trial_complete
+
+    def reading(files: Files, path: str) -> bytes:
+        content = read(files, path)
+        moved.append((path, len(content)))
+        return content
+
+    def writing(files: Files, path: str, content: bytes) -> None:
+        moved.append((path, len(content)))
+        write(files, path, content)
+
+    def suggesting(queue: Queue, trial_id: str) -> Any:
+        given = suggest(queue, trial_id)
+        moved.append(("to a worker", len(str(given))))
+        return given
+
+    def completing(queue: Queue, trial_id: str, result: Any = None, error: bool = False) -> None:
+        moved.append(("from a worker", len(str(result))))
+        complete(queue, trial_id, result, error)
+
+    monkeypatch.setattr(Files, "read", reading)
+    monkeypatch.setattr(Files, "write", writing)
+    monkeypatch.setattr(Queue, "suggest", suggesting)
+    monkeypatch.setattr(Queue, "on_trial_complete", completing)
+    had = sum(stored(copied).values())
+    finished = run(load_sweep(copied, ["search.sparsity=[0.3, 0.5]"]), report=False)
+    assert (finished.ran, finished.failed) == (2, {})
+    assert sum(stored(copied).values()) > had + 4
+    objects = [path for path, _ in moved if path.startswith("objects/")]
+    assert len(objects) <= 1, "the best model, to publish it"
+    assert {name for name, _ in moved} >= {"to a worker", "from a worker"}
+    assert max(size for path, size in moved if path not in objects) < 10_000
 
 
 def test_a_changed_fine_tuning_rate_reruns_the_fine_tunes_and_nothing_before(

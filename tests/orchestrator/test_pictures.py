@@ -1,10 +1,13 @@
 """Pictures of tickets."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from orchestrator.pictures import EXAMPLES, GAP_PX, SIDE_PX, ticket_examples
+from orchestrator.pictures import EXAMPLES, GAP_PX, SIDE_PX, ticket_examples, ticket_examples_png
 
 STEP = SIDE_PX + GAP_PX
 
@@ -38,3 +41,15 @@ def test_all_kept_shows_the_same_picture_twice() -> None:
     images = np.random.default_rng(1).integers(0, 255, (2, 3, 32, 32), np.uint8)
     sheet = np.asarray(ticket_examples(images, torch.ones(2, 64, dtype=torch.bool)))
     assert (sheet[:SIDE_PX] == sheet[STEP:]).all()
+
+
+def test_the_file_of_equal_tickets_is_drawn_once_and_is_the_same_picture() -> None:
+    images = np.random.default_rng(2).integers(0, 255, (20, 3, 32, 32), np.uint8)
+    keep = torch.rand(20, 64, generator=torch.Generator().manual_seed(0)) < 0.5
+    file = ticket_examples_png(images, keep)
+    assert (np.asarray(Image.open(io.BytesIO(file))) == ticket_examples(images, keep)).all()
+    assert ticket_examples_png(images, keep) is file
+    keep[EXAMPLES - 1] = ~keep[EXAMPLES - 1]
+    assert ticket_examples_png(images, keep) != file
+    images[0] = 0
+    assert ticket_examples_png(images, keep) != ticket_examples_png(images + 1, keep)

@@ -39,6 +39,9 @@ class Told(Watcher):
     def started(self, item: Item) -> None:
         self.said.append(f"started {item.name}")
 
+    def back(self, item: Item) -> None:
+        self.said.append(f"back {item.name}")
+
     def again(self, item: Item, reason: str) -> None:
         self.said.append(f"again {item.name}: {reason}")
 
@@ -85,6 +88,15 @@ def test_every_trial_is_in_exactly_one_state(gauges: Gauges) -> None:
     assert gauges.values["lotus_shared_stages", "waiting"] == 1, "stages are counted apart"
 
 
+def test_what_a_process_gives_back_waits_and_is_no_retry(gauges: Gauges) -> None:
+    counted = tally()
+    counted.show()
+    counted.started(trial("a"))
+    counted.back(trial("a"))
+    assert gauges.trials() == {"waiting": 3, "finished": 2}
+    assert ("lotus_retries", "trial") not in gauges.values
+
+
 def test_a_trial_that_results_call_for_waits(gauges: Gauges) -> None:
     counted = tally()
     counted.show()
@@ -97,8 +109,10 @@ def test_the_other_watcher_is_told_everything(gauges: Gauges) -> None:
     counted = tally(inner)
     counted.added(trial("a"))
     counted.started(trial("a"))
+    counted.back(trial("a"))
     counted.again(trial("a"), "why")
     counted.ended(trial("a"), None)
     counted.tick()
-    assert inner.said == ["added a", "started a", "again a: why", "ended a: None", "tick"]
+    told = ["added a", "started a", "back a", "again a: why", "ended a: None", "tick"]
+    assert inner.said == told
     assert all(name in Tally.__dict__ for name in vars(Watcher) if not name.startswith("_"))

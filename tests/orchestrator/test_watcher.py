@@ -14,6 +14,7 @@ def test_a_watcher_that_overrides_nothing_says_nothing() -> None:
     told = {
         "added": (item,),
         "started": (item,),
+        "back": (item,),
         "again": (item, "its process died"),
         "ended": (item, "broken"),
         "says": ("no node can run a trial yet",),
