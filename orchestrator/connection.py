@@ -131,6 +131,9 @@ class LateClient:
     """
 
     def __init__(self, uri: str) -> None:
+        # Now, not at first use: that may be in two threads, and two that import it lock each other.
+        import mlflow  # noqa: F401
+
         self._uri = uri
         self._client: MlflowClient | None = None
 

@@ -120,6 +120,7 @@ def worker(settings: Settings) -> Worker:
     if settings not in _WORKERS:
         if settings.versions and (odd := differences(versions(), dict(settings.versions))):
             raise NodeError(f"{host()} and the driver have different versions: {odd}")
+        # torch is imported here and MLflow below, before there is a second thread.
         torch.set_num_threads(max(1, int(settings.cpus)))
         patience.PATIENCE_S = settings.patience_s
         store = Store(settings.store)

@@ -20,6 +20,7 @@ from orchestrator.tracking import (
     open_sweep,
     patiently,
 )
+from tests.conftest import loaded_by
 
 Tiny = Callable[..., SweepConfig]
 
@@ -294,3 +295,9 @@ def test_a_place_where_no_database_can_be_is_said_in_words(tiny: Tiny, tmp_path:
     (tmp_path / "file").write_text("x")
     with pytest.raises(TrackingError, match=r"tracking\.uri"):
         open_sweep(tiny("", f"tracking.uri=sqlite:///{tmp_path}/file/mlflow.db"))
+
+
+def test_a_client_for_several_threads_has_imported_mlflow_before_they_ask() -> None:
+    """Two threads that import it at once find a deadlock inside it, and the run is never told."""
+    program = "from orchestrator.connection import LateClient\nLateClient('sqlite:///nowhere.db')"
+    assert "mlflow" in loaded_by(program)
