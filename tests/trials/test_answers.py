@@ -3,6 +3,7 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -37,6 +38,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def answer(ask: Any, question: list[Any] = QUESTION, lasting: bool = True) -> Any:
     return answers.kept(question, ask, lambda: lasting)
+
+
+def install(monkeypatch: pytest.MonkeyPatch, record: str | None) -> None:
+    """A timm with this list of its files."""
+    made = SimpleNamespace(read_text={"RECORD": record}.get)
+    monkeypatch.setattr(metadata, "distribution", {"timm": made}.__getitem__)
+    answers._installed.cache_clear()
 
 
 def files(folder: Path) -> list[Path]:
@@ -118,16 +126,14 @@ def test_what_is_not_timms_own_or_no_json_or_an_error_is_not_kept(folder: Path) 
 def test_a_timm_that_may_change_under_its_name_is_asked_every_time(
     folder: Path, monkeypatch: pytest.MonkeyPatch, record: str | None
 ) -> None:
-    monkeypatch.setattr(metadata.PathDistribution, "read_text", lambda self, name: record)
+    install(monkeypatch, record)
     assert (answer(Asked(1)), answer(Asked(2))) == (1, 2)
     assert not files(folder)
 
 
 def test_another_timm_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in (1, 2):
-        record = f"timm/__init__.py,sha256={number},70\n"
-        monkeypatch.setattr(metadata.PathDistribution, "read_text", lambda self, name, r=record: r)
-        answers._installed.cache_clear()
+        install(monkeypatch, f"timm/__init__.py,sha256={number},70\n")
         assert answer(Asked(number)) == number
 
 
