@@ -1,5 +1,7 @@
 """Running a graph through the store: what is there is read, what is missing is computed."""
 
+from __future__ import annotations
+
 import dataclasses
 import gc
 import time
@@ -10,14 +12,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import torch
-
 from orchestrator import metrics
 from orchestrator.failures import out_of_memory, smaller
 from orchestrator.keys import key_of
 from orchestrator.store import Entry, Store
 from trials.context import Context, Progress
 from trials.execute import call
+from trials.lazy import torch
 from trials.stage import Node, Source
 
 R = TypeVar("R")

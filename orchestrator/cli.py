@@ -138,10 +138,12 @@ def plan(sweep: SweepConfig, as_json: bool) -> int:
     from orchestrator.console import hours, trial_count
     from orchestrator.driver import look
     from orchestrator.forecasting import forecast
+    from orchestrator.memory import keep
     from orchestrator.planning import plan as make_plan
     from orchestrator.store import Store
 
     planned = make_plan(sweep)
+    keep()  # all of it stays until this process ends, in a moment
     state = look(sweep, planned)
     if state is not None:
         planned = state.plan

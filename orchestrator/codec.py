@@ -3,18 +3,20 @@
 Bool tensors take one bit an element, as in keep-mask files.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import types
 import typing
-from typing import Any, TypeVar
-
-import torch
-from safetensors.torch import load, save
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from trials.errors import FormatError
 from trials.formats import header_of, pack, unpack
+from trials.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMAT = "lotus-result-v1"
 
@@ -27,6 +29,8 @@ def encode(result: Any) -> bytes:
     Raises:
         TypeError: the result holds something else.
     """
+    from safetensors.torch import save
+
     tensors: dict[str, Tensor] = {}
     tree = _encode(result, tensors)
     # One entry only: safetensors writes several in a random order, and equal results must have
@@ -35,7 +39,7 @@ def encode(result: Any) -> bytes:
 
 
 def _encode(value: Any, tensors: dict[str, Tensor]) -> Any:
-    if isinstance(value, Tensor):
+    if isinstance(value, torch.Tensor):
         name = f"t{len(tensors)}"
         if value.dtype == torch.bool:
             tensors[name] = pack(value)
@@ -67,6 +71,8 @@ def decode(content: bytes, kind: type[R]) -> R:
     Raises:
         FormatError: the bytes are damaged or were not made from that type.
     """
+    from safetensors.torch import load
+
     try:
         tree = json.loads(header_of(content)[FORMAT])
         result = _decode(tree, kind, load(content))
@@ -86,7 +92,7 @@ def _decode(tree: dict[str, Any], hint: Any, tensors: dict[str, Tensor]) -> Any:
         return unpack(tensors[tree["bits"]], tuple(tree["shape"]))
     if "fields" in tree:
         kind: Any = next(one for one in _options(hint) if dataclasses.is_dataclass(one))
-        hints = typing.get_type_hints(kind)
+        hints = typing.get_type_hints(kind, localns={"Tensor": torch.Tensor})  # see trials.lazy
         fields = tree["fields"].items()
         return kind(**{name: _decode(one, hints[name], tensors) for name, one in fields})
     if "items" in tree:

@@ -1,21 +1,22 @@
 """Reaching a tracking store, and finding a sweep in it."""
 
+from __future__ import annotations
+
 import getpass
 import logging
 import random
 import time
 from dataclasses import dataclass
-from typing import Any
-
-from mlflow import MlflowClient
-from mlflow.entities import ViewType
-from mlflow.exceptions import MlflowException
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import database
 from orchestrator.config import SweepConfig
 from orchestrator.patience import LOCKED, Breaker, TrackingError, own_patience, patiently, reason_of
 from orchestrator.secrets import without_password
 from orchestrator.versions import VERSION, git_commit
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +71,16 @@ def _parent_of(client: MlflowClient, experiment_id: str, name: str, create: bool
     return patiently(attempt)
 
 
-def parents(
-    client: MlflowClient, experiment_id: str, name: str, view: Any = ViewType.ACTIVE_ONLY
-) -> list[Any]:
-    """Runs of a sweep of this name: the one in use first, then what lost answers left behind."""
+def parents(client: MlflowClient, experiment_id: str, name: str, view: Any = None) -> list[Any]:
+    """Runs of a sweep of this name: the one in use first, then what lost answers left behind.
+
+    Args:
+        view: MLflow's `ViewType`; None = active ones only.
+    """
+    from mlflow.entities import ViewType
+
     query = f"tags.`lotus.kind` = 'sweep' and tags.`lotus.name` = '{name}'"
-    found = client.search_runs([experiment_id], query, view)
+    found = client.search_runs([experiment_id], query, view or ViewType.ACTIVE_ONLY)
     return sorted(found, key=lambda run: ("lotus.trials_planned" not in run.data.tags, age(run)))
 
 
@@ -107,6 +112,8 @@ def run_exists(uri: str, run_id: str) -> bool:
     """
     if _absent(uri):
         raise TrackingError(f"{database.path_of(uri)} does not exist here")
+    from mlflow.exceptions import MlflowException
+
     try:
         client = connect(uri, wait=False)
         run = patiently(lambda: client.get_run(run_id), Breaker(uri, tripped=True))
@@ -143,6 +150,8 @@ def connect(uri: str, wait: bool = True) -> MlflowClient:
         TrackingError: there cannot be a store at this address.
         TrackingAway: its database does not answer.
     """
+    import mlflow  # noqa: F401, before what follows: its import sets the levels of its loggers anew
+
     # Schema migrations of a new SQLite file announce themselves by the dozen, and a database that
     # is away with a traceback for each attempt.
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -166,6 +175,8 @@ def connect(uri: str, wait: bool = True) -> MlflowClient:
 
 def _client(uri: str) -> MlflowClient:
     """A client, which for a database asks it at once; of its troubles only a lock may pass."""
+    from mlflow import MlflowClient
+
     try:
         return MlflowClient(tracking_uri=uri)
     except Exception as error:
@@ -205,6 +216,8 @@ def _experiment(client: MlflowClient, sweep: SweepConfig, create: bool) -> str |
     kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens on its runs
 
     def made() -> str:
+        from mlflow.exceptions import MlflowException
+
         try:
             return str(client.create_experiment(name, artifact_location=location, tags=kind))
         except MlflowException:  # somebody else was faster, or the answer was lost

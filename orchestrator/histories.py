@@ -9,9 +9,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mlflow.exceptions import MlflowException
-from mlflow.utils.rest_utils import http_request, verify_rest_response
-
 from orchestrator.tracking import Tracker
 
 RUNS = 100
@@ -69,6 +66,9 @@ def _bulk(
     tracker: Tracker, run_ids: Sequence[str], name: str
 ) -> list[tuple[str, int, float]] | None:
     """Run id, step and value of each point, at most `POINTS`; None where it cannot be asked."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.rest_utils import http_request, verify_rest_response
+
     store = tracker.client._tracking_client.store
     if hasattr(store, "get_metric_history_bulk"):
         rows = store.get_metric_history_bulk(list(run_ids), name, POINTS)

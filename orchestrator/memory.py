@@ -5,6 +5,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+def keep() -> None:
+    """Whatever is there now stays: no garbage collection walks over it again, at the end neither.
+
+    For a process that has made a large plan and will soon end: the walks are a quarter of its
+    time. What is freed without the collector is still freed.
+    """
+    gc.freeze()
+
+
 @contextmanager
 def nothing_is_garbage() -> Iterator[None]:
     """No garbage collection while many objects are made that all stay for now.

@@ -14,7 +14,6 @@ from itertools import chain, repeat
 from typing import TypeVar
 
 import requests
-from mlflow.exceptions import MlflowException
 
 from orchestrator import metrics
 from orchestrator.secrets import redacted
@@ -76,6 +75,8 @@ def own_patience() -> None:
 
 def is_away(error: BaseException) -> bool:
     """Whether the same call may succeed later."""
+    from mlflow.exceptions import MlflowException
+
     if isinstance(error, TrackingAway):
         return True
     if isinstance(error, MlflowException):

@@ -1,13 +1,19 @@
 """Pictures of tickets: images whose dropped patches are greyed (LOTUS figure 3)."""
 
+from __future__ import annotations
+
 import io
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
+
+from trials.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 EXAMPLES = 8
 SIDE_PX = 112

@@ -6,8 +6,6 @@ Only for the driver that owns the sweep: it knows that whatever says RUNNING doe
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mlflow.entities import ViewType
-
 from orchestrator.connection import parents
 from orchestrator.runlog import ERROR, RunLog
 from orchestrator.tracking import Tracker, belongs, best_first
@@ -29,6 +27,8 @@ def reconcile(
     Returns:
         What was done and what was noticed, a sentence each.
     """
+    from mlflow.entities import ViewType
+
     known = errors or {}
     everything = tracker.tagged(ViewType.ALL)
     alive = [run for run in everything if run.info.lifecycle_stage == "active"]
@@ -108,6 +108,8 @@ def _parents(tracker: Tracker, mend: bool) -> list[str]:
         return [f"more than one run is the sweep {name}: {address.parent} is used, not {ids}"]
     if "lotus.trials_planned" in own:
         return []
+    from mlflow.entities import ViewType
+
     deleted = tracker.ask(
         lambda: parents(tracker.client, address.experiment_id, name, ViewType.DELETED_ONLY)
     )

@@ -1,12 +1,13 @@
 """What a trial and a shared stage leave in MLflow: metrics and artifacts, from stage results."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from torch import Tensor
 
 from orchestrator.pictures import ticket_examples_png
 from orchestrator.planning import PlannedTrial
@@ -26,6 +27,9 @@ from trials.stages.rung import Rung
 from trials.stages.soup_train import SoupTrained
 from trials.stages.tickets import Tickets
 from trials.vit import Arch, Checkpoint
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Metrics = dict[str, float | None]
 

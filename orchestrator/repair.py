@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load
 
 from orchestrator.artifacts import fetched
 from orchestrator.cached import Cached
@@ -248,6 +247,8 @@ def _content(path: Path) -> bytes | str:
     content = path.read_bytes()
     if path.suffix != ".safetensors":
         return content
+    from safetensors.torch import load
+
     return digest_of(header_of(content), load(content))
 
 

@@ -1,5 +1,7 @@
 """Writing to one MLflow run: buffered, in batches, each (metric, step) once."""
 
+from __future__ import annotations
+
 import math
 import os
 import sys
@@ -7,15 +9,15 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.outbox import Outbox
 from orchestrator.patience import IN_PARTS, Breaker, TrackingError, patiently
 from orchestrator.secrets import all_redacted
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
 
 METRICS_PER_BATCH = 1000
 PARAMS_PER_BATCH = 100
@@ -58,7 +60,7 @@ class RunLog:
     flush_s: float = 10.0
     breaker: Breaker = field(default_factory=lambda: Breaker(""))
     outbox: Outbox | None = None
-    ended: Callable[["RunLog", str], None] = lambda log, status: None
+    ended: Callable[[RunLog, str], None] = lambda log, status: None
     error: str | None = None
     discarded: bool = False
     place: str = ""
@@ -81,6 +83,8 @@ class RunLog:
 
     def metrics(self, values: Mapping[str, float | None], step: int = 0) -> None:
         """Buffer metrics; None is left out, and so is a step that the run already has."""
+        from mlflow.entities import Metric
+
         now = int(time.time() * 1000)
         for name, value in values.items():
             steps = self._given.setdefault(name, set())
@@ -106,6 +110,8 @@ class RunLog:
         self, metrics: list[Metric], params: Mapping[str, str], tags: Mapping[str, str]
     ) -> None:
         """Send, leaving out what earlier attempts have sent; may be done again after an error."""
+        from mlflow.entities import Param, RunTag
+
         metrics = self._new(metrics)
         rows = [Param(k, v) for k, v in params.items() if k not in self.known]
         marks = [RunTag(k, v) for k, v in tags.items()]
@@ -156,6 +162,8 @@ class RunLog:
         if not self.place:
             self.client.log_artifacts(self.run_id, folder, into)
             return
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
         known = get_artifact_repository(self.place, tracking_uri=self.client.tracking_uri)
         try:
             known.log_artifacts(folder, into)

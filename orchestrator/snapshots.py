@@ -1,19 +1,21 @@
 """The state of a training that has not ended, kept so that it can go on after a crash."""
 
+from __future__ import annotations
+
 import json
 import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-from safetensors.torch import load, save
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.files import Files, StoreAway
 from orchestrator.versions import versions
 from trials.errors import FormatError
 from trials.formats import digest_of, header_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMAT = "lotus-unfinished-v1"
 
@@ -109,12 +111,16 @@ class StoredSnapshots:
 
 
 def _encode(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> bytes:
+    from safetensors.torch import save
+
     found = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     header = {FORMAT: json.dumps({"values": dict(values), "versions": _versions()})}
     return save(found, metadata=header | {"sha256": digest_of(header, found)})
 
 
 def _decode(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    from safetensors.torch import load
+
     header = header_of(content)
     try:
         tensors = load(content)

@@ -19,8 +19,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from mlflow.entities import ViewType
-
 from orchestrator.connection import (
     Address,
     LateClient,
@@ -121,8 +119,12 @@ class Tracker:
         """The same with params and all else that MLflow has of them, oldest first."""
         return [run for run in self.tagged() if belongs(run.data.tags)]
 
-    def tagged(self, view: Any = ViewType.ACTIVE_ONLY) -> list[Run]:
-        """Everything that says of itself that it belongs to the sweep, oldest first."""
+    def tagged(self, view: Any = None) -> list[Run]:
+        """Everything that says of itself that it belongs to the sweep, oldest first.
+
+        Args:
+            view: MLflow's `ViewType`; None = active ones only.
+        """
         query = f"tags.`lotus.sweep` = '{self.address.parent}'"
         return self.ask(lambda: self._search(query, view))
 
@@ -135,7 +137,9 @@ class Tracker:
         """The sweep's own run."""
         return self.ask(lambda: self.client.get_run(self.address.parent))
 
-    def _search(self, query: str, view: Any = ViewType.ACTIVE_ONLY) -> list[Run]:
+    def _search(self, query: str, view: Any = None) -> list[Run]:
+        from mlflow.entities import ViewType
+
         found: list[Run] = []
         shelf = Shelf()
         token: str | None = None
@@ -144,7 +148,7 @@ class Tracker:
                 page = self.client.search_runs(
                     [self.address.experiment_id],
                     query,
-                    view,
+                    view or ViewType.ACTIVE_ONLY,
                     PAGE,
                     ["attributes.start_time"],
                     token,

@@ -1,13 +1,13 @@
 """What runs inside a Ray worker process: one stage or one trial. Ray itself is not imported."""
 
+from __future__ import annotations
+
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from orchestrator import patience, record
 from orchestrator.attempt_log import last_lines
@@ -24,6 +24,7 @@ from orchestrator.tracking import RunLog, Tracker
 from orchestrator.versions import differences, host, versions
 from orchestrator.watchdog import limited
 from trials.context import Context, Progress
+from trials.lazy import torch
 from trials.pipeline import TrialGraph, pipeline
 from trials.sources import Opened
 from trials.stage import Node, closure

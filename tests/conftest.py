@@ -1,6 +1,8 @@
 """Shared by all tests: where the real data lies, and one small finished sweep."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,6 +72,28 @@ def tiny_sweep(folder: Path) -> Path:
     path = folder / "tiny.yaml"
     path.write_text(TINY.replace("{folder}", str(folder)), encoding="utf-8")
     return path
+
+
+COMMAND = """
+import sys
+from orchestrator.cli import cli
+cli.main(sys.argv[1:], standalone_mode=False)
+"""
+"""`lotus`, for `loaded_by`."""
+
+
+def loaded_by(program: str, *args: str, **environment: str) -> set[str]:
+    """Top-level names of everything that a new process has imported when it ends."""
+    told = "\nimport sys\nprint(*sys.modules, file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", program + told, *args],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {name.split(".")[0] for name in done.stderr.splitlines()[-1].split()}
 
 
 @pytest.fixture(scope="session")

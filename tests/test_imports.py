@@ -1,9 +1,14 @@
-"""Data flows one way: who may import whom, read from the source, functions included."""
+"""Data flows one way: who may import whom, read from the source, functions included.
+
+And what a process imports that computes nothing.
+"""
 
 import ast
 from pathlib import Path
 
 import pytest
+
+from tests.conftest import COMMAND, loaded_by, tiny_sweep
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("trials", "orchestrator", "dashboards")
@@ -18,6 +23,8 @@ def imported(source: str) -> set[str]:
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found.add(node.module.split(".")[0])
+            if node.module == "trials.lazy":
+                found.add("torch")
         elif (
             isinstance(node, ast.Call)
             and ast.unparse(node.func) in ("__import__", "importlib.import_module")
@@ -42,6 +49,7 @@ def test_the_reader_sees_every_kind_of_import() -> None:
         "if TYPE_CHECKING:\n    from m import n\n"
     )
     assert imported(source) == {"a", "c", "e", "i", "j", "k", "m"}
+    assert imported("from trials.lazy import F") == {"trials", "torch"}
 
 
 def test_there_is_source_to_read() -> None:
@@ -97,3 +105,32 @@ def test_nobody_opens_a_pickle_but_the_reader_of_cifar10() -> None:
     assert importers("pickle") == {"trials/data.py"}
     for foreign in ("cloudpickle", "dill", "joblib", "shelve", "marshal"):
         assert not importers(foreign)
+
+
+HEAVY = {"torch", "torchvision", "timm", "ray", "mlflow", "optuna", "matplotlib"}
+
+
+PLAN = "from orchestrator import load_sweep, plan\nassert plan(load_sweep('digits')).nodes"
+
+
+def test_the_look_into_a_process_sees_what_it_imports() -> None:
+    assert {"click", "orchestrator"} <= loaded_by("import click.core, orchestrator")
+
+
+def test_a_plan_imports_nothing_that_computes() -> None:
+    assert not loaded_by(PLAN) & HEAVY
+
+
+@pytest.mark.parametrize("args", [["--help"], ["schema"], ["list"], ["plan", "--help"]])
+def test_help_and_schema_import_nothing_that_is_heavy(args: list[str]) -> None:
+    assert not loaded_by(COMMAND, *args) & (HEAVY | {"pandas", "scipy", "sklearn"})
+
+
+def test_a_plan_of_a_known_model_predicts_without_what_computes(tmp_path: Path) -> None:
+    """The first one asks timm for the model's shape."""
+    path = tiny_sweep(tmp_path)
+    first, again = (
+        loaded_by(COMMAND, "plan", str(path), XDG_CACHE_HOME=str(tmp_path)) for _ in range(2)
+    )
+    assert "timm" in first
+    assert not again & HEAVY

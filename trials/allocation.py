@@ -3,19 +3,23 @@
 Every division is exact: the counts of the tensors add up to the count that was asked for.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
-from torch import Tensor
 
 from trials import masks
 from trials.criteria import Allocation
 from trials.errors import StageInputError
+from trials.lazy import torch
 from trials.masks import KeepMask, Scores
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 UNSTRUCTURED = "unstructured"
 LARGEST_GROUP = 64

@@ -3,13 +3,16 @@
 Shapes: B batch, C channels, H W pixels, N tokens, h heads, d width.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from __future__ import annotations
 
-from torch import Tensor, nn
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from trials.errors import ModelError
 from trials.forward import Module
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 def attention_maps(model: Module, x: Tensor, blocks: Sequence[int]) -> list[Tensor]:

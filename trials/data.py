@@ -3,22 +3,26 @@
 A data set is known by the digest of its content and of the split, never by its path.
 """
 
+from __future__ import annotations
+
 import hashlib
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
-from torch import Tensor
 
 from trials.errors import DataError
-from trials.seeding import generator
+from trials.lazy import torch
+from trials.seeding import Permutations
 from trials.stage import StageConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Array = NDArray[np.uint8]
 
@@ -120,11 +124,11 @@ def stratified_order(labels: NDArray[np.int64], seed: int, purpose: str) -> NDAr
         int64 (N,): a permutation of the indices. In a prefix of k images each class has its
         share of k, rounded.
     """
-    draw = generator(seed, "stratified", purpose)
+    draw = Permutations(seed, "stratified", purpose)
     position = np.empty(len(labels))
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
-        shuffled = members[torch.randperm(len(members), generator=draw).numpy()]
+        shuffled = members[draw.next(len(members))]
         position[shuffled] = (np.arange(len(members)) + 0.5) / len(members)
     return np.argsort(position, kind="stable").astype(np.int64)
 

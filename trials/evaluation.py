@@ -1,22 +1,23 @@
 """The only evaluation loop."""
 
-import math
-from typing import Any, Literal
+from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+import math
+from typing import TYPE_CHECKING, Any, Literal
 
 from trials import tickets, vit
 from trials.context import Context, Outcomes
 from trials.data import Dataset
 from trials.errors import StageInputError
+from trials.lazy import F, torch
 from trials.vit import Arch, Removal
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 EVAL_BATCH = 512
 
 
-@torch.no_grad()
 def evaluate(
     model: Any,
     arch: Arch,
@@ -38,15 +39,16 @@ def evaluate(
     size = vit.input_size(model)
     correct, loss = [], torch.zeros((), dtype=torch.float64, device=ctx.device)
     at_once = ctx.at_once(EVAL_BATCH)
-    for start in range(0, len(images), at_once):
-        part = slice(start, start + at_once)
-        kept = None if keep_NP is None else tickets.indices(keep_NP[part])
-        padded = kept is not None and tickets.is_padded(kept)
-        x = vit.preprocess(images[part], arch, size)
-        kept = kept.to(ctx.device) if kept is not None else None
-        logits = vit.forward(model, x, kept, removal, padded=padded).float()
-        loss += F.cross_entropy(logits, labels[part], reduction="sum")
-        correct.append(logits.argmax(-1) == labels[part])
+    with torch.no_grad():
+        for start in range(0, len(images), at_once):
+            part = slice(start, start + at_once)
+            kept = None if keep_NP is None else tickets.indices(keep_NP[part])
+            padded = kept is not None and tickets.is_padded(kept)
+            x = vit.preprocess(images[part], arch, size)
+            kept = kept.to(ctx.device) if kept is not None else None
+            logits = vit.forward(model, x, kept, removal, padded=padded).float()
+            loss += F.cross_entropy(logits, labels[part], reduction="sum")
+            correct.append(logits.argmax(-1) == labels[part])
     mean = float(loss) / len(images)
     if not math.isfinite(mean):
         raise StageInputError(

@@ -4,19 +4,22 @@ Everything is measured on whole, un-augmented images and added up in float64, so
 not hang on the batch size beyond the rounding of a forward pass.
 """
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
 from trials import masks, vit
 from trials.context import Context
 from trials.criteria import Need
 from trials.errors import StageInputError
+from trials.lazy import F, torch
 from trials.vit import Checkpoint
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 BATCH = 32
 """Images at once: the backward pass of a base model at 224 pixels fits into 16 GB."""
@@ -68,7 +71,6 @@ def _gradients(
     return {name: gradient / count for name, gradient in total.items()}
 
 
-@torch.no_grad()
 def _inputs(
     module: vit.Module, batches: Iterator[tuple[Tensor, Tensor]], *, diagonal: bool
 ) -> dict[str, Tensor]:
@@ -81,7 +83,7 @@ def _inputs(
         total[name] = total[name] + found if name in total else found
         tokens[name] = tokens.get(name, 0) + len(x_Td)
 
-    with _watching(module, add):
+    with torch.no_grad(), _watching(module, add):
         for x, _ in batches:
             vit.forward(module, x)
     names = masks.prunable(dict(module.named_parameters()))

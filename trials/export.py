@@ -5,6 +5,8 @@ model.safetensors   weights under timm's parameter names, masked ones exactly 0
 model.onnx          float32 `images` (N, C, H, W), normalised -> `logits` (N, classes)
 """
 
+from __future__ import annotations
+
 import importlib
 import json
 import logging
@@ -12,10 +14,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from trials import formats, vit
 from trials.errors import ModelError
+from trials.lazy import torch
 
 CONFIG, WEIGHTS, ONNX = "config.json", "model.safetensors", "model.onnx"
 

@@ -5,14 +5,15 @@ No field of any result may be NaN or infinite: what was not measured is None in 
 has the loss 0.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from torch import Tensor
-
 from trials.errors import StageInputError
+from trials.lazy import torch
 
 DIVERGED = "the model that it reads has diverged: lower `dense.lr`, or set `dense.grad_clip`"
 SOUP = "the ingredients have diverged: lower `issp.lr`, or narrow `issp.spread`"
@@ -56,7 +57,7 @@ def check_finite(result: Any, stage: str) -> None:
 
 def _not_finite(value: Any, path: str) -> Iterator[str]:
     """The places of such numbers, dotted."""
-    if isinstance(value, Tensor):
+    if isinstance(value, torch.Tensor):
         if value.is_floating_point() and not bool(value.isfinite().all()):
             yield path
     elif isinstance(value, float):

@@ -7,21 +7,25 @@ Each file carries `sha256` in its header, a digest of everything else in it (`di
 verified when it is there: files of other programs have none.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from trials.errors import FormatError
+from trials.lazy import torch
 from trials.masks import KeepMask
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MASK_FORMAT = "lotus-keepmask-v1"
 TICKET_FORMAT = "lotus-tickets-v1"
@@ -214,11 +218,15 @@ def load_with_header(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 def _save(tensors: Mapping[str, Tensor], path: Path, header: Mapping[str, str]) -> None:
     """Write tensors and header, with the digest of both."""
+    from safetensors.torch import save_file
+
     whole = {**header, DIGEST: digest_of(header, tensors)}
     save_file(dict(tensors), path, metadata=whole)
 
 
 def _read(path: Path, expected: str | None) -> tuple[dict[str, str], dict[str, Tensor]]:
+    from safetensors.torch import load_file
+
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}

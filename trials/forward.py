@@ -3,14 +3,16 @@
 Shapes: B batch, C channels, H W pixels, P patches, K kept patches, N tokens, d width.
 """
 
-from typing import Any, Literal
+from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Literal
 
 from trials.errors import ModelError
+from trials.lazy import F, torch
 from trials.tickets import PAD
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Module = Any
 """A timm VisionTransformer. timm is not typed, and importing its class here costs seconds."""

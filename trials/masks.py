@@ -4,19 +4,22 @@ Source: shared conventions of instant_soup and essential_sparsity (same prunable
 counts because thresholding by `score > kth value` drops one too many and, on ties, everything.
 """
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Protocol
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol
 
 from trials.errors import StageInputError
+from trials.lazy import torch
 
-KeepMask = dict[str, Tensor]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KeepMask = dict[str, "Tensor"]
 """Parameter name -> bool tensor of the parameter's shape."""
 
-Scores = Mapping[str, Tensor]
+Scores = Mapping[str, "Tensor"]
 """Parameter name -> float tensor of the parameter's shape; higher = more worth keeping."""
 
 

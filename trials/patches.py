@@ -3,18 +3,21 @@
 Shapes: B batch, C channels, H W pixels, N training images, P patches, K kept patches.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from trials import tickets
 from trials.errors import StageInputError
+from trials.lazy import F, torch
 from trials.vit import Removal
 
-Scorer = Callable[[Tensor], Tensor]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Scorer = Callable[["Tensor"], "Tensor"]
 """Preprocessed images (B, C, H, W) -> scores (B, P); draws nothing and is not trained."""
 
 

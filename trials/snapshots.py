@@ -4,20 +4,23 @@ Whatever does not fit is refused with a warning and computed again: a lost state
 wrong one would be a wrong result.
 """
 
+from __future__ import annotations
+
 import json
 import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from trials.context import Context, Epoch, Snapshots
+from trials.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 H = TypeVar("H")
-State = tuple[dict[str, Tensor], dict[str, Any]]
+State = tuple[dict[str, "Tensor"], dict[str, Any]]
 """Tensors and plain values, as `Snapshots` has them."""
 
 MOMENTS = ("exp_avg", "exp_avg_sq")

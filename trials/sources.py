@@ -90,7 +90,7 @@ def _sha256(path: Path) -> str:
 
 def _head_classes(path: Path) -> int | None:
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             if "head.bias" not in file.keys():  # noqa: SIM118 - not a dict
                 return None
             return int(file.get_slice("head.bias").get_shape()[0])

@@ -3,14 +3,17 @@
 Shapes: B images, h heads, N tokens, P patches, K kept patches.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
-from typing import Literal
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal
 
 from trials.errors import StageInputError
+from trials.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Score = Literal["cls", "rollout", "received"]
 Sink = Literal["none", "cls_mean", "outlier_mean"]

@@ -4,28 +4,30 @@ All randomness is a function of (seed, purpose, epoch): nothing but weights, opt
 history has to be saved to continue bit for bit.
 """
 
+from __future__ import annotations
+
 import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from trials import snapshots, tickets, vit
 from trials.context import Context, Epoch, Outcomes, Progress
 from trials.data import Dataset
 from trials.errors import StageInputError
 from trials.evaluation import evaluate
+from trials.lazy import F, torch
 from trials.masks import KeepMask
 from trials.patches import Patches, augment
 from trials.recipe import TrainConfig
 from trials.seeding import generator, global_seed
 from trials.snapshots import Expected, Saved
 from trials.vit import Arch, Removal
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 H = TypeVar("H")
 

@@ -6,27 +6,30 @@ through this one.
 Shapes: B batch, C channels, H W pixels, P patches, K kept patches, N tokens, h heads, d width.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-import torch.nn.functional as F
 from pydantic import Field, field_validator
-from torch import Tensor, nn
 
-from trials import masks
+from trials import answers, masks
 from trials.attention_maps import attention_maps
 from trials.errors import ModelError
 from trials.formats import load_checkpoint
 from trials.forward import Module, Removal, forward, gather_tokens, keep_matrix
+from trials.lazy import F, torch
 from trials.masks import KeepMask
 from trials.seeding import global_seed
 from trials.stage import StageConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 __all__ = [
     "Arch",
@@ -249,19 +252,43 @@ _SHAPES: dict[str, Shape] = {}
 
 
 def shape_of(name: str, kwargs: Mapping[str, Any]) -> Shape:
-    """The shape of a timm model, without allocating its weights; each is built only once."""
+    """The shape of a timm model, without allocating its weights; each is asked for only once.
+
+    Raises:
+        ModelError: unknown name, unusable kwargs, or not a VisionTransformer.
+    """
     known = json.dumps([name, dict(kwargs)], sort_keys=True, default=repr)
     if known not in _SHAPES:
-        model = build_empty(Arch(name, dict(kwargs), (), ()))
-        _SHAPES[known] = Shape(
-            grid=tuple(model.patch_embed.grid_size),
-            prefix=model.num_prefix_tokens,
-            depth=len(model.blocks),
-            width=model.embed_dim,
-            hidden=model.blocks[0].mlp.fc1.out_features,
-            patch_inputs=model.patch_embed.proj.weight[0].numel(),
+        found = answers.kept(
+            ["shape", name, dict(kwargs)],
+            lambda: dataclasses.asdict(_shape(build_empty(Arch(name, dict(kwargs), (), ())))),
+            lambda: _is_of_timm(name),
         )
+        rows, columns = found.pop("grid")
+        _SHAPES[known] = Shape((rows, columns), **found)
     return _SHAPES[known]
+
+
+def _shape(model: Module) -> Shape:
+    rows, columns = model.patch_embed.grid_size
+    return Shape(
+        grid=(rows, columns),
+        prefix=model.num_prefix_tokens,
+        depth=len(model.blocks),
+        width=model.embed_dim,
+        hidden=model.blocks[0].mlp.fc1.out_features,
+        patch_inputs=model.patch_embed.proj.weight[0].numel(),
+    )
+
+
+def _is_of_timm(name: str) -> bool:
+    """Whether timm itself defines a model; another program may have entered its own."""
+    import timm
+
+    if not timm.is_model(name):
+        return False
+    module: str = timm.model_entrypoint(name).__module__
+    return module.startswith("timm.")
 
 
 def input_size(model: Module) -> tuple[int, int]:
@@ -282,7 +309,18 @@ def preprocess(images: Tensor, arch: Arch, size: tuple[int, int]) -> Tensor:
 
 
 def hub_identity(name: str) -> str:
-    """What names timm's weights of a model: tag, repository and file, not the download."""
+    """What names timm's weights of a model: tag, repository and file, not the download.
+
+    Raises:
+        ModelError: timm has no weights of it.
+    """
+    found: str = answers.kept(
+        ["weights", name], lambda: _hub_identity(name), lambda: _is_of_timm(name)
+    )
+    return found
+
+
+def _hub_identity(name: str) -> str:
     import timm
 
     if not timm.is_model(name):

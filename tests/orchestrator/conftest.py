@@ -1,5 +1,6 @@
 """What the tests of the sweep share: a tiny sweep, one finished trial, one MLflow database."""
 
+import gc
 import logging
 import signal
 import subprocess
@@ -88,6 +89,7 @@ def lotus(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., tuple[in
     signal.signal(signal.SIGTERM, before[0])
     signal.signal(signal.SIGINT, before[1])
     sys.argv = before[2]
+    gc.unfreeze()  # see orchestrator.memory.keep: this process does not end
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from orchestrator import cli as command_line
 from orchestrator.config import SweepConfig
 from orchestrator.sweepfile import bundled, load_sweep, resolved_yaml
 from orchestrator.versions import VERSION
+from tests.conftest import COMMAND, loaded_by
 
 Lotus = Callable[..., tuple[int, str, str]]
 
@@ -173,6 +174,13 @@ def test_status_and_select_of_a_finished_sweep(tracked_trial: Any, lotus: Lotus)
     assert found["essential_sparsity"]["tolerance"] == 0.5
     assert found["recommended"]["name"] == "lotus-s0.30-d0.10-f0.10-seed0"
     assert "recommended: lotus-s0.30" in lotus("select", path)[1]
+
+
+def test_status_and_select_import_nothing_that_computes(tracked_trial: Any) -> None:
+    for command in ("status", "select"):
+        loaded = loaded_by(COMMAND, command, str(tracked_trial.path))
+        assert "mlflow" in loaded
+        assert not loaded & {"torch", "torchvision", "timm", "ray", "optuna"}
 
 
 def test_a_file_that_is_no_database_is_refused_in_words(

@@ -72,7 +72,7 @@ def instances(hint: Any) -> st.SearchStrategy[Any]:
     if origin is dict:
         return st.dictionaries(NAMES, instances(args[1]), max_size=3)
     if dataclasses.is_dataclass(hint):
-        hints = typing.get_type_hints(hint)
+        hints = typing.get_type_hints(hint, localns={"Tensor": Tensor})
         fields = {f.name: instances(hints[f.name]) for f in dataclasses.fields(hint)}
         return st.builds(hint, **fields)
     known = {

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tests.trials.helpers import same
 from trials.patches import Patches
-from trials.seeding import derive, generator, global_seed, repeatable
+from trials.seeding import Permutations, derive, generator, global_seed, repeatable
 from trials.train import Trainer
 
 SEED = st.integers(0, 2**31)
@@ -40,6 +40,21 @@ def test_a_generator_is_fresh_every_time() -> None:
     first, again = (torch.rand(4, generator=generator(0, "a")) for _ in range(2))
     assert torch.equal(first, again)
     assert not torch.equal(first, torch.rand(4, generator=generator(0, "b")))
+
+
+@given(SEED, st.lists(st.one_of(st.integers(0, 50), st.integers(500, 2000)), max_size=5))
+def test_permutations_are_those_of_torch(seed: int, counts: list[int]) -> None:
+    draw, ours = generator(seed, "a"), Permutations(seed, "a")
+    for count in counts:
+        expected = torch.randperm(count, generator=draw)
+        assert torch.equal(torch.from_numpy(ours.next(count)), expected)
+
+
+def test_permutations_are_pinned() -> None:
+    """Splits of data are made of them, and every key holds their digest."""
+    ours = Permutations(0, "stratified", "digits test")
+    assert ours.next(8).tolist() == [4, 7, 0, 1, 5, 3, 2, 6]
+    assert ours.next(5).tolist() == [2, 1, 3, 0, 4]
 
 
 def test_the_global_seed_is_restored_even_after_an_error() -> None:

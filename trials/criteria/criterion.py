@@ -1,12 +1,15 @@
 """What a pruning criterion is, and what it may know beside the weights."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-Tensors = Mapping[str, Tensor]
+Tensors = Mapping[str, "Tensor"]
 """Prunable parameter name -> tensor."""
 
 Need = Literal["weights", "norms", "grams", "gradients"]
@@ -17,7 +20,7 @@ all tokens; `gradients` (out, in), of the mean cross-entropy. `weights`: nothing
 Allocation = Literal["global", "layer", "erk"]
 """How the survivors are divided among the tensors: see `trials.allocation`."""
 
-Score = Callable[[Tensors, Tensors, int], dict[str, Tensor]]
+Score = Callable[[Tensors, Tensors, int], dict[str, "Tensor"]]
 """(weights, evidence, seed) -> float scores of the weights' shapes; higher = more worth keeping.
 The weights stay as they are."""
 

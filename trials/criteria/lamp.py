@@ -1,9 +1,14 @@
 """LAMP: magnitudes made comparable between layers."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from trials.criteria.criterion import Criterion, Tensors
+from trials.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def lamp(weights: Tensors, evidence: Tensors, seed: int) -> dict[str, Tensor]:

@@ -1,8 +1,13 @@
 """Magnitude pruning."""
 
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from trials.criteria.criterion import Criterion, Tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def magnitude(weights: Tensors, evidence: Tensors, seed: int) -> dict[str, Tensor]:

@@ -1,10 +1,15 @@
 """Random pruning, the control that every other criterion must beat."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from trials.criteria.criterion import Criterion, Tensors
+from trials.lazy import torch
 from trials.seeding import generator
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def random(weights: Tensors, evidence: Tensors, seed: int) -> dict[str, Tensor]:

@@ -1,8 +1,13 @@
 """SNIP: how much the loss reacts to switching a weight off."""
 
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from trials.criteria.criterion import Criterion, Tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def snip(weights: Tensors, gradients: Tensors, seed: int) -> dict[str, Tensor]:

@@ -1,9 +1,14 @@
 """SparseGPT's saliency: what a layer's output loses when the other weights may make up for it."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from trials.criteria.criterion import Criterion, Tensors
+from trials.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DAMP = 0.01
 """Added to the diagonal of H, as a fraction of its mean. Source: SparseGPT's code."""

@@ -1,8 +1,13 @@
 """Wanda: a weight counts as much as the input that it multiplies."""
 
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from trials.criteria.criterion import Criterion, Tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def wanda(weights: Tensors, norms: Tensors, seed: int) -> dict[str, Tensor]:

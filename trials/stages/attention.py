@@ -1,19 +1,23 @@
 """Phase 1a: how much the scoring model attends to each patch of each image."""
 
-from dataclasses import dataclass
-from typing import Literal
+from __future__ import annotations
 
-import torch
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
 from pydantic import Field
-from torch import Tensor
 
 from trials import tickets, vit
 from trials.context import Context
 from trials.data import Dataset
+from trials.lazy import torch
 from trials.stage import StageConfig, stage
 from trials.stages.dense import Dense
 from trials.stages.pretrained import Pretrained
 from trials.tickets import Score, Sink
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SCORE_BATCH = 256
 
@@ -55,7 +59,6 @@ def attention(
     return PatchScores(score("train"), score("validation"), score("test"))
 
 
-@torch.no_grad()
 def score_images(
     cfg: AttentionConfig, module: vit.Module, x: Tensor, at_once: int | None = None
 ) -> Tensor:
@@ -66,7 +69,8 @@ def score_images(
     """
     blocks = list(range(len(module.blocks))) if cfg.score == "rollout" else [cfg.block]
     found = []
-    for part in torch.split(x, at_once or len(x)):
-        maps = vit.attention_maps(module, part, blocks)
-        found.append(tickets.patch_scores(maps, cfg.score, cfg.sink, module.num_prefix_tokens))
+    with torch.no_grad():
+        for part in torch.split(x, at_once or len(x)):
+            maps = vit.attention_maps(module, part, blocks)
+            found.append(tickets.patch_scores(maps, cfg.score, cfg.sink, module.num_prefix_tokens))
     return torch.cat(found)

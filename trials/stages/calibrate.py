@@ -1,19 +1,24 @@
 """Phase 2, round 1, for criteria that look at data: what every weight is worth."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from trials import evidence, masks
 from trials.context import Context
 from trials.criteria import CRITERIA, CriterionName
 from trials.data import Dataset, stratified_order
+from trials.lazy import torch
 from trials.stage import StageConfig, stage
 from trials.stages.dense import Dense
 from trials.stages.pretrained import Pretrained
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class CalibrateConfig(StageConfig):

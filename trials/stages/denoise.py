@@ -1,17 +1,18 @@
 """Phase 2, round 2a: candidate masks for the soup, each from a short training on little data."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from trials import masks, vit
 from trials.context import Context, Progress
 from trials.data import Dataset, fraction_indices
 from trials.errors import StageInputError
+from trials.lazy import torch
 from trials.masks import KeepMask, Masked
 from trials.recipe import TrainConfig
 from trials.seeding import derive, generator
@@ -26,6 +27,9 @@ from trials.stages.soup_train import SoupTrained
 from trials.stages.target import RoundConfig, TargetConfig, ingredient_count, stopped
 from trials.train import Trainer
 from trials.vit import Checkpoint
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class SoupConfig(TargetConfig):

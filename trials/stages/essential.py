@@ -1,11 +1,12 @@
 """Phase 2, round 1: a one-shot mask at one level, and what the dense model is worth under it."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
-from torch import Tensor
 
 from trials import masks, vit
 from trials.allocation import UNSTRUCTURED, Pattern, fits_pattern, keep_mask, n_of_m
@@ -22,6 +23,9 @@ from trials.stages.calibrate import WeightScores
 from trials.stages.dense import Dense
 from trials.stages.pretrained import Pretrained
 from trials.train import Trainer
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class MaskConfig(StageConfig):

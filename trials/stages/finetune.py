@@ -1,20 +1,21 @@
 """Phase 3: recover the sparse model on the remaining data: kept patches, or unseen images."""
 
+from __future__ import annotations
+
 import statistics
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NotRequired, TypedDict, Unpack
+from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict, Unpack
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from trials import vit
 from trials.context import Context, Epoch, Outcomes
 from trials.data import Dataset, fraction_indices
 from trials.errors import StageInputError
 from trials.evaluation import evaluate
+from trials.lazy import torch
 from trials.masks import Masked
 from trials.patches import Patches
 from trials.recipe import TrainConfig
@@ -27,6 +28,9 @@ from trials.stages.soup_train import SoupTrained
 from trials.stages.tickets import Tickets
 from trials.train import Trainer
 from trials.vit import Checkpoint, Removal
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class FinetuneConfig(TrainConfig):

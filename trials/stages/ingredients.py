@@ -1,18 +1,21 @@
 """What the ingredients of a soup have given so far: gathered one by one, saved in between."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from trials import masks
 from trials.errors import FormatError
 from trials.formats import pack, unpack
+from trials.lazy import torch
 from trials.masks import KeepMask
 from trials.snapshots import MisfitError, State, check_like, cut, read_number
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class Ingredients:
         return tensors, {"soup": dict(soup.settings), "losses": list(self.losses)}
 
     @classmethod
-    def of(cls, saved: State, soup: Soup) -> "Ingredients":
+    def of(cls, saved: State, soup: Soup) -> Ingredients:
         """The inverse of `saved`.
 
         Raises:

@@ -1,11 +1,12 @@
 """Phase 2, round 2b: the denoised mask, merged from the candidates, inside the first mask."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
-from torch import Tensor
 
 from trials import masks, vit
 from trials.context import Context, Outcomes
@@ -21,6 +22,9 @@ from trials.stages.pretrained import Pretrained
 from trials.stages.soup_train import SoupTrained
 from trials.stages.target import RoundConfig, TargetConfig, goal_count, stopped, target_count
 from trials.vit import Checkpoint
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Merge = Literal[
     "vote_topk",

@@ -9,12 +9,13 @@ The number of probes follows from the settings alone, so a plan lists them befor
 Each reads what was measured before, and passes without evaluating when nothing is left to do.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from trials.context import Context
 from trials.data import Dataset
@@ -24,6 +25,9 @@ from trials.stages.calibrate import WeightScores
 from trials.stages.dense import Dense
 from trials.stages.essential import OneShot, OneShotConfig, Probe, essential, measured
 from trials.stages.pretrained import Pretrained
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 HIDDEN = 0.02
 """A gap that hides a violation with less probability than this is left alone."""

@@ -1,18 +1,20 @@
 """What a forward pass costs with and without the dropped patches: counted and measured."""
 
+from __future__ import annotations
+
 import statistics
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from pydantic import Field
 
 from trials import cost, vit
 from trials import tickets as algebra
 from trials.context import Context
 from trials.data import Dataset
+from trials.lazy import torch
 from trials.seeding import generator
 from trials.stage import StageConfig, stage
 from trials.stages.pretrained import PretrainedConfig

@@ -1,10 +1,11 @@
 """A recovery that is stopped early: one rung of successive halving."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from pydantic import Field
-from torch import Tensor
 
 from trials import vit
 from trials.context import Context, Epoch
@@ -12,6 +13,9 @@ from trials.errors import StageInputError
 from trials.stage import stage
 from trials.stages.finetune import RecoverConfig, Recovery, recovery, speed
 from trials.vit import Checkpoint
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class RungConfig(RecoverConfig):

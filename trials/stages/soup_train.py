@@ -1,14 +1,15 @@
 """Phase 2, round 2c, only for `round_training: progressive`: the model goes on between rounds."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-import torch
+from dataclasses import dataclass
 
 from trials import vit
 from trials.context import Context, Outcomes
 from trials.data import Dataset, fraction_indices
 from trials.errors import StageInputError
 from trials.evaluation import evaluate
+from trials.lazy import torch
 from trials.masks import Masked
 from trials.recipe import TrainConfig
 from trials.seeding import derive

@@ -1,16 +1,20 @@
 """Phase 1b: the data lottery tickets, the patches of each image that are kept."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
-from torch import Tensor
 
 from trials import tickets as algebra
 from trials.context import Context
 from trials.seeding import generator
 from trials.stage import StageConfig, stage
 from trials.stages.attention import PatchScores
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Select = Literal["attention", "lowest", "random_fixed"]
 Scope = Literal["image", "global"]
