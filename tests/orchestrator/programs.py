@@ -73,7 +73,7 @@ class Program:
         """Everything it has printed so far."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
-    def wait(self, timeout_s: float = 300) -> int:
+    def wait(self, timeout_s: float = 900) -> int:
         """Its exit code."""
         try:
             return self.process.wait(timeout_s)
@@ -81,7 +81,7 @@ class Program:
             self.kill()
             raise AssertionError(f"it hangs; it said:\n{self.said}") from None
 
-    def until(self, seen: Callable[[], Any], timeout_s: float = 180) -> None:
+    def until(self, seen: Callable[[], Any], timeout_s: float = 600) -> None:
         """Wait until something is so."""
         end = time.monotonic() + timeout_s
         while not seen():
@@ -221,7 +221,7 @@ def mlflow_server(folder: Path, at: str = "", within: Sequence[str] = ()) -> Ite
     with (folder / "mlflow.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=env)
     try:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while True:
             try:
                 answers(address, within)
@@ -264,7 +264,7 @@ def ray_start(*args: str, env: dict[str, str] | None = None, within: Sequence[st
         *args,
     ]
     done = subprocess.run(
-        command, env=env or environment(), capture_output=True, text=True, timeout=180, check=False
+        command, env=env or environment(), capture_output=True, text=True, timeout=400, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -41,7 +41,6 @@ STAGES = (
 )  # fmt: skip
 
 
-@pytest.mark.timeout(1500)  # twelve processes, one after the other, import torch and timm
 def test_a_worker_killed_in_every_stage_and_one_that_hangs_change_no_result(
     finished_sweep: Path, tmp_path: Path
 ) -> None:
@@ -149,7 +148,6 @@ def at_work(mark: str) -> list[str]:
 EIGHT = ["search.seed=[0, 1, 2, 3, 4, 5, 6, 7]", "search.arm=[dense]", "dense.epochs=2"]
 
 
-@pytest.mark.timeout(1500)
 def test_eight_trials_stopped_at_random_moments_progress_monotonously_and_repeat_no_point(
     finished_sweep: Path, tmp_path: Path, ray_cluster: None
 ) -> None:

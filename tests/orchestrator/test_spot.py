@@ -12,7 +12,6 @@ from test_nodes import at_work, end, node, processes_with
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.timeout(1500)
 def test_work_waits_for_its_kind_of_node_and_survives_the_loss_of_it_without_a_failure(
     finished_sweep: Path, tmp_path: Path
 ) -> None:
