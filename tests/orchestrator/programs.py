@@ -10,7 +10,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,6 +25,11 @@ from orchestrator.tracking import Tracker, open_sweep
 
 ROOT = Path(__file__).parent.parent.parent
 FAULTY = Path(__file__).parent / "faulty"
+
+STAGES = (
+    "pretrained", "dense", "attention", "tickets", "essential", "denoise", "issp", "finetune",
+    "profile", "evaluate",
+)  # fmt: skip
 
 
 def environment(faults: Path | None = None, **more: str) -> dict[str, str]:
@@ -233,15 +238,37 @@ def mlflow_server(folder: Path, at: str = "", within: Sequence[str] = ()) -> Ite
         yield f"http://{address}"
     finally:
         process.terminate()
-        process.wait(30)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _ports() -> Iterator[int]:
+    """Each port of a range once: above those of Ray's workers, below those that the system gives.
+
+    The system would give a port to somebody else before it is used here. Each process of the tests
+    has a range of its own, and in it each of the two names under which this module is imported.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw3").removeprefix("gw"))
+    first = 26000 + 1500 * (worker % 4) + (0 if __name__ == "programs" else 750)
+    for number in range(750):
+        yield first + (os.getpid() + number) % 750
+
+
+PORTS = _ports()
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
+    """A port of this machine that nobody listens on, and that is given out once."""
+    for port in PORTS:
+        with socket.socket() as found:
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                found.bind(("", port))
+                return port
+    raise AssertionError("no port is free")
 
 
 def answers(address: str, within: Sequence[str] = ()) -> None:
