@@ -1,15 +1,29 @@
 """Shared by all tests: where the real data lies, and one small finished sweep."""
 
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-os.environ.pop("MLFLOW_TRACKING_URI", None)
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "150")  # 30 s: too few on a busy machine
+for name in ("MLFLOW_TRACKING_URI", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+    os.environ.pop(name, None)
+
+# The same examples everywhere and always, however long one takes: a busy machine is no finding.
+settings.register_profile(
+    "steady",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("steady")
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT.parent / "shared" / "data"
@@ -102,6 +116,14 @@ def cifar10_root() -> Path:
     if not (DATA / "cifar-10-batches-py").is_dir():
         pytest.skip(f"no CIFAR-10 at {DATA}: see README, Real data")
     return DATA
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_ray_token(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A token for the Rays of this process: two processes would write ~/.ray/auth_token at once."""
+    path = tmp_path_factory.mktemp("ray") / "token"
+    path.write_text(secrets.token_hex(32), encoding="utf-8")
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,6 @@
 """A reader who has only numpy, safetensors and MLflow's REST interface checks a trial."""
 
 import json
-import socket
-import subprocess
-import sys
-import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -16,6 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import load
+
+from tests.orchestrator.programs import mlflow_server
 
 pytestmark = pytest.mark.slow
 
@@ -48,29 +46,8 @@ class Rest:
 
 @pytest.fixture(scope="module")
 def rest(finished_sweep: Path) -> Iterator[Rest]:
-    folder = finished_sweep.parent
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
-    command += ["--default-artifact-root", (folder / "artifacts").as_uri()]
-    log = (folder / "server.log").open("w")
-    server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        base = f"http://127.0.0.1:{port}"
-        for _ in range(120):
-            try:
-                urllib.request.urlopen(f"{base}/health", timeout=2).read()
-                break
-            except OSError:
-                time.sleep(0.5)
+    with mlflow_server(finished_sweep.parent) as base:
         yield Rest(base)
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
-        log.close()
 
 
 @pytest.fixture(scope="module")

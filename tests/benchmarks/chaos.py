@@ -27,7 +27,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,10 @@ from orchestrator.versions import hardware, versions
 from trials.formats import digest_of, header_of
 
 ROOT = Path(__file__).parents[2]
+RAY = Path(sys.executable).with_name("ray")
+START_S = 300.0
+"""For a server or a head node, on a machine that is busy with other things."""
+
 LIMIT_S = 3600.0
 """A sweep that has not ended by then hangs."""
 
@@ -103,22 +107,26 @@ class Place:
         """The sweep as it runs here."""
         return load_sweep(self.sweep, self.settings)
 
-    def start(self, name: str, command: Sequence[str | Path]) -> None:
-        """Start a process of this place; its output goes to `NAME.log`."""
-        environment = os.environ | {
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of every process of this place."""
+        return os.environ | {
             "PYTHONPATH": str(ROOT),
             "RAY_worker_niceness": "0",
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": self.token,
-            "RAY_raylet_start_wait_time_s": "60",
+            "RAY_raylet_start_wait_time_s": "150",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "OMP_NUM_THREADS": "1",
         }
+
+    def start(self, name: str, command: Sequence[str | Path]) -> None:
+        """Start a process of this place; its output goes to `NAME.log`."""
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = psutil.Popen(
                 [str(part) for part in command],
                 cwd=self.folder,
-                env=environment,
+                env=self.environment,
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
@@ -135,14 +143,14 @@ class Place:
                 *("--host", "127.0.0.1", "--port", str(self.port)),
             ),
         )
-        until = time.monotonic() + 120
+        until = time.monotonic() + START_S
         while time.monotonic() < until:
             try:
                 with urllib.request.urlopen(f"{self.uri}/health", timeout=2):
                     return
             except OSError:
                 time.sleep(0.2)
-        raise RuntimeError(f"no MLflow server within 120 s, see {self.folder}/server.log")
+        raise RuntimeError(f"no MLflow server within {START_S:g} s, see {self.folder}/server.log")
 
     def start_node(self, name: str) -> None:
         """The head of the cluster, or the node that will be killed; one processor each."""
@@ -151,13 +159,32 @@ class Place:
             if name == "head"
             else (f"--address=127.0.0.1:{self.ray_port}",)
         )
-        ray = Path(sys.executable).with_name("ray")
         memory = f"--object-store-memory={100 * 2**20}"
         self.start(
             name,
-            (ray, "start", *where, "--node-ip-address=127.0.0.1", "--num-cpus=1", memory,
+            (RAY, "start", *where, "--node-ip-address=127.0.0.1", "--num-cpus=1", memory,
              "--disable-usage-stats", "--block"),
         )  # fmt: skip
+
+    def start_head(self) -> None:
+        """The head; a node can join it when this returns."""
+        self.start_node("head")
+        address = f"127.0.0.1:{self.ray_port}"
+        until = time.monotonic() + START_S
+        while time.monotonic() < until:
+            if self.processes["head"].poll() is not None:
+                self.start_node("head")
+            with suppress(subprocess.SubprocessError):
+                subprocess.run(
+                    (RAY, "health-check", "--address", address),
+                    env=self.environment,
+                    capture_output=True,
+                    timeout=60,
+                    check=True,
+                )
+                return
+            time.sleep(0.5)
+        raise RuntimeError(f"no Ray within {START_S:g} s, see {self.folder}/head.log")
 
     def start_driver(self) -> None:
         """`lotus run`, as a user starts it again after a crash."""
@@ -207,8 +234,7 @@ def place(folder: Path, sweep: str, overrides: Sequence[str]) -> Iterator[Place]
     here = Place(folder, sweep, overrides)
     try:
         here.start_server()
-        here.start_node("head")
-        time.sleep(5)
+        here.start_head()
         here.start_node("node")
         yield here
     finally:
@@ -224,8 +250,10 @@ def undisturbed(here: Place) -> float:
     return time.monotonic() - start
 
 
-def disturbed(here: Place, pause_s: tuple[float, float] = PAUSE_S) -> float:
-    """Run the sweep under kills until a driver ends by itself, and well."""
+def disturbed(
+    here: Place, pause_s: tuple[float, float] = PAUSE_S, most: float = float("inf")
+) -> float:
+    """Run the sweep under kills, at most so many, until a driver ends by itself, and well."""
     start = time.monotonic()
     strike_at = start + random.uniform(*pause_s)
     here.start_driver()
@@ -238,7 +266,7 @@ def disturbed(here: Place, pause_s: tuple[float, float] = PAUSE_S) -> float:
             return time.monotonic() - start
         if code is not None:  # it says that the same command continues: so be it
             here.start_driver()
-        if time.monotonic() > strike_at:
+        if time.monotonic() > strike_at and sum(here.kills.values()) < most:
             here.strike(random.choice(VICTIMS))
             strike_at = time.monotonic() + random.uniform(*pause_s)
         time.sleep(0.2)
@@ -339,11 +367,12 @@ def one_sweep(
     before: dict[str, Any],
     seed: int,
     pause_s: tuple[float, float] = PAUSE_S,
+    most: float = float("inf"),
 ) -> dict[str, Any]:
     """Disturb one sweep, to the end, and compare."""
     random.seed(seed)
     with place(folder, sweep, overrides) as here:
-        wall_s = disturbed(here, pause_s)
+        wall_s = disturbed(here, pause_s, most)
         after = left(here.config)
     return {
         "seed": seed,

@@ -10,7 +10,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,6 +25,11 @@ from orchestrator.tracking import Tracker, open_sweep
 
 ROOT = Path(__file__).parent.parent.parent
 FAULTY = Path(__file__).parent / "faulty"
+
+STAGES = (
+    "pretrained", "dense", "attention", "tickets", "essential", "denoise", "issp", "finetune",
+    "profile", "evaluate",
+)  # fmt: skip
 
 
 def environment(faults: Path | None = None, **more: str) -> dict[str, str]:
@@ -73,7 +78,7 @@ class Program:
         """Everything it has printed so far."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
-    def wait(self, timeout_s: float = 300) -> int:
+    def wait(self, timeout_s: float = 900) -> int:
         """Its exit code."""
         try:
             return self.process.wait(timeout_s)
@@ -81,7 +86,7 @@ class Program:
             self.kill()
             raise AssertionError(f"it hangs; it said:\n{self.said}") from None
 
-    def until(self, seen: Callable[[], Any], timeout_s: float = 180) -> None:
+    def until(self, seen: Callable[[], Any], timeout_s: float = 600) -> None:
         """Wait until something is so."""
         end = time.monotonic() + timeout_s
         while not seen():
@@ -221,7 +226,7 @@ def mlflow_server(folder: Path, at: str = "", within: Sequence[str] = ()) -> Ite
     with (folder / "mlflow.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=env)
     try:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while True:
             try:
                 answers(address, within)
@@ -233,15 +238,37 @@ def mlflow_server(folder: Path, at: str = "", within: Sequence[str] = ()) -> Ite
         yield f"http://{address}"
     finally:
         process.terminate()
-        process.wait(30)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _ports() -> Iterator[int]:
+    """Each port of a range once: above those of Ray's workers, below those that the system gives.
+
+    The system would give a port to somebody else before it is used here. Each process of the tests
+    has a range of its own, and in it each of the two names under which this module is imported.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw3").removeprefix("gw"))
+    first = 26000 + 1500 * (worker % 4) + (0 if __name__ == "programs" else 750)
+    for number in range(750):
+        yield first + (os.getpid() + number) % 750
+
+
+PORTS = _ports()
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
+    """A port of this machine that nobody listens on, and that is given out once."""
+    for port in PORTS:
+        with socket.socket() as found:
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                found.bind(("", port))
+                return port
+    raise AssertionError("no port is free")
 
 
 def answers(address: str, within: Sequence[str] = ()) -> None:
@@ -264,7 +291,7 @@ def ray_start(*args: str, env: dict[str, str] | None = None, within: Sequence[st
         *args,
     ]
     done = subprocess.run(
-        command, env=env or environment(), capture_output=True, text=True, timeout=180, check=False
+        command, env=env or environment(), capture_output=True, text=True, timeout=400, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

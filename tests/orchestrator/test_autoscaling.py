@@ -60,7 +60,6 @@ def autoscaler_file(folder: Path, gcs: str) -> Path:
     return path
 
 
-@pytest.mark.timeout(1200)
 def test_where_nodes_may_come_a_sweep_says_that_it_waits_and_uses_them(
     finished_sweep: Path, tmp_path: Path
 ) -> None:

@@ -86,7 +86,6 @@ def raylets(mark: str) -> list[psutil.Process]:
     return [one for one in processes_with(LOTUS_TEST_NODE=mark) if "raylet" in one.name()]
 
 
-@pytest.mark.timeout(900)
 def test_a_worker_that_is_cut_off_for_30_s_and_comes_back_changes_no_result(
     hosts: Hosts, finished_sweep: Path, tmp_path: Path
 ) -> None:

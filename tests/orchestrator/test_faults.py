@@ -8,18 +8,20 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from random import Random
 
 import psutil
 import pytest
 
-from orchestrator import load_sweep, run
+from orchestrator import driver, load_sweep, run
+from orchestrator.lease import Lease, Timing
 from orchestrator.tracking import Tracker, open_sweep
 from orchestrator.watcher import Watcher
 
 sys.path.insert(0, str(Path(__file__).parent))
-from programs import Program, assert_as_if_undisturbed, copy_of, environment, look
+from programs import STAGES, Program, assert_as_if_undisturbed, copy_of, environment, look
 
 pytestmark = pytest.mark.slow
 
@@ -35,13 +37,6 @@ def nothing_is_left() -> Iterator[None]:
     Program.end_all()
 
 
-STAGES = (
-    "pretrained", "dense", "attention", "tickets", "essential", "denoise", "issp", "finetune",
-    "profile", "evaluate",
-)  # fmt: skip
-
-
-@pytest.mark.timeout(1500)  # twelve processes, one after the other, import torch and timm
 def test_a_worker_killed_in_every_stage_and_one_that_hangs_change_no_result(
     finished_sweep: Path, tmp_path: Path
 ) -> None:
@@ -51,12 +46,12 @@ def test_a_worker_killed_in_every_stage_and_one_that_hangs_change_no_result(
     for stage in STAGES:
         (faults / f"{stage}.1.kill").touch()
     (faults / "finetune.2.hang").touch()
-    settings = ["retry.max_failures=30", "retry.stage_timeout_s=20"]
+    settings = ["retry.max_failures=30", "retry.stage_timeout_s=60"]
     args = [part for one in settings for part in ("--set", one)]
     program = Program.start(
         tmp_path / "log", "run", str(path), "--no-report", *args, env=environment(faults)
     )
-    assert program.wait(1200) == 0, program.said
+    assert program.wait(1500) == 0, program.said
     assert list(faults.iterdir()) == []
     assert "Traceback" not in program.said
     assert program.said.count("is tried again") == len(STAGES) + 1
@@ -66,7 +61,7 @@ def test_a_worker_killed_in_every_stage_and_one_that_hangs_change_no_result(
 
 
 def test_a_second_driver_is_refused_and_a_killed_one_is_followed_at_once(
-    finished_sweep: Path, tmp_path: Path
+    finished_sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, faults = copy_of(finished_sweep, tmp_path / "own"), tmp_path / "faults"
     faults.mkdir()
@@ -74,8 +69,7 @@ def test_a_second_driver_is_refused_and_a_killed_one_is_followed_at_once(
     run_it = ("run", str(path), "--no-report")
     first = Program.start(tmp_path / "1", *run_it, env=environment(faults))
     try:
-        first.until(lambda: list(faults.iterdir()) == [])
-        assert "RUNNING" in look(path).statuses
+        first.until(lambda: runs_a_hanging_stage(faults, path))
         second = Program.start(tmp_path / "2", *run_it)
         assert second.wait() == 1
         assert f"process {first.process.pid} on " in second.said
@@ -84,6 +78,8 @@ def test_a_second_driver_is_refused_and_a_killed_one_is_followed_at_once(
         assert first.process.poll() is None, "the second did not disturb the first"
     finally:
         first.kill()
+    # On a busy machine a run begins late; for a driver that may live it would wait for longer.
+    monkeypatch.setattr(driver, "Lease", partial(Lease, timing=Timing(gone_s=600)))
     started, begun = time.monotonic(), []
 
     def begins(*_: object) -> Watcher:
@@ -91,7 +87,7 @@ def test_a_second_driver_is_refused_and_a_killed_one_is_followed_at_once(
         return Watcher()
 
     assert run(load_sweep(path, [ONE_WORKER]), report=False, watch=begins).failed == {}
-    assert begun[0] < 55, "it waited for a driver that was gone"
+    assert begun[0] < 300, "it waited for a driver that was gone"
     assert_as_if_undisturbed(path, finished_sweep)
 
 
@@ -106,15 +102,15 @@ def test_one_interrupt_ends_cleanly_and_two_at_once(
     args = ("run", str(path), "--no-report", "--set", ONE_TRIAL)
     mark = f"of {tmp_path}"
     program = Program.start(tmp_path / "log", *args, env=environment(faults, LOTUS_TEST=mark))
-    program.until(lambda: list(faults.iterdir()) == [])
+    program.until(lambda: runs_a_hanging_stage(faults, path))
     twice = how == "Ctrl-C twice"
     program.interrupt(how)
-    if twice:
-        time.sleep(0.1)
+    deadline = time.monotonic() + 120
+    while twice and program.process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)  # a signal that comes while an earlier one waits is lost
         program.interrupt(how)
-    start = time.monotonic()
-    assert program.wait(90) == 130
-    assert time.monotonic() - start < (2 if twice else 30)
+    assert program.wait(200) == 130
+    assert ("Ended at once." in program.said) == twice
     assert "Everything finished is kept; the same command continues" in program.said
     assert "Traceback" not in program.said
     seen = look(path)
@@ -122,10 +118,15 @@ def test_one_interrupt_ends_cleanly_and_two_at_once(
         assert "RUNNING" not in seen.statuses
         assert seen.statuses["FAILED"] >= 1
         assert "interrupted" in {tags.get("lotus.error") for tags in seen.tags.values()}
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while at_work(f"LOTUS_TEST={mark}") and time.monotonic() < deadline:
         time.sleep(0.2)
     assert at_work(f"LOTUS_TEST={mark}") == []
+
+
+def runs_a_hanging_stage(faults: Path, path: Path) -> bool:
+    """Whether the only fault has happened and the run, which a thread makes, stands in MLflow."""
+    return not list(faults.iterdir()) and "RUNNING" in look(path).statuses
 
 
 def at_work(mark: str) -> list[str]:
@@ -149,7 +150,6 @@ def at_work(mark: str) -> list[str]:
 EIGHT = ["search.seed=[0, 1, 2, 3, 4, 5, 6, 7]", "search.arm=[dense]", "dense.epochs=2"]
 
 
-@pytest.mark.timeout(1500)
 def test_eight_trials_stopped_at_random_moments_progress_monotonously_and_repeat_no_point(
     finished_sweep: Path, tmp_path: Path, ray_cluster: None
 ) -> None:
@@ -170,10 +170,11 @@ def test_eight_trials_stopped_at_random_moments_progress_monotonously_and_repeat
         try:
             finished = run(sweep, report=False)
             stopper.done.set()
+            stopper.join()  # its signal may still come
         except KeyboardInterrupt:
             stops += 1
             finished = None
-        stopper.join()
+            stopper.join()
         seen = look(path, EIGHT)
         assert done <= seen.finished, "what was finished stays so"
         assert seen.points.keys() >= {p for p in points if p[0] in done}
@@ -220,16 +221,17 @@ def test_a_worker_that_eats_all_memory_is_tried_again_with_fewer_images_at_a_tim
 ) -> None:
     """Ended by Ray's memory monitor, which is told of a limit that little is left of."""
     memory = psutil.virtual_memory()
-    if memory.available < 10 * 2**30:
-        pytest.skip("less than 10 GiB of memory are free")
+    if memory.available < 14 * 2**30:
+        pytest.skip("less than 14 GiB of memory are free")
     path, faults = copy_of(finished_sweep, tmp_path / "own"), tmp_path / "faults"
     faults.mkdir()
     (faults / "profile.1.eat").touch()
-    limit = 1 - (memory.available - 4 * 2**30) / memory.total
+    # What is left is for other tests as well.
+    limit = 1 - (memory.available - 7 * 2**30) / memory.total
     env = environment(
         faults, RAY_memory_usage_threshold=f"{limit:.3f}", RAY_memory_monitor_refresh_ms="100"
     )
-    args = ("run", str(path), "--no-report", "--set", ONE_TRIAL)
+    args = ("run", str(path), "--no-report", "--set", ONE_TRIAL, "--set", "retry.max_failures=10")
     program = Program.start(tmp_path / "log", *args, env=env)
     assert program.wait() == 0, program.said
     assert "ended because the node ran out of memory; it is tried again" in program.said
@@ -237,7 +239,7 @@ def test_a_worker_that_eats_all_memory_is_tried_again_with_fewer_images_at_a_tim
     assert seen.statuses == {"FINISHED": len(seen.keys)}
     trials = [tags for tags in seen.tags.values() if tags["lotus.kind"] == "trial"]
     (images,) = {int(tags["lotus.micro_batch"]) for tags in trials}
-    assert images in (256, 128), "halved; twice where others use up the memory meanwhile"
+    assert images in (256, 128, 64, 32), "halved; again where others use up the memory meanwhile"
 
 
 def test_a_full_store_stops_the_sweep_in_words_and_with_more_space_it_goes_on(

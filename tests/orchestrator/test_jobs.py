@@ -1,13 +1,12 @@
 """A sweep submitted to a real cluster with token authentication, from a machine that goes away."""
 
 import json
-import os
+import shutil
 import signal
-import socket
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from programs import (
     assert_as_if_undisturbed,
     copy_of,
     environment,
+    free_port,
     look,
     mlflow_server,
     ray_start,
@@ -30,18 +30,6 @@ pytestmark = pytest.mark.slow
 
 HOST = "127.0.0.2"
 TOKEN = "f3a9" * 16
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, below those that Ray gives to its workers."""
-    found: list[int] = []
-    for port in range(7000 + os.getpid() % 900, 9900):
-        with closing(socket.socket()) as one:
-            if one.connect_ex((HOST, port)) and one.connect_ex(("127.0.0.1", port)):
-                found.append(port)
-        if len(found) == count:
-            return found
-    raise AssertionError("no port is free")
 
 
 @dataclass(frozen=True)
@@ -75,7 +63,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     token, faults = folder / "token", folder / "faults"
     token.write_text(TOKEN)
     faults.mkdir()
-    gcs, dashboard, agent, client = free_ports(4)
+    gcs, dashboard, agent, client = (free_port() for _ in range(4))
     env = environment(
         faults,
         RAY_AUTH_MODE="token",
@@ -84,7 +72,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         PYTHONPATH=str(FAULTY),  # the code is that which is submitted
     )
     # Ray's sockets lie below it, and their paths may not be long.
-    sessions = Path("/tmp") / f"lotus-{os.getpid()}"
+    sessions = Path(tempfile.mkdtemp(prefix="lr", dir="/tmp"))
     with mlflow_server(folder) as tracking:
         try:
             ray_start(
@@ -100,6 +88,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         finally:
             Program.end_all()
             end(processes_with(LOTUS_TEST_NODE=str(folder)))
+            shutil.rmtree(sessions, ignore_errors=True)
 
 
 def sent_copy(quiet: Path, folder: Path, cluster: Cluster) -> tuple[Path, Path]:
@@ -135,7 +124,7 @@ def test_without_the_right_token_nothing_is_let_in_and_one_sentence_says_why(
     ]
     for i, ((command, *options), env, expected) in enumerate(tried):
         program = Program.start(tmp_path / f"log{i}", command, str(sent), *options, env=env)
-        assert program.wait(120) == 1, program.said
+        assert program.wait() == 1, program.said
         assert expected in " ".join(program.said.split())
         assert "Traceback" not in program.said
         assert "InvalidAuthToken" not in program.said
@@ -153,7 +142,7 @@ def test_a_submitted_sweep_goes_on_without_the_laptop_is_followed_stopped_and_co
         return Program.start(tmp_path / log, command, str(sent), *there, *args, env=env)
 
     laptop = lotus("first", "submit", "--no-report")
-    laptop.until(lambda: not list(cluster.faults.iterdir()), 120)
+    laptop.until(lambda: not list(cluster.faults.iterdir()))
     laptop.kill()
     state = lotus("status", "status", "--json")
     assert state.wait() == 0, state.said
@@ -167,7 +156,7 @@ def test_a_submitted_sweep_goes_on_without_the_laptop_is_followed_stopped_and_co
     assert other.wait() == 1
     assert "runs already, with another sweep file" in other.said
     again.process.send_signal(signal.SIGINT)
-    assert again.wait(30) == 130
+    assert again.wait(120) == 130
     assert "No longer followed; the job goes on." in again.said
     assert f"lotus stop {sent} --address {cluster.dashboard}" in again.said
     assert "RUNNING" in look(local).statuses

@@ -45,5 +45,5 @@ def test_where_nobody_is_that_is_said_at_once() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    with pytest.raises(ClusterError, match="nothing answers there"):
-        check_joinable(address)
+        with pytest.raises(ClusterError, match="nothing answers there"):
+            check_joinable(address)

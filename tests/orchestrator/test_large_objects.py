@@ -162,8 +162,9 @@ def test_what_a_killed_writer_leaves_is_invisible_and_collected(
     between.fault = lambda method, query: 0 if "partNumber=7" in query else None
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     writer = subprocess.Popen([sys.executable, "-c", WRITER, s3, str(LARGE)], env=environment)
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while len(between.parts) < 8 and time.monotonic() < end:
+        assert writer.poll() is None
         time.sleep(0.1)
     writer.kill()
     writer.wait()

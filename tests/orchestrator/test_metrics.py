@@ -78,11 +78,11 @@ def test_a_counter_is_given_only_what_it_grows_by(kept: Kept) -> None:
 def test_threads_that_change_one_gauge_lose_nothing(kept: Kept) -> None:
     def work() -> None:
         for _ in range(500):
-            metrics.change(metrics.OUTBOX_CALLS, 1)
-            metrics.change(metrics.OUTBOX_CALLS, -1)
-        metrics.change(metrics.OUTBOX_CALLS, 1)
+            metrics.change(metrics.SLOTS, 1)
+            metrics.change(metrics.SLOTS, -1)
+        metrics.change(metrics.SLOTS, 1)
 
-    metrics.change(metrics.OUTBOX_CALLS, 0)
+    metrics.change(metrics.SLOTS, 0)
     before = kept.taken[-1][1]
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:

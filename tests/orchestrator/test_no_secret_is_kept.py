@@ -1,11 +1,6 @@
 """A trial tracked by a server whose address holds a password leaves no secret anywhere."""
 
 import logging
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +16,7 @@ from orchestrator.planning import plan
 from orchestrator.store import Store
 from orchestrator.tracking import Tracker, open_sweep
 from orchestrator.worker import Worker, run_stage, run_trial
+from tests.orchestrator.programs import mlflow_server
 
 PASSWORD, TOKEN, KEY = "pw-Xy7Qm31k", "tok-Zt5Rn82c", "wJalrXUtnFEMIKEY"
 SECRETS = (PASSWORD, TOKEN, KEY)
@@ -30,25 +26,8 @@ SECRETS = (PASSWORD, TOKEN, KEY)
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """A real MLflow server: its address and the folder of all that it keeps."""
     folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--workers", "1"]
-    command += ["--artifacts-destination", str(folder / "artifacts")]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
-    try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2)
-                break
-            except OSError:
-                time.sleep(0.5)
-        yield f"127.0.0.1:{port}", folder
-    finally:
-        process.terminate()
-        process.wait(30)
+    with mlflow_server(folder) as url:
+        yield url.removeprefix("http://"), folder
 
 
 @pytest.mark.slow

@@ -11,7 +11,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from programs import (
+    FAULTY,
     ROOT,
+    STAGES,
     Program,
     assert_as_if_undisturbed,
     copy_of,
@@ -94,10 +96,16 @@ def test_other_versions_are_refused_before_anything_is_spent_and_a_dead_node_los
             assert "Traceback" not in refused.said
             assert look(path).keys == {}
             assert not (tmp_path / "own/store/index").exists()
-        with node(f"second {tmp_path}", f"--address={address}"):
+        faults = tmp_path / "faults"
+        faults.mkdir()
+        for stage in STAGES:
+            (faults / f"{stage}.1.hang").touch()
+        hangs = {"PYTHONPATH": str(FAULTY), "LOTUS_TEST_FAULTS": str(faults)}
+        with node(f"second {tmp_path}", f"--address={address}", **hangs):
             # A node that goes away is no failure of what ran there.
             program = Program.start(tmp_path / "log", *args, "--set", "retry.max_failures=0")
-            program.until(lambda: at_work(f"second {tmp_path}"))
+            program.until(lambda: len(list(faults.iterdir())) < len(STAGES))
+            assert at_work(f"second {tmp_path}")
             end(processes_with(LOTUS_TEST_NODE=f"second {tmp_path}"))
             assert program.wait() == 0, program.said
     assert "died; it is tried again" in program.said

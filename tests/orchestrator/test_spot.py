@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from programs import Program, assert_as_if_undisturbed, copy_of, free_port
+from programs import FAULTY, Program, assert_as_if_undisturbed, copy_of, free_port
 from test_nodes import at_work, end, node, processes_with
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.timeout(1500)
 def test_work_waits_for_its_kind_of_node_and_survives_the_loss_of_it_without_a_failure(
     finished_sweep: Path, tmp_path: Path
 ) -> None:
@@ -33,9 +32,14 @@ def test_work_waits_for_its_kind_of_node_and_survives_the_loss_of_it_without_a_f
             assert said in refused.said
             assert "no trial could ever start" in refused.said
         first, second = f"first {tmp_path}", f"second {tmp_path}"
-        with node(first, *lab):
+        faults = tmp_path / "faults"
+        faults.mkdir()
+        (faults / "dense.1.hang").touch()
+        hangs = {"PYTHONPATH": str(FAULTY), "LOTUS_TEST_FAULTS": str(faults)}
+        with node(first, *lab, **hangs):
             program = Program.start(tmp_path / "log", *args, "--set", "resources.custom={lab: 1}")
-            program.until(lambda: at_work(first))
+            program.until(lambda: not list(faults.iterdir()))
+            assert at_work(first)
             assert not at_work(f"head {tmp_path}"), "nothing runs where the resource is not"
             end(processes_with(LOTUS_TEST_NODE=first))
             program.until(lambda: "its node died; it is tried again" in program.said)

@@ -42,12 +42,12 @@ def test_a_process_ends_even_when_nobody_can_be_told() -> None:
 
 def test_a_block_that_ends_in_time_or_has_no_limit_is_left_alone() -> None:
     calls: list[object] = []
-    for limit_s in (0.3, None):
+    for limit_s in (2.0, None):
         with limited("dense", limit_s, lambda *a: calls.append(a), calls.append):
             time.sleep(0.01)
         threads = [t.name for t in threading.enumerate()]
         assert "lotus-watchdog" not in threads
-    time.sleep(0.4)
+    time.sleep(2.3)
     assert calls == []
 
 

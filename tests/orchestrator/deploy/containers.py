@@ -33,6 +33,9 @@ def why_not() -> str | None:
         return f"{', '.join(missing)} of util-linux and iproute2 are not installed"
     if os.geteuid():
         return "only root may make namespaces with other users in them"
+    for place in (ROOT, sys.prefix, sys.base_prefix):
+        if os.stat(place).st_dev != os.stat("/").st_dev:
+            return f"{place} lies on another file system than /, which is all that a container sees"
     folder = tempfile.mkdtemp(prefix="lotus-overlay-")
     trial = (
         f"mount -t tmpfs none {folder} && cd {folder} && mkdir u w r && "

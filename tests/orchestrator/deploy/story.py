@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -154,20 +155,26 @@ def answers(
         }
         done = neighbour.run(["python", str(HERE / "knocking.py"), json.dumps(asking)], env)
         said = json.loads(done.stdout.splitlines()[-1])
-        found |= {(name, a[1], a[2]): said[n] for n, a in enumerate(asking)}
+        still = {port for _, port in sockets(one)}  # Ray's workers come and go
+        found |= {
+            (name, port, what): said[n]
+            for n, (_, port, what) in enumerate(asking)
+            if port in METHODS or port in still
+        }
     return found
 
 
 def scraped(made: Stack) -> list[str] | None:
-    """Ray nodes that Prometheus has reached."""
+    """What Prometheus has reached; waits for three Ray nodes and the head's own two targets."""
     if "prometheus" not in made.running:
         return None
     ask = "import urllib.request as u; print(u.urlopen('http://metrics:9090/api/v1/targets').read().decode())"
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while True:
         done = made.running["prometheus"].run(["python", "-c", ask])
         targets = json.loads(done.stdout)["data"]["activeTargets"]
         up = [t["scrapeUrl"] for t in targets if t["health"] == "up"]
-        if len(up) >= 5 or time.monotonic() > end:
+        ports = Counter(url.split(":")[2].split("/")[0] for url in up)
+        if (ports["8080"] == 3 and len(ports) == 3) or time.monotonic() > end:
             return up
         time.sleep(1)

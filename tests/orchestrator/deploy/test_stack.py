@@ -29,7 +29,7 @@ from orchestrator.sweepfile import load_sweep
 
 HERE = Path(__file__).parent
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -87,12 +87,14 @@ class Proxy:
     Attributes:
         fault: decides by method and path, None = behave.
         asked: every request that came.
+        answered: those of them that are done with, whether or not somebody heard the answer.
     """
 
     def __init__(self, target: int) -> None:
         self.target, self.port = target, free_port()
         self.fault: Callable[[str, str], Fault | None] = lambda method, path: None
         self.asked: list[tuple[str, str]] = []
+        self.answered: list[tuple[str, str]] = []
         self.server: ThreadingHTTPServer | None = None
 
     @property
@@ -116,7 +118,8 @@ class Proxy:
 
     def behave(self) -> None:
         """No faults, nothing counted."""
-        self.fault, self.asked = (lambda method, path: None), []
+        self.fault = lambda method, path: None
+        self.asked, self.answered = [], []
         if self.server is None:
             self.open()
 
@@ -146,6 +149,12 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.split("?")[0]
         fault = self.proxy.fault(self.command, path)
         self.proxy.asked.append((self.command, path))
+        try:
+            self._treat(body, fault)
+        finally:
+            self.proxy.answered.append((self.command, path))
+
+    def _treat(self, body: bytes, fault: Fault | None) -> None:
         if self.proxy.server is None or fault == "refuse":
             self.close_connection = True
             return
@@ -218,7 +227,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give up after a second instead of a minute."""
     monkeypatch.setattr(patience, "PAUSES_S", (0.05, 0.1, 0.2))
     monkeypatch.setattr(patience, "PATIENCE_S", 1.0)
-    monkeypatch.setattr(patience, "PROBE_S", 1.0)
+    monkeypatch.setattr(patience, "PROBE_S", 10.0)  # of a server that is busy, not away
 
 
 @pytest.fixture

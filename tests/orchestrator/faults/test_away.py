@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator import patience
 from orchestrator.pending import Pending
+from orchestrator.runlog import RunLog
 from tests.orchestrator.faults.conftest import Bench, Content, Fault, Proxy, Server, content_of
 
 CREATE, BATCH, UPDATE = "runs/create", "runs/log-batch", "runs/update"
@@ -62,18 +63,18 @@ def test_what_nobody_has_begun_before_takes_few_requests(
 ) -> None:
     made = bench
     made.here.fresh = True
+    start = time.monotonic()
     made.run()
+    flush_s = RunLog(made.here.tracker.client).flush_s
+    early = int((time.monotonic() - start) // flush_s)  # what was sent before a run's end
     asked = Counter(path for _, path in proxy.asked if "/runs/" in path and FILES not in path)
     files = sum(FILES in path for _, path in proxy.asked)
     proxy.behave()
     assert content_of(made.tracker) == undisturbed
+    counts = {path.rsplit("/", 1)[-1]: count for path, count in asked.items()}
+    assert 2 <= counts.pop("log-batch") <= 2 + early
     # The sweep's own run is looked for, made and looked for again; then two runs, a file a request.
-    assert {path.rsplit("/", 1)[-1]: count for path, count in asked.items()} == {
-        "search": 2,
-        "create": 1 + 2,
-        "log-batch": 2,
-        "update": 2,
-    }
+    assert counts == {"search": 2, "create": 1 + 2, "update": 2}
     assert files == sum(len(one["artifacts"]) for one in undisturbed.values())
 
 
@@ -88,11 +89,15 @@ def test_a_create_that_is_done_after_its_time_out_leaves_one_run(
 ) -> None:
     made = bench
     made.here.fresh = fresh
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    met = proxy.times(1.5, 1, CREATE)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
+    met = proxy.times(4.5, 1, CREATE)
     made.run()
     assert len(met) == 1
-    time.sleep(1)
+    deadline = time.monotonic() + 60
+    while len(proxy.answered) < len(proxy.asked):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     again = made.again()  # whoever comes next sees both and keeps one
     again.run()
     assert content_of(made.tracker) == undisturbed
@@ -184,17 +189,18 @@ def test_a_failure_that_could_not_be_told_is_noted_with_its_reason(
 
 @pytest.mark.usefixtures("impatient")
 def test_after_one_patience_every_item_costs_one_short_try_until_the_server_is_back(
-    bench: Bench, proxy: Proxy
+    bench: Bench, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(patience, "PATIENCE_S", 5.0)  # so that one and two are told apart
     made = bench
     proxy.close()
     start = time.monotonic()
     made.here.start("a", "trial", "a", {}).finish()
-    assert 1 <= time.monotonic() - start < 3, "one patience"
+    assert 5 <= time.monotonic() - start < 10, "one patience"
     start = time.monotonic()
     for i in range(10):
         made.here.start(f"b{i}", "trial", "b", {}).finish()
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 10
     proxy.behave()
     made.here.start("c", "trial", "c", {}).finish()
     assert not made.here.tracker.breaker.tripped
@@ -204,14 +210,14 @@ def test_after_one_patience_every_item_costs_one_short_try_until_the_server_is_b
 @pytest.mark.usefixtures("quick")
 def test_computing_does_not_wait_for_a_server_that_hangs(bench: Bench, proxy: Proxy) -> None:
     made = bench
-    proxy.fault = lambda method, path: 2.0
+    proxy.fault = lambda method, path: 6.0
     start = time.monotonic()
     log = made.here.start("k", "trial", "x", {})
     log.flush_s = 0
     for step in range(1, 50):
         log.metrics({"loss": 1 / step}, step)
     log.flush({"lr": 0.1})
-    assert time.monotonic() - start < 0.5
+    assert time.monotonic() - start < 3
     proxy.behave()
     log.finish()
     assert len(log.client.get_metric_history(log.run_id, "loss")) == 49

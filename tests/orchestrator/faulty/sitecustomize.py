@@ -33,7 +33,7 @@ def happen(stage: str) -> None:
             time.sleep(3600)
         elif kind == "eat":
             held = []
-            while len(held) < 60:
+            while len(held) < 100:
                 held.append(b"x" * 2**27)  # written to, or the system would not count it
                 time.sleep(0.05)
 
