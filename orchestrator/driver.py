@@ -228,7 +228,8 @@ def _run(
     errors = _make(state, growth, trials, shared, address, watcher, stop)
     failed = {growth.names[key]: why for key, why in errors.items() if growth.counts(key)}
     delivery.conclude(growth.plan, state.store, tracker, growth, failed)
-    children = _children(tracker)
+    # Reading ten thousand runs takes a quarter of a minute: only where somebody needs them.
+    children = _children(tracker) if errors or planner.sweep.dynamic else state.children
     if planner.sweep.dynamic:
         state = replace(state, plan=growth.plan, children=children)
         _describe(state)

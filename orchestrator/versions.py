@@ -42,16 +42,21 @@ def host() -> str:
     return socket.gethostname()
 
 
+GPU_FILES = ("nvidia[0-9]*", "kfd", "dxg")
+"""What is in /dev where torch may find a GPU: NVIDIA's driver, AMD's, or Windows' below Linux."""
+
+
 @cache
 def hardware() -> str:
     """Processor, cores, memory and GPUs in one line."""
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     parts = [_processor(), f"{os.cpu_count()} cores", f"{memory_gib:.0f} GiB"]
-    import torch
+    if any(next(Path("/dev").glob(name), None) for name in GPU_FILES):
+        import torch  # half a gigabyte: not for a driver on a machine without one
 
-    if torch.cuda.is_available():
-        count = torch.cuda.device_count()
-        parts.append(f"{count} × {torch.cuda.get_device_name(0)}")
+        if torch.cuda.is_available():
+            count = torch.cuda.device_count()
+            parts.append(f"{count} × {torch.cuda.get_device_name(0)}")
     return ", ".join(parts)
 
 

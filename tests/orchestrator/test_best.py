@@ -1,7 +1,10 @@
 """The best model: at any time one checkpoint in MLflow, under the rule `best`."""
 
+import sys
+from dataclasses import replace
 from typing import Any
 
+import pytest
 import torch
 
 from orchestrator.best import publish_best
@@ -9,7 +12,7 @@ from orchestrator.config import SweepConfig
 from orchestrator.job import Settings, job_of
 from orchestrator.planning import plan
 from orchestrator.store import Store
-from orchestrator.tracking import Tracker, open_sweep
+from orchestrator.tracking import Tracker, TrackingError, open_sweep
 from orchestrator.worker import Worker, run_trial
 
 
@@ -20,7 +23,9 @@ def with_seeds(tracked: SweepConfig) -> SweepConfig:
     return SweepConfig.model_validate(raw)
 
 
-def test_when_the_best_changes_its_checkpoint_is_the_only_one(tracked: SweepConfig) -> None:
+def test_when_the_best_changes_its_checkpoint_is_the_only_one(
+    tracked: SweepConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.set_num_threads(1)
     sweep = with_seeds(tracked)
     address = open_sweep(sweep)
@@ -50,6 +55,13 @@ def test_when_the_best_changes_its_checkpoint_is_the_only_one(tracked: SweepConf
     assert publish_best(planned, store, tracker, first, "best", run_ids[first])
     assert kept() == {first: True, second: False}
     assert not publish_best(planned, store, tracker, first, "best", run_ids[first])
+    # As in a driver, which has not imported torch: a process of its own does it.
+    monkeypatch.delitem(sys.modules, "torch")
     assert publish_best(planned, store, tracker, second, "best", run_ids[second])
     assert kept() == {first: False, second: True}
     assert len(models()) == 1
+    elsewhere = replace(tracker.address, experiment_id="4711", parent="0" * 32)
+    lost = Tracker(elsewhere)
+    monkeypatch.setattr(lost, "parent", tracker.parent)
+    with pytest.raises(TrackingError, match=r"the best model could not be logged: .*0{32}"):
+        publish_best(planned, store, lost, first, "best", run_ids[first])
