@@ -313,7 +313,7 @@ class Turns:
     def step(self, me: int, act: Callable[[], T]) -> T:
         """One act on the store, in turn."""
         with self.ready:
-            assert self.ready.wait_for(lambda: self.next() == me, timeout=30)
+            assert self.ready.wait_for(lambda: self.next() == me, timeout=300)
             if self.order:
                 self.order.pop(0)
             try:

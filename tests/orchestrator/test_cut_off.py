@@ -1,9 +1,11 @@
 """Several hosts on one machine, as network namespaces; one worker is cut off for 30 s."""
 
-import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from programs import (
+    STAGES,
     Program,
     assert_as_if_undisturbed,
     copy_of,
@@ -55,7 +58,8 @@ class Hosts:
 @pytest.fixture
 def hosts() -> Iterator[Hosts]:
     """Made here, and gone afterwards; skips where they may not be made."""
-    found = Hosts(tuple(f"lotus{os.getpid()}n{i}" for i in range(3)))
+    own = uuid.uuid4().hex[:6]
+    found = Hosts(tuple(f"lotus{own}n{i}" for i in range(3)))
     try:
         ip("netns", "add", found.names[0])
     except (OSError, subprocess.CalledProcessError) as error:
@@ -98,9 +102,15 @@ def test_a_worker_that_is_cut_off_for_30_s_and_comes_back_changes_no_result(
     token.write_text("5ec2" * 16)
     auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
     head = hosts.within(0)
+    sessions = tempfile.mkdtemp(prefix="lr", dir="/tmp")  # paths of sockets must be short
+
+    faults = tmp_path / "faults"
+    faults.mkdir()
+    for stage in STAGES:
+        (faults / f"{stage}.1.slow").touch()
 
     def join(i: int) -> None:
-        env = environment(LOTUS_TEST_NODE=marks[i], **auth)
+        env = environment(faults if i == 1 else None, LOTUS_TEST_NODE=marks[i], **auth)
         where = ("--num-cpus=1", f"--address={GCS}", f"--node-ip-address=10.77.0.{i + 1}")
         ray_start(*where, env=env, within=hosts.within(i))
 
@@ -108,7 +118,7 @@ def test_a_worker_that_is_cut_off_for_30_s_and_comes_back_changes_no_result(
         try:
             ray_start(
                 "--head", "--port=6379", "--node-ip-address=10.77.0.1", "--num-cpus=0",
-                "--include-dashboard=false", f"--temp-dir=/tmp/lotus-{os.getpid()}",
+                "--include-dashboard=false", f"--temp-dir={sessions}",
                 env=environment(LOTUS_TEST_NODE=marks[0], **auth), within=head,
             )  # fmt: skip
             join(1)
@@ -117,7 +127,11 @@ def test_a_worker_that_is_cut_off_for_30_s_and_comes_back_changes_no_result(
                 tmp_path / "log", "run", str(sent), "--no-report", "--address", GCS,
                 env=environment(**auth), within=head,
             )  # fmt: skip
-            program.until(lambda: at_work(marks[1]))
+            # It works on something for longer than it is cut off, once.
+            program.until(lambda: len(list(faults.iterdir())) < len(STAGES))
+            for fault in faults.iterdir():
+                fault.unlink()
+            assert at_work(marks[1])
             hosts.link(1, "down")
             cut = time.monotonic()
             program.until(lambda: time.monotonic() > cut + CUT_S)
@@ -126,6 +140,7 @@ def test_a_worker_that_is_cut_off_for_30_s_and_comes_back_changes_no_result(
             back = time.monotonic()
             while program.process.poll() is None:
                 if not raylets(marks[1]):
+                    end(processes_with(LOTUS_TEST_NODE=marks[1]))  # some outlive their raylet
                     join(1)
                 time.sleep(1)
             assert program.wait() == 0, program.said
@@ -134,5 +149,6 @@ def test_a_worker_that_is_cut_off_for_30_s_and_comes_back_changes_no_result(
             Program.end_all()
             for mark in marks:
                 end(processes_with(LOTUS_TEST_NODE=mark))
+            shutil.rmtree(sessions, ignore_errors=True)
     assert "Traceback" not in program.said
     assert_as_if_undisturbed(path, finished_sweep)

@@ -270,6 +270,6 @@ def test_the_buckets_are_made_once(s3_server: str, monkeypatch: pytest.MonkeyPat
         monkeypatch.setenv(name, value)
     (first,) = named("Deployment")["mlflow"]["spec"]["template"]["spec"]["initContainers"]
     for _ in range(2):
-        subprocess.run([sys.executable, "-c", *first["args"]], check=True, timeout=60)
+        subprocess.run([sys.executable, "-c", *first["args"]], check=True, timeout=300)
     have = {bucket["Name"] for bucket in boto3.client("s3").list_buckets()["Buckets"]}
     assert {"artifacts", "stages"} <= have

@@ -31,6 +31,8 @@ def happen(stage: str) -> None:
             jumping_clock.set_to(86400 if kind == "ahead" else -86400)
         elif kind == "hang":
             time.sleep(3600)
+        elif kind == "slow":
+            time.sleep(60)
         elif kind == "eat":
             held = []
             while len(held) < 100:
