@@ -59,6 +59,7 @@ LONGEST_FIRST = (
     "orchestrator/faults/test_gone.py",
     "orchestrator/faults/test_away.py",
     "orchestrator/test_driver.py",
+    "orchestrator/test_short_items.py",
     "orchestrator/test_nodes.py",
     "orchestrator/deploy/test_stack.py",
     "orchestrator/deploy/test_slurm.py",

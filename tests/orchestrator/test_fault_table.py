@@ -14,6 +14,9 @@ TESTS: dict[str, tuple[str, ...]] = {
         "test_faults.py::test_a_worker_killed_in_every_stage_and_one_that_hangs_change_no_result",
         "../trials/test_snapshots.py::test_a_stage_that_died_at_any_snapshot_ends_as_if_it_had_not",
     ),
+    "A process dies that had several short items": (
+        "test_short_items.py::test_a_process_that_dies_with_several_items_changes_no_result",
+    ),
     "A Ray node dies, or a spot node is taken": (
         "test_nodes.py::"
         "test_other_versions_are_refused_before_anything_is_spent_and_a_dead_node_loses_nothing",
