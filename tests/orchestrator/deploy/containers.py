@@ -27,6 +27,10 @@ PATH = f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:
 SPACES = ("--mount", "--net", "--pid", "--ipc", "--uts")
 
 
+HIDDEN = ("/tmp", "/run/postgresql")
+"""Where the compose file gives every service an empty folder of its own."""
+
+
 def why_not() -> str | None:
     """Why no container can be had here, None when it can."""
     if missing := [p for p in ("unshare", "nsenter", "setpriv", "ip") if not shutil.which(p)]:
@@ -36,6 +40,8 @@ def why_not() -> str | None:
     for place in (ROOT, sys.prefix, sys.base_prefix):
         if os.stat(place).st_dev != os.stat("/").st_dev:
             return f"{place} lies on another file system than /, which is all that a container sees"
+        if hidden := [one for one in HIDDEN if Path(place).is_relative_to(one)]:
+            return f"{place} lies below {hidden[0]}, which is empty in a container"
     folder = tempfile.mkdtemp(prefix="lotus-overlay-")
     trial = (
         f"mount -t tmpfs none {folder} && cd {folder} && mkdir u w r && "
