@@ -14,8 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from orchestrator.tracking import Tracker, patiently
-from trials import formats
 from trials.errors import FormatError
+from trials.formats import load_packed_mask
 
 OUTCOMES = "outcomes/correct.safetensors"
 
@@ -69,12 +69,15 @@ def outcomes_of(
     names = dict(zip(wanted["run_id"], wanted["key"], strict=True))
     found: dict[str, dict[str, NDArray[np.bool_]]] = {}
     damaged: list[str] = []
-    for run_id, content in read_each(tracker, list(names), OUTCOMES, formats.load_mask):
+    for run_id, content in read_each(tracker, list(names), OUTCOMES, load_packed_mask):
         if isinstance(content, FormatError):
             damaged.append(
                 f"{OUTCOMES} of run {run_id} cannot be read and enters no comparison: remove the "
                 "run in MLflow and run the sweep again to have it written again."
             )
         else:
-            found[names[run_id]] = {name: bits.numpy() for name, bits in content.items()}
+            found[names[run_id]] = {
+                name: np.unpackbits(bits, count=images, bitorder="little").astype(bool)
+                for name, (bits, images) in content.items()
+            }
     return found, damaged

@@ -4,6 +4,7 @@ A sweep of ten thousand trials has two million params, metrics and tags, most of
 run to run. MLflow makes a new text for each and an object around each metric.
 """
 
+from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,7 @@ class Info:
 class Data:
     """What a run holds; of each metric the last value."""
 
-    params: dict[str, str]
+    params: Mapping[str, str]
     metrics: dict[str, float]
     tags: dict[str, str]
 
@@ -41,10 +42,14 @@ class Run:
 
 
 class Shelf:
-    """Makes runs of MLflow's; equal texts of all of them are one object."""
+    """Makes runs of MLflow's; equal texts of all of them are one object.
+
+    Of params each run keeps what differs from the first one that has the same names.
+    """
 
     def __init__(self) -> None:
         self._texts: dict[str, str] = {}
+        self._first: dict[frozenset[str], dict[str, str]] = {}
 
     def kept(self, run: Any) -> Run:
         """The same run, small."""
@@ -61,11 +66,16 @@ class Shelf:
                 info.artifact_uri,
             ),
             Data(
-                self._ones(run.data.params),
+                self._params(self._ones(run.data.params)),
                 {self._one(name): value for name, value in run.data.metrics.items()},
                 self._ones(run.data.tags),
             ),
         )
+
+    def _params(self, params: dict[str, str]) -> Mapping[str, str]:
+        first = self._first.setdefault(frozenset(params), params)
+        own = {name: text for name, text in params.items() if text is not first[name]}
+        return ChainMap(own, first)
 
     def _ones(self, texts: Mapping[str, str]) -> dict[str, str]:
         return {self._one(name): self._one(text) for name, text in texts.items()}

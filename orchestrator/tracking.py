@@ -47,7 +47,7 @@ __all__ = [
     "patiently",
 ]
 
-PAGE = 1000
+PAGE = 250
 
 KINDS = ("trial", "stage")
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,11 +69,27 @@ def digest_of(header: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
 
     The order of names does not matter: safetensors has its own.
     """
-    shapes = {name: [str(t.dtype), list(t.shape)] for name, t in tensors.items()}
+    kinds = {name: str(tensor.dtype) for name, tensor in tensors.items()}
+    shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
+    content = {
+        name: tensor.contiguous().view(-1).view(torch.uint8).numpy()
+        for name, tensor in tensors.items()
+    }
+    return _digest(header, kinds, shapes, content)
+
+
+def _digest(
+    header: Mapping[str, str],
+    kinds: Mapping[str, str],
+    shapes: Mapping[str, list[int]],
+    content: Mapping[str, NDArray[np.uint8]],
+) -> str:
+    """The same from what tensors are made of, types by torch's names."""
+    known = {name: [kind, shapes[name]] for name, kind in kinds.items()}
     texts = {name: text for name, text in header.items() if name != DIGEST}
-    found = hashlib.sha256(json.dumps([texts, shapes], sort_keys=True).encode())
-    for _, tensor in sorted(tensors.items()):
-        found.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
+    found = hashlib.sha256(json.dumps([texts, known], sort_keys=True).encode())
+    for name in sorted(content):
+        found.update(content[name].data)
     return found.hexdigest()
 
 
@@ -108,15 +125,18 @@ def load_mask(path: Path) -> KeepMask:
     Raises:
         FormatError: not a safetensors file, another format, or damaged.
     """
-    shapes, tensors = _read_mask(path)
+    shapes, packed = _read_mask(path)
     try:
-        return {name: unpack(tensors[name], shape) for name, shape in shapes.items()}
+        return {
+            name: unpack(torch.from_numpy(packed[name]), shape) for name, shape in shapes.items()
+        }
     except FormatError as error:
         raise FormatError(f"{path}: {error}") from None
 
 
 def load_packed_mask(path: Path) -> PackedMask:
-    """Read a keep-mask file without unpacking it: an eighth of the memory of `load_mask`.
+    """Read a keep-mask file without unpacking it: an eighth of the memory of `load_mask`, and
+    without torch.
 
     Returns:
         Parameter name -> uint8 (ceil(n / 8),) and n; the bits after the n-th are 0.
@@ -124,23 +144,22 @@ def load_packed_mask(path: Path) -> PackedMask:
     Raises:
         FormatError: not a safetensors file, another format, or damaged.
     """
-    shapes, tensors = _read_mask(path)
+    shapes, packed = _read_mask(path)
     found: PackedMask = {}
     for name, shape in shapes.items():
-        count, stored = _count(shape), tensors[name]
-        if count is None or stored.dtype != torch.uint8 or stored.shape != (-(-count // 8),):
-            size = stored.numel()
+        count, bits = _count(shape), packed[name]
+        if count is None or bits.shape != (-(-count // 8),):
+            size = bits.size
             raise FormatError(f"{path}: {size} bytes cannot hold a mask of shape {_short(shape)}")
-        bits = stored.numpy().copy()
         if count % 8:  # another program may have left something in the last byte
             bits[-1] &= (1 << count % 8) - 1
         found[name] = bits, count
     return found
 
 
-def _read_mask(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, Tensor]]:
+def _read_mask(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, NDArray[np.uint8]]]:
     """Shapes and packed bits by name; the two name the same tensors."""
-    header, tensors = _read(path, MASK_FORMAT)
+    header, packed = _read_bits(path, MASK_FORMAT)
     try:
         shapes = {name: tuple(int(n) for n in shape) for name, shape in _json(header["shapes"])}
     except (
@@ -152,9 +171,9 @@ def _read_mask(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, Tensor
         RecursionError,
     ) as error:
         raise FormatError(f"{path}: the header names no usable shapes ({error})") from None
-    if shapes.keys() != tensors.keys():
+    if shapes.keys() != packed.keys():
         raise FormatError(f"{path}: header and content name different tensors")
-    return shapes, tensors
+    return shapes, packed
 
 
 def save_tickets(
@@ -233,14 +252,45 @@ def _read(path: Path, expected: str | None) -> tuple[dict[str, str], dict[str, T
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise FormatError(f"{path}: cannot be read as safetensors ({error})") from None
+    return _checked(path, expected, header, lambda: digest_of(header, tensors)), tensors
+
+
+def _read_bits(path: Path, expected: str) -> tuple[dict[str, str], dict[str, NDArray[np.uint8]]]:
+    """Like `_read`, of a file that holds bytes only, without torch."""
+    from safetensors.numpy import load_file
+
+    try:
+        with safe_open(path, framework="np") as file:
+            header = file.metadata() or {}
+            names = file.keys()
+            kinds = {name: file.get_slice(name).get_dtype() for name in names}
+        if odd := sorted(name for name, kind in kinds.items() if kind != "U8"):
+            raise FormatError(f"{path}: {odd[0]} is of type {kinds[odd[0]]}, not of bytes")
+        content = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise FormatError(f"{path}: cannot be read as safetensors ({error})") from None
+    shapes = {name: list(bits.shape) for name, bits in content.items()}
+    same = dict.fromkeys(content, "torch.uint8")
+    digest = partial(_digest, header, same, shapes, content)
+    return _checked(path, expected, header, digest), content
+
+
+def _checked(
+    path: Path, expected: str | None, header: dict[str, str], digest: Callable[[], str]
+) -> dict[str, str]:
+    """The header without its digest.
+
+    Raises:
+        FormatError: another format, or another content than the digest's.
+    """
     if expected and header.get("format") != expected:
         raise FormatError(f"{path}: format is {header.get('format')!r}, expected {expected!r}")
     odd = header.keys() - set(HEADERS.get(expected or "", header))
     if DIGEST not in header and odd:
         raise FormatError(f"{path}: has no digest, and {sorted(odd)} is no entry of {expected!r}")
-    if DIGEST in header and header.pop(DIGEST) != digest_of(header, tensors):
+    if DIGEST in header and header[DIGEST] != digest():
         raise FormatError(f"{path}: is damaged, its content does not have the digest in its header")
-    return header, tensors
+    return {name: text for name, text in header.items() if name != DIGEST}
 
 
 def _count(shape: tuple[int, ...]) -> int | None:
