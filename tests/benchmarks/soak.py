@@ -1,6 +1,7 @@
 """A soak: does a sweep of 2,000 small trials stay as fast and as small as it began? Half an hour.
 
-    .venv/bin/python tests/benchmarks/soak.py [--trials 2000] > tests/benchmarks/soak.json
+    .venv/bin/python tests/benchmarks/soak.py [--trials 2000] [--epochs 20] \
+        > tests/benchmarks/soak.json
 
 The driver's memory is sampled every two seconds; when each trial ended is read from MLflow. After
 the first 200 trials both must be flat within 10 %: memory, and seconds per trial.
@@ -44,17 +45,17 @@ model:
   std: [0.38]
 dense: {epochs: 1, lr: 1.0e-3, batch_size: 40}
 tickets: {weights: adapted}
-finetune: {weights: current, epochs: 20, lr: 1.0e-3, batch_size: 40}
+finetune: {weights: current, epochs: EPOCHS, lr: 1.0e-3, batch_size: 40}
 """
 
 
-def sweep_file(folder: Path, trials: int) -> Path:
+def sweep_file(folder: Path, trials: int, epochs: int) -> Path:
     """A sweep of so many trials: one-shot levels times seeds."""
     levels = [round(0.9 * (i + 1) / (trials // SEEDS), 6) for i in range(trials // SEEDS)]
     search = {"arm": ["essential"], "sparsity": levels, "seed": list(range(SEEDS))}
     path = folder / "soak.yaml"
     path.write_text(
-        f"{SWEEP}search: {json.dumps(search)}\n"
+        f"{SWEEP.replace('EPOCHS', str(epochs))}search: {json.dumps(search)}\n"
         f"storage: {{path: {folder}/store}}\n"
         f"tracking: {{uri: 'sqlite:///{folder}/mlflow.db'}}\n"
     )
@@ -99,9 +100,10 @@ def main() -> None:
     """Run and print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--trials", type=int, default=2000)
+    parser.add_argument("--epochs", type=int, default=20, help="of each: how long it all takes")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        path = sweep_file(Path(folder), options.trials)
+        path = sweep_file(Path(folder), options.trials, options.epochs)
         wall_s, samples = watched(path)
         times, table = ends(path), results(load_sweep(path))
     warm = [size for at, size in samples if times[WARM_UP] <= at <= times[-1]]
