@@ -1,4 +1,4 @@
-"""Ray: with `searcher.py` the only place that talks to it.
+"""Ray: with `searcher.py` (Tune in the driver) and `runner.py` (in a process) what talks to it.
 
 Shared stages and trials are handed to one Tune run, in the order of what they need: a process
 that has imported torch and timm for a stage goes on with a trial, and a trial starts as soon as
@@ -24,7 +24,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.experimental import internal_kv
 from ray.tune.execution.tune_controller import TuneController
 
-from orchestrator import capacity, searcher
+from orchestrator import capacity, runner
 from orchestrator.config import SweepConfig
 from orchestrator.failures import Attempts, SweepStopped
 from orchestrator.interrupts import INTERRUPTED, INTERRUPTS, Stop
@@ -198,7 +198,7 @@ def run_work(
     attempts = Attempts(sweep.retry.max_failures)
     queue = Queue(work, more, watcher, attempts, stop, share, seen, settings.common)
     trainable = tune.with_resources(
-        tune.with_parameters(searcher.work, payload=(settings, place_sources(plan))),
+        tune.with_parameters(runner.work, payload=(settings, place_sources(plan))),
         tune.PlacementGroupFactory([capacity.bundle(sweep.resources)]),
     )
     tuner = tune.Tuner(

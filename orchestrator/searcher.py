@@ -1,11 +1,10 @@
-"""Ray Tune's view of a sweep: what runs next, and what becomes of what failed.
+"""Ray Tune's view of a sweep in the driver: what runs next, and what becomes of what failed.
 
-With `cluster.py` the only contact with Ray.
+What a process does with what it is handed stands in `runner.py`.
 """
 
 import contextlib
 import json
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +14,8 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from orchestrator import exporter, failures, metrics
-from orchestrator.attempt_log import recording
-from orchestrator.batches import OVERDUE_S, Pace, fill, sort_of
+from orchestrator import failures, metrics
+from orchestrator.batches import Pace, fill, sort_of
 from orchestrator.deaths import Deaths
 from orchestrator.failures import Attempts, Failure
 from orchestrator.interrupts import Stop
@@ -25,7 +23,6 @@ from orchestrator.job import Job
 from orchestrator.queue import Item, WorkQueue
 from orchestrator.sharing import Share
 from orchestrator.watcher import Watcher
-from orchestrator.worker import run_stage, run_trial, worker
 
 Work = tuple[Item, Job]
 """An item with the job that rebuilds it where it runs."""
@@ -47,48 +44,6 @@ class Ended:
 
 More = Callable[[Sequence[Ended]], Sequence[Work]]
 """Told what has just ended; gives what is to run because of it."""
-
-
-_SORTS: set[str] = set()
-"""What this process has run."""
-
-
-def work(config: dict[str, Any], payload: Any) -> None:
-    """What Tune runs for a batch. Never raises: how an item failed decides whether it runs again.
-
-    Reports a list, as text, because Tune takes nested results apart at "/", which our metrics
-    have in their names: for each item that was begun its error, its metrics and its seconds. Of
-    the first of its sort in this process none: it has imported what all others find at hand.
-    """
-    settings, boxes = payload
-    exporter.export(settings.measured_as)
-    start, told = time.monotonic(), []
-    for one in json.loads(config["batch"]):
-        begun = time.monotonic()
-        said = _work(one, settings, boxes)
-        warm = one["sort"] in _SORTS
-        _SORTS.add(one["sort"])
-        told.append(said | {"seconds": time.monotonic() - begun if warm else None})
-        if said.get("kind") == "store" or time.monotonic() - start > OVERDUE_S:
-            break
-    tune.report({"told": json.dumps(told)})
-
-
-def _work(one: Mapping[str, Any], settings: Any, boxes: Any) -> dict[str, Any]:
-    """Run one item: its error, its class and its metrics."""
-    job = Job.of_text(one["job"], settings.common)
-    with recording():
-        try:
-            here = worker(settings)
-            here.micro_batch, here.fresh = one["micro_batch"], one["fresh"]
-            opened = here.source(job, lambda: ray.get(boxes[job.source][0]))
-            if one["kind"] == "stage":
-                run_stage(here, job, one["key"], opened)
-                return {"error": None, "metrics": {}}
-            return {"error": None, "metrics": run_trial(here, job, opened)}
-        except Exception as error:
-            failure = failures.failure_of(error)
-            return {"error": failure.reason, "kind": failure.kind}
 
 
 @dataclass

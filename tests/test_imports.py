@@ -74,6 +74,7 @@ def test_few_places_talk_to_ray() -> None:
         "orchestrator/exporter.py",
         "orchestrator/jobs.py",
         "orchestrator/joining.py",
+        "orchestrator/runner.py",
         "orchestrator/searcher.py",
     }
 
