@@ -10,12 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.config import SweepConfig
-    from orchestrator.driver import Finished, run
-    from orchestrator.planning import Plan, plan
+    from orchestrator.driver.driver import Finished, run
+    from orchestrator.planning.config import SweepConfig
+    from orchestrator.planning.plan import Plan, plan
+    from orchestrator.planning.sweepfile import load_sweep
+    from orchestrator.reading.tables import results
     from orchestrator.selection import Selection, select
-    from orchestrator.sweepfile import load_sweep
-    from orchestrator.tables import results
 
 __all__ = [
     "Finished",
@@ -30,13 +30,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "SweepConfig": "config",
-    "load_sweep": "sweepfile",
-    "Finished": "driver",
-    "run": "driver",
-    "Plan": "planning",
-    "plan": "planning",
-    "results": "tables",
+    "SweepConfig": "planning.config",
+    "load_sweep": "planning.sweepfile",
+    "Finished": "driver.driver",
+    "run": "driver.driver",
+    "Plan": "planning.plan",
+    "plan": "planning.plan",
+    "results": "reading.tables",
     "Selection": "selection",
     "select": "selection",
 }

@@ -14,12 +14,12 @@ from pydantic import ValidationError
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.config import StorageSection, SweepConfig, TrackingSection
-from orchestrator.interrupts import EXIT_CODE, INTERRUPTS
-from orchestrator.problems import SweepError
-from orchestrator.remote import COMMANDS, print_status, remote_status
-from orchestrator.sweepfile import bundled, load_sweep
-from orchestrator.terminal import Terminal
+from orchestrator.commands.terminal import Terminal
+from orchestrator.driver.interrupts import EXIT_CODE, INTERRUPTS
+from orchestrator.planning.config import StorageSection, SweepConfig, TrackingSection
+from orchestrator.planning.problems import SweepError
+from orchestrator.planning.sweepfile import bundled, load_sweep
+from orchestrator.remote.laptop import COMMANDS, print_status, remote_status
 from orchestrator.versions import VERSION
 from trials.errors import LotusError
 
@@ -96,8 +96,14 @@ def list_sweeps() -> None:
 @click.option("--no-report", is_flag=True, help="Do not write the report at the end.")
 def run(sweep: SweepConfig, address: str | None, no_report: bool) -> int:
     """Make what is missing of a sweep: again = continue, enlarged = run what is new."""
-    from orchestrator import driver
-    from orchestrator.console import Display, duration, show_failed, show_finished, trial_count
+    from orchestrator.commands.console import (
+        Display,
+        duration,
+        show_failed,
+        show_finished,
+        trial_count,
+    )
+    from orchestrator.driver import driver
 
     displays: list[Display] = []
 
@@ -135,12 +141,12 @@ def run(sweep: SweepConfig, address: str | None, no_report: bool) -> int:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def plan(sweep: SweepConfig, as_json: bool) -> int:
     """Trials, unique stages, how many are stored, predicted device-hours. Runs nothing."""
-    from orchestrator.console import hours, trial_count
-    from orchestrator.driver import look
-    from orchestrator.forecasting import forecast
+    from orchestrator.commands.console import hours, trial_count
+    from orchestrator.driver.driver import look
     from orchestrator.memory import keep
-    from orchestrator.planning import plan as make_plan
-    from orchestrator.store import Store
+    from orchestrator.planning.forecasting import forecast
+    from orchestrator.planning.plan import plan as make_plan
+    from orchestrator.storage.store import Store
 
     planned = make_plan(sweep)
     keep()  # all of it stays until this process ends, in a moment
@@ -187,7 +193,7 @@ def status(
     address: str | None,
 ) -> int:
     """Trials done, running, failed and missing, with errors."""
-    from orchestrator.status import all_sweeps, describe_store, describe_waiting, of_sweep
+    from orchestrator.commands.status import all_sweeps, describe_store, describe_waiting, of_sweep
 
     waiting = ""
     if sweep is None:
@@ -226,9 +232,9 @@ def gc(
     as_json: bool,
 ) -> int:
     """Free store objects that no kept sweep needs; sweeps may be running."""
-    from orchestrator.collecting import asker, collect
-    from orchestrator.status import collected_json, describe_collected
-    from orchestrator.store import Store
+    from orchestrator.commands.collecting import asker, collect
+    from orchestrator.commands.status import collected_json, describe_collected
+    from orchestrator.storage.store import Store
 
     config = load_sweep(sweep, overrides) if sweep else None
     section = config.storage if config else StorageSection()
@@ -248,7 +254,7 @@ def gc(
 @click.option("--output", type=click.Path(path_type=Path), help="Folder; default: the sweep's.")
 def report(sweep: SweepConfig, tracking_uri: str | None, output: Path | None) -> int:
     """Make the report again, from the tracking store alone."""
-    from orchestrator.report import report as make_report
+    from orchestrator.reading.report import report as make_report
 
     page = make_report(with_tracking(sweep, tracking_uri), output)
     console.print(f"Report    {page}", soft_wrap=True)
@@ -264,8 +270,8 @@ def select(
     sweep: SweepConfig, tracking_uri: str | None, tolerance: float | None, as_json: bool
 ) -> int:
     """The essential sparsity and the recommended setting."""
+    from orchestrator.commands.status import describe_selection, selection_json, tracked_results
     from orchestrator.selection import select as choose
-    from orchestrator.status import describe_selection, selection_json, tracked_results
 
     wanted = sweep.essential.tolerance if tolerance is None else tolerance
     table, axes, curve = tracked_results(with_tracking(sweep, tracking_uri))
@@ -293,7 +299,7 @@ def export(
     sweep: SweepConfig, tracking_uri: str | None, output: Path, trial: str | None, format: Any
 ) -> int:
     """Write a trained model as files that plain timm loads."""
-    from orchestrator.export import export as write
+    from orchestrator.commands.export import export as write
 
     found = write(with_tracking(sweep, tracking_uri), output, trial, format)
     console.print(f"{found.trial}: written to {found.folder}", soft_wrap=True)
@@ -312,7 +318,7 @@ def export(
 @click.option("--repair", is_flag=True, help="Mend runs in MLflow that differ from the store.")
 def doctor(sweep: str | None, overrides: tuple[str, ...], address: str | None, repair: bool) -> int:
     """Check data, weights, store, tracking and devices before spending anything."""
-    from orchestrator.doctor import examine
+    from orchestrator.commands.doctor import examine
 
     config = load_sweep(sweep, overrides) if sweep else None
     bad = 0

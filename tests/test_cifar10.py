@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator.planning import plan
-from orchestrator.sweepfile import load_sweep
+from orchestrator.planning.plan import plan
+from orchestrator.planning.sweepfile import load_sweep
 from trials.execute import Direct
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"

@@ -57,6 +57,64 @@ def test_there_is_source_to_read() -> None:
     assert len(SOURCES) > 40
 
 
+FLOORS = [
+    "search",
+    "storage",
+    "planning",
+    "tracking",
+    "selection",
+    "worker",
+    "reading",
+    "driver",
+    "commands",
+    "remote",
+    "cli",
+]
+"""The packages of `orchestrator`, each of which imports only what stands before it. Below them all
+are the modules beside them."""
+
+
+def floor(module: str) -> int:
+    """Where a module of `orchestrator` stands."""
+    names = module.split(".")[1:]
+    return FLOORS.index(names[0]) if names and names[0] in FLOORS else -1
+
+
+def imported_modules(source: str) -> set[str]:
+    """Modules that are imported from `orchestrator`, however deep the import stands."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module == "orchestrator":
+            found |= {f"orchestrator.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("orchestrator."):
+            found.add(str(node.module))
+        elif isinstance(node, ast.Import):
+            found |= {one.name for one in node.names if one.name.startswith("orchestrator")}
+    return found
+
+
+@pytest.mark.parametrize("name", FLOORS)
+def test_the_packages_of_the_sweep_stand_on_each_other(name: str) -> None:
+    """But for what is offered at the top, and the first program of a job, which runs `lotus`."""
+    own = [ROOT / f"orchestrator/{name}.py", *(ROOT / "orchestrator" / name).rglob("*.py")]
+    exempt = {("orchestrator/remote/submitted.py", "orchestrator.cli")}
+    found = {
+        (path.relative_to(ROOT).as_posix(), module)
+        for path in own
+        if path.exists()
+        for module in imported_modules(path.read_text("utf-8"))
+    }
+    assert found
+    above = {one for one in found if floor(one[1]) > FLOORS.index(name)}
+    assert above <= exempt
+
+
+def test_what_stands_beside_the_packages_imports_none_of_them() -> None:
+    for path in (ROOT / "orchestrator").glob("*.py"):
+        if path.stem not in ("__init__", "cli"):
+            assert max(map(floor, imported_modules(path.read_text("utf-8"))), default=-1) == -1
+
+
 @pytest.mark.parametrize("foreign", ["ray", "mlflow", "orchestrator", "dashboards"])
 def test_the_science_does_not_know_the_sweep(foreign: str) -> None:
     assert not {path for path in importers(foreign) if path.startswith("trials/")}
@@ -69,37 +127,39 @@ def test_the_dashboards_read_tables_only(foreign: str) -> None:
 
 def test_few_places_talk_to_ray() -> None:
     assert importers("ray") == {
-        "orchestrator/capacity.py",
-        "orchestrator/cluster.py",
-        "orchestrator/exporter.py",
-        "orchestrator/jobs.py",
-        "orchestrator/joining.py",
-        "orchestrator/runner.py",
-        "orchestrator/searcher.py",
+        "orchestrator/driver/capacity.py",
+        "orchestrator/driver/cluster.py",
+        "orchestrator/worker/exporter.py",
+        "orchestrator/remote/jobs.py",
+        "orchestrator/driver/joining.py",
+        "orchestrator/worker/runner.py",
+        "orchestrator/driver/searcher.py",
     }
 
 
 def test_tracking_and_the_best_model_alone_talk_to_mlflow() -> None:
     assert importers("mlflow") == {
-        "orchestrator/tracking.py",
-        "orchestrator/connection.py",
-        "orchestrator/database.py",
-        "orchestrator/histories.py",
-        "orchestrator/patience.py",
-        "orchestrator/reconcile.py",
-        "orchestrator/runlog.py",
-        "orchestrator/best.py",
-        "orchestrator/serving.py",
+        "orchestrator/tracking/tracker.py",
+        "orchestrator/tracking/connection.py",
+        "orchestrator/tracking/database.py",
+        "orchestrator/tracking/histories.py",
+        "orchestrator/tracking/patience.py",
+        "orchestrator/tracking/reconcile.py",
+        "orchestrator/tracking/runlog.py",
+        "orchestrator/reading/best.py",
+        "orchestrator/reading/serving.py",
     }
 
 
 def test_one_place_talks_to_timm() -> None:
     """`serving.py` is copied into every logged model, where this package is not installed."""
-    assert importers("timm") - {"orchestrator/serving.py"} == {"trials/vit.py"}
+    assert importers("timm") - {"orchestrator/reading/serving.py"} == {"trials/vit.py"}
 
 
 def test_the_served_model_stands_alone() -> None:
-    assert not imported((ROOT / "orchestrator/serving.py").read_text("utf-8")) & set(PACKAGES)
+    assert not imported((ROOT / "orchestrator/reading/serving.py").read_text("utf-8")) & set(
+        PACKAGES
+    )
 
 
 def test_nobody_opens_a_pickle_but_the_reader_of_cifar10() -> None:

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator import pins, snapshots
-from orchestrator.codec import encode
-from orchestrator.pins import Pin
-from orchestrator.store import Store
+from orchestrator.planning import pins
+from orchestrator.planning.pins import Pin
+from orchestrator.storage import snapshots
+from orchestrator.storage.codec import encode
+from orchestrator.storage.store import Store
 from trials import formats
 from trials.errors import LotusError
 from trials.stage import STAGES, Node, Source, StageConfig

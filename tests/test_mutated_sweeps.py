@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.planning import plan
-from orchestrator.sweepfile import bundled, load_sweep
+from orchestrator.planning.plan import plan
+from orchestrator.planning.sweepfile import bundled, load_sweep
 from trials import data
 from trials.errors import LotusError
 

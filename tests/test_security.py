@@ -93,7 +93,7 @@ def test_nothing_that_is_read_can_run(path: str) -> None:
 def test_the_yaml_loader_is_the_safe_one() -> None:
     import yaml
 
-    from orchestrator.sweepfile import _Loader
+    from orchestrator.planning.sweepfile import _Loader
 
     assert issubclass(_Loader, yaml.SafeLoader)
     for tag in ("python/object/apply:os.system", "python/name:os.system", "python/tuple"):

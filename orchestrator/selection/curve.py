@@ -217,7 +217,7 @@ def missing_column(results: pd.DataFrame, column: str, question: str) -> ValueEr
     have = ", ".join(sorted(map(str, results.columns))) or "none"
     return ValueError(
         f"results: no column `{column}`, which {question} needs (columns: {have}). "
-        "Pass the table that orchestrator.tables(sweep) makes, or add the column."
+        "Pass the table that orchestrator.results(sweep) gives, or add the column."
     )
 
 

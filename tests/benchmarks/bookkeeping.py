@@ -67,9 +67,9 @@ def sweep_file(folder: Path, trials: int) -> Path:
 
 def write_results(path: Path, folder: Path) -> None:
     """One real trial's results, for `empty/sitecustomize.py`."""
-    from orchestrator import codec
-    from orchestrator.planning import plan
-    from orchestrator.sweepfile import load_sweep
+    from orchestrator.planning.plan import plan
+    from orchestrator.planning.sweepfile import load_sweep
+    from orchestrator.storage import codec
     from trials.context import Context
     from trials.execute import Direct
     from trials.stage import closure
@@ -146,9 +146,9 @@ def tracked(path: Path) -> dict[str, float]:
 
     Shared stages count: their runs are the work of this sweep too.
     """
-    from orchestrator.store import Store
-    from orchestrator.sweepfile import load_sweep
-    from orchestrator.tracking import Tracker, open_sweep
+    from orchestrator.planning.sweepfile import load_sweep
+    from orchestrator.storage.store import Store
+    from orchestrator.tracking.tracker import Tracker, open_sweep
 
     sweep = load_sweep(path)
     address = open_sweep(sweep, create=False)

@@ -40,8 +40,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "orchestrator"))
 
 from programs import free_port, stored_bits
 
-from orchestrator.config import SweepConfig
-from orchestrator.sweepfile import bundled, load_sweep
+from orchestrator.planning.config import SweepConfig
+from orchestrator.planning.sweepfile import bundled, load_sweep
 from orchestrator.versions import hardware, versions
 from trials.formats import digest_of, header_of
 
@@ -284,7 +284,7 @@ def left(sweep: SweepConfig) -> dict[str, Any]:
     from mlflow import MlflowClient
     from mlflow.entities import ViewType
 
-    from orchestrator.tracking import open_sweep
+    from orchestrator.tracking.tracker import open_sweep
 
     logging.getLogger("mlflow.store.artifact").setLevel(logging.WARNING)  # a word for each run
     address = open_sweep(sweep, create=False)

@@ -32,9 +32,9 @@ def bare() -> None:
     import ray
     from ray import tune
 
-    from orchestrator.keys import key_of
-    from orchestrator.planning import plan
-    from orchestrator.sweepfile import load_sweep
+    from orchestrator.planning.plan import plan
+    from orchestrator.planning.sweepfile import load_sweep
+    from orchestrator.storage.keys import key_of
 
     planned = plan(load_sweep("digits"))
     ray.init(
@@ -71,7 +71,7 @@ def _compute(config: Any, key: str, opened: Any, names: list[str], *parents: Any
         return None
     import torch
 
-    from orchestrator.keys import key_of
+    from orchestrator.storage.keys import key_of
     from trials.context import Context
     from trials.execute import call
     from trials.pipeline import pipeline
@@ -89,7 +89,7 @@ def _trial(config: dict[str, Any], payload: Any) -> None:
     import torch
     from ray import tune
 
-    from orchestrator.keys import key_of
+    from orchestrator.storage.keys import key_of
     from trials.context import Context
     from trials.execute import call
     from trials.pipeline import pipeline

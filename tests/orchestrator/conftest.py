@@ -16,11 +16,11 @@ import pytest
 import torch
 
 from orchestrator import metrics
-from orchestrator.config import SweepConfig
 from orchestrator.metrics import Metric
-from orchestrator.planning import Plan, PlannedTrial, plan
-from orchestrator.store import Store
-from orchestrator.sweepfile import load_sweep
+from orchestrator.planning.config import SweepConfig
+from orchestrator.planning.plan import Plan, PlannedTrial, plan
+from orchestrator.planning.sweepfile import load_sweep
+from orchestrator.storage.store import Store
 from trials.execute import TrialResult, run_trial
 
 TINY = """\
@@ -141,10 +141,10 @@ class TrackedTrial:
 @pytest.fixture(scope="session")
 def tracked_trial(tmp_path_factory: pytest.TempPathFactory, database: str) -> TrackedTrial:
     """Run by the worker, as a Ray process does it; tests must not change its runs."""
-    from orchestrator.job import Settings, job_of
-    from orchestrator.keys import key_of
-    from orchestrator.tracking import Tracker, open_sweep
-    from orchestrator.worker import Worker, run_stage, run_trial
+    from orchestrator.storage.keys import key_of
+    from orchestrator.tracking.tracker import Tracker, open_sweep
+    from orchestrator.worker.job import Settings, job_of
+    from orchestrator.worker.worker import Worker, run_stage, run_trial
 
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("tracked")

@@ -17,11 +17,11 @@ from typing import Any, ClassVar
 
 import torch
 
-from orchestrator.config import SweepConfig
-from orchestrator.planning import plan
-from orchestrator.store import Store
-from orchestrator.sweepfile import load_sweep
-from orchestrator.tracking import Tracker, open_sweep
+from orchestrator.planning.config import SweepConfig
+from orchestrator.planning.plan import plan
+from orchestrator.planning.sweepfile import load_sweep
+from orchestrator.storage.store import Store
+from orchestrator.tracking.tracker import Tracker, open_sweep
 
 ROOT = Path(__file__).parent.parent.parent
 FAULTY = Path(__file__).parent / "faulty"

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import chaos
 
 from orchestrator import load_sweep
-from orchestrator.planning import plan
+from orchestrator.planning.plan import plan
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from orchestrator import cli as command_line
-from orchestrator.config import SweepConfig
-from orchestrator.sweepfile import bundled, load_sweep, resolved_yaml
+from orchestrator.planning.config import SweepConfig
+from orchestrator.planning.sweepfile import bundled, load_sweep, resolved_yaml
 from orchestrator.versions import VERSION
 from tests.conftest import COMMAND, loaded_by
 

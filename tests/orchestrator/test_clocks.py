@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import load_sweep, report
-from orchestrator.config import SweepConfig
-from orchestrator.forecasting import forecast
-from orchestrator.planning import plan
-from orchestrator.status import of_sweep
-from orchestrator.store import Store
-from orchestrator.tracking import Tracker, open_sweep
+from orchestrator import load_sweep
+from orchestrator.commands.status import of_sweep
+from orchestrator.planning.config import SweepConfig
+from orchestrator.planning.forecasting import forecast
+from orchestrator.planning.plan import plan
+from orchestrator.reading import report
+from orchestrator.storage.store import Store
+from orchestrator.tracking.tracker import Tracker, open_sweep
 
 sys.path.insert(0, str(Path(__file__).parent))
 from programs import Program, assert_as_if_undisturbed, copy_of, environment

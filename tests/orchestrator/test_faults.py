@@ -15,10 +15,11 @@ from random import Random
 import psutil
 import pytest
 
-from orchestrator import driver, load_sweep, run
-from orchestrator.lease import Lease, Timing
-from orchestrator.tracking import Tracker, open_sweep
-from orchestrator.watcher import Watcher
+from orchestrator import load_sweep, run
+from orchestrator.driver import driver
+from orchestrator.driver.watcher import Watcher
+from orchestrator.tracking.lease import Lease, Timing
+from orchestrator.tracking.tracker import Tracker, open_sweep
 
 sys.path.insert(0, str(Path(__file__).parent))
 from programs import STAGES, Program, assert_as_if_undisturbed, copy_of, environment, look

@@ -12,11 +12,11 @@ import yaml
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator import driver
-from orchestrator.problems import SweepError
-from orchestrator.sweepfile import load_sweep
-from orchestrator.terminal import Terminal
-from orchestrator.tracking import Tracker, open_sweep
+from orchestrator.commands.terminal import Terminal
+from orchestrator.driver import driver
+from orchestrator.planning.problems import SweepError
+from orchestrator.planning.sweepfile import load_sweep
+from orchestrator.tracking.tracker import Tracker, open_sweep
 from orchestrator.visible import one_line, visible
 
 HOSTILE = {

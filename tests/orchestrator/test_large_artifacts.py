@@ -8,9 +8,9 @@ from pathlib import Path
 import boto3
 import pytest
 
-from orchestrator import database, patience
-from orchestrator.config import SweepConfig
-from orchestrator.tracking import RunLog, Tracker, open_sweep
+from orchestrator.planning.config import SweepConfig
+from orchestrator.tracking import database, patience
+from orchestrator.tracking.tracker import RunLog, Tracker, open_sweep
 from tests.orchestrator.faults.conftest import Proxy, Server
 
 SIZE = 24 * 2**20 + 1
@@ -124,7 +124,7 @@ def test_where_s3_cannot_be_reached_the_server_passes_it_on(
 def test_an_experiment_on_s3_gets_its_artifacts_without_the_server(
     bucket: str, proxy: Proxy, tracked: SweepConfig, tmp_path: Path
 ) -> None:
-    from orchestrator.connection import connect
+    from orchestrator.tracking.connection import connect
 
     where = f"s3://{bucket}/straight"
     sweep = tracked.model_copy(update={"name": "straight"})

@@ -15,10 +15,11 @@ from urllib.parse import urlsplit
 import pytest
 import s3fs
 
-from orchestrator import collecting, pins
-from orchestrator.files import PART_BYTES, Files, StoreAway
-from orchestrator.pins import Pin
-from orchestrator.store import Store
+from orchestrator.commands import collecting
+from orchestrator.planning import pins
+from orchestrator.planning.pins import Pin
+from orchestrator.storage.files import PART_BYTES, Files, StoreAway
+from orchestrator.storage.store import Store
 from tests.orchestrator.programs import ROOT
 
 LARGE = 8 * PART_BYTES
@@ -136,7 +137,7 @@ def test_parts_that_are_refused_for_a_while_are_sent_again(s3: str, between: Bet
 def test_an_upload_that_fails_for_good_leaves_nothing(
     s3: str, between: Between, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.files.PAUSES_S", ())
+    monkeypatch.setattr("orchestrator.storage.files.PAUSES_S", ())
     monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     s3fs.S3FileSystem.clear_instance_cache()
@@ -151,7 +152,7 @@ def test_an_upload_that_fails_for_good_leaves_nothing(
 
 WRITER = """
 import sys
-from orchestrator.files import Files
+from orchestrator.storage.files import Files
 Files(sys.argv[1]).write("objects/large", bytes(int(sys.argv[2])))
 """
 

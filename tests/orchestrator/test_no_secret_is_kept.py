@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator import driver, pins
-from orchestrator.config import SweepConfig
-from orchestrator.job import Settings, job_of
-from orchestrator.keys import key_of
-from orchestrator.planning import plan
-from orchestrator.store import Store
-from orchestrator.tracking import Tracker, open_sweep
-from orchestrator.worker import Worker, run_stage, run_trial
+from orchestrator.driver import driver
+from orchestrator.planning import pins
+from orchestrator.planning.config import SweepConfig
+from orchestrator.planning.plan import plan
+from orchestrator.storage.keys import key_of
+from orchestrator.storage.store import Store
+from orchestrator.tracking.tracker import Tracker, open_sweep
+from orchestrator.worker.job import Settings, job_of
+from orchestrator.worker.worker import Worker, run_stage, run_trial
 from tests.orchestrator.programs import mlflow_server
 
 PASSWORD, TOKEN, KEY = "pw-Xy7Qm31k", "tok-Zt5Rn82c", "wJalrXUtnFEMIKEY"

@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from orchestrator import driver, load_sweep, results, run
-from orchestrator.config import SweepConfig
-from orchestrator.planning import plan
-from orchestrator.status import of_sweep
-from orchestrator.tracking import Tracker, open_sweep
+from orchestrator import load_sweep, results, run
+from orchestrator.commands.status import of_sweep
+from orchestrator.driver import driver
+from orchestrator.planning.config import SweepConfig
+from orchestrator.planning.plan import plan
+from orchestrator.tracking.tracker import Tracker, open_sweep
 
 pytestmark = pytest.mark.slow
 
@@ -69,7 +70,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory, tiny_text: str) -> Sweep:
 STOP = """\
 import sys
 from orchestrator import load_sweep, run
-from orchestrator.watcher import Watcher
+from orchestrator.driver.watcher import Watcher
 
 class Stop(Watcher):
     left = int(sys.argv[2])

@@ -9,8 +9,8 @@ import pytest
 from ray._private import state
 
 from orchestrator import load_sweep, run
-from orchestrator.searcher import Queue, Starts
-from orchestrator.sweepfile import resolved_yaml
+from orchestrator.driver.searcher import Queue, Starts
+from orchestrator.planning.sweepfile import resolved_yaml
 from tests.conftest import tiny_sweep
 from tests.orchestrator.programs import assert_as_if_undisturbed
 
@@ -37,7 +37,7 @@ def short_sweep(folder: Path) -> Path:
 def test_a_process_that_dies_with_several_items_changes_no_result(
     tmp_path: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.batches.BATCH_S", 60.0)  # on a slow machine as well
+    monkeypatch.setattr("orchestrator.driver.batches.BATCH_S", 60.0)  # on a slow machine as well
     quiet, disturbed = short_sweep(tmp_path / "quiet"), short_sweep(tmp_path / "disturbed")
     assert not run(load_sweep(quiet), report=False).failed
     struck: list[int] = []

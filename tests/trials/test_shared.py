@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator.keys import key_of
+from orchestrator.storage.keys import key_of
 from trials.config import TrialConfig
 from trials.pipeline import pipeline
 from trials.shared import Shared

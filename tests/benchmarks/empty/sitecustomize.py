@@ -18,8 +18,8 @@ KNOWN = {}
 
 def result(node):
     """The stage's result at hand; the outcomes of the last stages differ from trial to trial."""
-    from orchestrator import codec
-    from orchestrator.keys import key_of
+    from orchestrator.storage import codec
+    from orchestrator.storage.keys import key_of
 
     name = node.stage.name
     if name not in KNOWN:

@@ -7,7 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from programs import look, stored_bits
 
-from orchestrator.sweepfile import load_sweep
+from orchestrator.planning.sweepfile import load_sweep
 
 
 def main() -> None:

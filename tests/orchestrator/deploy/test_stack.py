@@ -25,7 +25,7 @@ from running import Port, listed
 from stack import stack, why_not
 from story import Story, scraped, with_one, without_a_token
 
-from orchestrator.sweepfile import load_sweep
+from orchestrator.planning.sweepfile import load_sweep
 
 HERE = Path(__file__).parent
 

@@ -21,15 +21,15 @@ import pytest
 import requests
 import torch
 
-from orchestrator import database, patience
-from orchestrator.config import SweepConfig
-from orchestrator.job import Settings, job_of
-from orchestrator.keys import key_of
-from orchestrator.planning import Plan, plan
-from orchestrator.store import Store
-from orchestrator.sweepfile import load_sweep
-from orchestrator.tracking import Tracker, open_sweep
-from orchestrator.worker import Worker, run_stage, run_trial
+from orchestrator.planning.config import SweepConfig
+from orchestrator.planning.plan import Plan, plan
+from orchestrator.planning.sweepfile import load_sweep
+from orchestrator.storage.keys import key_of
+from orchestrator.storage.store import Store
+from orchestrator.tracking import database, patience
+from orchestrator.tracking.tracker import Tracker, open_sweep
+from orchestrator.worker.job import Settings, job_of
+from orchestrator.worker.worker import Worker, run_stage, run_trial
 from tests.orchestrator.programs import free_port
 
 TIMED = ("time/", "final/train_images_per_s", "profile/images_per_s", "cache/saved_s")

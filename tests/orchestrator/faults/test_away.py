@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 
-from orchestrator import patience
-from orchestrator.pending import Pending
-from orchestrator.runlog import RunLog
+from orchestrator.tracking import patience
+from orchestrator.tracking.pending import Pending
+from orchestrator.tracking.runlog import RunLog
 from tests.orchestrator.faults.conftest import Bench, Content, Fault, Proxy, Server, content_of
 
 CREATE, BATCH, UPDATE = "runs/create", "runs/log-batch", "runs/update"

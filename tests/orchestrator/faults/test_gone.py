@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import driver, patience
-from orchestrator.delivery import Undelivered
-from orchestrator.pending import all_notes
-from orchestrator.status import of_sweep
-from orchestrator.store import Store
-from orchestrator.sweepfile import load_sweep
-from orchestrator.tracking import Tracker, TrackingAway, open_sweep
+from orchestrator.commands.status import of_sweep
+from orchestrator.driver import driver
+from orchestrator.driver.delivery import Undelivered
+from orchestrator.planning.sweepfile import load_sweep
+from orchestrator.storage.store import Store
+from orchestrator.tracking import patience
+from orchestrator.tracking.pending import all_notes
+from orchestrator.tracking.tracker import Tracker, TrackingAway, open_sweep
 from tests.orchestrator.faults.conftest import Proxy, content_of
 
 pytestmark = pytest.mark.slow

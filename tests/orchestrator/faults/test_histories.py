@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from mlflow.entities import Metric
 
-from orchestrator import histories
-from orchestrator.connection import Address
-from orchestrator.histories import with_histories
-from orchestrator.tracking import Tracker
+from orchestrator.tracking import histories
+from orchestrator.tracking.connection import Address
+from orchestrator.tracking.histories import with_histories
+from orchestrator.tracking.tracker import Tracker
 from tests.orchestrator.faults.conftest import Proxy
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator import patience
-from orchestrator.pending import Pending
+from orchestrator.tracking import patience
+from orchestrator.tracking.pending import Pending
 from tests.orchestrator.faults.conftest import Bench, Content, content_of, made_bench
 
 pytestmark = pytest.mark.slow

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import database, patience
-from orchestrator.connection import connect
-from orchestrator.patience import TrackingAway
-from orchestrator.pending import Note, Pending
+from orchestrator.tracking import database, patience
+from orchestrator.tracking.connection import connect
+from orchestrator.tracking.patience import TrackingAway
+from orchestrator.tracking.pending import Note, Pending
 from tests.orchestrator.faults.conftest import Bench, Content, content_of, made_bench
 
 LOCK = """\

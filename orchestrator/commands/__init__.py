@@ -1,0 +1,1 @@
+"""What is behind the other commands: status, export, gc, doctor; and what the terminal shows."""

@@ -1,0 +1,237 @@
+"""What people see in the terminal: progress while a sweep works, tables when it has ended."""
+
+import shutil
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.driver.driver import Finished
+from orchestrator.driver.queue import Item
+from orchestrator.driver.watcher import Watcher
+from orchestrator.planning.plan import Plan
+from orchestrator.secrets import without_password
+
+UI = "http://127.0.0.1:5000"
+"""Where `lotus ui` serves unless told otherwise."""
+
+QUIET_S = 10.0
+"""Without a terminal, a line of progress this often."""
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """0.934 -> `93.4 %`; a dash for None."""
+    return "–" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def points(value: float | None) -> str:
+    """-0.012 -> `-1.2 points`; a dash for None."""
+    return "–" if value is None else f"{100 * value:+.1f} points"
+
+
+def duration(seconds: float) -> str:
+    """95 -> `1m35s`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def trial_count(planned: Plan) -> str:
+    """`12`, or `4 known (up to 12)` while results decide about the rest."""
+    known = len(planned.trials)
+    return str(known) if planned.complete else f"{known} known (up to {planned.expected})"
+
+
+def hours(device_hours: float) -> str:
+    """Device-hours in the unit a person would use."""
+    if device_hours < 0.1:
+        return f"{device_hours * 60:.1f} device-minutes"
+    return f"{device_hours:,.2f} device-hours"
+
+
+class Display(Watcher):
+    """Progress of one run: a live line in a terminal, a line now and then elsewhere."""
+
+    def __init__(self, console: Console, trials: int, stages: int) -> None:
+        self.console = console
+        self.total = {"trial": trials, "stage": stages}
+        self.done: Counter[str] = Counter()
+        self.failed = 0
+        self.running: dict[str, Item] = {}
+        self.start = self.said = time.monotonic()
+        self.live = Live(self._line(), console=console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> "Display":
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.console.is_terminal:
+            self.live.stop()
+
+    def added(self, item: Item) -> None:
+        self.total[item.kind] += 1
+
+    def started(self, item: Item) -> None:
+        self.running[item.key] = item
+        self.tick()
+
+    def back(self, item: Item) -> None:
+        self.running.pop(item.key, None)
+        self.tick()
+
+    def again(self, item: Item, reason: str) -> None:
+        self.running.pop(item.key, None)
+        said = Text(f"  {item.name}: {reason}; it is tried again", style="yellow")
+        self.console.print(said, soft_wrap=True)
+        self.tick()
+
+    def says(self, text: str) -> None:
+        self.console.print(Text(f"  {text}", style="yellow"), soft_wrap=True)
+
+    def ended(self, item: Item, error: str | None) -> None:
+        self.running.pop(item.key, None)
+        if error:
+            self.failed += item.kind == "trial"
+            self.console.print(Text(f"  {item.name} failed: {error}", style="red"))
+        else:
+            self.done[item.kind] += 1
+        self.tick()
+
+    def tick(self) -> None:
+        now = time.monotonic()
+        if self.console.is_terminal:
+            self.live.update(self._line())
+        elif now - self.said >= QUIET_S:
+            self.said = now
+            self.console.print(self._line(), soft_wrap=True)
+
+    def _line(self) -> Text:
+        running = [item.name for item in self.running.values()]
+        trials = sum(item.kind == "trial" for item in self.running.values())
+        parts = [
+            f"trials {self.done['trial']} done, {trials} running, {self.failed} failed "
+            f"of {self.total['trial']}",
+            f"shared stages {self.done['stage']}/{self.total['stage']}",
+            f"now: {', '.join(running[:2]) or 'starting Ray'}",
+            duration(time.monotonic() - self.start),
+        ]
+        left = self._left()
+        return Text("  " + " · ".join([*parts, f"{left} left"] if left else parts))
+
+    def _left(self) -> str:
+        """From the pace so far; a shared stage counts like a trial, start-up time included."""
+        ended = self.done.total() + self.failed
+        if ended < 3:
+            return ""
+        pace = (time.monotonic() - self.start) / ended
+        return duration(pace * max(0, sum(self.total.values()) - ended))
+
+
+def show_finished(console: Console, finished: Finished) -> None:
+    """The table at the end of a sweep, and where to look next."""
+    summary = finished.summary
+    table = Table(title=Text(summary["sweep"]), title_justify="left", show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _rows(summary):
+        table.add_row(name, Text(value))
+    console.print(table)
+    for warning in summary["warnings"]:
+        console.print(Text(f"  ! {warning}", style="yellow"))
+    if finished.report:
+        console.print(f"Report    {finished.report}", soft_wrap=True, markup=False)
+    shown = without_password(finished.plan.sweep.tracking.uri)
+    console.print(f"MLflow    {ui_command(shown)}", soft_wrap=True, markup=False)
+    base = shown if shown.startswith("http") else UI
+    page = runs_page(base, finished.address.experiment_id)
+    console.print(f"          {page}", soft_wrap=True, markup=False)
+
+
+def show_failed(console: Console, finished: Finished) -> None:
+    """What failed and why, where its log is, and how to run only that again."""
+    counted = f"{len(finished.failed)} failed:"
+    console.print(Text(counted, style="red"))
+    for name, reason in finished.failed.items():
+        first = (reason.splitlines() or [""])[0]
+        console.print(f"  {name}: {first}", markup=False, highlight=False, soft_wrap=True)
+        if name in finished.runs:
+            where = f"    log and traceback: MLflow run {finished.runs[name]}, artifacts failure/"
+            console.print(where, markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        "Mend the cause and run the same command again: only these run. To give up on some, take "
+        "them out of the search axes (--set search.AXIS=[...]).",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def runs_page(base: str, experiment_id: str) -> str:
+    """The page of an experiment's runs; without the last part MLflow shows language models."""
+    return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+
+
+def ui_command(uri: str) -> str:
+    """How to open the MLflow UI on a store, as it can be typed in this shell."""
+    if uri.startswith("http"):
+        return uri
+    here = Path(sys.argv[0])
+    if here.is_relative_to(Path.cwd()):
+        here = here.relative_to(Path.cwd())
+    command = "lotus" if shutil.which("lotus") or here.name != "lotus" else str(here)
+    return f"{command} ui --tracking-uri {uri}"
+
+
+def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    dense, best = summary["dense"], summary["recommended"]
+    arms = {arm["arm"]: arm for arm in summary["arms"]}
+    rows = [("essential sparsity", _essential(summary["essential_sparsity"]))]
+    if best:
+        sparse = f"{percent(best['final_sparsity'], 0)} sparse, MACs × {best['macs_ratio']:.2f}"
+        accuracy = percent(best["test_accuracy"])
+        rows.append(("recommended", f"{best['name']}: {accuracy} on test, {sparse}"))
+    accuracy = f"{percent(dense['val_accuracy'])} on validation"
+    rows.append(("dense model", f"{accuracy}, {percent(dense['test_accuracy'])} on test"))
+    for name, label in (("dense", "dense, fine-tuned"), ("lotus", "LOTUS, best setting")):
+        if name in arms:
+            rows.append((label, _arm(arms[name])))
+    if diagnosis := summary.get("diagnosis"):
+        rows.append(("ISSP", diagnosis["sentences"][0]))
+    return [*rows, ("trials", _trials(summary["trials"])), ("cost", _cost(summary["cost"]))]
+
+
+def _arm(arm: dict[str, Any]) -> str:
+    difference = f"{points(arm['difference_to_dense'])} to the dense model"
+    return f"{percent(arm['test_accuracy_mean'])} on test, n = {arm['n']} ({difference})"
+
+
+def _trials(trials: dict[str, int]) -> str:
+    failed = f", {trials['failed']} failed" if trials["failed"] else ""
+    return f"{trials['finished']} finished of {trials['planned']}{failed}"
+
+
+def _cost(cost: dict[str, Any]) -> str:
+    used, saved = hours(cost["device_hours"]), hours(cost["device_hours_saved"])
+    return f"{used} used, {saved} saved by sharing stages"
+
+
+def _essential(found: dict[str, Any] | None) -> str:
+    if not found or found["value"] is None:
+        return "not measured"
+    low, high = found["bracket"]
+    bracket = f"between {percent(low, 0)} and {percent(high, 0)}" if high else "or more"
+    limits = [percent(found["low"], 0), percent(found["high"], 0) if found["high"] else "above"]
+    return (
+        f"{percent(found['value'], 0)} ({bracket}; 95 % interval {limits[0]} to {limits[1]}; "
+        f"tolerance {100 * found['tolerance']:g} points)"
+    )

@@ -1,0 +1,169 @@
+"""A sweep's model as a folder that plain timm reads, `lotus export`.
+
+The checkpoint comes from MLflow where it was kept, else from the store: a sweep keeps the
+checkpoint of its best trial only, and the store has those of all.
+"""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from orchestrator.commands.status import tracked_results
+from orchestrator.driver import driver
+from orchestrator.planning.config import SweepConfig
+from orchestrator.secrets import redacted
+from orchestrator.selection import select
+from orchestrator.tracking.artifacts import fetched
+from orchestrator.tracking.tracker import Tracker, open_sweep
+from orchestrator.worker import record
+from trials import export as files
+from trials import formats, vit
+from trials.errors import LotusError
+
+CHECKPOINT, MASK, ABOUT = "checkpoints/final.safetensors", "masks/final.safetensors", "lotus.json"
+SHORTEST_KEY = 8
+"""A key may be shortened to this many digits."""
+
+Format = Literal["safetensors", "onnx"]
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        trial: its name.
+        paths: of the files.
+    """
+
+    trial: str
+    folder: Path
+    paths: tuple[Path, ...]
+
+
+def export(
+    sweep: SweepConfig, folder: Path, trial: str | None = None, format: Format = "safetensors"
+) -> Exported:
+    """Write the model of a trial as files for other programs.
+
+    Args:
+        folder: made if it is not there; must not hold an export already.
+        trial: key, the beginning of one, or name; None = the one that the sweep recommends.
+        format: `onnx` writes `model.onnx` as well.
+
+    Raises:
+        LotusError: no such trial, its checkpoint is kept nowhere, or the folder is not free.
+    """
+    table, axes, curve = tracked_results(sweep)
+    if trial is None:
+        detector, tolerance = sweep.essential.detector, sweep.essential.tolerance
+        best = select(table, tolerance, detector, axes, curve).recommended
+        if best is None:
+            raise LotusError(
+                f"{sweep.name} recommends nothing yet (no finished trial of a LOTUS arm): finish "
+                "the sweep, or name a trial with --trial"
+            )
+        trial = str(best.trial_key)
+    row = _row(table, trial)
+    _free(folder)
+    with tempfile.TemporaryDirectory(dir=_made(folder.absolute().parent)) as place:
+        # Written beside its place and moved when it is whole: an interrupt leaves no half export.
+        made = Path(place)
+        _write(sweep, row, made, format)
+        folder.mkdir(exist_ok=True)
+        names = sorted(path.name for path in made.iterdir())
+        for name in names:
+            (made / name).replace(folder / name)
+    return Exported(str(row["name"]), folder, tuple(folder / name for name in names))
+
+
+def _row(table: pd.DataFrame, wanted: str) -> Mapping[str, Any]:
+    """The finished trial of a key, the beginning of one, or a name."""
+    finished = table[table["status"] == "FINISHED"]
+    by_key = finished["key"].str.startswith(wanted) & (len(wanted) >= SHORTEST_KEY)
+    found = finished[by_key | (finished["name"] == wanted)]
+    if len(found) == 1:
+        return {str(name): value for name, value in found.iloc[0].items()}
+    if len(found) > 1:
+        keys = ", ".join(key[:12] for key in found["key"][:4])
+        raise LotusError(f"--trial {wanted} means {len(found)} trials: name one by key ({keys})")
+    names = ", ".join(finished["name"][:4]) or "none"
+    raise LotusError(
+        f"--trial {wanted}: no finished trial has this key or name. Finished: {names}"
+        f"{', ...' if len(finished) > 4 else ''} (`lotus status`, or report/trials.csv, has all)"
+    )
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _free(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise LotusError(f"--output {folder} is a file: name a folder")
+    names = (files.CONFIG, files.WEIGHTS, files.ONNX, ABOUT)
+    if there := [name for name in names if (folder / name).exists()]:
+        raise LotusError(
+            f"--output {folder} holds {there[0]} already: name another folder, or remove it"
+        )
+
+
+def _write(sweep: SweepConfig, row: Mapping[str, Any], folder: Path, format: Format) -> None:
+    address = open_sweep(sweep, create=False)
+    assert address is not None
+    tracker = Tracker(address)
+    checkpoint = _checkpoint(sweep, tracker, row)
+    about = _about(sweep, row)
+    header = {"lotus_key": str(row["key"]), "format": "pt"}
+    files.write_timm_folder(checkpoint, folder, header)
+    if format == "onnx":
+        files.write_onnx(checkpoint, folder / files.ONNX)
+    with fetched(tracker, row["run_id"], MASK) as mask:
+        if mask is not None:
+            formats.save_mask(formats.load_mask(mask), folder / "mask.safetensors")
+    (folder / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+
+def _checkpoint(sweep: SweepConfig, tracker: Tracker, row: Mapping[str, Any]) -> vit.Checkpoint:
+    with fetched(tracker, row["run_id"], CHECKPOINT) as path:
+        if path is not None:
+            return record.read_checkpoint(path)
+    state = driver.look(sweep)
+    planned = {trial.key: trial for trial in state.plan.trials} if state else {}
+    tuned = planned[row["key"]].graph.finetune if row["key"] in planned else None
+    found = state.store.get(tuned) if state and tuned else None
+    if found is None:
+        raise LotusError(
+            f"the checkpoint of {row['name']} is neither in MLflow (retention.checkpoints = "
+            f"{sweep.retention.checkpoints}) nor in the store {redacted(sweep.storage.path)}. On "
+            "the machine that has the store it can be exported; else remove the trial's run in "
+            "MLflow and run the sweep again with --set retention.checkpoints=all"
+        )
+    return found[0].checkpoint
+
+
+def _about(sweep: SweepConfig, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Where the model comes from and what was measured of it."""
+    metrics = ("final/val_accuracy", "final/test_accuracy", "final/test_accuracy_ticket")
+    sizes = ("final/sparsity", "final/sparsity_model", "final/macs", "final/macs_dense")
+    axes = ("arm", "sparsity", "patch_drop", "mask_data_fraction", "seed")
+    values = {name: row.get(name) for name in (*axes, *metrics, *sizes)}
+    plain = {name: None if pd.isna(value) else _plain(value) for name, value in values.items()}
+    return {
+        "sweep": sweep.name,
+        "trial": row["name"],
+        "key": row["key"],
+        "mlflow_run": row["run_id"],
+        **plain,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy as Python's own."""
+    return value.item() if hasattr(value, "item") else value

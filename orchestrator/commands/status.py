@@ -1,0 +1,253 @@
+"""How sweeps stand, for people and for programs."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+
+from orchestrator.commands.collecting import Collected, asker, collect
+from orchestrator.driver import driver
+from orchestrator.planning.config import SweepConfig, TrackingSection
+from orchestrator.planning.plan import plan
+from orchestrator.reading.tables import axis_columns, curve_table, trials_table
+from orchestrator.secrets import redacted
+from orchestrator.selection import Selection
+from orchestrator.storage.store import Entry, Store, object_path
+from orchestrator.tracking.pending import Pending, all_notes
+from orchestrator.tracking.tracker import Address, Tracker, TrackingAway, list_sweeps, open_sweep
+from trials.errors import LotusError
+
+
+def of_sweep(sweep: SweepConfig) -> dict[str, Any]:
+    """Counts of one sweep against its plan.
+
+    Raises:
+        TrackingAway: MLflow does not answer; says what the store keeps for it.
+    """
+    planned = plan(sweep)
+    try:
+        state = driver.look(sweep, planned)
+    except TrackingAway as error:
+        waiting = len(all_notes(Store(sweep.storage.path)).keys() & planned.nodes.keys())
+        raise TrackingAway(f"{error} {describe_waiting(sweep, waiting)}".strip()) from error
+    if state is not None:
+        planned = state.plan
+    children = state.children if state else {}
+    wanted = {trial.key: trial.name for trial in planned.trials}
+    found = {key: child for key, child in children.items() if key in wanted}
+    errors = {
+        wanted[key]: child.tags.get("lotus.error", "unknown")
+        for key, child in found.items()
+        if child.status == "FAILED"
+    }
+    row = _row(sweep.name, [c.status for c in found.values()], planned.expected, errors)
+    owed = Pending(state.store, state.tracker.address.parent).all() if state else {}
+    row |= {"waiting": len(owed.keys() & planned.nodes.keys())}
+    return row | {"store": store_size(sweep.storage.path, sweep.tracking.uri)}
+
+
+def describe_waiting(sweep: SweepConfig, count: int) -> str:
+    """What MLflow has not got; empty when it has everything."""
+    if not count:
+        return ""
+    return (
+        f"{count} trials and shared stages are computed and kept in {sweep.storage.path}, and not "
+        "in MLflow yet: `lotus run` delivers them."
+    )
+
+
+def all_sweeps(uri: str | None) -> list[dict[str, Any]]:
+    """Counts of every sweep in a tracking store."""
+    section = TrackingSection(uri=uri) if uri else TrackingSection()
+    rows = []
+    sizes: dict[str, dict[str, Any]] = {}
+    for run in list_sweeps(section.uri):
+        tags = run.data.tags
+        address = Address(section.uri, run.info.experiment_id, run.info.run_id)
+        row = _tracked_row(Tracker(address), tags)
+        if path := tags.get("lotus.storage"):
+            sizes[path] = sizes.get(path) or store_size(path, section.uri)
+        rows.append(row | {"store": sizes.get(path or "")})
+    return rows
+
+
+def of_tracked(sweep: SweepConfig) -> dict[str, Any]:
+    """Counts of one sweep from its tracking store alone: neither data nor store need be here."""
+    address = open_sweep(sweep, create=False)
+    if address is None:
+        return _row(sweep.name, [], 0, {})
+    tracker = Tracker(address)
+    return _tracked_row(tracker, tracker.parent().data.tags)
+
+
+def _tracked_row(tracker: Tracker, tags: Mapping[str, str]) -> dict[str, Any]:
+    table = trials_table(tracker.runs())
+    failed = table[table["status"] == "FAILED"]
+    errors = dict(zip(failed["name"], failed["error"].fillna("unknown"), strict=True))
+    planned = int(tags.get("lotus.trials_planned", len(table)))
+    return _row(tags["lotus.name"], list(table["status"]), planned, errors)
+
+
+NOTHING: dict[str, Any] = {"freeable_bytes": 0, "freeable_error": None}
+"""Of an empty store."""
+
+
+class _Looked(Store):
+    """A store whose index is read once, for several who look."""
+
+    _seen: dict[str, Entry | None] | None = None
+
+    def indexed(self) -> dict[str, Entry | None]:
+        if self._seen is None:
+            self._seen = super().indexed()
+        return dict(self._seen)
+
+
+def store_size(path: str, *uris: str) -> dict[str, Any]:
+    """Bytes of a store, in all and by stage, and how many `lotus gc` would free now.
+
+    An object that two stages share counts once. Bytes are None, with the reason, for a store that
+    cannot be read from here, and where nobody knows what may be freed.
+
+    Args:
+        uris: tracking stores with their passwords, which pins do not hold.
+    """
+    try:
+        store = _Looked(path)
+        objects = store.files.list("objects")
+        found: Counter[str] = Counter()
+        left = {name: info.bytes for name, info in objects.items()}
+        for entry in store.entries():
+            found[entry.stage] += left.pop(object_path(entry.object), 0)
+    except LotusError as error:
+        why = str(error)
+        return {"path": redacted(path), "bytes": None, "stages": {}, "error": why} | _unknown(why)
+    stages = dict(found.most_common())
+    return {
+        "path": redacted(path),
+        "bytes": sum(info.bytes for info in objects.values()),
+        "stages": stages | ({"unused": sum(left.values())} if left else {}),
+    } | (_freeable(store, uris) if objects else NOTHING)
+
+
+def _freeable(store: Store, uris: Sequence[str]) -> dict[str, Any]:
+    try:
+        found = collect(store, asker([TrackingSection().uri, *uris]), dry_run=True)
+    except LotusError as error:
+        return _unknown(str(error))
+    return {"freeable_bytes": found.freed_bytes, "freeable_error": None}
+
+
+def _unknown(why: str) -> dict[str, Any]:
+    return {"freeable_bytes": None, "freeable_error": why}
+
+
+def describe_store(size: dict[str, Any]) -> str:
+    """The size of a store in words."""
+    if size["bytes"] is None:
+        return f"store {size['path']}: {size['error']}"
+    parts = [f"{stage} {_mebibytes(count)}" for stage, count in size["stages"].items()]
+    listed = f" ({', '.join(parts)})" if parts else ""
+    free = size["freeable_bytes"]
+    freed = "" if free is None else f"; `lotus gc` would free {_mebibytes(free)} now"
+    return f"store {size['path']}: {_mebibytes(size['bytes'])}{listed}{freed}"
+
+
+def describe_collected(found: Collected) -> str:
+    """What `lotus gc` did, in words."""
+    done = "would free" if found.dry_run else "freed"
+    lines = [f"  kept     {name}: {reason}" for name, reason in found.kept]
+    lines += [f"  dropped  {name}: {reason}" for name, reason in found.dropped]
+    lines += [
+        f"  {done} {_mebibytes(found.bytes[kind])} of {kind} ({count} files)"
+        for kind, count in sorted(found.files.items(), key=lambda one: -found.bytes[one[0]])
+    ]
+    if found.before_pins:
+        lines.append(
+            f"  {found.before_pins} results that no known sweep needs stay, because they are older "
+            "than the first sweep that said what it needs. Run every sweep that you want to keep "
+            "once more, then `lotus gc --old`."
+        )
+    return "\n".join([*lines, f"{done} {_mebibytes(found.freed_bytes)}"])
+
+
+def collected_json(found: Collected) -> dict[str, Any]:
+    """The same for programs."""
+    sweeps = [
+        {"sweep": name, "kept": stays, "reason": reason}
+        for stays, listed in ((True, found.kept), (False, found.dropped))
+        for name, reason in listed
+    ]
+    return {
+        "dry_run": found.dry_run,
+        "freed_bytes": found.freed_bytes,
+        "files": dict(found.files),
+        "bytes": dict(found.bytes),
+        "before_pins": found.before_pins,
+        "sweeps": sweeps,
+    }
+
+
+def _mebibytes(count: int) -> str:
+    return f"{count / 2**20:,.1f} MiB"
+
+
+def _row(
+    name: str, statuses: Sequence[str], planned: int, errors: dict[str, str]
+) -> dict[str, Any]:
+    counts = Counter(statuses)
+    return {
+        "sweep": name,
+        "planned": planned,
+        "finished": counts["FINISHED"],
+        "running": counts["RUNNING"],
+        "failed": counts["FAILED"] + counts["KILLED"],
+        "missing": max(0, planned - len(statuses)),
+        "errors": errors,
+    }
+
+
+def tracked_results(sweep: SweepConfig) -> tuple[pd.DataFrame, Sequence[str], pd.DataFrame]:
+    """The trials of a sweep, its further axes, and what measured its one-shot curve.
+
+    Raises:
+        LotusError: it has never run there.
+    """
+    address = open_sweep(sweep, create=False)
+    if address is None:
+        raise LotusError(f"{sweep.name} has not run yet in this tracking store: run it first")
+    tracker = Tracker(address)
+    runs = tracker.runs()
+    return trials_table(runs), axis_columns(tracker.parent().data.tags), curve_table(runs)
+
+
+def selection_json(found: Selection) -> dict[str, Any]:
+    """A selection with plain values only."""
+    essential = None
+    if found.essential is not None:
+        fields = ("value", "low", "high", "bracket", "detector", "tolerance", "confidence")
+        essential = {name: getattr(found.essential, name) for name in fields}
+    return {
+        "essential_sparsity": essential,
+        "recommended": asdict(found.recommended) if found.recommended else None,
+    }
+
+
+def describe_selection(found: Selection) -> str:
+    """A selection in words."""
+    lines = ["essential sparsity: not measured (no finished one-shot level)"]
+    if (one := found.essential) is not None:
+        high = "not reached" if one.high is None else f"{one.high:g}"
+        lines = [
+            f"essential sparsity: {one.value:g}, {100 * one.confidence:g} % interval "
+            f"{one.low:g} to {high}, bracket {one.bracket[0]:g} to "
+            f"{'none' if one.bracket[1] is None else format(one.bracket[1], 'g')} "
+            f"({one.detector}, tolerance {one.tolerance:g})"
+        ]
+    if (best := found.recommended) is not None:
+        lines += [f"recommended: {best.name}", f"  {best.reason}"]
+    else:
+        lines += ["recommended: nothing (no finished trial of a LOTUS arm)"]
+    return "\n".join(lines)

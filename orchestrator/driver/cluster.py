@@ -1,0 +1,326 @@
+"""Ray: with `searcher.py` (Tune in the driver) and `runner.py` (in a process) what talks to it.
+
+Shared stages and trials are handed to one Tune run, in the order of what they need: a process
+that has imported torch and timm for a stage goes on with a trial, and a trial starts as soon as
+its own stages are there.
+"""
+
+import contextlib
+import io
+import logging
+import os
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray import tune
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.exceptions import RayActorError, RayTaskError
+from ray.experimental import internal_kv
+from ray.tune.execution.tune_controller import TuneController
+
+from orchestrator.driver import capacity
+from orchestrator.driver.interrupts import INTERRUPTED, INTERRUPTS, Stop
+from orchestrator.driver.joining import ClusterError, check_joinable, refusal
+from orchestrator.driver.searcher import More, Queue, Starts, StopAll, Work
+from orchestrator.driver.sharing import Share
+from orchestrator.driver.watcher import Watcher
+from orchestrator.planning.config import SweepConfig
+from orchestrator.planning.plan import Plan
+from orchestrator.versions import differences, node_answer, versions
+from orchestrator.worker import runner
+from orchestrator.worker.failures import Attempts, SweepStopped
+from orchestrator.worker.job import Settings
+
+NODE_ANSWER_S = 120.0
+"""A node must start a process and import this package for its answer."""
+
+NODE_LOSS_S = 10.0
+"""Ray takes about this long to see that a node is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """What failed for good.
+
+    Attributes:
+        errors: key -> reason, one line.
+        details: key -> what Ray knows of processes that ended without a word.
+    """
+
+    errors: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def connected(
+    sweep: SweepConfig, address: str | None, say: Callable[[str], None] = lambda text: None
+) -> Iterator[None]:
+    """A Ray cluster for the length of a sweep: started here, or an existing one joined.
+
+    Args:
+        address: `local` or None: a new one on this machine; `auto` or HOST:PORT: join.
+        say: told what it waits for.
+
+    Raises:
+        ClusterError: no cluster there, or it has not what a trial asks for.
+    """
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    # Tune's own state is disposable, and writing all trials again and again is not for nothing.
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")
+    # Tune would swallow Ctrl-C and return as if the sweep had ended.
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    local = address in (None, "local")
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if local:
+        # A "local" address makes sure that a cluster found in the environment is not joined.
+        quiet |= {"address": "local", "include_dashboard": False}
+    else:
+        quiet["address"] = address
+    joined_before = ray.is_initialized()
+    if not (joined_before or local):
+        check_joinable(str(address))
+    try:
+        if not joined_before:
+            ray.init(**quiet)
+            INTERRUPTS.again()  # its own handler of SIGTERM prints a C++ traceback and dies
+    except ray.exceptions.AuthenticationError as error:
+        raise ClusterError(refusal(str(address))) from error
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ClusterError(f"no Ray cluster at {address}: {str(error)[:300]}") from error
+    try:
+        grows = not local and capacity.autoscales()
+        if waits := capacity.check_fits(sweep.resources, capacity.living_nodes(), grows=grows):
+            say(waits)
+        if not local or len(ray.nodes()) > 1:
+            _check_versions()
+        # With a searcher Tune would start one process at a time, and the next only when that one
+        # works. How many there may be is `sharing.Share`'s to say, which follows the cluster.
+        os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "100000")
+        yield
+    finally:
+        if not joined_before:
+            ray.shutdown()
+
+
+def _check_versions() -> None:
+    """Before anything is spent: results of other versions could differ without saying so."""
+    bad = [
+        f"{node}: {odd}"
+        for node, found in node_versions().items()
+        if (odd := differences(found, versions()))
+    ]
+    if bad:
+        raise ClusterError(
+            "nodes have other versions than this driver; install the same ones everywhere:\n  "
+            + "\n  ".join(bad)
+        )
+
+
+def node_versions() -> dict[str, dict[str, str]]:
+    """Versions on every node of the connected cluster, by node address.
+
+    Raises:
+        ClusterError: a node cannot say, as when this package is not installed there.
+    """
+    task = ray.remote(node_answer)
+    strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    refs = [
+        task.options(
+            num_cpus=0, scheduling_strategy=strategy(node_id=node["NodeID"], soft=False)
+        ).remote()
+        for node in nodes
+    ]
+    found: dict[str, dict[str, str]] = {}
+    for node, ref in zip(nodes, refs, strict=True):
+        name = f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"
+        try:
+            found[name] = ray.get(ref, timeout=NODE_ANSWER_S)
+        except ray.exceptions.RayError as error:
+            if not isinstance(error, RayTaskError) and _is_gone(node["NodeID"]):
+                continue  # nothing will run there
+            reason = str(error).strip().splitlines()[-1][:300]
+            raise ClusterError(f"node {name} cannot say its versions: {reason}") from error
+    return found
+
+
+def _is_gone(node_id: str) -> bool:
+    """Whether a node has left; Ray may learn of it only after its processes have failed."""
+    deadline = time.monotonic() + NODE_LOSS_S
+    while any(node["Alive"] and node["NodeID"] == node_id for node in ray.nodes()):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.5)
+    return True
+
+
+def place_sources(plan: Plan) -> dict[str, list[Any]]:
+    """Put each data set into the object store, once for all workers of a node.
+
+    Wrapped in a list, so that a process gets the reference and fetches at most once.
+    """
+    return {name: [ray.put(opened)] for name, opened in plan.opened.items()}
+
+
+def run_work(
+    plan: Plan,
+    work: Sequence[Work],
+    settings: Settings,
+    watcher: Watcher,
+    more: More | None = None,
+    stop: Stop | None = None,
+    seen: Collection[str] | None = None,
+) -> Failed:
+    """Run shared stages and trials through Ray Tune, in reused processes.
+
+    A failing item stops no other but those that need it. How often one is tried again is decided
+    here and not by Tune, which does not look at the reason.
+
+    Args:
+        work: what to run, in an order that keeps progress readable.
+        more: what else to run, by what has ended; None = `work` is all.
+        stop: asked by somebody else when this is to end early.
+        seen: keys of items that may have a run in MLflow; None = all may.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C or SIGTERM; nothing runs any more.
+        SweepStopped: `stop` was asked, or nothing more can be kept; nothing runs any more.
+    """
+    sweep, scratch = plan.sweep, tempfile.mkdtemp(prefix="lotus-tune-")
+    stop = stop or Stop()
+    share = _share(sweep)
+    attempts = Attempts(sweep.retry.max_failures)
+    queue = Queue(work, more, watcher, attempts, stop, share, seen, settings.common)
+    trainable = tune.with_resources(
+        tune.with_parameters(runner.work, payload=(settings, place_sources(plan))),
+        tune.PlacementGroupFactory([capacity.bundle(sweep.resources)]),
+    )
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=queue,
+            num_samples=-1,
+            reuse_actors=True,
+            max_concurrent_trials=sweep.resources.max_concurrent_trials,
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=_trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name="sweep",
+            storage_path=scratch,  # disposable: the store and MLflow are the memory
+            failure_config=tune.FailureConfig(max_failures=0),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            callbacks=[Starts(queue)],
+            stop=StopAll(stop, queue.running),
+            verbose=0,
+        ),
+    )
+    try:
+        with _quiet(), _every_death_is_known(), _idle_processes_give_way(queue):
+            tuner.fit()
+    finally:
+        share.leave()
+        shutil.rmtree(scratch, ignore_errors=True)
+    if stop.reason == INTERRUPTED:
+        raise KeyboardInterrupt
+    if stop.reason is not None:
+        raise SweepStopped(stop.reason)
+    return Failed(queue.queue.errors, queue.details)
+
+
+class _Notes:
+    """The board of `sharing`, in the memory of the head node."""
+
+    space = b"lotus-sweep-shares"
+
+    def write(self, name: str, text: str) -> None:
+        internal_kv._internal_kv_put(name, text, overwrite=True, namespace=self.space)
+
+    def read(self) -> dict[str, str]:
+        names = internal_kv._internal_kv_list("", namespace=self.space)
+        found = {
+            name.decode(): internal_kv._internal_kv_get(name, namespace=self.space)
+            for name in names
+        }
+        return {name: text.decode() for name, text in found.items() if text is not None}
+
+    def remove(self, name: str) -> None:
+        internal_kv._internal_kv_del(name, namespace=self.space)
+
+
+def _share(sweep: SweepConfig) -> Share:
+    asked = sweep.resources
+    return Share(
+        _Notes(),
+        lambda: capacity.slots(asked, capacity.living_nodes()),
+        asked.share,
+        capacity.autoscales(),
+        asked.max_concurrent_trials,
+    )
+
+
+@contextlib.contextmanager
+def _idle_processes_give_way(queue: Queue) -> Iterator[None]:
+    """Let Tune end processes that wait for work when other sweeps wait for their place.
+
+    It keeps one for a next trial, which is right while nobody else is there; no public place.
+    """
+    clean = TuneController._cleanup_cached_actors
+
+    def cleaned(controller: Any, force_all: bool) -> None:
+        clean(controller, force_all=force_all or queue.gives_way)
+
+    TuneController._cleanup_cached_actors = cleaned
+    try:
+        yield
+    finally:
+        TuneController._cleanup_cached_actors = clean
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """What Tune would say of failures, we say; its tracebacks go to `failure/traceback.txt`.
+
+    Even at verbose=0 it prints a box about its own scratch folder.
+    """
+    logger = logging.getLogger("ray.tune")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
+
+
+@contextlib.contextmanager
+def _every_death_is_known() -> Iterator[None]:
+    """Let Tune take every error of Ray itself for the end of one process.
+
+    It knows errors of actors and of tasks. Ray's memory monitor and lost objects raise others,
+    at which Tune 2.60 ends the whole run. There is no public place to teach it.
+    """
+    known = RayActorManager._actor_task_failed
+
+    def failed(manager: Any, tracked_actor_task: Any, exception: Exception) -> None:
+        if not isinstance(exception, RayActorError | RayTaskError):
+            exception = RayActorError(error_msg=str(exception))
+        known(manager, tracked_actor_task, exception)
+
+    RayActorManager._actor_task_failed = failed
+    try:
+        yield
+    finally:
+        RayActorManager._actor_task_failed = known
+
+
+def _trial_name(trial: Any) -> str:
+    return f"batch_{trial.config['number']:06d}"

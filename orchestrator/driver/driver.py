@@ -1,0 +1,341 @@
+"""Running a sweep: compare what should be with what is, make the rest, report.
+
+A sweep is a set of keys; continuing after a crash, running again and extending are the same act.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.driver import delivery
+from orchestrator.driver.endings import close_failed, close_running
+from orchestrator.driver.growth import Growth
+from orchestrator.driver.interrupts import INTERRUPTED, INTERRUPTS, Stop
+from orchestrator.driver.tally import Tally
+from orchestrator.planning.config import SweepConfig
+from orchestrator.planning.pins import pin
+from orchestrator.planning.plan import Plan, PlannedTrial, Planner, missing_nodes
+from orchestrator.planning.sweepfile import resolved_yaml
+from orchestrator.search import Outcome
+from orchestrator.secrets import redacted
+from orchestrator.storage.store import Store
+from orchestrator.tracking import patience
+from orchestrator.tracking.lease import Lease, RunTag
+from orchestrator.tracking.reconcile import LOST, reconcile
+from orchestrator.tracking.tracker import (
+    Address,
+    Child,
+    Tracker,
+    TrackingAway,
+    TrackingError,
+    open_sweep,
+)
+from orchestrator.versions import versions
+from orchestrator.worker.job import Settings
+from trials.errors import LotusError
+from trials.stage import Node
+
+if TYPE_CHECKING:  # it imports Ray, which takes seconds
+    from orchestrator.driver.searcher import Ended, More, Work
+
+
+@dataclass(frozen=True)
+class State:
+    """A sweep as it stands: what is planned, and what tracking and store have of it."""
+
+    plan: Plan
+    store: Store
+    tracker: Tracker
+    children: dict[str, Child]
+
+    @property
+    def finished(self) -> set[str]:
+        """Keys whose run is there and ended well."""
+        return {key for key, child in self.children.items() if child.status == "FINISHED"}
+
+    def missing_trials(self) -> list[PlannedTrial]:
+        """Trials without a finished run."""
+        done = self.finished
+        wanted = (*self.plan.trials, *self.plan.early)
+        return [trial for trial in wanted if trial.key not in done]
+
+    def missing_shared(self) -> dict[str, Node[Any]]:
+        """Shared stages to run first: no finished run yet, or needed and not in the store."""
+        done, stored = self.finished, self.store.keys()
+        needed = missing_nodes((trial.graph.final for trial in self.missing_trials()), stored)
+        return {
+            key: node for key, node in self.plan.shared.items() if key not in done or key in needed
+        }
+
+    def settings(self) -> Settings:
+        """What workers need to know."""
+        sweep = self.plan.sweep
+        return Settings(
+            store=sweep.storage.path,
+            address=self.tracker.address,
+            cpus=sweep.resources.cpu,
+            gpu=sweep.resources.gpu > 0,
+            checkpoints=sweep.retention.checkpoints,
+            stage_timeout_s=sweep.retry.stage_timeout_s,
+            patience_s=patience.PATIENCE_S,
+            versions=tuple(sorted(versions().items())),
+            base=sweep.base().resolved().model_dump_json(),
+        )
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a run of a sweep ended.
+
+    Attributes:
+        ran: trials that were run now.
+        failed: trial or stage name -> error.
+        runs: trial or stage name -> id of its MLflow run, of those that failed.
+        report: path of the report page; None with --no-report or without a finished trial.
+        summary: the content of summary.json.
+        notices: what was mended or noticed in MLflow, a sentence each.
+    """
+
+    plan: Plan
+    address: Address
+    ran: int
+    failed: dict[str, str]
+    wall_s: float
+    runs: dict[str, str] = field(default_factory=dict)
+    report: str | None = None
+    summary: dict[str, Any] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+
+
+def look(sweep: SweepConfig, planned: Plan | None = None) -> State | None:
+    """The sweep as it stands, without making anything; None when it has never run.
+
+    Args:
+        planned: a plan at hand; used unless the sweep's trials follow from results.
+    """
+    address = open_sweep(sweep, create=False)
+    if address is None:
+        return None
+    tracker = Tracker(address)
+    children = _children(tracker)
+    if planned is None or sweep.dynamic:
+        planned = Planner(sweep).plan(outcomes(children.values(), failed=True))
+    return State(planned, Store(sweep.storage.path), tracker, children)
+
+
+def _children(tracker: Tracker) -> dict[str, Child]:
+    return {child.key: child for child in tracker.children()}
+
+
+UNJUDGED = (INTERRUPTED, LOST)
+"""Errors that say nothing of the trial."""
+
+
+def outcomes(children: Iterable[Child], *, failed: bool) -> dict[str, Outcome]:
+    """How trials ended so far, by key.
+
+    Args:
+        failed: count failed ones too; False when they are about to run again.
+    """
+    found: dict[str, Outcome] = {}
+    for child in children:
+        if child.status == "FINISHED":
+            found[child.key] = Outcome(child.metrics)
+        elif failed and child.status == "FAILED" and child.tags.get("lotus.error") not in UNJUDGED:
+            found[child.key] = Outcome(None)
+    return found
+
+
+def run(
+    sweep: SweepConfig,
+    *,
+    address: str | None = None,
+    report: bool = True,
+    watch: Callable[[Plan, int, int], Any] | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Finished:
+    """Make what is missing of a sweep.
+
+    Args:
+        address: of a Ray cluster; None = one on this machine.
+        report: write the report at the end.
+        watch: called with the plan and the numbers of missing trials and stages; gives the
+            `Watcher` that is told of the progress.
+        say: told why nothing happens for a while.
+
+    Raises:
+        LotusError: something that the user can mend; nothing is lost.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; nothing is lost and nothing runs any more.
+    """
+    start = time.monotonic()
+    planner = Planner(sweep)
+    planner.plan({})  # what cannot be planned is said before anything is made
+    where = open_sweep(sweep)
+    assert where is not None
+    tracker, stop = Tracker(where), Stop()
+    with Lease(RunTag(tracker.client, where.parent), lost=stop.ask, say=say) as lease:
+        try:
+            made = _run(planner, tracker, address, watch, stop)
+            return _finish(made, report, time.monotonic() - start)
+        except (KeyboardInterrupt, LotusError) as error:
+            # Else the runs are another driver's by now, or MLflow is the trouble itself.
+            if lease.held and not isinstance(error, TrackingError):
+                how = INTERRUPTED if isinstance(error, KeyboardInterrupt) else str(error)
+                delivery.hurry(tracker, lambda: _stopped(tracker, how))
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a run has made: the sweep as it stands after it, and what failed.
+
+    Attributes:
+        concluded: whether the run before this one came to its end.
+    """
+
+    state: State
+    growth: Growth
+    failed: dict[str, str]
+    runs: dict[str, str]
+    concluded: bool
+    notices: tuple[str, ...]
+
+
+def _run(
+    planner: Planner,
+    tracker: Tracker,
+    address: str | None,
+    watch: Callable[[Plan, int, int], Any] | None,
+    stop: Stop,
+) -> Made:
+    from orchestrator.driver.watcher import Watcher
+
+    notices = tuple(reconcile(tracker))
+    state = _state(planner, tracker)
+    state.store.writable()
+    delivery.tidy(state.store, tracker, state.finished)
+    concluded = tracker.parent().info.status in ("FINISHED", "FAILED")
+    pin(state.store, state.plan, tracker.address.parent)
+    _describe(state)
+    known = outcomes(state.children.values(), failed=False)
+    growth = Growth(planner, state.plan, state.finished, state.store.keys(), known)
+    trials, shared = state.missing_trials(), state.missing_shared()
+    if not trials and not shared:
+        return Made(state, growth, {}, {}, concluded, notices)
+    watcher = watch(state.plan, len(trials), len(shared)) if watch else Watcher()
+    tracker.ask(lambda: tracker.client.update_run(tracker.address.parent, status="RUNNING"))
+    errors = _make(state, growth, trials, shared, address, watcher, stop)
+    failed = {growth.names[key]: why for key, why in errors.items() if growth.counts(key)}
+    delivery.conclude(growth.plan, state.store, tracker, growth, failed)
+    # Reading ten thousand runs takes a quarter of a minute: only where somebody needs them.
+    children = _children(tracker) if errors or planner.sweep.dynamic else state.children
+    if planner.sweep.dynamic:
+        state = replace(state, plan=growth.plan, children=children)
+        _describe(state)
+    runs = {growth.names[key]: children[key].run_id for key in errors if key in children}
+    return Made(state, growth, failed, runs, concluded, notices)
+
+
+def _finish(made: Made, report: bool, wall_s: float) -> Finished:
+    """Bring the sweep's own run and the report up to date."""
+    from orchestrator.reading.report import refresh
+
+    tracker, growth = made.state.tracker, made.growth
+    changed = growth.ran > 0 or not made.concluded
+    summary, page = refresh(growth.plan, made.state.store, tracker, changed, report, wall_s)
+    status = "FAILED" if made.failed else "FINISHED"
+    if changed or tracker.parent().info.status != status:  # else it ended when it ended
+        tracker.sweep_log().finish(status)
+    return Finished(
+        growth.plan,
+        tracker.address,
+        growth.ran,
+        made.failed,
+        wall_s,
+        made.runs,
+        page,
+        summary,
+        made.notices,
+    )
+
+
+def _state(planner: Planner, tracker: Tracker) -> State:
+    """The sweep as it stands before a run: what failed before is still to be made."""
+    children = _children(tracker)
+    planned = planner.plan(outcomes(children.values(), failed=False))
+    return State(planned, Store(planned.sweep.storage.path), tracker, children)
+
+
+def _make(
+    state: State,
+    growth: Growth,
+    trials: Sequence[PlannedTrial],
+    shared: dict[str, Node[Any]],
+    address: str | None,
+    watcher: Any,
+    stop: Stop,
+) -> dict[str, str]:
+    """Run shared stages and trials; key -> error of those that failed."""
+    from orchestrator.driver import cluster, measuring
+
+    sweep = state.plan.sweep
+    more = _pinned(growth.more, state, growth) if sweep.dynamic else None
+    work = growth.work(trials, shared)
+    settings = replace(state.settings(), measured_as=measuring.measured_as(sweep, address))
+    tally = Tally.of(watcher, state.plan, len(trials), len(shared))
+    with (
+        INTERRUPTS.told_to(stop),
+        cluster.connected(sweep, address, watcher.says),
+        measuring.measured(sweep, settings),
+    ):
+        tally.show()
+        found = cluster.run_work(state.plan, work, settings, tally, more, stop, state.children)
+        again = delivery.deliver(growth.plan, state.store, state.tracker, growth, settings, stop)
+    errors = dict(found.errors) | again
+    with contextlib.suppress(TrackingAway):  # what is owed is said at the end
+        if errors:
+            errors = close_failed(state.tracker, errors, found.details)
+        reconcile(state.tracker, errors)
+    return errors
+
+
+def _pinned(more: "More", state: State, growth: Growth) -> "More":
+    """Growth that says what it needs of the store before it is queued."""
+
+    def grown(ended: Sequence["Ended"]) -> Sequence["Work"]:
+        if work := more(ended):
+            pin(state.store, growth.plan, state.tracker.address.parent)
+        return work
+
+    return grown
+
+
+def _stopped(tracker: Tracker, how: str) -> None:
+    """Say how the sweep ended on everything that was in the middle of something."""
+    close_running(tracker, how)
+    tracker.sweep_log().finish("KILLED")
+
+
+def _describe(state: State) -> None:
+    """Bring the parent run up to date with the file: axes as tags, superseded trials marked."""
+    sweep, tracker = state.plan.sweep, state.tracker
+    tags = {f"lotus.axis.{name}": _listed(values) for name, values in sweep.axes.items()}
+    tags["lotus.trials_planned"] = str(state.plan.expected)
+    tags["lotus.storage"] = redacted(sweep.storage.path)
+    tags["lotus.sweep_yaml"] = resolved_yaml(sweep)
+    log = tracker.sweep_log()
+    if any(tracker.parent().data.tags.get(name) != value[:5000] for name, value in tags.items()):
+        log.flush(tags=tags)
+    planned = {trial.key for trial in state.plan.trials} | set(state.plan.shared)
+    for key, child in state.children.items():
+        if key not in planned and not state.plan.complete:
+            continue  # later results may call for it yet
+        superseded = str(key not in planned).lower()
+        if child.tags.get("lotus.superseded", "false") != superseded:
+            tracker.client.set_tag(child.run_id, "lotus.superseded", superseded)
+
+
+def _listed(values: Sequence[Any]) -> str:
+    return ", ".join(str(value) for value in values)

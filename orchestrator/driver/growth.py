@@ -1,0 +1,115 @@
+"""What is put into the queue: at the start, and while results call for more."""
+
+from collections.abc import Collection, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.driver.queue import Item
+from orchestrator.planning.plan import Plan, PlannedTrial, Planner, missing_nodes
+from orchestrator.search import Outcome
+from orchestrator.storage.keys import key_of
+from orchestrator.worker.job import Job, job_of
+from trials.stage import Node
+
+if TYPE_CHECKING:  # it imports Ray, which takes seconds
+    from orchestrator.driver.searcher import Ended
+
+
+@dataclass
+class Growth:
+    """The plan of a sweep that runs, kept up to date with its results.
+
+    Attributes:
+        plan: as far as the results so far say.
+        finished: keys of trials and stages with a finished run.
+        stored: keys that the store has.
+        outcomes: key -> how trials ended.
+        names: key -> name of everything that was queued.
+        ran: trials queued.
+    """
+
+    planner: Planner
+    plan: Plan
+    finished: set[str]
+    stored: Set[str]
+    outcomes: dict[str, Outcome]
+    names: dict[str, str] = field(default_factory=dict)
+    ran: int = 0
+    _stages: set[str] = field(default_factory=set)
+    _wanted: set[str] = field(default_factory=set)
+
+    def work(
+        self, trials: Sequence[PlannedTrial], shared: Mapping[str, Node[Any]]
+    ) -> list[tuple[Item, Job]]:
+        """Shared stages and trials as items with their jobs, stages first."""
+        early = {trial.key for trial in self.plan.early}
+        self._stages |= shared.keys()
+        found = [
+            (_stage_item(node, self._stages), job_of(self.plan.owner[key]))
+            for key, node in shared.items()
+        ]
+        for trial in trials:
+            item = _trial_item(trial, self._stages)
+            found.append((replace(item, urgent=trial.key in early), job_of(trial)))
+        self.names |= {item.key: item.name for item, _ in found}
+        self.ran += len(trials)
+        return found
+
+    def again(self, keys: Collection[str]) -> list[tuple[Item, Job]]:
+        """What ran already, once more: MLflow has not got it."""
+        trials = [t for t in (*self.plan.trials, *self.plan.early) if t.key in keys]
+        shared = {key: node for key, node in self.plan.shared.items() if key in keys}
+        ran, stages = self.ran, set(self._stages)
+        work = self.work(trials, shared)
+        self.ran, self._stages = ran, stages
+        return work
+
+    def more(self, ended: Sequence["Ended"]) -> list[tuple[Item, Job]]:
+        """What is to run because of what has just ended."""
+        done = [one for one in ended if one.item.kind == "trial"]
+        for one in ended:
+            if one.error is None:
+                self.finished.add(one.item.key)
+        if not done:
+            return []
+        for one in done:
+            self.outcomes[one.item.key] = Outcome(None if one.error else one.metrics)
+        self.plan = self.planner.plan(self.outcomes)
+        wanted = {trial.key: trial for trial in (*self.plan.trials, *self.plan.early)}
+        if wanted.keys() == self._wanted:
+            return []
+        self._wanted = set(wanted)
+        known = self.finished | self.names.keys()
+        new = [trial for key, trial in wanted.items() if key not in known]
+        at_hand = self.names.keys() | self.stored
+        needed = missing_nodes((trial.graph.final for trial in new), at_hand)
+        shared = {
+            key: node
+            for key, node in self.plan.shared.items()
+            if key not in self.names and (key not in self.finished or key in needed)
+        }
+        return self.work(new, shared)
+
+    def counts(self, key: str) -> bool:
+        """Whether something that was queued belongs to the sweep after all."""
+        return key in self.plan.nodes
+
+
+def _stage_item(node: Node[Any], shared: Collection[str]) -> Item:
+    needs = tuple(key for parent in node.parents() if (key := key_of(parent)) in shared)
+    return Item(key=key_of(node), name=node.stage.name, kind="stage", needs=needs)
+
+
+def _trial_item(trial: PlannedTrial, shared: Collection[str]) -> Item:
+    """A trial needs the last shared stages on each of its paths; those need the ones before."""
+    needs: dict[str, None] = {}
+
+    def visit(node: Node[Any]) -> None:
+        for parent in node.parents():
+            if key_of(parent) in shared:
+                needs[key_of(parent)] = None
+            else:
+                visit(parent)
+
+    visit(trial.graph.final)
+    return Item(key=trial.key, name=trial.name, kind="trial", needs=tuple(needs))

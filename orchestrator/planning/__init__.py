@@ -1,0 +1,1 @@
+"""From a sweep file to what it means: settings, problems, trials and stages. Runs nothing."""

@@ -1,0 +1,274 @@
+"""What a sweep consists of: trials and unique stages. Runs nothing."""
+
+import itertools
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from orchestrator.memory import nothing_is_garbage
+from orchestrator.planning.config import AXES, Points, SweepConfig
+from orchestrator.search import Outcome, Point
+from orchestrator.search.methods import proposer
+from orchestrator.storage.keys import canonical, key_of
+from orchestrator.visible import one_line
+from trials.config import TICKETED, TrialConfig
+from trials.pipeline import TrialGraph, pipeline
+from trials.shared import Shared
+from trials.sources import Opened, open_sources
+from trials.stage import Node, closure
+
+SHORT = {"sparsity": "s", "patch_drop": "d", "mask_data_fraction": "f"}
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTrial:
+    """One trial of a sweep.
+
+    Attributes:
+        key: the key of its last stage.
+        axes: the axes that its arm uses, with their values.
+    """
+
+    key: str
+    name: str
+    config: TrialConfig
+    graph: TrialGraph
+    axes: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The trials of a sweep, as far as results say, and the stages they share.
+
+    Attributes:
+        early: trials that are worth running now but may turn out not to belong to the sweep.
+        more: how many trials may still come, at most; only while not complete.
+        complete: whether `trials` is all.
+    """
+
+    sweep: SweepConfig
+    trials: tuple[PlannedTrial, ...]
+    opened: dict[str, Opened] = field(repr=False)
+    early: tuple[PlannedTrial, ...] = ()
+    more: int = 0
+    complete: bool = True
+
+    @property
+    def expected(self) -> int:
+        """How many trials there are in the end, at most."""
+        return len(self.trials) + self.more
+
+    def sources_of(self, trial: TrialConfig) -> Opened:
+        """The data and weights of a trial."""
+        return self.opened[source_id(trial)]
+
+    @cached_property
+    def _stages(self) -> list[tuple[PlannedTrial, dict[str, Node[Any]]]]:
+        """The stages of each trial by key, parents before children."""
+        return [
+            (trial, {key_of(node): node for node in closure(trial.graph.final)})
+            for trial in self.trials
+        ]
+
+    @cached_property
+    def nodes(self) -> dict[str, Node[Any]]:
+        """Every unique stage by key, parents before children."""
+        found: dict[str, Node[Any]] = {}
+        for _, stages in self._stages:
+            for key, node in stages.items():
+                found.setdefault(key, node)
+        return found
+
+    @cached_property
+    def users(self) -> Counter[str]:
+        """In how many trials a stage occurs."""
+        return Counter(itertools.chain.from_iterable(stages for _, stages in self._stages))
+
+    @cached_property
+    def shared(self) -> dict[str, Node[Any]]:
+        """Stages of two trials or more: computed before the trials.
+
+        The dense model always, and the curve of `sparsity: auto`: their runs are what shows it.
+        A rung that another one continues is a trial itself.
+        """
+        trials = {trial.key for trial in self.trials}
+        always = ("pretrained", "dense")
+        return {
+            key: node
+            for key, node in self.nodes.items()
+            if (self.users[key] > 1 or node.stage.name in always or key in self.curve)
+            and key not in trials
+        }
+
+    @cached_property
+    def curve(self) -> dict[str, PlannedTrial]:
+        """Stages that measure a level for `sparsity: auto`, with the first trial that asks."""
+        found: dict[str, PlannedTrial] = {}
+        for trial in self.trials:
+            for node in trial.graph.curve:
+                found.setdefault(key_of(node), trial)
+        return found
+
+    @cached_property
+    def owner(self) -> dict[str, PlannedTrial]:
+        """For each stage the first trial that has it: enough to build it again elsewhere.
+
+        A stage on the curve of `sparsity: auto` belongs to the trial that has it there, not to
+        one that has it as a control.
+        """
+        found: dict[str, PlannedTrial] = {}
+        for trial, stages in self._stages:
+            for key in stages:
+                found.setdefault(key, trial)
+        return found | self.curve
+
+
+def source_id(trial: TrialConfig) -> str:
+    """What two trials must have in common to read the same data and weights."""
+    return canonical([trial.data.model_dump(mode="json"), trial.model.model_dump(mode="json")])
+
+
+def plan(sweep: SweepConfig, outcomes: Mapping[str, Outcome] | None = None) -> Plan:
+    """Expand a sweep; equal trials, as an arm that ignores an axis gives, are listed once.
+
+    Args:
+        outcomes: key -> how trials ended so far; methods that learn propose by them.
+
+    Raises:
+        DataError, ModelError: data or weights cannot be read.
+    """
+    return Planner(sweep).plan(outcomes or {})
+
+
+class Planner:
+    """Expands a sweep, again whenever results have come in; what it built once is kept.
+
+    It is the `Bench` of the search methods.
+    """
+
+    def __init__(self, sweep: SweepConfig) -> None:
+        self.sweep, self._points = sweep, Points(sweep.base())
+        self._methods = [proposer(block, sweep.finetune.epochs) for block in sweep.search]
+        self._opened: dict[str, Opened] = {}
+        self._known: dict[tuple[int, int], Opened] = {}
+        self._trials: dict[str, PlannedTrial] = {}
+        self._shared = Shared()
+        self._outcomes: Mapping[str, Outcome] = {}
+        self._open_all()
+
+    def plan(self, outcomes: Mapping[str, Outcome]) -> Plan:
+        """The sweep as far as these results (by key) say."""
+        with nothing_is_garbage():
+            return self._plan(outcomes)
+
+    def _plan(self, outcomes: Mapping[str, Outcome]) -> Plan:
+        self._outcomes = outcomes
+        found = [method.propose(self) for method in self._methods]
+        sure: dict[str, PlannedTrial] = {}
+        early: dict[str, PlannedTrial] = {}
+        for part in found:
+            for trials, points in ((sure, part.points), (early, part.early)):
+                for trial in map(self.trial, points):
+                    trials.setdefault(trial.key, trial)
+        return Plan(
+            self.sweep,
+            tuple(sure.values()),
+            self._opened,
+            early=tuple(trial for key, trial in early.items() if key not in sure),
+            more=sum(part.expected - len(part.points) for part in found),
+            complete=all(part.complete for part in found),
+        )
+
+    def key(self, point: Point) -> str:
+        """The key of the trial at a point."""
+        return self.trial(point).key
+
+    def outcome(self, point: Point) -> Outcome | None:
+        """How the trial at a point ended; None when it has not."""
+        return self._outcomes.get(self.key(point))
+
+    def trial(self, point: Point) -> PlannedTrial:
+        """The trial at a point."""
+        if point.ident not in self._trials:
+            config = self._points.trial(point.axes)
+            if point.rungs:
+                config = config.model_copy(update={"rungs": point.rungs})
+            graph = pipeline(config, self._open(config).sources, self._shared)
+            axes = used_axes(config, point.axes)
+            if point.rungs:
+                axes["rung"] = point.rungs[-1]
+            self._trials[point.ident] = PlannedTrial(
+                key_of(graph.final), trial_name(axes, self.sweep), config, graph, axes
+            )
+        return self._trials[point.ident]
+
+    def _open(self, config: TrialConfig) -> Opened:
+        sections = id(config.data), id(config.model)  # kept alive by `_points`
+        if sections not in self._known:
+            source = source_id(config)
+            if source not in self._opened:
+                self._opened[source] = open_sources(config.data, config.model)
+            self._known[sections] = self._opened[source]
+        return self._known[sections]
+
+    def _open_all(self) -> None:
+        """Open what trials that are not known yet may read: it is sent to the nodes only once."""
+        for block in self.sweep.search:
+            if block.method not in ("optuna", "halving"):
+                continue
+            start = {name: block.extremes(name)[0] for name in block.space()}
+            names = [name for name in block.axes if name.startswith(("data.", "model."))]
+            for values in itertools.product(*(block.axes[name] for name in names)):
+                point = start | dict(zip(names, values, strict=True))
+                self._open(self._points.trial(point))
+
+
+def used_axes(config: TrialConfig, point: dict[str, Any]) -> dict[str, Any]:
+    """The axes that a trial's arm does not ignore."""
+    arm = config.arm
+    used = {
+        "arm": True,
+        "seed": True,
+        "sparsity": config.runs_issp or arm == "essential",
+        "patch_drop": arm in TICKETED,
+        "mask_data_fraction": config.runs_issp or config.finetune.data == "other_images",
+    }
+    return {name: value for name, value in point.items() if used.get(name, True)}
+
+
+def trial_name(axes: dict[str, Any], sweep: SweepConfig) -> str:
+    """`lotus-s0.30-d0.10-f0.10-seed0`, `-issp.merge=union_kept` for further axes, `-rung3`."""
+    parts = [str(axes["arm"])]
+    for name, letter in SHORT.items():
+        if name in axes:
+            value = axes[name]
+            parts.append(f"{letter}{value}" if value == "auto" else f"{letter}{_digits(value)}")
+    parts.append(f"seed{axes['seed']}")
+    parts += [f"{name}={value}" for name, value in axes.items() if name not in (*AXES, "rung")]
+    parts += [f"rung{axes['rung']}"] if "rung" in axes else []
+    return one_line("-".join(parts))[:250]
+
+
+def _digits(value: float) -> str:
+    """At least two decimals, more where the value has them."""
+    short = f"{value:.2f}"
+    return short if float(short) == value else f"{value:g}"
+
+
+def missing_nodes(nodes: Iterable[Node[Any]], stored: Collection[str]) -> dict[str, Node[Any]]:
+    """The stages that must run for all of `nodes`, by key: nothing above a stored one."""
+    found: dict[str, Node[Any]] = {}
+
+    def visit(current: Node[Any]) -> None:
+        key = key_of(current)
+        if key in stored or key in found:
+            return
+        found[key] = current
+        for parent in current.parents():
+            visit(parent)
+
+    for node in nodes:
+        visit(node)
+    return found

@@ -1,0 +1,259 @@
+"""The report: read from the tracking store, written by `dashboards`, kept on the sweep's run."""
+
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dashboards import Picture, ReportData, write_report
+from orchestrator import selection
+from orchestrator.planning.config import SweepConfig
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.sweepfile import resolved_yaml
+from orchestrator.reading import overlap
+from orchestrator.reading.tables import axis_columns, curve_table, learning_curves, trials_table
+from orchestrator.secrets import without_password
+from orchestrator.selection import comparisons, diagnosis
+from orchestrator.selection.arms import best_settings, settings
+from orchestrator.storage.store import Store
+from orchestrator.tracking.artifacts import fetched, outcomes_of
+from orchestrator.tracking.tracker import RunLog, Tracker, TrackingError, open_sweep
+from orchestrator.versions import git_commit, hardware, versions
+from trials.errors import LotusError
+
+MAX_PICTURES = 4
+FOLDER = "report"
+
+
+def refresh(
+    plan: Plan, store: Store, tracker: Tracker, changed: bool, page: bool, wall_s: float
+) -> tuple[dict[str, Any], str | None]:
+    """Bring metrics, best model and report of the sweep's run up to date.
+
+    Args:
+        changed: whether trials have run since; without, what is there is only read.
+        page: whether a report page is wanted.
+
+    Returns:
+        The summary, and where the report page lies.
+    """
+    from orchestrator.reading.best import publish_best
+
+    where = report_folder(plan.sweep)
+    old = where / "report.html"
+    if not changed and (old.exists() or not page) and (where / "summary.json").exists():
+        summary = json.loads((where / "summary.json").read_text())
+        return summary, str(old) if old.exists() else None
+    if changed:
+        tracker.sweep_log().flush(tags={"lotus.wall_s": f"{wall_s:.3f}", **_facts(plan.sweep)})
+    runs, parent = tracker.runs(), tracker.parent()
+    summary = summarise(plan.sweep, tracker, runs, parent.data.tags)
+    log = tracker.sweep_log()
+    _parent_metrics(tracker, log, summary)
+    log.flush(tags={"mlflow.note.content": _note(summary)})
+    recommended = summary["recommended"]
+    if recommended:
+        table = trials_table(runs)
+        run_id = table.loc[table["key"] == recommended["trial_key"], "run_id"].iloc[0]
+        retention = plan.sweep.retention.checkpoints
+        if retention != "none":
+            publish_best(plan, store, tracker, recommended["trial_key"], retention, run_id)
+    if not page:
+        return summary, None
+    return summary, str(write(plan.sweep, tracker, where, runs, summary))
+
+
+def report_folder(sweep: SweepConfig) -> Path:
+    """Where the report lies on this machine: beside the store, or in the working directory."""
+    path = sweep.storage.path
+    base = Path("lotus").absolute() if "://" in path else Path(path).parent
+    return base / "reports" / sweep.name
+
+
+def _facts(sweep: SweepConfig) -> dict[str, str]:
+    """Who computed it, kept as tags: the report may be made elsewhere and later."""
+    found = {f"lotus.fact.{name}": value for name, value in versions().items()}
+    found["lotus.fact.hardware"] = hardware()
+    found["lotus.fact.git commit"] = git_commit() or "none"
+    found["lotus.fact.threads per trial"] = f"{max(1, int(sweep.resources.cpu))}"
+    return found
+
+
+def _parent_metrics(tracker: Tracker, log: RunLog, summary: dict[str, Any]) -> None:
+    """The sweep's headline numbers; a new step each time, so their history shows growth.
+
+    Seconds, but never fewer than before: MLflow takes the value of the largest step for the newest,
+    and a clock may have been set back.
+    """
+    essential, best = summary["essential_sparsity"] or {}, summary["recommended"] or {}
+    values = {
+        "essential_sparsity": essential.get("value"),
+        "essential_sparsity_low": essential.get("low"),
+        "essential_sparsity_high": essential.get("high"),
+        "best/val_accuracy": best.get("val_accuracy"),
+        "best/test_accuracy": best.get("test_accuracy"),
+        "trials/finished": summary["trials"]["finished"],
+        "trials/failed": summary["trials"]["failed"],
+        "cost/device_hours": summary["cost"]["device_hours"],
+        "cost/device_hours_saved": summary["cost"]["device_hours_saved"],
+    }
+    points = tracker.ask(
+        lambda: tracker.client.get_metric_history(tracker.address.parent, "trials/finished")
+    )
+    last = max((point.step for point in points), default=0)
+    log.metrics(values, step=max(int(time.time()), last + 1))
+
+
+def _note(summary: dict[str, Any]) -> str:
+    """What MLflow shows as the description of the sweep's run (Markdown)."""
+    essential, best = summary["essential_sparsity"], summary["recommended"]
+    lines = [f"LOTUS sweep **{summary['sweep']}**. The report stands under Artifacts, `report/`."]
+    if essential:
+        lines.append(f"- essential sparsity {essential['value']:g}, bracket {essential['bracket']}")
+    if best:
+        lines.append(f"- recommended: `{best['name']}`, test accuracy {best['test_accuracy']:.4f}")
+    return "\n".join(lines)
+
+
+def summarise(
+    sweep: SweepConfig, tracker: Tracker, runs: Sequence[Any], tags: dict[str, str]
+) -> dict[str, Any]:
+    """The content of summary.json, from the sweep's runs and a bounded part of their artifacts."""
+    table = trials_table(runs)
+    used, saved = device_hours(runs, sweep)
+    wall = tags.get("lotus.wall_s")
+    axes = axis_columns(tags)
+    known = [axis for axis in axes if axis in table]
+    compared = comparisons.needed_trials(comparisons.contrasts(settings(table, known)))
+    wanted = [*compared, *diagnosis.needed_trials(table)]
+    outcomes, unreadable = outcomes_of(tracker, table, wanted)
+    summary = selection.summarise(
+        table,
+        sweep=sweep.name,
+        planned=int(tags.get("lotus.trials_planned", len(table))),
+        device="gpu" if sweep.resources.gpu else "cpu",
+        device_hours=used,
+        device_hours_saved=saved,
+        wall_s=float(wall) if wall else None,
+        tolerance=sweep.essential.tolerance,
+        detector=sweep.essential.detector,
+        axes=axes,
+        curve=curve_table(runs),
+        extra_warnings=unreadable,
+        outcomes=outcomes,
+    )
+    return {**summary, "overlap": overlap.measured(tracker, table, known)}
+
+
+def device_hours(runs: Sequence[Any], sweep: SweepConfig) -> tuple[float, float]:
+    """Device-hours that the sweep's stages took, and what repeating them per trial would have.
+
+    A shared stage counts once, a stage from an earlier sweep not at all. A device is a GPU where
+    trials ask for one, else a CPU core.
+    """
+    spent = alone = 0.0
+    for run in runs:
+        tags, metrics = run.data.tags, run.data.metrics
+        if tags.get("lotus.superseded") == "true":
+            continue
+        if tags.get("lotus.kind") == "stage":
+            if tags.get("lotus.cached") != "true":
+                spent += sum(v for k, v in metrics.items() if k.startswith("time/"))
+        elif "time/total_s" in metrics:
+            spent += max(0.0, metrics["time/total_s"] - metrics.get("cache/saved_s", 0.0))
+            alone += metrics["time/total_s"]
+    share = (sweep.resources.gpu or sweep.resources.cpu) / 3600
+    return spent * share, max(0.0, alone - spent) * share
+
+
+def write(
+    sweep: SweepConfig,
+    tracker: Tracker,
+    output: Path,
+    runs: Sequence[Any] | None = None,
+    summary: dict[str, Any] | None = None,
+    upload: bool = True,
+) -> Path:
+    """Write the report from the tracking store alone, and put it on the sweep's run."""
+    runs = tracker.runs() if runs is None else runs
+    tags = tracker.parent().data.tags
+    summary = summary or summarise(sweep, tracker, runs, tags)
+    table = trials_table(runs)
+    data = ReportData(
+        summary=summary,
+        trials=table,
+        curves=learning_curves(tracker, _best_per_arm(table, axis_columns(tags))),
+        pictures=_pictures(tracker, table),
+        sweep_yaml=resolved_yaml(sweep),
+        facts=_shown_facts(tags, tracker),
+    )
+    page = write_report(data, output)
+    if upload:
+        log = tracker.sweep_log()
+        log.artifacts(output, FOLDER)
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "sweep.yaml").write_text(resolved_yaml(sweep), encoding="utf-8")
+            log.artifacts(Path(folder), "config")
+    return page
+
+
+def report(sweep: SweepConfig, output: Path | None = None) -> Path:
+    """Make the report again from the tracking store.
+
+    Raises:
+        LotusError: the sweep has never run there.
+    """
+    address = open_sweep(sweep, create=False)
+    if address is None:
+        raise LotusError(
+            f"{sweep.name} has no run in {without_password(sweep.tracking.uri)}: run it first, or "
+            "name the right store with --tracking-uri"
+        )
+    return write(sweep, Tracker(address), output or report_folder(sweep), upload=output is None)
+
+
+def _best_per_arm(table: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
+    """The trials of each arm's best setting: those whose learning curves are shown."""
+    finished = table[table["status"] == "FINISHED"]
+    if finished.empty:
+        return finished
+    chosen = best_settings(settings(finished, axes)).values()
+    keys = {row["key"] for setting in chosen for row in setting.trials}
+    return finished[finished["key"].isin(keys)]
+
+
+def _pictures(tracker: Tracker, table: pd.DataFrame) -> tuple[Picture, ...]:
+    """One ticket picture per patch drop, of the first finished trial that has one."""
+    found: list[Picture] = []
+    full = (table["status"] == "FINISHED") & table["rung"].isna()
+    ticketed = table[full & table["patch_drop"].gt(0)]
+    for drop in sorted(set(ticketed["patch_drop"]))[:MAX_PICTURES]:
+        trial = ticketed[ticketed["patch_drop"] == drop].iloc[0]
+        content = _artifact(tracker, trial["run_id"], "tickets/examples.png")
+        if content is not None:
+            found.append(Picture(title=trial["name"], patch_drop=float(drop), png=content))
+    return tuple(found)
+
+
+def _artifact(tracker: Tracker, run_id: str, path: str) -> bytes | None:
+    """A small artifact; None when the run has none of that name."""
+    with fetched(tracker, run_id, path) as local:
+        return local.read_bytes() if local else None
+
+
+def _shown_facts(tags: dict[str, str], tracker: Tracker) -> dict[str, str]:
+    prefix = "lotus.fact."
+    facts = {k.removeprefix(prefix): v for k, v in tags.items() if k.startswith(prefix)}
+    return {
+        "made at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "tracking": without_password(tracker.address.uri),
+        **facts,
+    }
+
+
+__all__ = ["TrackingError", "device_hours", "refresh", "report", "report_folder", "write"]

@@ -1,0 +1,1 @@
+"""A cluster that is elsewhere: `lotus submit` and what belongs to it."""

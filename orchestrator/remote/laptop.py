@@ -1,0 +1,201 @@
+"""`lotus submit`, `logs`, `stop` and `status --address`: from a machine outside the cluster."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.commands.terminal import Terminal
+from orchestrator.driver.interrupts import EXIT_CODE
+from orchestrator.planning.config import SweepConfig
+from orchestrator.planning.sweepfile import load_sweep
+from trials.errors import LotusError
+
+Command = Callable[..., Any]
+
+console = Terminal()
+
+
+def address_option(command: Command) -> Command:
+    """--address of the dashboard."""
+    option = click.option(
+        "--address",
+        envvar="RAY_API_SERVER_ADDRESS",
+        required=True,
+        metavar="URL",
+        help="Dashboard of the cluster: http://HOST:8265; default: RAY_API_SERVER_ADDRESS.",
+    )
+    return option(command)
+
+
+def sweep_options(command: Command) -> Command:
+    """SWEEP and --set."""
+    overrides = click.option(
+        "--set", "overrides", multiple=True, metavar="A.B=VALUE", help="As for `run`."
+    )
+    return click.argument("sweep", metavar="SWEEP")(overrides(command))
+
+
+@click.command()
+@sweep_options
+@address_option
+@click.option("--follow/--no-follow", default=True, help="Show its output until it ends.")
+@click.option("--no-report", is_flag=True, help="Do not write the report at the end.")
+@click.option(
+    "--env",
+    "environment",
+    multiple=True,
+    metavar="NAME[=VALUE]",
+    help="A variable for driver and workers, for everybody to see; secrets are refused.",
+)
+@click.option(
+    "--with-code/--no-code", default=True, help="Send this package's code, or use the cluster's."
+)
+def submit(
+    sweep: str,
+    overrides: tuple[str, ...],
+    address: str,
+    follow: bool,
+    no_report: bool,
+    environment: tuple[str, ...],
+    with_code: bool,
+) -> int:
+    """Run a sweep on a cluster: it goes on without this machine. Again = follow, or continue."""
+    from orchestrator.remote.submitting import identity, prepare
+
+    submission = prepare(sweep, overrides, environment, with_code=with_code, report=not no_report)
+    from orchestrator.remote.jobs import Jobs
+
+    jobs = Jobs(address)
+    job, new = jobs.submit(submission, identity(submission.sweep))
+    name = submission.sweep.name
+    say(f"{name}: {'submitted as' if new else 'runs already,'} {job}")
+    for note in submission.notes:
+        say(f"  ! {note}")
+    if follow:
+        return _follow(jobs, job, sweep, address)
+    _hints(sweep, address)
+    return 0
+
+
+@click.command()
+@sweep_options
+@address_option
+@click.option("--follow/--no-follow", default=True, help="Go on until the job ends.")
+def logs(sweep: str, overrides: tuple[str, ...], address: str, follow: bool) -> int:
+    """Show what a submitted sweep prints."""
+    jobs, job = _last(sweep, overrides, address)
+    if follow:
+        return _follow(jobs, job, sweep, address)
+    _write(jobs.logs(job))
+    return 0
+
+
+@click.command()
+@sweep_options
+@address_option
+def stop(sweep: str, overrides: tuple[str, ...], address: str) -> int:
+    """End a submitted sweep cleanly; submitting it again continues."""
+    jobs, job = _last(sweep, overrides, address)
+    if not job.lives:
+        say(f"{job}: nothing to stop")
+        return 0
+    say(f"{job}: asked to end")
+    ended, clean = jobs.stop(job)
+    if ended.status != "STOPPED":
+        say(f"{ended}: it came to its end before it could be stopped")
+    elif clean:
+        say(f"{ended}: ended cleanly; submitting it again continues")
+    else:
+        say(f"{ended}: had to be killed; nothing finished is lost, submitting it again continues")
+    return 0
+
+
+COMMANDS = (submit, logs, stop)
+
+
+def remote_status(sweep: SweepConfig, tracked: SweepConfig, address: str, as_json: bool) -> int:
+    """A submitted sweep: its last job, and its trials as MLflow knows them.
+
+    Neither its data nor its store need be here.
+
+    Args:
+        tracked: the same sweep, with the tracking store as it is reached from here.
+    """
+    from orchestrator.commands.status import of_tracked
+    from orchestrator.remote.jobs import Jobs
+    from orchestrator.remote.submitting import identity
+
+    known = Jobs(address).of(identity(sweep))
+    job = known[-1] if known else None
+    row = of_tracked(tracked)
+    if as_json:
+        shown = {"id": job.id, "status": job.status, "exit_code": job.exit_code} if job else None
+        click.echo(json.dumps([row | {"job": shown}], indent=1))
+        return 0
+    say(str(job) if job else f"{sweep.name} was never submitted to {address}")
+    print_status(console, [row])
+    return 0
+
+
+def print_status(shown: Terminal, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Counts of sweeps as a table, and their errors."""
+    table = Table("sweep", "finished", "running", "failed", "missing", "planned")
+    for row in rows:
+        counts = [str(row[name]) for name in ("finished", "running", "failed", "missing")]
+        table.add_row(Text(row["sweep"]), *counts, str(row["planned"]))
+    shown.print(table)
+    for row in rows:
+        for name, error in row["errors"].items():
+            shown.print(Text(f"  {name}: {error}", style="red"))
+
+
+def say(text: str) -> None:
+    """One line for people."""
+    console.print(text, highlight=False, soft_wrap=True)
+
+
+def _last(sweep: str, overrides: tuple[str, ...], address: str) -> tuple[Any, Any]:
+    from orchestrator.remote.submitting import identity
+
+    config = load_sweep(sweep, overrides)
+    from orchestrator.remote.jobs import Jobs
+
+    jobs = Jobs(address)
+    known = jobs.of(identity(config))
+    if not known:
+        raise LotusError(f"{config.name} was never submitted to {address}: `lotus submit` does it")
+    return jobs, known[-1]
+
+
+def _follow(jobs: Any, job: Any, sweep: str, address: str) -> int:
+    try:
+        ended = jobs.follow(job, _write)
+    except KeyboardInterrupt:
+        say("\nNo longer followed; the job goes on.")
+        _hints(sweep, address)
+        return EXIT_CODE
+    except LotusError:
+        _hints(sweep, address)
+        raise
+    say(str(ended))
+    if ended.status == "FAILED" and ended.exit_code not in (1, 2, EXIT_CODE):
+        first = ended.message.strip().splitlines() or ["no reason given"]
+        say(f"  its driver did not end by itself: {first[0][:300]}")
+    return int(ended.code)
+
+
+def _hints(sweep: str, address: str) -> None:
+    for command, does in (
+        ("logs", "follows it"), ("status", "shows its trials"), ("stop", "ends it"),
+    ):  # fmt: skip
+        say(f"  lotus {command} {sweep} --address {address}   {does}")
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()

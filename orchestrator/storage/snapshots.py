@@ -1,0 +1,146 @@
+"""The state of a training that has not ended, kept so that it can go on after a crash."""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.storage.files import Files, StoreAway
+from orchestrator.versions import versions
+from trials.errors import FormatError
+from trials.formats import digest_of, header_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT = "lotus-unfinished-v1"
+
+SHARE = 0.02
+"""A training may spend at most this share of its time on saving its state."""
+
+DECISIVE = ("lotus-sweep", "torch", "timm", "numpy")
+"""Under another version of these a training does not go on bit for bit."""
+
+LARGE_BYTES = 2**20
+
+
+@dataclass(slots=True)
+class Pace:
+    """How long saving takes, as this process has seen it.
+
+    The first guesses are those of a slow disk; each saving corrects them.
+
+    Attributes:
+        least_s: seconds of a small one.
+        bytes_per_s: of a large one.
+    """
+
+    least_s: float = 0.005
+    bytes_per_s: float = 100e6
+
+    def expected_s(self, count: int) -> float:
+        """Seconds that saving so many bytes will take."""
+        return max(self.least_s, count / self.bytes_per_s)
+
+    def learn(self, count: int, seconds: float) -> None:
+        """What saving so many bytes has taken."""
+        if count >= LARGE_BYTES:
+            self.bytes_per_s = count / max(seconds, 1e-6)
+        else:
+            self.least_s = seconds
+
+
+PACES: dict[str, Pace] = {}
+"""By store, for the whole process: the first saving of a stage can be foreseen as well."""
+
+
+@dataclass(slots=True)
+class StoredSnapshots:
+    """The unfinished state of one training: the last one saved, in one file.
+
+    Made when its stage starts: `SHARE` is counted from then on.
+    """
+
+    files: Files
+    path: str
+    _started: float = field(init=False)
+    _spent: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._started = time.monotonic()
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """What was saved last; None when there is nothing that a training can go on from.
+
+        What is damaged, or was saved under other versions, warns and counts as nothing.
+        """
+        try:
+            return _decode(self.files.read(self.path))
+        except FileNotFoundError:
+            return None
+        except FormatError as error:
+            warnings.warn(f"store: an unfinished training starts over ({error})", stacklevel=2)
+            return None
+
+    def save(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Save, unless all saving would then have taken more than `SHARE` of the time.
+
+        Raises:
+            StoreUnusable: the store is full or read-only, so the result could not be kept either.
+        """
+        pace = PACES.setdefault(self.files.url, Pace())
+        count = sum(tensor.nbytes for tensor in tensors.values())
+        now = time.monotonic()
+        if self._spent + pace.expected_s(count) > SHARE * (now - self._started):
+            return
+        try:
+            self.files.write(self.path, _encode(tensors, values))
+        except StoreAway as error:  # the training itself needs the store only at its end
+            warnings.warn(f"an unfinished training is not saved this time: {error}", stacklevel=2)
+        seconds = time.monotonic() - now
+        self._spent += seconds
+        pace.learn(count, seconds)
+
+    def clear(self) -> None:
+        """Forget the state."""
+        self.files.remove(self.path)
+
+
+def _encode(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> bytes:
+    from safetensors.torch import save
+
+    found = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    header = {FORMAT: json.dumps({"values": dict(values), "versions": _versions()})}
+    return save(found, metadata=header | {"sha256": digest_of(header, found)})
+
+
+def _decode(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    from safetensors.torch import load
+
+    header = header_of(content)
+    try:
+        tensors = load(content)
+        if header.pop("sha256") != digest_of(header, tensors):
+            raise FormatError("its content does not have the digest in its header")
+        kept = json.loads(header[FORMAT])
+        values, made_by = dict(kept["values"]), dict(kept["versions"])
+    except FormatError:
+        raise
+    except Exception as error:  # damaged bytes fail in as many ways as there are
+        raise FormatError(f"damaged: {error!r}") from None
+    if made_by != _versions():
+        odd = ", ".join(
+            f"{name} {made_by.get(name)}, now {version}"
+            for name, version in _versions().items()
+            if made_by.get(name) != version
+        )
+        raise FormatError(f"it was saved by other versions and would not go on bit for bit: {odd}")
+    return tensors, values
+
+
+def _versions() -> dict[str, str]:
+    return {name: versions()[name] for name in DECISIVE}

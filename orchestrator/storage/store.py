@@ -1,0 +1,232 @@
+"""The content-addressed store of stage results: a folder, NFS, or s3:// through fsspec.
+
+    objects/ab/<sha256 of the bytes>.safetensors     results
+    index/<stage>/<key>.json                         key -> object, seconds, host, versions
+    unfinished/<key>.safetensors                     state of a training that has not ended
+    damaged/...                                      objects that failed their digest, set aside
+    sweeps/<run id>.json                             what each sweep needs (pins.py)
+    pending/<run id>/<key>.json                      what tracking has missed
+    removed/...                                      taken away by a running `lotus gc`
+
+Objects are written under a temporary name and renamed, the index entry last. Two writers of one
+key at worst do the same work twice: the later entry replaces the earlier one.
+"""
+
+import hashlib
+import json
+import re
+import time
+import uuid
+import warnings
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TypeVar
+
+from orchestrator.storage import codec
+from orchestrator.storage.files import Files, StoreAway, StoreUnusable
+from orchestrator.storage.keys import canonical, key_of
+from orchestrator.storage.snapshots import StoredSnapshots
+from orchestrator.versions import host, versions
+from trials.errors import FormatError
+from trials.stage import Node
+
+__all__ = ["Entry", "Store", "StoreAway", "StoreUnusable", "StoredSnapshots"]
+
+R = TypeVar("R")
+
+CHECK = "check"
+"""Field of an index entry: sha256 of the canonical JSON of the other fields."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What the index knows of a result.
+
+    Attributes:
+        object: sha256 of the stored bytes.
+        seconds: time it took to compute, saving excluded.
+        work_macs: the estimate that the plan made of it, so that later plans can learn.
+        computed_by: key of the trial or shared stage for which it was computed; "" = unknown.
+    """
+
+    key: str
+    stage: str
+    version: int
+    object: str
+    bytes: int
+    seconds: float
+    work_macs: float
+    device: str
+    host: str
+    versions: dict[str, str]
+    created: float
+    computed_by: str = ""
+
+
+class Store:
+    """Results by key. Every method may be called by several processes at once.
+
+    Every method raises StoreUnusable where the store is full, read-only or gone, and StoreAway
+    where it does not answer for some seconds.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.files = Files(url)
+        self.fs, self.root, self.local = self.files.fs, self.files.root, self.files.local
+
+    def entry(self, node: Node[Any]) -> Entry | None:
+        """The index entry of a stage call, None when it has not been computed."""
+        key = key_of(node)
+        try:
+            entry = _entry(self.files.read(index_path(node.stage.name, key)))
+        except FileNotFoundError:
+            return None
+        return entry if entry and (entry.key, entry.stage) == (key, node.stage.name) else None
+
+    def keys(self) -> set[str]:
+        """All keys in the store, by one listing."""
+        return {path.rsplit("/", 1)[-1].removesuffix(".json") for path in self._indexed()}
+
+    def entries(self) -> list[Entry]:
+        """All index entries."""
+        return [entry for entry in self.indexed().values() if entry is not None]
+
+    def indexed(self) -> dict[str, Entry | None]:
+        """All index entries by path; None where one is damaged."""
+        contents = self.files.read_all(self._indexed())
+        return {path: _entry(content) for path, content in contents.items()}
+
+    def get(self, node: Node[R]) -> tuple[R, Entry] | None:
+        """A result, verified against its digest.
+
+        A damaged or missing object warns, is set aside, and counts as not computed.
+        """
+        entry = self.entry(node)
+        if entry is None:
+            return None
+        path = object_path(entry.object)
+        try:
+            content = self.files.read(path)
+            if hashlib.sha256(content).hexdigest() != entry.object:
+                raise FormatError("its bytes do not have the digest in its name")
+            return codec.decode(content, node.stage.result), entry
+        except (FormatError, FileNotFoundError) as error:
+            self._set_aside(entry, path, error)
+            return None
+
+    def put(
+        self, node: Node[R], result: R, seconds: float, device: str, *, computed_by: str = ""
+    ) -> Entry:
+        """Store a result under its key and forget its unfinished state.
+
+        Args:
+            computed_by: key of the trial or shared stage that needed it.
+        """
+        content = codec.encode(result)
+        digest = hashlib.sha256(content).hexdigest()
+        path = object_path(digest)
+        # What is there already is made to look new, for `lotus gc` leaves alone what is new.
+        self.files.renew(path, content)
+        entry = Entry(
+            key=key_of(node),
+            stage=node.stage.name,
+            version=node.stage.version,
+            object=digest,
+            bytes=len(content),
+            seconds=seconds,
+            work_macs=node.work_macs(),
+            device=device,
+            host=host(),
+            versions=versions(),
+            created=time.time(),
+            computed_by=computed_by,
+        )
+        self.files.write(index_path(entry.stage, entry.key), _text(entry))
+        # A `lotus gc` that looked before there was an entry may have taken the object since.
+        if self.files.info(path) is None:
+            self.files.write(path, content)
+        self.snapshots(node).clear()
+        return entry
+
+    def snapshots(self, node: Node[Any]) -> StoredSnapshots:
+        """Where a stage that runs now keeps its unfinished state."""
+        return StoredSnapshots(self.files, f"unfinished/{key_of(node)}.safetensors")
+
+    def writable(self) -> None:
+        """Write and remove a small file.
+
+        Raises:
+            StoreUnusable: the store cannot be written.
+        """
+        self.files.probe()
+
+    def size_bytes(self) -> int:
+        """Bytes of all objects."""
+        return sum(info.bytes for info in self.files.list("objects").values())
+
+    def _indexed(self) -> list[str]:
+        """Paths of all index entries; what an interrupted writer left is none."""
+        return [path for path in self.files.list("index") if path.endswith(".json")]
+
+    def _set_aside(self, entry: Entry, path: str, error: Exception) -> None:
+        warnings.warn(
+            f"store: the result of {entry.stage} {entry.key[:12]} is unusable "
+            f"({error or 'missing'}); it is set aside and computed again",
+            stacklevel=3,
+        )
+        try:
+            if not isinstance(error, FileNotFoundError):
+                self.files.move(path, f"damaged/{entry.object}-{uuid.uuid4().hex[:8]}")
+            self.files.remove(index_path(entry.stage, entry.key))
+        except StoreUnusable as refused:  # it can still be read around
+            warnings.warn(f"store: it stays where it is ({refused})", stacklevel=3)
+
+
+def object_path(digest: str) -> str:
+    """Where a result's bytes are."""
+    return f"objects/{digest[:2]}/{digest}.safetensors"
+
+
+def index_path(stage: str, key: str) -> str:
+    """Where a key's entry is."""
+    return f"index/{stage}/{key}.json"
+
+
+def _text(entry: Entry) -> bytes:
+    """As it stands in the index."""
+    values = asdict(entry)
+    return json.dumps(values | {CHECK: _check(values)}, indent=1).encode()
+
+
+def _entry(content: bytes) -> Entry | None:
+    """The inverse of `_text`; None for what is damaged."""
+    try:
+        values = json.loads(content)
+        check = values.pop(CHECK, None)
+        known = {one.name: values[one.name] for one in fields(Entry) if _has(values, one.name)}
+        entry = Entry(**known)
+        sound = check is None or check == _check(values)
+        return entry if sound and _plausible(entry) else None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _check(values: dict[str, Any]) -> str:
+    return hashlib.sha256(canonical(values).encode()).hexdigest()
+
+
+def _has(values: dict[str, Any], name: str) -> bool:
+    """Whether to read a field: one that earlier versions did not write may be absent."""
+    return name != "computed_by" or name in values
+
+
+def _plausible(entry: Entry) -> bool:
+    """Whether the fields have their types: an entry from a version before the check has none."""
+    texts = (entry.key, entry.stage, entry.object, entry.device, entry.host, entry.computed_by)
+    numbers = (entry.bytes, entry.seconds, entry.work_macs, entry.created, entry.version)
+    return (
+        all(isinstance(one, str) for one in texts)
+        and all(isinstance(one, int | float) and one >= 0 for one in numbers)
+        and isinstance(entry.versions, dict)
+        and re.fullmatch(r"[0-9a-f]{64}", entry.object) is not None
+    )

@@ -1,0 +1,1 @@
+"""MLflow: the runs of a sweep, written exactly once and read back."""

@@ -1,0 +1,250 @@
+"""Reaching a tracking store, and finding a sweep in it."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.planning.config import SweepConfig
+from orchestrator.secrets import without_password
+from orchestrator.tracking import database
+from orchestrator.tracking.patience import (
+    LOCKED,
+    Breaker,
+    TrackingError,
+    own_patience,
+    patiently,
+    reason_of,
+)
+from orchestrator.versions import VERSION, git_commit
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a sweep's runs are: all that a worker needs to find them.
+
+    Attributes:
+        parent: run id of the sweep.
+    """
+
+    uri: str
+    experiment_id: str
+    parent: str
+
+
+def open_sweep(sweep: SweepConfig, create: bool = True) -> Address | None:
+    """Find the sweep's parent run by its name within its experiment; make it if asked.
+
+    Returns:
+        None when it is not there and `create` is False.
+
+    Raises:
+        TrackingError: the store cannot be reached.
+    """
+    uri = sweep.tracking.uri
+    if not create and _absent(uri):
+        return None
+    client = connect(uri)
+    experiment_id = _experiment(client, sweep, create)
+    if experiment_id is None:
+        return None
+    run_id = _parent_of(client, experiment_id, sweep.name, create)
+    return Address(uri, experiment_id, run_id) if run_id else None
+
+
+def _parent_of(client: MlflowClient, experiment_id: str, name: str, create: bool) -> str | None:
+    """The run of a sweep. Two drivers that make it at once both withdraw and try again."""
+
+    def attempt() -> str | None:
+        if found := parents(client, experiment_id, name):
+            return str(found[0].info.run_id)
+        if not create:
+            return None
+        tags = {"lotus.kind": "sweep", "lotus.name": name, **origin()}
+        own = str(client.create_run(experiment_id, tags=tags, run_name=name).info.run_id)
+        if len(parents(client, experiment_id, name)) <= 1:
+            return own
+        client.delete_run(own)
+        time.sleep(random.random())
+        return attempt()
+
+    return patiently(attempt)
+
+
+def parents(client: MlflowClient, experiment_id: str, name: str, view: Any = None) -> list[Any]:
+    """Runs of a sweep of this name: the one in use first, then what lost answers left behind.
+
+    Args:
+        view: MLflow's `ViewType`; None = active ones only.
+    """
+    from mlflow.entities import ViewType
+
+    query = f"tags.`lotus.kind` = 'sweep' and tags.`lotus.name` = '{name}'"
+    found = client.search_runs([experiment_id], query, view or ViewType.ACTIVE_ONLY)
+    return sorted(found, key=lambda run: ("lotus.trials_planned" not in run.data.tags, age(run)))
+
+
+def age(run: Any) -> tuple[int, str]:
+    """What orders runs by age, alike for everybody who looks."""
+    return run.info.start_time, run.info.run_id
+
+
+def _absent(uri: str) -> bool:
+    path = database.path_of(uri)
+    return path is not None and not path.exists()
+
+
+def list_sweeps(uri: str) -> list[Any]:
+    """The parent runs of all sweeps in a tracking store."""
+    if _absent(uri):
+        return []
+    client = connect(uri)
+    experiments = [e.experiment_id for e in patiently(client.search_experiments)]
+    query = "tags.`lotus.kind` = 'sweep'"
+    return list(patiently(lambda: client.search_runs(experiments, query)))
+
+
+def run_exists(uri: str, run_id: str) -> bool:
+    """Whether a run is there and not deleted. Asked once, without patience.
+
+    Raises:
+        TrackingError: the tracking store cannot be asked.
+    """
+    if _absent(uri):
+        raise TrackingError(f"{database.path_of(uri)} does not exist here")
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client = connect(uri, wait=False)
+        run = patiently(lambda: client.get_run(run_id), Breaker(uri, tripped=True))
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise TrackingError(reason_of(error)) from error
+    return bool(run.info.lifecycle_stage == "active")
+
+
+class LateClient:
+    """An `MlflowClient` that is made when it is first used.
+
+    A worker begins to compute although its database does not answer just then.
+    """
+
+    def __init__(self, uri: str) -> None:
+        # Now, not at first use: that may be in two threads, and two that import it lock each other.
+        import mlflow  # noqa: F401
+
+        self._uri = uri
+        self._client: MlflowClient | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if self._client is None:
+            self._client = connect(self._uri, wait=False)
+        return getattr(self._client, name)
+
+
+def connect(uri: str, wait: bool = True) -> MlflowClient:
+    """A client that tries each request once and shortly; a new SQLite database is made whole.
+
+    Args:
+        wait: for a database that is away.
+
+    Raises:
+        TrackingError: there cannot be a store at this address.
+        TrackingAway: its database does not answer.
+    """
+    import mlflow  # noqa: F401, before what follows: its import sets the levels of its loggers anew
+
+    # Schema migrations of a new SQLite file announce themselves by the dozen, and a database that
+    # is away with a traceback for each attempt.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    logging.getLogger("mlflow.store.artifact").setLevel(logging.WARNING)  # a line per empty run
+    own_patience()
+    breaker = None if wait else Breaker("", tripped=True)
+    try:
+        if (path := database.path_of(uri)) is not None:
+            database.prepare(path)
+        elif "://" in uri and not uri.startswith("http"):
+            patiently(lambda: _knock(uri), breaker)
+        return patiently(lambda: _client(uri), breaker)
+    except TrackingError:
+        raise
+    except Exception as error:  # of MLflow, SQLAlchemy or the database's own driver
+        raise TrackingError(
+            f"tracking.uri = {without_password(uri)}: {reason_of(error)}"
+        ) from error
+
+
+def _client(uri: str) -> MlflowClient:
+    """A client, which for a database asks it at once; of its troubles only a lock may pass."""
+    from mlflow import MlflowClient
+
+    try:
+        return MlflowClient(tracking_uri=uri)
+    except Exception as error:
+        if LOCKED in str(error):
+            raise
+        raise TrackingError(
+            f"tracking.uri = {without_password(uri)}: {reason_of(error)}"
+        ) from error
+
+
+def _knock(uri: str) -> None:
+    """Connect once: MLflow itself would try ten times, for two minutes, without a word."""
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(uri)
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()
+
+
+def _experiment(client: MlflowClient, sweep: SweepConfig, create: bool) -> str | None:
+    name = sweep.experiment_name
+    found = patiently(lambda: client.get_experiment_by_name(name))
+    if found is not None:
+        if found.lifecycle_stage != "active":
+            raise TrackingError(
+                f"the MLflow experiment {name!r} is deleted: restore it, or choose another "
+                "`experiment` in the sweep file"
+            )
+        return str(found.experiment_id)
+    if not create:
+        return None
+    location = None
+    if (path := database.path_of(sweep.tracking.uri)) is not None:
+        location = (path.parent / "artifacts").as_uri()
+    kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens on its runs
+
+    def made() -> str:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return str(client.create_experiment(name, artifact_location=location, tags=kind))
+        except MlflowException:  # somebody else was faster, or the answer was lost
+            again = client.get_experiment_by_name(name)
+            if again is None:
+                raise
+            return str(again.experiment_id)
+
+    return patiently(made)
+
+
+def origin() -> dict[str, str]:
+    commit = git_commit()
+    tags = {
+        "lotus.version": VERSION,
+        "mlflow.source.name": "lotus",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": getpass.getuser(),
+    }
+    return tags | {"mlflow.source.git.commit": commit} if commit else tags

@@ -1,0 +1,114 @@
+"""A new SQLite database for MLflow: made whole, or not at all.
+
+MLflow runs dozens of migrations on the file itself. One that is interrupted, or two processes that
+do it at once, leave a database that no later start can use. So it is made under a temporary name
+and linked to its own when it is complete; whoever is second uses the first one's.
+"""
+
+import contextlib
+import os
+import sqlite3
+import time
+import uuid
+import warnings
+from pathlib import Path
+
+from orchestrator.tracking.patience import TrackingError
+
+SQLITE = "sqlite:///"
+
+QUIET_S = 10.0
+"""A database that is written to within so long may be in the middle of a migration."""
+
+ABANDONED_S = 3600
+"""An unfinished database older than this belongs to no living process."""
+
+
+def path_of(uri: str) -> Path | None:
+    """The file of an SQLite address; None for every other."""
+    return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
+
+
+def prepare(path: Path) -> None:
+    """See that there is a complete database at a path.
+
+    Raises:
+        TrackingError: what is there was left half-made and holds something.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        _mend(path)
+    if path.exists():
+        return
+    for old in path.parent.glob(f"{path.name}.*.part"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - old.stat().st_mtime > ABANDONED_S:
+                old.unlink()
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        _make(temporary)
+        _publish(temporary, path)
+    finally:
+        for left in path.parent.glob(f"{temporary.name}*"):
+            left.unlink(missing_ok=True)
+
+
+def _make(path: Path) -> None:
+    from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
+
+    engine = create_sqlalchemy_engine(f"{SQLITE}{path}")
+    try:
+        _initialize_tables(engine)
+    finally:
+        engine.dispose()
+
+
+def _publish(temporary: Path, path: Path) -> None:
+    """Give a complete database its name, unless somebody else was faster."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without hard links
+        if not path.exists():
+            os.replace(temporary, path)
+
+
+def _mend(path: Path) -> None:
+    """Set aside what an interrupted first start left, as versions before this one could."""
+    left, runs = _half_made(path)
+    written, since = path.stat().st_mtime_ns, time.monotonic()
+    while left and time.monotonic() - since < QUIET_S:  # somebody may be at it; clocks may jump
+        time.sleep(QUIET_S / 10)
+        left, runs = _half_made(path)
+        if (now := path.stat().st_mtime_ns) != written:
+            written, since = now, time.monotonic()
+    if not left:
+        return
+    if runs:
+        raise TrackingError(
+            f"{path} was left half-migrated by an interrupted upgrade of MLflow ({left[0]} is "
+            "there) and holds runs: put back its backup, or remove that table and run "
+            "`mlflow db upgrade`"
+        )
+    aside = path.with_name(f"{path.name}.half-made-{int(time.time())}")
+    os.replace(path, aside)
+    warnings.warn(
+        f"{path} was left half-made by an interrupted start and holds no runs; it is set aside "
+        f"as {aside.name}, and a new one is made",
+        stacklevel=4,
+    )
+
+
+def _half_made(path: Path) -> tuple[list[str], bool]:
+    """Tables that only a migration has while it runs, and whether there are runs."""
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=5)) as database:
+            query = "select name from sqlite_master where type = 'table'"
+            tables = {name for (name,) in database.execute(query)}
+            left = sorted(name for name in tables if name.startswith("_alembic_tmp_"))
+            if not left or "runs" not in tables:
+                return left, False
+            return left, database.execute("select 1 from runs limit 1").fetchone() is not None
+    except sqlite3.Error:  # MLflow says what is wrong with it
+        return [], False

@@ -1,0 +1,265 @@
+"""One driver per sweep: a note on the sweep's own run says who works on it.
+
+The note counts upwards while its holder lives. Time is only ever measured here, by the monotonic
+clock: neither clocks that jump nor hosts whose clocks differ can end or prolong a lease.
+"""
+
+import json
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from orchestrator.tracking.tracker import patiently
+from orchestrator.versions import host
+from trials.errors import LotusError
+
+TAG = "lotus.driver"
+
+
+class LeaseError(LotusError):
+    """Somebody else works on this sweep."""
+
+
+class Notes(Protocol):
+    """Where the note stands; an implementation may raise whatever it likes."""
+
+    def read(self) -> str | None:
+        """The note, None when there is none."""
+
+    def write(self, text: str) -> None:
+        """Replace the note."""
+
+    def clear(self) -> None:
+        """Remove it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How a lease is kept, in seconds.
+
+    Attributes:
+        beat_s: between two renewals.
+        gone_s: a note that stands still for this long has no holder any more.
+        settle_s: between writing and reading again, so that of two that wrote one remains.
+    """
+
+    beat_s: float = 5.0
+    gone_s: float = 60.0
+    settle_s: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """Who holds a lease.
+
+    Attributes:
+        machine: the boot and the process namespace in which `pid` means something.
+        born: start of the process in ticks of that boot; a number used again is another process.
+        beat: counts the renewals.
+        seen: wall clock of the last renewal, only to be shown.
+    """
+
+    id: str
+    host: str
+    machine: str
+    pid: int
+    born: str
+    beat: int
+    seen: str
+
+    def text(self) -> str:
+        """As it stands in the note."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def of_text(cls, text: str | None) -> "Holder | None":
+        """The inverse of `text`; None for what is no note of ours."""
+        try:
+            found = cls(**json.loads(text or ""))
+        except (ValueError, TypeError):
+            return None
+        return found if isinstance(found.pid, int) and isinstance(found.beat, int) else None
+
+    @classmethod
+    def here(cls) -> "Holder":
+        """This process."""
+        pid = os.getpid()
+        return cls(
+            id=uuid.uuid4().hex, host=host(), machine=machine(), pid=pid, born=born(pid), beat=0,
+            seen=_now(),
+        )  # fmt: skip
+
+    @property
+    def ended(self) -> bool | None:
+        """Whether the process is gone; None when that cannot be known from here."""
+        if not self.machine or self.machine != machine():
+            return None
+        if self.pid == os.getpid():
+            return self.id not in _HELD  # left over from an earlier run in this process
+        return born(self.pid) != self.born
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
+_HELD: set[str] = set()
+"""Leases of this process."""
+
+
+def machine() -> str:
+    """What makes a process number unique on this machine; empty where it cannot be known."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def born(pid: int) -> str:
+    """When a process of this machine started, in ticks since the boot; empty when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+@dataclass
+class Lease:
+    """The right to work on a sweep, from `acquire` to `release`.
+
+    Attributes:
+        lost: told once, from another thread, when somebody else has taken the lease over.
+        say: told when there is something to wait for.
+    """
+
+    notes: Notes
+    lost: Callable[[str], None] = lambda reason: None
+    say: Callable[[str], None] = lambda text: None
+    timing: Timing = Timing()
+    _mine: Holder = field(default_factory=Holder.here)
+    _done: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def __enter__(self) -> "Lease":
+        self.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    @property
+    def held(self) -> bool:
+        """Whether nobody else has taken it."""
+        return self._mine.id in _HELD
+
+    def acquire(self) -> None:
+        """Take the lease, over from a holder that is gone if need be, and keep it.
+
+        Raises:
+            LeaseError: somebody else holds it.
+        """
+        if (other := Holder.of_text(patiently(self.notes.read))) is not None:
+            self._wait_out(other)
+        patiently(lambda: self.notes.write(self._mine.text()))
+        time.sleep(self.timing.settle_s)
+        # Whoever wrote last holds it; the other one sees that here.
+        other = Holder.of_text(patiently(self.notes.read))
+        if other is not None and other.id != self._mine.id:
+            raise LeaseError(_refusal(other))
+        _HELD.add(self._mine.id)
+        self._thread = threading.Thread(target=self._keep, daemon=True, name="lotus-lease")
+        self._thread.start()
+
+    def release(self) -> None:
+        """Give the lease back. A note that cannot be removed now is recognised as left over."""
+        self._done.set()
+        if self._thread is not None:
+            self._thread.join(timeout=self.timing.beat_s)
+        if not self.held:
+            return
+        _HELD.discard(self._mine.id)
+        try:
+            if self._holder_id() == self._mine.id:
+                self.notes.clear()
+        except Exception:  # the tracking store's: it is away, and that is said elsewhere
+            return
+
+    def _holder_id(self) -> str | None:
+        found = Holder.of_text(self.notes.read())
+        return found.id if found else None
+
+    def _wait_out(self, other: Holder) -> None:
+        """Return when the holder is gone."""
+        if other.ended:
+            return
+        if other.ended is False:
+            raise LeaseError(_refusal(other))
+        self.say(
+            f"{other} worked on this sweep and was last seen at {other.seen}: waiting up to "
+            f"{self.timing.gone_s:.0f} s for a sign of life"
+        )
+        until = time.monotonic() + self.timing.gone_s
+        while time.monotonic() < until:
+            time.sleep(min(1.0, self.timing.beat_s / 4))
+            now = Holder.of_text(patiently(self.notes.read))
+            if now is None:
+                return
+            if (now.id, now.beat) != (other.id, other.beat):
+                raise LeaseError(_refusal(now))
+
+    def _keep(self) -> None:
+        while not self._done.wait(self.timing.beat_s):
+            try:
+                found = Holder.of_text(self.notes.read())
+                if found is not None and found.id != self._mine.id:
+                    _HELD.discard(self._mine.id)
+                    self.lost(f"{found} has taken this sweep over; this one stops")
+                    return
+                self._mine = replace(self._mine, beat=self._mine.beat + 1, seen=_now())
+                self.notes.write(self._mine.text())
+            except Exception:  # of the tracking store: it is away, the next beat tries again
+                continue
+
+
+def _refusal(holder: Holder) -> str:
+    return (
+        f"{holder} works on this sweep, last seen alive at {holder.seen}. Wait until it has "
+        "ended, or stop it there (Ctrl-C, or `kill` with its number); then the same command "
+        "continues."
+    )
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+@dataclass(slots=True)
+class RunTag:
+    """The note as a tag of an MLflow run.
+
+    Attributes:
+        client: an `MlflowClient`.
+    """
+
+    client: Any
+    run_id: str
+
+    def read(self) -> str | None:
+        """The note, None when there is none."""
+        text: str | None = self.client.get_run(self.run_id).data.tags.get(TAG)
+        return text or None
+
+    def write(self, text: str) -> None:
+        """Replace the note."""
+        self.client.set_tag(self.run_id, TAG, text)
+
+    def clear(self) -> None:
+        """Remove it; empty rather than deleted, because deleting a deleted tag is an error."""
+        self.client.set_tag(self.run_id, TAG, "")

@@ -1,0 +1,95 @@
+"""Calls to the tracking store in the background: nobody who computes waits for them."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+from orchestrator import metrics
+from orchestrator.tracking import patience
+from orchestrator.tracking.patience import Breaker, is_away, pauses, reason_of
+
+Call = Callable[[], object]
+
+
+class Outbox:
+    """What one run has to say, said in order by a thread of its own.
+
+    While work goes on, a store that is away is asked again and again without end. Only `settle`
+    waits, and only for `PATIENCE_S` without a sign of life; what is not said by then never is,
+    because what comes after it would be out of order. `failure` tells why.
+
+    Attributes:
+        failure: why the rest was not said; None while all is well.
+    """
+
+    def __init__(self, breaker: Breaker) -> None:
+        self.breaker = breaker
+        self.failure: str | None = None
+        self._calls: queue.Queue[Call | None] = queue.Queue()
+        self._hurry = threading.Event()
+        self._closed = False
+        self._alive_at = time.monotonic()
+        # A daemon: a process that is told to end does not wait for a store that is away.
+        threading.Thread(target=self._work, name="lotus-outbox", daemon=True).start()
+
+    def post(self, call: Call) -> None:
+        """Have a call made after all that were posted before; it may be made several times.
+
+        Nothing is said after `close`: a run that has ended stays as it ended.
+        """
+        if not self._closed:
+            metrics.change(metrics.OUTBOX_CALLS, 1)
+            self._calls.put(call)
+
+    def settle(self) -> None:
+        """Wait until everything is said, or given up."""
+        self._alive_at = time.monotonic()
+        self._hurry.set()
+        self._calls.join()
+        self._hurry.clear()
+
+    def close(self) -> None:
+        """End the thread when it has said everything."""
+        if not self._closed:
+            self._closed = True
+            self._calls.put(None)
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            try:
+                if self.failure is None:
+                    self._say(call)
+            finally:
+                metrics.change(metrics.OUTBOX_CALLS, -1)
+                self._calls.task_done()
+
+    def _say(self, call: Call) -> None:
+        for pause in pauses():
+            try:
+                self.breaker.probe()
+                call()
+            except Exception as error:
+                if not is_away(error) or self._used_up():
+                    self.breaker.tripped = self.breaker.tripped or is_away(error)
+                    self.failure = reason_of(error)
+                    return
+            else:
+                self.breaker.tripped = False
+                self._alive_at = time.monotonic()
+                return
+            metrics.count(metrics.MLFLOW_RETRIES)
+            self._wait(pause)
+
+    def _used_up(self) -> bool:
+        if not self._hurry.is_set():
+            return False
+        silent_s = time.monotonic() - self._alive_at
+        return self.breaker.tripped or silent_s > patience.PATIENCE_S
+
+    def _wait(self, pause: float) -> None:
+        """Wait before the next attempt; one who begins to wait for us ends the pause."""
+        if self._hurry.is_set():
+            time.sleep(min(pause, patience.PATIENCE_S))
+        else:
+            self._hurry.wait(pause)

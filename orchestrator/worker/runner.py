@@ -1,0 +1,59 @@
+"""What Ray Tune runs in a process: the items of one batch, one after the other."""
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+from ray import tune
+
+from orchestrator.worker import exporter, failures
+from orchestrator.worker.attempt_log import recording
+from orchestrator.worker.job import Job
+from orchestrator.worker.worker import run_stage, run_trial, worker
+
+OVERDUE_S = 3.0
+"""After so long a process gives the rest of its batch back, for others may be idle: three times
+what a batch should take."""
+
+_SORTS: set[str] = set()
+"""What this process has run."""
+
+
+def work(config: dict[str, Any], payload: Any) -> None:
+    """What Tune runs for a batch. Never raises: how an item failed decides whether it runs again.
+
+    Reports a list, as text, because Tune takes nested results apart at "/", which our metrics
+    have in their names: for each item that was begun its error, its metrics and its seconds. Of
+    the first of its sort in this process none: it has imported what all others find at hand.
+    """
+    settings, boxes = payload
+    exporter.export(settings.measured_as)
+    start, told = time.monotonic(), []
+    for one in json.loads(config["batch"]):
+        begun = time.monotonic()
+        said = _work(one, settings, boxes)
+        warm = one["sort"] in _SORTS
+        _SORTS.add(one["sort"])
+        told.append(said | {"seconds": time.monotonic() - begun if warm else None})
+        if said.get("kind") == "store" or time.monotonic() - start > OVERDUE_S:
+            break
+    tune.report({"told": json.dumps(told)})
+
+
+def _work(one: Mapping[str, Any], settings: Any, boxes: Any) -> dict[str, Any]:
+    """Run one item: its error, its class and its metrics."""
+    job = Job.of_text(one["job"], settings.common)
+    with recording():
+        try:
+            here = worker(settings)
+            here.micro_batch, here.fresh = one["micro_batch"], one["fresh"]
+            opened = here.source(job, lambda: ray.get(boxes[job.source][0]))
+            if one["kind"] == "stage":
+                run_stage(here, job, one["key"], opened)
+                return {"error": None, "metrics": {}}
+            return {"error": None, "metrics": run_trial(here, job, opened)}
+        except Exception as error:
+            failure = failures.failure_of(error)
+            return {"error": failure.reason, "kind": failure.kind}

@@ -1,0 +1,107 @@
+"""`lotus export` of a finished sweep."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from click.testing import CliRunner, Result
+from safetensors.torch import load_file
+
+from orchestrator import load_sweep, results, select
+from orchestrator.cli import cli
+from orchestrator.commands.export import export
+from trials.errors import LotusError
+from trials.formats import load_mask
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def lotus(finished_sweep: Path) -> Callable[..., Result]:
+    def run(*args: str) -> Result:
+        return CliRunner().invoke(cli, ["export", str(finished_sweep), *args])
+
+    return run
+
+
+def test_the_recommended_model_loads_in_plain_timm(
+    finished_sweep: Path, lotus: Callable[..., Result], tmp_path: Path
+) -> None:
+    folder = tmp_path / "new/model"
+    done = lotus("--output", str(folder), "--format", "onnx")
+    assert done.exit_code == 0, done.output
+    names = {"config.json", "lotus.json", "mask.safetensors", "model.onnx", "model.safetensors"}
+    assert {path.name for path in folder.iterdir()} == names
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    state = load_file(folder / "model.safetensors")
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+    keep = load_mask(folder / "mask.safetensors")
+    assert all(bool((state[name][~mask] == 0).all()) for name, mask in keep.items())
+    best = select(results(load_sweep(finished_sweep))).recommended
+    about = json.loads((folder / "lotus.json").read_text())
+    assert best is not None
+    assert (about["key"], about["final/test_accuracy"]) == (best.trial_key, best.test_accuracy)
+
+
+@pytest.mark.parametrize("by", ["name", "key", "short key"])
+def test_a_trial_whose_checkpoint_only_the_store_has_is_exported(
+    by: str, finished_sweep: Path, tmp_path: Path
+) -> None:
+    sweep = load_sweep(finished_sweep)
+    table = results(sweep)
+    best = select(table).recommended
+    assert best is not None
+    row = table[table["key"] != best.trial_key].iloc[0]
+    wanted = {"name": row["name"], "key": row["key"], "short key": row["key"][:8]}[by]
+    found = export(sweep, tmp_path / "out", wanted)
+    assert found.trial == row["name"]
+    assert len(timm.create_model(f"local-dir:{found.folder}", pretrained=True).state_dict()) > 10
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--trial", "nothing"], "no finished trial has this key or name. Finished: "),
+        (["--trial", "e"], "no finished trial has this key or name"),
+        (["--format", "pickle"], "'pickle' is not one of 'safetensors', 'onnx'"),
+    ],
+)
+def test_what_cannot_be_exported_is_said(
+    args: list[str], said: str, lotus: Callable[..., Result], tmp_path: Path
+) -> None:
+    done = lotus("--output", str(tmp_path / "out"), *args)
+    assert done.exit_code != 0
+    assert said in done.output + str(done.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_earlier_export_and_a_file_are_not_overwritten(
+    lotus: Callable[..., Result], tmp_path: Path
+) -> None:
+    assert lotus("--output", str(tmp_path / "out")).exit_code == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    again = lotus("--output", str(tmp_path / "out"))
+    assert "holds config.json already: name another folder" in str(again.exception)
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    (tmp_path / "file").touch()
+    assert "is a file" in str(lotus("--output", str(tmp_path / "file")).exception)
+
+
+def test_without_a_store_the_words_say_where_the_checkpoint_may_be(
+    finished_sweep: Path, tmp_path: Path
+) -> None:
+    sweep = load_sweep(finished_sweep, [f"storage.path={tmp_path}/elsewhere"])
+    table = results(sweep)
+    best: Any = select(table).recommended
+    found = export(sweep, tmp_path / "best", best.trial_key)  # MLflow has it
+    assert found.trial == best.name
+    other = table[table["key"] != best.trial_key].iloc[0]["key"]
+    with pytest.raises(LotusError, match=r"neither in MLflow \(retention.checkpoints = best\) nor"):
+        export(sweep, tmp_path / "other", other)
+    shutil.rmtree(tmp_path / "elsewhere", ignore_errors=True)
+    assert not (tmp_path / "other").exists()

@@ -1,0 +1,31 @@
+"""The base of every progress display."""
+
+import inspect
+
+from orchestrator.commands.console import Display
+from orchestrator.driver.queue import Item
+from orchestrator.driver.watcher import Watcher
+
+METHODS = {n: f for n, f in vars(Watcher).items() if inspect.isfunction(f)}
+
+
+def test_a_watcher_that_overrides_nothing_says_nothing() -> None:
+    item = Item(key="k", name="lotus-seed0", kind="trial")
+    told = {
+        "added": (item,),
+        "started": (item,),
+        "back": (item,),
+        "again": (item, "its process died"),
+        "ended": (item, "broken"),
+        "says": ("no node can run a trial yet",),
+        "tick": (),
+    }
+    assert told.keys() == METHODS.keys()
+    for name, arguments in told.items():
+        assert getattr(Watcher(), name)(*arguments) is None
+
+
+def test_the_display_overrides_every_call_with_the_same_signature() -> None:
+    for name, function in METHODS.items():
+        own = vars(Display)[name]
+        assert inspect.signature(own) == inspect.signature(function)

@@ -1,0 +1,99 @@
+"""What accidents leave in MLflow is mended by the next start."""
+
+from typing import Any
+
+import pytest
+from mlflow.entities import ViewType
+
+from orchestrator.planning.config import SweepConfig
+from orchestrator.tracking.reconcile import LOST, reconcile
+from orchestrator.tracking.tracker import Tracker, open_sweep
+
+
+@pytest.fixture
+def tracker(tracked: SweepConfig) -> Tracker:
+    """The runs of a new sweep."""
+    address = open_sweep(tracked)
+    assert address is not None
+    return Tracker(address)
+
+
+def twin(tracker: Tracker, run_id: str) -> Any:
+    """A second run of the same key."""
+    tags = tracker.client.get_run(run_id).data.tags
+    return tracker.client.create_run(tracker.address.experiment_id, tags=dict(tags))
+
+
+def test_nothing_is_said_when_all_is_well(tracker: Tracker) -> None:
+    tracker.start("a", "trial", "a", {}).finish()
+    assert reconcile(tracker) == []
+    assert [child.status for child in tracker.children()] == ["FINISHED"]
+
+
+def test_of_several_runs_of_a_key_the_finished_one_stays(tracker: Tracker) -> None:
+    first = tracker.start("a", "trial", "a", {})
+    second = twin(tracker, first.run_id)
+    third = twin(tracker, first.run_id)
+    tracker.client.set_terminated(second.info.run_id)
+    assert reconcile(tracker, mend=False) == ["2 runs are there a second time"]
+    assert len(tracker.children()) == 3
+    assert reconcile(tracker) == ["2 runs are there a second time: deleted"]
+    assert [child.run_id for child in tracker.children()] == [second.info.run_id]
+    deleted = tracker.tagged(ViewType.DELETED_ONLY)
+    assert {run.info.run_id for run in deleted} == {first.run_id, third.info.run_id}
+    assert reconcile(tracker) == [], "what was deleted as a duplicate is not missed"
+
+
+def test_runs_that_nobody_works_on_are_ended_with_the_reason(tracker: Tracker) -> None:
+    tracker.start("a", "trial", "a", {})
+    tracker.start("b", "trial", "b", {})
+    said = reconcile(tracker, {"b": "its node died"})
+    assert said == ["1 run is RUNNING although nobody works on it: ended"]
+    found = {child.key: child for child in tracker.children()}
+    assert {child.status for child in found.values()} == {"FAILED"}
+    assert found["a"].tags["lotus.error"] == LOST
+    assert found["b"].tags["lotus.error"] == "its node died"
+
+
+def test_foreign_runs_are_said_and_left_alone(tracker: Tracker) -> None:
+    own = {"lotus.sweep": tracker.address.parent}
+    made = [
+        tracker.client.create_run(tracker.address.experiment_id, tags=own | more)
+        for more in ({}, {"lotus.key": "k", "lotus.kind": "other"}, {"lotus.key": "k"})
+    ]
+    (said,) = reconcile(tracker)
+    assert said.startswith("3 runs are tagged with this sweep but not made by it")
+    assert all(run.info.run_id in said for run in made)
+    assert tracker.children() == []
+    assert tracker.start("k", "trial", "x", {}).run_id not in {run.info.run_id for run in made}
+
+
+def test_a_deleted_run_is_noticed_until_it_is_delivered_again(tracker: Tracker) -> None:
+    first = tracker.start("a", "trial", "a", {})
+    first.finish()
+    tracker.client.delete_run(first.run_id)
+    (said,) = reconcile(tracker)
+    assert "1 run is deleted in MLflow" in said
+    tracker.start("a", "trial", "a", {}).finish()
+    assert reconcile(tracker) == []
+
+
+def test_a_deleted_sweep_is_noticed(tracked: SweepConfig, tracker: Tracker) -> None:
+    tracker.sweep_log().flush(tags={"lotus.trials_planned": 1})
+    tracker.client.delete_run(tracker.address.parent)
+    again = open_sweep(tracked)
+    assert again is not None
+    assert again.parent != tracker.address.parent
+    (said,) = reconcile(Tracker(again))
+    assert f"was deleted in MLflow ({tracker.address.parent})" in said
+
+
+def test_a_second_run_of_the_sweep_that_a_lost_answer_left_is_not_used(
+    tracked: SweepConfig, tracker: Tracker
+) -> None:
+    tracker.sweep_log().flush(tags={"lotus.trials_planned": 1})
+    tags = {"lotus.kind": "sweep", "lotus.name": tracked.name}
+    late = tracker.client.create_run(tracker.address.experiment_id, start_time=1, tags=tags)
+    assert open_sweep(tracked) == tracker.address, "although it is older"
+    assert reconcile(tracker) == []
+    assert tracker.client.get_run(late.info.run_id).info.lifecycle_stage == "deleted"
