@@ -129,6 +129,7 @@ def test_few_places_talk_to_ray() -> None:
     assert importers("ray") == {
         "orchestrator/driver/capacity.py",
         "orchestrator/driver/cluster.py",
+        "orchestrator/driver/tune_private.py",
         "orchestrator/worker/exporter.py",
         "orchestrator/remote/jobs.py",
         "orchestrator/driver/joining.py",
@@ -144,6 +145,7 @@ def test_tracking_and_the_best_model_alone_talk_to_mlflow() -> None:
         "orchestrator/tracking/database.py",
         "orchestrator/tracking/histories.py",
         "orchestrator/tracking/patience.py",
+        "orchestrator/tracking/plain_sql.py",
         "orchestrator/tracking/reconcile.py",
         "orchestrator/tracking/runlog.py",
         "orchestrator/reading/best.py",

@@ -6,29 +6,29 @@ its own stages are there.
 """
 
 import contextlib
-import io
 import logging
 import os
-import shutil
-import tempfile
 import time
-import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 from ray import tune
-from ray.air.execution._internal.actor_manager import RayActorManager
-from ray.exceptions import RayActorError, RayTaskError
 from ray.experimental import internal_kv
-from ray.tune.execution.tune_controller import TuneController
 
 from orchestrator.driver import capacity
 from orchestrator.driver.interrupts import INTERRUPTED, INTERRUPTS, Stop
 from orchestrator.driver.joining import ClusterError, check_joinable, refusal
+from orchestrator.driver.scratch import scratch
 from orchestrator.driver.searcher import More, Queue, Starts, StopAll, Work
 from orchestrator.driver.sharing import Share
+from orchestrator.driver.tune_private import (
+    ended_trials_are_forgotten,
+    every_death_is_known,
+    idle_processes_give_way,
+    quiet,
+)
 from orchestrator.driver.watcher import Watcher
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.plan import Plan
@@ -144,7 +144,7 @@ def node_versions() -> dict[str, dict[str, str]]:
         try:
             found[name] = ray.get(ref, timeout=NODE_ANSWER_S)
         except ray.exceptions.RayError as error:
-            if not isinstance(error, RayTaskError) and _is_gone(node["NodeID"]):
+            if not isinstance(error, ray.exceptions.RayTaskError) and _is_gone(node["NodeID"]):
                 continue  # nothing will run there
             reason = str(error).strip().splitlines()[-1][:300]
             raise ClusterError(f"node {name} cannot say its versions: {reason}") from error
@@ -193,7 +193,7 @@ def run_work(
         KeyboardInterrupt: Ctrl-C or SIGTERM; nothing runs any more.
         SweepStopped: `stop` was asked, or nothing more can be kept; nothing runs any more.
     """
-    sweep, scratch = plan.sweep, tempfile.mkdtemp(prefix="lotus-tune-")
+    sweep = plan.sweep
     stop = stop or Stop()
     share = _share(sweep)
     attempts = Attempts(sweep.retry.max_failures)
@@ -202,32 +202,37 @@ def run_work(
         tune.with_parameters(runner.work, payload=(settings, place_sources(plan))),
         tune.PlacementGroupFactory([capacity.bundle(sweep.resources)]),
     )
-    tuner = tune.Tuner(
-        trainable,
-        tune_config=tune.TuneConfig(
-            search_alg=queue,
-            num_samples=-1,
-            reuse_actors=True,
-            max_concurrent_trials=sweep.resources.max_concurrent_trials,
-            trial_name_creator=_trial_name,
-            trial_dirname_creator=_trial_name,
-        ),
-        run_config=tune.RunConfig(
-            name="sweep",
-            storage_path=scratch,  # disposable: the store and MLflow are the memory
-            failure_config=tune.FailureConfig(max_failures=0),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            callbacks=[Starts(queue)],
-            stop=StopAll(stop, queue.running),
-            verbose=0,
-        ),
-    )
-    try:
-        with _quiet(), _every_death_is_known(), _idle_processes_give_way(queue):
-            tuner.fit()
-    finally:
-        share.leave()
-        shutil.rmtree(scratch, ignore_errors=True)
+    with contextlib.ExitStack() as during:
+        during.callback(share.leave)
+        folder = during.enter_context(scratch())
+        tuner = tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=queue,
+                num_samples=-1,
+                reuse_actors=True,
+                max_concurrent_trials=sweep.resources.max_concurrent_trials,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=tune.RunConfig(
+                name="sweep",
+                storage_path=str(folder),  # disposable: the store and MLflow are the memory
+                failure_config=tune.FailureConfig(max_failures=0),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                callbacks=[Starts(queue)],
+                stop=StopAll(stop, queue.running),
+                verbose=0,
+            ),
+        )
+        for changed in (
+            quiet(),
+            every_death_is_known(),
+            idle_processes_give_way(queue),
+            ended_trials_are_forgotten(),
+        ):
+            during.enter_context(changed)
+        tuner.fit()
     if stop.reason == INTERRUPTED:
         raise KeyboardInterrupt
     if stop.reason is not None:
@@ -264,62 +269,6 @@ def _share(sweep: SweepConfig) -> Share:
         capacity.autoscales(),
         asked.max_concurrent_trials,
     )
-
-
-@contextlib.contextmanager
-def _idle_processes_give_way(queue: Queue) -> Iterator[None]:
-    """Let Tune end processes that wait for work when other sweeps wait for their place.
-
-    It keeps one for a next trial, which is right while nobody else is there; no public place.
-    """
-    clean = TuneController._cleanup_cached_actors
-
-    def cleaned(controller: Any, force_all: bool) -> None:
-        clean(controller, force_all=force_all or queue.gives_way)
-
-    TuneController._cleanup_cached_actors = cleaned
-    try:
-        yield
-    finally:
-        TuneController._cleanup_cached_actors = clean
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """What Tune would say of failures, we say; its tracebacks go to `failure/traceback.txt`.
-
-    Even at verbose=0 it prints a box about its own scratch folder.
-    """
-    logger = logging.getLogger("ray.tune")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(before)
-
-
-@contextlib.contextmanager
-def _every_death_is_known() -> Iterator[None]:
-    """Let Tune take every error of Ray itself for the end of one process.
-
-    It knows errors of actors and of tasks. Ray's memory monitor and lost objects raise others,
-    at which Tune 2.60 ends the whole run. There is no public place to teach it.
-    """
-    known = RayActorManager._actor_task_failed
-
-    def failed(manager: Any, tracked_actor_task: Any, exception: Exception) -> None:
-        if not isinstance(exception, RayActorError | RayTaskError):
-            exception = RayActorError(error_msg=str(exception))
-        known(manager, tracked_actor_task, exception)
-
-    RayActorManager._actor_task_failed = failed
-    try:
-        yield
-    finally:
-        RayActorManager._actor_task_failed = known
 
 
 def _trial_name(trial: Any) -> str:
