@@ -108,7 +108,12 @@ PENDING = Metric(
 STORE_SECONDS = Metric(
     "lotus_store_seconds", "histogram", "Time of one read or write", ("operation",), FAST_S
 )
-STORE_BYTES = Metric("lotus_store_bytes", "counter", "Bytes read and written", ("operation",))
+STORE_BYTES = Metric(
+    "lotus_store_bytes",
+    "counter",
+    "Bytes read (near: on the node's disk) and written",
+    ("operation",),
+)
 STORE_ERRORS = Metric(
     "lotus_store_errors", "counter", "Reads and writes that failed once", ("operation",)
 )

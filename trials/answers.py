@@ -51,7 +51,7 @@ def _timm_is_here() -> bool:
 
 def _path(question: Sequence[Any]) -> Path | None:
     """Where the answer lies; None when it cannot be kept."""
-    root, installed = _cache_folder(), _installed()
+    root, installed = cache_folder(), _installed()
     if root is None or installed is None:
         return None
     try:
@@ -61,7 +61,7 @@ def _path(question: Sequence[Any]) -> Path | None:
     return root / "lotus-sweep" / "timm" / f"{name}.json"
 
 
-def _cache_folder() -> Path | None:
+def cache_folder() -> Path | None:
     """XDG_CACHE_HOME, by default ~/.cache; None for a user without a home."""
     folder = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
     return folder if folder.is_absolute() else None

@@ -81,6 +81,7 @@ class State:
             stage_timeout_s=sweep.retry.stage_timeout_s,
             patience_s=patience.PATIENCE_S,
             versions=tuple(sorted(versions().items())),
+            nearby_bytes=int(sweep.storage.node_cache_gib * 2**30),
             base=sweep.base().resolved().model_dump_json(),
         )
 

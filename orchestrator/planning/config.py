@@ -144,6 +144,12 @@ class StorageSection(StageConfig):
         description="folder, NFS or s3://bucket/path; default: LOTUS_STORE or a folder below the "
         "working directory",
     )
+    node_cache_gib: float = Field(
+        10.0,
+        ge=0,
+        description="of an object store, each node keeps so much on its disk (GiB, in "
+        "~/.cache/lotus-sweep) and at most half of what is free there; 0 = nothing",
+    )
 
     @field_validator("path")
     @classmethod

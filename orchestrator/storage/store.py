@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 from orchestrator.storage import codec
 from orchestrator.storage.files import Files, StoreAway, StoreUnusable
 from orchestrator.storage.keys import canonical, key_of
+from orchestrator.storage.nearby import Nearby
 from orchestrator.storage.snapshots import StoredSnapshots
 from orchestrator.versions import host, versions
 from trials.errors import FormatError
@@ -65,14 +66,18 @@ class Entry:
 class Store:
     """Results by key. Every method may be called by several processes at once.
 
+    Args:
+        nearby: objects that this node has at hand; not asked by a store that is a folder.
+
     Every method raises StoreUnusable where the store is full, read-only or gone, and StoreAway
     where it does not answer for some seconds.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, nearby: Nearby | None = None) -> None:
         self.url = url
         self.files = Files(url)
         self.fs, self.root, self.local = self.files.fs, self.files.root, self.files.local
+        self.nearby = None if self.local else nearby
 
     def entry(self, node: Node[Any]) -> Entry | None:
         """The index entry of a stage call, None when it has not been computed."""
@@ -106,13 +111,25 @@ class Store:
             return None
         path = object_path(entry.object)
         try:
-            content = self.files.read(path)
-            if hashlib.sha256(content).hexdigest() != entry.object:
-                raise FormatError("its bytes do not have the digest in its name")
-            return codec.decode(content, node.stage.result), entry
+            return codec.decode(self._object(entry.object), node.stage.result), entry
         except (FormatError, FileNotFoundError) as error:
             self._set_aside(entry, path, error)
             return None
+
+    def _object(self, digest: str) -> bytes:
+        """The bytes of an object, from nearby if they are there.
+
+        Raises:
+            FormatError: the store has others under this name.
+        """
+        if self.nearby is not None and (kept := self.nearby.get(digest)) is not None:
+            return kept
+        content = self.files.read(object_path(digest))
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise FormatError("its bytes do not have the digest in its name")
+        if self.nearby is not None:
+            self.nearby.put(digest, content)
+        return content
 
     def put(
         self, node: Node[R], result: R, seconds: float, device: str, *, computed_by: str = ""

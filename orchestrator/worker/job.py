@@ -64,6 +64,7 @@ class Settings:
         stage_timeout_s: a stage that takes longer ends its process; None = never.
         patience_s: how long a run that has ended waits for MLflow.
         versions: of the driver, as pairs; a worker with others refuses. Empty = any will do.
+        nearby_bytes: that a node may keep on its disk of a store elsewhere.
         measured_as: the sweep's name in metrics; None = nothing is measured.
         base: settings that most jobs have in common, as JSON: ten thousand times the same text
             would fill the driver's memory.
@@ -77,6 +78,7 @@ class Settings:
     stage_timeout_s: float | None = None
     patience_s: float = patience.PATIENCE_S
     versions: tuple[tuple[str, str], ...] = ()
+    nearby_bytes: int = 0
     measured_as: str | None = None
     base: str = "{}"
 

@@ -13,6 +13,7 @@ from orchestrator.planning.config import flat
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.search import RESULT_METRICS
 from orchestrator.storage.keys import key_of
+from orchestrator.storage.nearby import on_this_node
 from orchestrator.storage.store import Entry, Store
 from orchestrator.tracking import patience
 from orchestrator.tracking.pending import Pending, note_of
@@ -124,7 +125,7 @@ def worker(settings: Settings) -> Worker:
         # torch is imported here and MLflow below, before there is a second thread.
         torch.set_num_threads(max(1, int(settings.cpus)))
         patience.PATIENCE_S = settings.patience_s
-        store = Store(settings.store)
+        store = Store(settings.store, on_this_node(settings.nearby_bytes))
         _WORKERS[settings] = Worker(settings, store, Tracker(settings.address, late=True))
     return _WORKERS[settings]
 

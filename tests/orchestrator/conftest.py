@@ -218,10 +218,10 @@ def mounted(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     """Mounts a small file system of its own; skips where that is not allowed."""
     made: list[Path] = []
 
-    def mount(options: str) -> Path:
+    def mount(options: str, kind: str = "tmpfs") -> Path:
         place = tmp_path / f"mount{len(made)}"
         place.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
+        command = ["mount", "-t", kind, "-o", options, kind, str(place)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.skip(f"no small file system can be mounted here: {done.stderr.strip()}")
