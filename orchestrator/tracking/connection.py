@@ -20,6 +20,7 @@ from orchestrator.tracking.patience import (
     patiently,
     reason_of,
 )
+from orchestrator.tracking.plain_sql import plainly
 from orchestrator.versions import VERSION, git_commit
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class LateClient:
         import mlflow  # noqa: F401
 
         self._uri = uri
-        self._client: MlflowClient | None = None
+        self._client: Any = None
 
     def __getattr__(self, name: str) -> Any:
         if self._client is None:
@@ -150,8 +151,10 @@ class LateClient:
         return getattr(self._client, name)
 
 
-def connect(uri: str, wait: bool = True) -> MlflowClient:
-    """A client that tries each request once and shortly; a new SQLite database is made whole.
+def connect(uri: str, wait: bool = True) -> Any:
+    """An `MlflowClient` that tries each request once and shortly, or what stands for it.
+
+    A new SQLite database is made whole.
 
     Args:
         wait: for a database that is away.
@@ -169,12 +172,14 @@ def connect(uri: str, wait: bool = True) -> MlflowClient:
     logging.getLogger("mlflow.store.artifact").setLevel(logging.WARNING)  # a line per empty run
     own_patience()
     breaker = None if wait else Breaker("", tripped=True)
+    path = database.path_of(uri)
     try:
-        if (path := database.path_of(uri)) is not None:
+        if path is not None:
             database.prepare(path)
         elif "://" in uri and not uri.startswith("http"):
             patiently(lambda: _knock(uri), breaker)
-        return patiently(lambda: _client(uri), breaker)
+        client = patiently(lambda: _client(uri), breaker)
+        return client if path is None else plainly(client, path)
     except TrackingError:
         raise
     except Exception as error:  # of MLflow, SQLAlchemy or the database's own driver

@@ -3,6 +3,9 @@
 MLflow runs dozens of migrations on the file itself. One that is interrupted, or two processes that
 do it at once, leave a database that no later start can use. So it is made under a temporary name
 and linked to its own when it is complete; whoever is second uses the first one's.
+
+It keeps a write-ahead log where its file system allows it: processes that write wait less for each
+other, and nobody who reads waits at all. A database that is there already stays as it is.
 """
 
 import contextlib
@@ -13,6 +16,7 @@ import uuid
 import warnings
 from pathlib import Path
 
+from orchestrator.disks import file_system
 from orchestrator.tracking.patience import TrackingError
 
 SQLITE = "sqlite:///"
@@ -22,6 +26,10 @@ QUIET_S = 10.0
 
 ABANDONED_S = 3600
 """An unfinished database older than this belongs to no living process."""
+
+ONE_MACHINE = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay", "apfs"}
+"""File systems that only one machine can write to. A write-ahead log needs memory that all who
+use the database share, so over a network it would be damaged."""
 
 
 def path_of(uri: str) -> Path | None:
@@ -61,6 +69,9 @@ def _make(path: Path) -> None:
         _initialize_tables(engine)
     finally:
         engine.dispose()
+    if file_system(path) in ONE_MACHINE:
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            database.execute("pragma journal_mode = wal")
 
 
 def _publish(temporary: Path, path: Path) -> None:

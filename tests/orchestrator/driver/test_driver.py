@@ -31,8 +31,12 @@ def copied(finished_sweep: Path, tmp_path: Path) -> Path:
     source = finished_sweep.parent
     for name in ("store", "artifacts"):
         shutil.copytree(source / name, tmp_path / name)
-    shutil.copy(source / "mlflow.db", tmp_path / "mlflow.db")
-    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database, database:
+    with (
+        closing(sqlite3.connect(source / "mlflow.db")) as original,
+        closing(sqlite3.connect(tmp_path / "mlflow.db")) as database,
+        database,
+    ):
+        original.backup(database)
         # MLflow keeps whole addresses; a change of the copy must not reach the original's files.
         for table, column in ARTIFACT_ADDRESSES:
             database.execute(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.tracking import database, patience
+from orchestrator.tracking import database, patience, plain_sql
 from orchestrator.tracking.connection import connect
 from orchestrator.tracking.patience import TrackingAway
 from orchestrator.tracking.pending import Note, Pending
@@ -81,8 +81,9 @@ def test_a_database_that_is_locked_for_a_while_changes_nothing(
 def test_a_database_locked_for_longer_is_given_up_and_delivered_to_later(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One item, because every single question waits for SQLite's own five seconds."""
+    """One item, because every single question waits for a while."""
     monkeypatch.setattr(patience, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(plain_sql, "BUSY_S", 5.0)
     with locked(tmp_path / "mlflow.db", 600):
         log = bench.here.start("k", "trial", "x", {})
         log.metrics({"loss": 0.5}, 1)
@@ -91,7 +92,8 @@ def test_a_database_locked_for_longer_is_given_up_and_delivered_to_later(
         assert (note.key, note.status) == ("k", "FINISHED")
         assert "database is locked" in note.reason
         with pytest.raises(TrackingAway, match="Another program holds it: end that one"):
-            bench.tracker.parent()
+            bench.tracker.ask(lambda: bench.tracker.client.create_experiment("one more"))
+        assert bench.tracker.parent().info.run_id  # who only reads does not wait
     again = bench.again().here.start("k", "trial", "x", {})
     again.metrics({"loss": 0.5}, 1)
     again.finish()

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,62 @@ def test_what_killed_starts_left_is_removed_after_a_while(tmp_path: Path) -> Non
     os.utime(old, (0, 0))
     prepare(path)
     assert (old.exists(), new.exists()) == (False, True)
+
+
+def journal(path: Path) -> str:
+    """How a database keeps what a transaction needs to be undone or done again."""
+    with contextlib.closing(sqlite3.connect(path)) as opened:
+        return str(opened.execute("pragma journal_mode").fetchone()[0])
+
+
+def test_it_keeps_a_write_ahead_log_and_is_one_file_at_rest(tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    prepare(path)
+    assert journal(path) == "wal"
+    assert [one.name for one in tmp_path.iterdir()] == ["mlflow.db"]
+
+
+def test_none_is_kept_on_a_file_system_that_other_machines_may_share(
+    mounted: Callable[..., Path],
+) -> None:
+    """Whatever is not known to be one machine's own, as this one."""
+    place = mounted("size=64m", "ramfs")
+    prepare(place / "mlflow.db")
+    assert journal(place / "mlflow.db") == "delete"
+    assert usable(place / "mlflow.db")
+
+
+def test_a_database_of_before_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    prepare(path)
+    with contextlib.closing(sqlite3.connect(path)) as opened:
+        opened.execute("pragma journal_mode = delete")
+    prepare(path)
+    assert usable(path)
+    assert journal(path) == "delete"
+
+
+def test_who_reads_does_not_wait_for_who_writes(tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    assert usable(path)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("begin exclusive")
+        writer.execute("update experiments set name = 'y' where name = 'x'")
+        start = time.monotonic()
+        assert "x" in {one.name for one in connect(f"sqlite:///{path}").search_experiments()}
+        assert time.monotonic() - start < 5.0  # as long as SQLite waits for a lock
+        writer.execute("rollback")
+
+
+def test_a_sweep_whose_processes_were_killed_is_read_from_its_log(tmp_path: Path) -> None:
+    """Nobody was left to write the log back into the database."""
+    path = tmp_path / "mlflow.db"
+    prepare(path)
+    write = (
+        "import os, sqlite3; c = sqlite3.connect({!r}); "
+        "c.execute(\"insert into experiments (name, lifecycle_stage) values ('x', 'active')\"); "
+        "c.commit(); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", write.format(str(path))], check=False)
+    assert path.with_name("mlflow.db-wal").stat().st_size > 0
+    assert connect(f"sqlite:///{path}").get_experiment_by_name("x") is not None
