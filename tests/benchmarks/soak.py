@@ -1,6 +1,6 @@
 """A soak: does a sweep of 2,000 small trials stay as fast and as small as it began? Half an hour.
 
-    .venv/bin/python tests/benchmarks/soak.py [--trials 2000] [--epochs 20] \
+    .venv/bin/python tests/benchmarks/soak.py [--trials 2000] [--epochs 26] \
         > tests/benchmarks/soak.json
 
 The driver's memory is sampled every two seconds; when each trial ended is read from MLflow. After
@@ -100,7 +100,7 @@ def main() -> None:
     """Run and print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--trials", type=int, default=2000)
-    parser.add_argument("--epochs", type=int, default=20, help="of each: how long it all takes")
+    parser.add_argument("--epochs", type=int, default=26, help="of each: how long it all takes")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = sweep_file(Path(folder), options.trials, options.epochs)

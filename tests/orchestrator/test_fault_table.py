@@ -43,28 +43,28 @@ TESTS: dict[str, tuple[str, ...]] = {
     ),
     "Two drivers on one sweep": (
         "test_faults.py::test_a_second_driver_is_refused_and_a_killed_one_is_followed_at_once",
-        "test_lease.py::test_a_silent_driver_elsewhere_is_waited_for_and_then_followed",
+        "tracking/test_lease.py::test_a_silent_driver_elsewhere_is_waited_for_and_then_followed",
     ),
     "Memory runs out in a stage, or on the node": (
         "test_faults.py::"
         "test_a_worker_that_eats_all_memory_is_tried_again_with_fewer_images_at_a_time",
-        "test_failures.py::test_memory_that_ran_out_halves_the_micro_batch_down_to_one",
+        "worker/test_failures.py::test_memory_that_ran_out_halves_the_micro_batch_down_to_one",
         "../trials/test_snapshots.py::test_a_smaller_micro_batch_goes_on_from_what_was_saved",
     ),
     "A stage raises, or gives NaN": (
-        "test_driver.py::test_a_failing_trial_stops_no_other_and_is_run_again_alone",
-        "test_worker.py::test_a_trial_that_fails_keeps_its_traceback_and_its_last_lines",
+        "driver/test_driver.py::test_a_failing_trial_stops_no_other_and_is_run_again_alone",
+        "worker/test_worker.py::test_a_trial_that_fails_keeps_its_traceback_and_its_last_lines",
         "../trials/test_finite.py::"
         "test_a_training_whose_last_step_diverges_ends_with_the_setting_to_lower",
     ),
     "A stage hangs": (
         "test_faults.py::test_a_worker_killed_in_every_stage_and_one_that_hangs_change_no_result",
-        "test_watchdog.py::test_a_block_that_hangs_is_told_with_all_stacks_and_then_ended",
+        "worker/test_watchdog.py::test_a_block_that_hangs_is_told_with_all_stacks_and_then_ended",
     ),
     "Nodes with other versions": (
         "test_nodes.py::"
         "test_other_versions_are_refused_before_anything_is_spent_and_a_dead_node_loses_nothing",
-        "test_worker.py::test_a_worker_with_other_versions_refuses_and_names_both",
+        "worker/test_worker.py::test_a_worker_with_other_versions_refuses_and_names_both",
     ),
     "MLflow slow, 429/5xx, dropped answers, killed and restarted; PostgreSQL restarts": (
         "faults/test_away.py::test_a_fault_of_every_kind_of_request_changes_nothing",
@@ -80,18 +80,18 @@ TESTS: dict[str, tuple[str, ...]] = {
         "test_a_sweep_whose_server_is_gone_for_good_ends_and_is_delivered_by_the_next_run",
     ),
     "A run deleted or added by hand, a first start interrupted": (
-        "test_reconcile.py::test_a_deleted_run_is_noticed_until_it_is_delivered_again",
-        "test_reconcile.py::test_foreign_runs_are_said_and_left_alone",
-        "test_database.py::test_a_start_that_is_killed_while_it_makes_the_database_leaves_none",
+        "tracking/test_reconcile.py::test_a_deleted_run_is_noticed_until_it_is_delivered_again",
+        "tracking/test_reconcile.py::test_foreign_runs_are_said_and_left_alone",
+        "tracking/test_database.py::test_a_start_that_is_killed_while_it_makes_the_database_leaves_none",
     ),
     "Store full, read-only or gone": (
         "test_faults.py::test_a_full_store_stops_the_sweep_in_words_and_with_more_space_it_goes_on",
-        "test_files.py::test_a_read_only_file_system_is_read_and_refuses_in_words",
-        "test_files.py::test_a_lasting_fault_is_not_tried_again",
+        "storage/test_files.py::test_a_read_only_file_system_is_read_and_refuses_in_words",
+        "storage/test_files.py::test_a_lasting_fault_is_not_tried_again",
     ),
     "A stored object damaged, truncated or missing": (
-        "test_store.py::test_a_damaged_object_warns_is_set_aside_and_can_be_made_again",
-        "test_store.py::test_a_missing_object_warns_and_counts_as_not_computed",
+        "storage/test_store.py::test_a_damaged_object_warns_is_set_aside_and_can_be_made_again",
+        "storage/test_store.py::test_a_missing_object_warns_and_counts_as_not_computed",
         "../test_mutated_files.py::test_a_mutated_file_is_refused_or_says_the_same",
     ),
     "A mask, ticket or checkpoint file damaged": (
@@ -100,13 +100,13 @@ TESTS: dict[str, tuple[str, ...]] = {
         "../test_mutated_files.py::test_a_mutated_file_is_refused_or_says_the_same",
     ),
     "`lotus gc` beside running sweeps, or killed": (
-        "test_collecting.py::test_a_sweep_that_runs_meanwhile_loses_nothing",
-        "test_collecting.py::test_nothing_that_is_needed_is_removed_whatever_the_interleaving",
-        "test_collecting.py::test_what_a_collector_that_died_took_away_is_put_back",
+        "commands/test_collecting.py::test_a_sweep_that_runs_meanwhile_loses_nothing",
+        "commands/test_collecting.py::test_nothing_that_is_needed_is_removed_whatever_the_interleaving",
+        "commands/test_collecting.py::test_what_a_collector_that_died_took_away_is_put_back",
     ),
     "The clock jumps": (
         "test_clocks.py::test_a_clock_that_jumps_forward_and_back_in_a_sweep_changes_no_result",
-        "test_lease.py::test_a_living_driver_elsewhere_is_seen_by_its_counter_and_not_by_clocks",
+        "tracking/test_lease.py::test_a_living_driver_elsewhere_is_seen_by_its_counter_and_not_by_clocks",
     ),
     "The SQLite database is locked by another program, or its file system is full": (
         "faults/test_sqlite.py::test_a_database_that_is_locked_for_a_while_changes_nothing",

@@ -20,7 +20,7 @@ from stack import Stack
 
 HERE = Path(__file__).parent
 
-LOTUS = ("lotus", "run", "/sweeps/tiny.yaml", "--address", "auto")
+LOTUS = ("lotus", "run", "/sweeps/sweep.yaml", "--address", "auto")
 SWEEP_S = 600.0
 
 
@@ -83,7 +83,7 @@ def with_one(told: Story) -> None:
     told.said = log.read_text()
     made.wait_container("worker-cpu", "worker-cpu-3")
     done = subprocess.run(
-        head.command(["python", str(HERE / "seen.py"), "/sweeps/tiny.yaml"]),
+        head.command(["python", str(HERE / "seen.py"), "/sweeps/sweep.yaml"]),
         capture_output=True,
         check=False,
     )

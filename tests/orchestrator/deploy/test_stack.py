@@ -2,12 +2,13 @@
 
 A head, two workers with token authentication, MLflow with accounts on PostgreSQL, SeaweedFS for
 artifacts and the store, Prometheus where it is installed: real processes in namespaces, see
-stack.py. The sweep is the tests' small one on the digits data, whose local run is at hand; it names
-neither tracking nor storage, like the bundled `digits`, which takes three minutes on two cores.
+stack.py. The sweep is the tests' small one on the digits data, whose local run is at hand. By hand,
+with LOTUS_STACK_SWEEP=digits, it is the bundled sweep of that name, which takes some minutes twice.
 """
 
 import base64
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -25,7 +26,8 @@ from running import Port, listed
 from stack import stack, why_not
 from story import Story, scraped, with_one, without_a_token
 
-from orchestrator.planning.sweepfile import load_sweep
+from orchestrator import run
+from orchestrator.planning.sweepfile import bundled, load_sweep
 
 HERE = Path(__file__).parent
 
@@ -33,14 +35,30 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def story(finished_sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+def local_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of the same sweep, run on this machine alone."""
+    name = os.environ.get("LOTUS_STACK_SWEEP")
+    if name is None:
+        found: Path = request.getfixturevalue("finished_sweep")
+        return found
+    request.getfixturevalue("ray_cluster")
+    folder = tmp_path_factory.mktemp(name)
+    own = f"storage: {{path: {folder}/store}}\ntracking: {{uri: 'sqlite:///{folder}/mlflow.db'}}\n"
+    path = folder / f"{name}.yaml"
+    path.write_text(bundled()[name].read_text() + own)
+    assert not run(load_sweep(path), report=False).failed
+    return path
+
+
+@pytest.fixture(scope="module")
+def story(local_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     """Everything that takes time, once."""
     if reason := containers.why_not():
         pytest.skip(reason)
     sweeps = tmp_path_factory.mktemp("sweeps")
-    lines = finished_sweep.read_text().splitlines(keepends=True)
+    lines = local_run.read_text().splitlines(keepends=True)
     kept = [line for line in lines if not line.startswith(("tracking:", "storage:"))]
-    (sweeps / "tiny.yaml").write_text("".join(kept))
+    (sweeps / "sweep.yaml").write_text("".join(kept))
     sweeps.chmod(0o755)
     with stack(LOTUS_SWEEPS=str(sweeps), LOTUS_WORKER_CPUS="1") as made:
         told = Story(made)
@@ -58,7 +76,7 @@ def test_a_shell_without_the_token_is_refused_in_words(story: Story) -> None:
 
 
 def test_with_a_node_killed_and_replaced_every_bit_is_that_of_the_local_run(
-    story: Story, finished_sweep: Path
+    story: Story, local_run: Path
 ) -> None:
     assert story.code == 0, story.said
     assert "died; it is tried again" in story.said
@@ -67,8 +85,8 @@ def test_with_a_node_killed_and_replaced_every_bit_is_that_of_the_local_run(
     assert set(story.seen.statuses) == {"FINISHED"}
     assert set(story.seen.keys.values()) == {1}
     assert set(story.seen.points.values()) == {1}
-    assert same_results(story.seen) == same_results(look(finished_sweep))
-    assert story.bits == stored_bits(load_sweep(finished_sweep))
+    assert same_results(story.seen) == same_results(look(local_run))
+    assert story.bits == stored_bits(load_sweep(local_run))
 
 
 def test_only_listed_ports_listen_and_where_the_table_says(story: Story) -> None:
