@@ -142,7 +142,7 @@ def run(sweep: SweepConfig, address: str | None, no_report: bool) -> int:
 def plan(sweep: SweepConfig, as_json: bool) -> int:
     """Trials, unique stages, how many are stored, predicted device-hours. Runs nothing."""
     from orchestrator.commands.console import hours, trial_count
-    from orchestrator.driver.driver import look
+    from orchestrator.driver.state import look
     from orchestrator.memory import keep
     from orchestrator.planning.forecasting import forecast
     from orchestrator.planning.plan import plan as make_plan

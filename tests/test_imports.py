@@ -128,6 +128,7 @@ def test_the_dashboards_read_tables_only(foreign: str) -> None:
 def test_few_places_talk_to_ray() -> None:
     assert importers("ray") == {
         "orchestrator/driver/capacity.py",
+        "orchestrator/driver/callbacks.py",
         "orchestrator/driver/cluster.py",
         "orchestrator/driver/tune_private.py",
         "orchestrator/worker/exporter.py",

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from orchestrator.commands.status import tracked_results
-from orchestrator.driver import driver
+from orchestrator.driver.state import look
 from orchestrator.planning.config import SweepConfig
 from orchestrator.secrets import redacted
 from orchestrator.selection import select
@@ -134,7 +134,7 @@ def _checkpoint(sweep: SweepConfig, tracker: Tracker, row: Mapping[str, Any]) ->
     with fetched(tracker, row["run_id"], CHECKPOINT) as path:
         if path is not None:
             return record.read_checkpoint(path)
-    state = driver.look(sweep)
+    state = look(sweep)
     planned = {trial.key: trial for trial in state.plan.trials} if state else {}
     tuned = planned[row["key"]].graph.finetune if row["key"] in planned else None
     found = state.store.get(tuned) if state and tuned else None

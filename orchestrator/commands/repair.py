@@ -13,7 +13,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from orchestrator.driver.driver import State, look
+from orchestrator.driver.state import State, look
 from orchestrator.planning.config import SweepConfig
 from orchestrator.secrets import redacted
 from orchestrator.tracking.artifacts import fetched

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from orchestrator.commands.collecting import Collected, asker, collect
-from orchestrator.driver import driver
+from orchestrator.driver.state import look
 from orchestrator.planning.config import SweepConfig, TrackingSection
 from orchestrator.planning.plan import plan
 from orchestrator.reading.tables import axis_columns, curve_table, trials_table
@@ -28,7 +28,7 @@ def of_sweep(sweep: SweepConfig) -> dict[str, Any]:
     """
     planned = plan(sweep)
     try:
-        state = driver.look(sweep, planned)
+        state = look(sweep, planned)
     except TrackingAway as error:
         waiting = len(all_notes(Store(sweep.storage.path)).keys() & planned.nodes.keys())
         raise TrackingAway(f"{error} {describe_waiting(sweep, waiting)}".strip()) from error

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -18,10 +19,11 @@ from ray import tune
 from ray.experimental import internal_kv
 
 from orchestrator.driver import capacity
+from orchestrator.driver.callbacks import Starts, StopAll
 from orchestrator.driver.interrupts import INTERRUPTED, INTERRUPTS, Stop
 from orchestrator.driver.joining import ClusterError, check_joinable, refusal
 from orchestrator.driver.scratch import scratch
-from orchestrator.driver.searcher import More, Queue, Starts, StopAll, Work
+from orchestrator.driver.searcher import More, Queue, Work
 from orchestrator.driver.sharing import Share
 from orchestrator.driver.tune_private import (
     ended_trials_are_forgotten,
@@ -205,26 +207,6 @@ def run_work(
     with contextlib.ExitStack() as during:
         during.callback(share.leave)
         folder = during.enter_context(scratch())
-        tuner = tune.Tuner(
-            trainable,
-            tune_config=tune.TuneConfig(
-                search_alg=queue,
-                num_samples=-1,
-                reuse_actors=True,
-                max_concurrent_trials=sweep.resources.max_concurrent_trials,
-                trial_name_creator=_trial_name,
-                trial_dirname_creator=_trial_name,
-            ),
-            run_config=tune.RunConfig(
-                name="sweep",
-                storage_path=str(folder),  # disposable: the store and MLflow are the memory
-                failure_config=tune.FailureConfig(max_failures=0),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                callbacks=[Starts(queue)],
-                stop=StopAll(stop, queue.running),
-                verbose=0,
-            ),
-        )
         for changed in (
             quiet(),
             every_death_is_known(),
@@ -232,12 +214,41 @@ def run_work(
             ended_trials_are_forgotten(),
         ):
             during.enter_context(changed)
-        tuner.fit()
+        _tuner(trainable, queue, sweep.resources.max_concurrent_trials, folder).fit()
     if stop.reason == INTERRUPTED:
         raise KeyboardInterrupt
     if stop.reason is not None:
         raise SweepStopped(stop.reason)
     return Failed(queue.queue.errors, queue.details)
+
+
+def _tuner(trainable: Any, queue: Queue, at_once: int | None, folder: Path) -> tune.Tuner:
+    """Tune as it is used here: it hands out what the queue gives it, and remembers nothing.
+
+    Args:
+        at_once: trials that may run at a time; None = as many as fit.
+        folder: for its own state.
+    """
+    return tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=queue,
+            num_samples=-1,
+            reuse_actors=True,
+            max_concurrent_trials=at_once,
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=_trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name="sweep",
+            storage_path=str(folder),  # disposable: the store and MLflow are the memory
+            failure_config=tune.FailureConfig(max_failures=0),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            callbacks=[Starts(queue)],
+            stop=StopAll(queue.stop, queue.running),
+            verbose=0,
+        ),
+    )
 
 
 class _Notes:

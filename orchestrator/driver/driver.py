@@ -5,7 +5,7 @@ A sweep is a set of keys; continuing after a crash, running again and extending 
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,77 +13,27 @@ from orchestrator.driver import delivery
 from orchestrator.driver.endings import close_failed, close_running
 from orchestrator.driver.growth import Growth
 from orchestrator.driver.interrupts import INTERRUPTED, INTERRUPTS, Stop
+from orchestrator.driver.state import State, children_of, outcomes, state_before_run
 from orchestrator.driver.tally import Tally
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.pins import pin
-from orchestrator.planning.plan import Plan, PlannedTrial, Planner, missing_nodes
+from orchestrator.planning.plan import Plan, PlannedTrial, Planner
 from orchestrator.planning.sweepfile import resolved_yaml
-from orchestrator.search import Outcome
 from orchestrator.secrets import redacted
-from orchestrator.storage.store import Store
-from orchestrator.tracking import patience
 from orchestrator.tracking.lease import Lease, RunTag
-from orchestrator.tracking.reconcile import LOST, reconcile
+from orchestrator.tracking.reconcile import reconcile
 from orchestrator.tracking.tracker import (
     Address,
-    Child,
     Tracker,
     TrackingAway,
     TrackingError,
     open_sweep,
 )
-from orchestrator.versions import versions
-from orchestrator.worker.job import Settings
 from trials.errors import LotusError
 from trials.stage import Node
 
 if TYPE_CHECKING:  # it imports Ray, which takes seconds
     from orchestrator.driver.searcher import Ended, More, Work
-
-
-@dataclass(frozen=True)
-class State:
-    """A sweep as it stands: what is planned, and what tracking and store have of it."""
-
-    plan: Plan
-    store: Store
-    tracker: Tracker
-    children: dict[str, Child]
-
-    @property
-    def finished(self) -> set[str]:
-        """Keys whose run is there and ended well."""
-        return {key for key, child in self.children.items() if child.status == "FINISHED"}
-
-    def missing_trials(self) -> list[PlannedTrial]:
-        """Trials without a finished run."""
-        done = self.finished
-        wanted = (*self.plan.trials, *self.plan.early)
-        return [trial for trial in wanted if trial.key not in done]
-
-    def missing_shared(self) -> dict[str, Node[Any]]:
-        """Shared stages to run first: no finished run yet, or needed and not in the store."""
-        done, stored = self.finished, self.store.keys()
-        needed = missing_nodes((trial.graph.final for trial in self.missing_trials()), stored)
-        return {
-            key: node for key, node in self.plan.shared.items() if key not in done or key in needed
-        }
-
-    def settings(self) -> Settings:
-        """What workers need to know."""
-        sweep = self.plan.sweep
-        return Settings(
-            store=sweep.storage.path,
-            address=self.tracker.address,
-            cpus=sweep.resources.cpu,
-            gpu=sweep.resources.gpu > 0,
-            checkpoints=sweep.retention.checkpoints,
-            stage_timeout_s=sweep.retry.stage_timeout_s,
-            patience_s=patience.PATIENCE_S,
-            versions=tuple(sorted(versions().items())),
-            nearby_bytes=int(sweep.storage.node_cache_gib * 2**30),
-            base=sweep.base().resolved().model_dump_json(),
-        )
 
 
 @dataclass(frozen=True)
@@ -108,45 +58,6 @@ class Finished:
     report: str | None = None
     summary: dict[str, Any] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
-
-
-def look(sweep: SweepConfig, planned: Plan | None = None) -> State | None:
-    """The sweep as it stands, without making anything; None when it has never run.
-
-    Args:
-        planned: a plan at hand; used unless the sweep's trials follow from results.
-    """
-    address = open_sweep(sweep, create=False)
-    if address is None:
-        return None
-    tracker = Tracker(address)
-    children = _children(tracker)
-    if planned is None or sweep.dynamic:
-        planned = Planner(sweep).plan(outcomes(children.values(), failed=True))
-    return State(planned, Store(sweep.storage.path), tracker, children)
-
-
-def _children(tracker: Tracker) -> dict[str, Child]:
-    return {child.key: child for child in tracker.children()}
-
-
-UNJUDGED = (INTERRUPTED, LOST)
-"""Errors that say nothing of the trial."""
-
-
-def outcomes(children: Iterable[Child], *, failed: bool) -> dict[str, Outcome]:
-    """How trials ended so far, by key.
-
-    Args:
-        failed: count failed ones too; False when they are about to run again.
-    """
-    found: dict[str, Outcome] = {}
-    for child in children:
-        if child.status == "FINISHED":
-            found[child.key] = Outcome(child.metrics)
-        elif failed and child.status == "FAILED" and child.tags.get("lotus.error") not in UNJUDGED:
-            found[child.key] = Outcome(None)
-    return found
 
 
 def run(
@@ -214,7 +125,7 @@ def _run(
     from orchestrator.driver.watcher import Watcher
 
     notices = tuple(reconcile(tracker))
-    state = _state(planner, tracker)
+    state = state_before_run(planner, tracker)
     state.store.writable()
     delivery.tidy(state.store, tracker, state.finished)
     concluded = tracker.parent().info.status in ("FINISHED", "FAILED")
@@ -231,7 +142,7 @@ def _run(
     failed = {growth.names[key]: why for key, why in errors.items() if growth.counts(key)}
     delivery.conclude(growth.plan, state.store, tracker, growth, failed)
     # Reading ten thousand runs takes a quarter of a minute: only where somebody needs them.
-    children = _children(tracker) if errors or planner.sweep.dynamic else state.children
+    children = children_of(tracker) if errors or planner.sweep.dynamic else state.children
     if planner.sweep.dynamic:
         state = replace(state, plan=growth.plan, children=children)
         _describe(state)
@@ -260,13 +171,6 @@ def _finish(made: Made, report: bool, wall_s: float) -> Finished:
         summary,
         made.notices,
     )
-
-
-def _state(planner: Planner, tracker: Tracker) -> State:
-    """The sweep as it stands before a run: what failed before is still to be made."""
-    children = _children(tracker)
-    planned = planner.plan(outcomes(children.values(), failed=False))
-    return State(planned, Store(planned.sweep.storage.path), tracker, children)
 
 
 def _make(

@@ -5,13 +5,12 @@ What a process does with what it is handed stands in `runner.py`.
 
 import contextlib
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray import tune
 from ray.tune.search import Searcher
 
 from orchestrator import metrics
@@ -294,69 +293,3 @@ def node_of(actor: str | None) -> str | None:
     with contextlib.suppress(Exception):  # private: a further Ray may do without
         return state.actors(actor)["Address"]["NodeID"] or None
     return None
-
-
-class Starts(tune.Callback):  # type: ignore[misc]
-    """Tells what really starts, and keeps the display alive while Tune waits."""
-
-    def __init__(self, queue: Queue) -> None:
-        self.queue: Queue | None = queue
-
-    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        if self.queue is None:
-            return
-        self.queue.watcher.tick()
-        # The note on the board must count on, whether or not Tune asks for more.
-        self.queue.share.limit(len(self.queue.running.items), self.queue.queue.waiting)
-        self.queue.settle()
-        for lost in _unreported(trials, self.queue.running):
-            self.queue.on_trial_complete(lost, error=True)
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        if self.queue is not None:
-            self.queue.running.start(trial)
-            for index in self.queue.running.items[trial.trial_id]:
-                self.queue.watcher.started(self.queue.queue.items[index])
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"queue": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-
-
-def _unreported(trials: Iterable[Any], running: Running) -> list[str]:
-    """Trials that Tune has given up without telling its searcher, as when a reset fails."""
-    found, left = [], len(running.items)
-    for trial in reversed(list(trials)):  # what runs stands near the end
-        if left == 0:
-            break
-        if trial.trial_id in running.items:
-            left -= 1
-            if trial.status == trial.ERROR:
-                running.trials.setdefault(trial.trial_id, trial)
-                found.append(trial.trial_id)
-    return found
-
-
-class StopAll(tune.Stopper):  # type: ignore[misc]
-    """Ends Tune's run when a stop has been asked for, without waiting for what runs."""
-
-    def __init__(self, stop: Stop, running: Running) -> None:
-        self.stop, self.running = stop, running
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
-
-    def stop_all(self) -> bool:
-        if self.stop.reason is None:
-            return False
-        # Here, because Tune forgets the processes next, and a stage may take hours to end.
-        self.running.kill()
-        return True
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"stop": Stop(), "running": Running()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)

@@ -192,7 +192,7 @@ class PlainSql:
             except sqlite3.OperationalError as error:
                 raise MlflowException(str(error), error_code=TEMPORARILY_UNAVAILABLE) from error
             except (sqlite3.Error, UnicodeError):  # as a param that has another value already
-                pass
+                return False
             finally:
                 if self._database is not None and self._database.in_transaction:
                     self._database.rollback()

@@ -38,7 +38,8 @@ from orchestrator.planning.sweepfile import load_sweep
 from orchestrator.tracking.tracker import Address, Tracker, open_sweep
 from orchestrator.versions import hardware, versions
 from orchestrator.worker import record
-from orchestrator.worker.worker import stage_tags, trial_metrics, trial_params
+from orchestrator.worker.labels import stage_tags, trial_params
+from orchestrator.worker.worker import trial_metrics
 from tests.orchestrator.faults.conftest import Proxy, Server
 from trials.context import Context, Epoch
 from trials.execute import Direct

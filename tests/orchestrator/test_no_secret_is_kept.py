@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from orchestrator.driver import driver
+from orchestrator.driver.state import State
 from orchestrator.planning import pins
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.plan import plan
@@ -57,7 +58,7 @@ def test_no_secret_reaches_tracking_artifacts_store_or_logs(
     (trial,) = planned.trials
     tracker, store = Tracker(where), Store(sweep.storage.path)
     pins.pin(store, planned, where.parent)
-    driver._describe(driver.State(planned, store, tracker, {}))
+    driver._describe(State(planned, store, tracker, {}))
     settings = Settings(
         store=sweep.storage.path, address=where, cpus=1, gpu=False, checkpoints="all"
     )

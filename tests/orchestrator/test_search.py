@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from orchestrator import load_sweep, results, run
 from orchestrator.commands.status import of_sweep
-from orchestrator.driver import driver
+from orchestrator.driver.state import look
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.plan import plan
 from orchestrator.tracking.tracker import Tracker, open_sweep
@@ -120,7 +120,7 @@ def test_an_optuna_sweep_runs_to_its_samples_in_the_trials_that_its_results_call
     assert list(table["status"]) == ["FINISHED"] * 5
     assert table["final/val_accuracy"].notna().all()
     assert set(table["sparsity"]) <= {0.1, 0.2, 0.3, 0.4, 0.5}
-    state = driver.look(searched)
+    state = look(searched)
     assert state is not None
     assert state.plan.complete
     assert {trial.key for trial in state.plan.trials} == keys(searched)
@@ -290,7 +290,7 @@ def test_a_halving_with_more_candidates_runs_only_what_is_new(
         k for k in before if k in set(rung_table(wider, 1)["key"])
     }
     assert finished.ran < len(finished.plan.trials)
-    state = driver.look(wider)
+    state = look(wider)
     assert state is not None
     assert state.plan.complete
     assert {trial.key for trial in state.plan.trials} == keys(wider)

@@ -9,7 +9,8 @@ import pytest
 from ray._private import state
 
 from orchestrator import load_sweep, run
-from orchestrator.driver.searcher import Queue, Starts
+from orchestrator.driver.callbacks import Starts
+from orchestrator.driver.searcher import Queue
 from orchestrator.planning.sweepfile import resolved_yaml
 from tests.conftest import tiny_sweep
 from tests.orchestrator.programs import assert_as_if_undisturbed

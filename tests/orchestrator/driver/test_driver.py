@@ -11,8 +11,8 @@ import pytest
 from mlflow import MlflowClient
 
 from orchestrator import load_sweep, results, run, select
-from orchestrator.driver import driver
 from orchestrator.driver.searcher import Queue
+from orchestrator.driver.state import look
 from orchestrator.storage.files import Files
 from orchestrator.storage.store import Store
 from orchestrator.tracking.tracker import Tracker, open_sweep
@@ -188,7 +188,7 @@ def test_a_failing_trial_stops_no_other_and_is_run_again_alone(
     table = results(load_sweep(copied, axis))
     assert sorted(table["status"]) == ["FAILED", "FINISHED"]
     assert "lower `lr`" in table[table["status"] == "FAILED"].iloc[0]["error"]
-    state = driver.look(load_sweep(copied, axis))
+    state = look(load_sweep(copied, axis))
     assert state is not None
     assert len(state.missing_trials()) == 1
 

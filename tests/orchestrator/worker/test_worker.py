@@ -18,7 +18,8 @@ from orchestrator.versions import versions
 from orchestrator.worker.attempt_log import recording
 from orchestrator.worker.failures import NodeError
 from orchestrator.worker.job import Settings, job_of
-from orchestrator.worker.worker import Worker, curve_level, run_stage, run_trial, worker
+from orchestrator.worker.labels import curve_level
+from orchestrator.worker.worker import Worker, run_stage, run_trial, worker
 from trials.stages.essential import Probe
 
 # Nothing is learned in one epoch: with this tolerance the bracket is open or anywhere.

@@ -1,0 +1,109 @@
+"""A sweep as it stands: what is planned, and what tracking and store have of it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.driver.interrupts import INTERRUPTED
+from orchestrator.planning.config import SweepConfig
+from orchestrator.planning.plan import Plan, PlannedTrial, Planner, missing_nodes
+from orchestrator.search import Outcome
+from orchestrator.storage.store import Store
+from orchestrator.tracking import patience
+from orchestrator.tracking.reconcile import LOST
+from orchestrator.tracking.tracker import Child, Tracker, open_sweep
+from orchestrator.versions import versions
+from orchestrator.worker.job import Settings
+from trials.stage import Node
+
+
+@dataclass(frozen=True)
+class State:
+    """A sweep as it stands: what is planned, and what tracking and store have of it."""
+
+    plan: Plan
+    store: Store
+    tracker: Tracker
+    children: dict[str, Child]
+
+    @property
+    def finished(self) -> set[str]:
+        """Keys whose run is there and ended well."""
+        return {key for key, child in self.children.items() if child.status == "FINISHED"}
+
+    def missing_trials(self) -> list[PlannedTrial]:
+        """Trials without a finished run."""
+        done = self.finished
+        wanted = (*self.plan.trials, *self.plan.early)
+        return [trial for trial in wanted if trial.key not in done]
+
+    def missing_shared(self) -> dict[str, Node[Any]]:
+        """Shared stages to run first: no finished run yet, or needed and not in the store."""
+        done, stored = self.finished, self.store.keys()
+        needed = missing_nodes((trial.graph.final for trial in self.missing_trials()), stored)
+        return {
+            key: node for key, node in self.plan.shared.items() if key not in done or key in needed
+        }
+
+    def settings(self) -> Settings:
+        """What workers need to know."""
+        sweep = self.plan.sweep
+        return Settings(
+            store=sweep.storage.path,
+            address=self.tracker.address,
+            cpus=sweep.resources.cpu,
+            gpu=sweep.resources.gpu > 0,
+            checkpoints=sweep.retention.checkpoints,
+            stage_timeout_s=sweep.retry.stage_timeout_s,
+            patience_s=patience.PATIENCE_S,
+            versions=tuple(sorted(versions().items())),
+            nearby_bytes=int(sweep.storage.node_cache_gib * 2**30),
+            base=sweep.base().resolved().model_dump_json(),
+        )
+
+
+def look(sweep: SweepConfig, planned: Plan | None = None) -> State | None:
+    """The sweep as it stands, without making anything; None when it has never run.
+
+    Args:
+        planned: a plan at hand; used unless the sweep's trials follow from results.
+    """
+    address = open_sweep(sweep, create=False)
+    if address is None:
+        return None
+    tracker = Tracker(address)
+    children = children_of(tracker)
+    if planned is None or sweep.dynamic:
+        planned = Planner(sweep).plan(outcomes(children.values(), failed=True))
+    return State(planned, Store(sweep.storage.path), tracker, children)
+
+
+def children_of(tracker: Tracker) -> dict[str, Child]:
+    """The runs of trials and shared stages, by key."""
+    return {child.key: child for child in tracker.children()}
+
+
+UNJUDGED = (INTERRUPTED, LOST)
+"""Errors that say nothing of the trial."""
+
+
+def outcomes(children: Iterable[Child], *, failed: bool) -> dict[str, Outcome]:
+    """How trials ended so far, by key.
+
+    Args:
+        failed: count failed ones too; False when they are about to run again.
+    """
+    found: dict[str, Outcome] = {}
+    for child in children:
+        if child.status == "FINISHED":
+            found[child.key] = Outcome(child.metrics)
+        elif failed and child.status == "FAILED" and child.tags.get("lotus.error") not in UNJUDGED:
+            found[child.key] = Outcome(None)
+    return found
+
+
+def state_before_run(planner: Planner, tracker: Tracker) -> State:
+    """The sweep as it stands before a run: what failed before is still to be made."""
+    children = children_of(tracker)
+    planned = planner.plan(outcomes(children.values(), failed=False))
+    return State(planned, Store(planned.sweep.storage.path), tracker, children)

@@ -1,0 +1,73 @@
+"""How the runs of stages and trials are called, and by what they are found again."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.planning.config import flat
+from orchestrator.planning.plan import PlannedTrial
+from orchestrator.storage.keys import key_of
+from orchestrator.worker.cached import Cached
+from orchestrator.worker.job import Job
+from trials.pipeline import TrialGraph
+from trials.stage import Node
+from trials.stages.essential import Probe
+from trials.stages.probe import as_one_shot
+
+
+def probe_run_name(result: Probe, seed: int | None) -> str:
+    """`probe-s0.34-seed0`; `probe-idle-seed0` when nothing was left to measure."""
+    level = "idle" if result.sparsity is None else f"s{result.sparsity:.2f}"
+    return f"probe-{level}" + ("" if seed is None else f"-seed{seed}")
+
+
+def curve_level(node: Node[Any], result: Any, graph: TrialGraph) -> tuple[float, str] | None:
+    """The level of the one-shot curve that a stage measured, and the key of its evaluation.
+
+    A probe carries the key of the plain stage at its level, so that a trial which names that
+    level is the same measurement. None for what is not on the curve of `sparsity: auto`, and
+    for a probe that had nothing left to do.
+    """
+    if key_of(node) not in map(key_of, graph.curve):
+        return None
+    if isinstance(result, Probe):
+        if result.sparsity is None:
+            return None
+        return result.sparsity, key_of(as_one_shot(node, result.sparsity))
+    level: float = node.config.model_dump()["sparsity"]
+    return level, key_of(node)
+
+
+def stage_run_name(node: Node[Any], job: Job, name: str) -> str:
+    """`denoise-f0.10-seed0`: the settings that the stage has and the sweep may vary."""
+    parts = [name]
+    config = node.config.model_dump()
+    if config.get("criterion", "magnitude") != "magnitude":
+        parts.append(config["criterion"])
+    for field_name, letter in (("sparsity", "s"), ("patch_drop", "d"), ("mask_data_fraction", "f")):
+        if config.get(field_name) is not None:
+            parts.append(f"{letter}{config[field_name]:.2f}")
+    if node.seed is not None:
+        parts.append(f"seed{node.seed}")
+    return "-".join(parts)
+
+
+def trial_params(trial: PlannedTrial, results: Mapping[str, Any]) -> dict[str, Any]:
+    """The axes that the arm uses and the resolved configuration, flat and dotted."""
+    axes = dict(trial.axes)
+    if axes.get("sparsity") == "auto":
+        axes["sparsity"] = results["pick"].sparsity
+    points = ("arm", "sparsity", "patch_drop", "mask_data_fraction", "seed")
+    settings = {k: v for k, v in flat(trial.config).items() if k not in points}
+    return settings | axes
+
+
+def stage_tags(trial: PlannedTrial) -> dict[str, str]:
+    """The lineage: which stage results the trial is made of."""
+    return {f"lotus.stage.{name}": key_of(node) for name, node in trial.graph.stages().items()}
+
+
+def memory_tags(cached: Cached) -> dict[str, str]:
+    """That memory ran out, and how many images at a time it allowed then."""
+    if cached.micro_batch is None:
+        return {}
+    return {"lotus.micro_batch": str(cached.micro_batch)}
