@@ -13,8 +13,9 @@ PREFIX = "lotus-tune-"
 LOCK = "in-use"
 """A file that a living driver keeps locked; the lock goes with its process."""
 
-ABANDONED_S = 86400
-"""A folder without that file was made by a version before it; this old, nobody uses it."""
+ABANDONED_S = 30 * 86400
+"""A folder without that file is of a version before it, or of a driver on another machine; when it
+is this old, no sweep uses it."""
 
 
 @contextlib.contextmanager

@@ -63,7 +63,8 @@ def test_one_of_an_earlier_version_goes_when_it_is_old(temporary: Path) -> None:
     old, new = temporary / f"{PREFIX}old", temporary / f"{PREFIX}new"
     for folder in (old, new):
         folder.mkdir()
-    os.utime(old, (time.time() - 2 * 86400,) * 2)
+    os.utime(old, (time.time() - 31 * 86400,) * 2)
+    os.utime(new, (time.time() - 7 * 86400,) * 2)  # sweeps run for days
     with scratch() as own:
         assert set(temporary.iterdir()) == {own, new}
 
