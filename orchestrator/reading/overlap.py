@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from orchestrator.selection.curve import Row, distinct, rows
+from orchestrator.selection.rows import Row, distinct, rows
 from orchestrator.tracking.artifacts import read_each
 from orchestrator.tracking.tracker import Tracker
 from trials.errors import FormatError

@@ -18,8 +18,8 @@ from orchestrator.planning.sweepfile import resolved_yaml
 from orchestrator.reading import overlap
 from orchestrator.reading.tables import axis_columns, curve_table, learning_curves, trials_table
 from orchestrator.secrets import without_password
-from orchestrator.selection import comparisons, diagnosis
-from orchestrator.selection.arms import best_settings, settings
+from orchestrator.selection import diagnosis
+from orchestrator.selection.settings import best_settings, settings
 from orchestrator.storage.store import Store
 from orchestrator.tracking.artifacts import fetched, outcomes_of
 from orchestrator.tracking.tracker import RunLog, Tracker, TrackingError, open_sweep
@@ -129,7 +129,7 @@ def summarise(
     wall = tags.get("lotus.wall_s")
     axes = axis_columns(tags)
     known = [axis for axis in axes if axis in table]
-    compared = comparisons.needed_trials(comparisons.contrasts(settings(table, known)))
+    compared = selection.wanted_trials(table, sweep.essential.tolerance, known)
     wanted = [*compared, *diagnosis.needed_trials(table)]
     outcomes, unreadable = outcomes_of(tracker, table, wanted)
     summary = selection.summarise(

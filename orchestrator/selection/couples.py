@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.selection.curve import Row
 from orchestrator.selection.design import PRESET, Point, Setting, point, typical
-from orchestrator.selection.matching import EQUAL_SPARSITY
 from orchestrator.selection.pairs import FINAL, PRUNED, Outcomes, Pair, between, mean
+from orchestrator.selection.rows import Row
+from orchestrator.selection.settings import EQUAL_SPARSITY, VAL
 from orchestrator.selection.verdicts import percent
 
 DROP, HALF, SMALL = 0.1, 0.5, 0.1
@@ -84,7 +84,7 @@ def _by_preference(couple: Couple) -> tuple[int, float]:
 
 def preference(s: Setting) -> tuple[int, float]:
     """More seeds, then validation: the test accuracy chooses nothing."""
-    return len(finished(s)), mean(list(s.trials.values()), "final/val_accuracy") or 0.0
+    return len(finished(s)), mean(list(s.trials.values()), VAL) or 0.0
 
 
 def by_attention(s: Setting) -> bool:

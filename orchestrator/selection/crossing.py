@@ -29,6 +29,7 @@ from scipy import stats
 from trials.detect import DETECTORS, ROUNDING, first_violation
 
 DRAWS = 200
+WIDEST = 0.5  # half of all sparsities; see `statistics.sayable`
 Vector = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -37,7 +38,7 @@ class Detection:
     """What a detector reads from a curve; the fields are those of `EssentialSparsity`."""
 
     value: float
-    low: float
+    low: float | None
     high: float | None
     bracket: tuple[float, float | None]
 
@@ -68,7 +69,10 @@ def detect(
         found = [read(levels, curve.tolist(), tolerance) for curve in drawn]
         low, high = _quantile_levels(levels, found, confidence)
         high = None if high is None or beyond is None else max(high, beyond)
-    return Detection(value=value, low=min(low, value), high=high, bracket=(value, beyond))
+    low = min(low, value)
+    if high is not None and high - low > WIDEST:  # no number that a person should read
+        return Detection(value=value, low=None, high=None, bracket=(value, beyond))
+    return Detection(value=value, low=low, high=high, bracket=(value, beyond))
 
 
 def side_by_side(

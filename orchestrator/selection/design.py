@@ -10,8 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.selection.curve import Row, axis_value, plain, rows
 from orchestrator.selection.pairs import CONTROL, FINAL, PRUNED
+from orchestrator.selection.rows import Row, axis_value, plain, rows
+from orchestrator.selection.settings import VAL, WHOLE, with_deployed
 
 PRESET = "issp.preset"
 ISSP_ARMS = ("issp", "lotus")
@@ -22,7 +23,7 @@ _SECTIONS = ("data.", "model.", "dense.", "tickets.", "essential.", "issp.", "fi
 _SUSPECT = ("issp.", "finetune.", "essential.")
 _IDENTITY = (
     "key", "arm", "seed", "auto_sparsity", "issp/sparsity", "control/sparsity", "final/sparsity",
-    "final/val_accuracy", "final/epochs_to_near_dense", "denoise/jaccard_mean",
+    *WHOLE.values(), VAL, "final/epochs_to_near_dense", "denoise/jaccard_mean",
 )  # fmt: skip
 # Read for every trial, whether they vary or not.
 _ALWAYS = (
@@ -152,7 +153,7 @@ def read_settings(results: pd.DataFrame) -> list[Setting]:
     """Every setting of every arm, trials that failed later included, in a fixed order."""
     varying = varying_columns(results)
     metrics = [c for m in (PRUNED, CONTROL, FINAL) for c in m.columns]
-    table = rows(results, (*_IDENTITY, *_ALWAYS, *varying, *metrics))
+    table = [with_deployed(r) for r in rows(results, (*_IDENTITY, *_ALWAYS, *varying, *metrics))]
     groups: dict[tuple[str, Point], list[Row]] = {}
     for row in ({**r, "sparsity": axis_value(r, "sparsity")} for r in table):
         if row["arm"] is not None and row["seed"] is not None:

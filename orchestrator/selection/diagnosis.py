@@ -11,7 +11,6 @@ from typing import Any
 import pandas as pd
 
 from orchestrator.selection.causes import sentences
-from orchestrator.selection.curve import Row
 from orchestrator.selection.design import (
     Anchor,
     Neighbour,
@@ -37,6 +36,7 @@ from orchestrator.selection.pairs import (
     mean,
     to_dense,
 )
+from orchestrator.selection.rows import Row
 from orchestrator.selection.statistics import Interval
 
 MOST_OUTCOMES = 300  # bounds what a report reads: beyond, pairs rest on counts

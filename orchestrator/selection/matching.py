@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.selection.curve import Row
 from orchestrator.selection.design import Anchor, Point, Setting, point
 from orchestrator.selection.pairs import CONTROL, FINAL, mean
-
-EQUAL_SPARSITY = 1e-6  # of the prunable weights: a control this near has the same count
+from orchestrator.selection.rows import Row
+from orchestrator.selection.settings import EQUAL_SPARSITY
 
 
 class Controls:
