@@ -1,12 +1,14 @@
 """What a forward pass costs, in multiply-accumulates (MACs)."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from trials import vit
 from trials.sources import Counts
+from trials.stage import StageConfig
 from trials.vit import Shape
 
 
@@ -30,6 +32,43 @@ def forward_macs(shape: Shape, kept_patches: int | None = None) -> float:
 def training_macs(shape: Shape, images: float, kept_patches: int | None = None) -> float:
     """MACs of training on that many images: forward plus twice that for backward."""
     return 3.0 * images * forward_macs(shape, kept_patches)
+
+
+def mean_forward_macs(shape: Shape, kept_patches: Iterable[int]) -> float:
+    """Mean over images, each at its own number of kept patches."""
+    images = Counter(kept_patches)
+    total = sum(n * forward_macs(shape, kept) for kept, n in images.items())
+    return total / images.total()
+
+
+class Passes(StageConfig):
+    """Images that go through models until a trial's model is there; evaluation is left out.
+
+    An image counts as often as it is looked at. `trials.effort` counts them.
+
+    Attributes:
+        trained: whole images, forward and backward.
+        trained_kept: forward and backward, of which only the kept patches are seen.
+        looked_at: whole images, forward only: by teachers, scoring models and criteria.
+    """
+
+    trained: int = 0
+    trained_kept: int = 0
+    looked_at: int = 0
+
+
+def total_macs(passes: Passes, shape: Shape, kept_forward_macs: float) -> float:
+    """MACs of everything that makes a trial's model; a backward pass costs two forward ones.
+
+    3 * (trained * dense + trained_kept * kept) + looked_at * dense. All models of a trial have
+    one shape. Masks do not lower it, as they do not lower `forward_macs`.
+
+    Args:
+        kept_forward_macs: of one training image's kept patches, on average.
+    """
+    dense = forward_macs(shape)
+    trained = passes.trained * dense + passes.trained_kept * kept_forward_macs
+    return 3.0 * trained + passes.looked_at * dense
 
 
 @dataclass(frozen=True)

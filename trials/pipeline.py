@@ -7,9 +7,9 @@ from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from typing import Any, Literal
 
-from trials import tickets, vit
+from trials import cost, effort, tickets, vit
 from trials.config import MASK_CONTROLS, MASKED, TICKETED, TrialConfig
-from trials.cost import Work
+from trials.cost import Passes, Work
 from trials.pruning import Pruning
 from trials.shared import Shared
 from trials.sources import Sources
@@ -271,15 +271,28 @@ class _Builder:
 
     @cached_property
     def final(self) -> Node[Final]:
-        counts = self.sources.counts
+        ticketed = self.trial.arm in TICKETED
         inputs: dict[str, Any] = {
             "data": self.sources.data,
             "model": self.finetune,
             "dense": self.dense,
             "mask": self.pruning.final_mask,
-            "tickets": self.tickets if self.trial.arm in TICKETED else None,
+            "tickets": self.tickets if ticketed else None,
             "profile": self.profile,
         }
-        cfg = self.shared.config(EvaluateConfig, arm=self.trial.arm, removal=self.removal)
-        work = lambda: self.work.forward(2 * counts.test)  # noqa: E731
-        return self.shared.node(evaluate_final, cfg, None, inputs, work)
+        passes = effort.passes_of(self.finetune, self.sources.counts)
+        cfg = self.shared.config(
+            EvaluateConfig,
+            arm=self.trial.arm,
+            removal=self.removal,
+            scored=ticketed and effort.reads_scores(self.tickets),
+            passes=self.shared.config(Passes, **dict(passes)),
+        )
+        return self.shared.node(evaluate_final, cfg, None, inputs, self._final_macs)
+
+    def _final_macs(self) -> float:
+        counts, own = self.sources.counts, 0
+        if self.trial.arm in TICKETED and self.trial.patch_drop > 0:
+            own = counts.validation + counts.test
+        kept = cost.forward_macs(self.work.shape, self.kept_patches)
+        return self.work.forward(counts.test) + own * kept

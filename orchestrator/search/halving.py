@@ -8,7 +8,8 @@ promoted depends on which results came first. Here promotions are ASHA's, so tha
 for the slowest candidate, but they only are guesses: the decision is that of synchronous halving
 (Jamieson & Talwalkar 2016) over complete rungs, so the winner depends on the results alone. A
 guess that the decision does not confirm has cost time and is left out of the sweep. And no
-number of a stopped training is reported: rungs have a validation accuracy only.
+number of a stopped training is reported: rungs have a validation accuracy only, on whole images.
+What a model is worth on the patches that it keeps is measured of the winners alone.
 """
 
 import math

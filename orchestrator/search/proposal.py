@@ -17,13 +17,17 @@ from orchestrator.search.space import Settings
 Direction = Literal["minimize", "maximize"]
 
 OBJECTIVES: dict[str, tuple[str, Direction]] = {
-    "accuracy": ("final/val_accuracy", "maximize"),
-    "macs": ("final/macs", "minimize"),
+    "accuracy": ("final/deployed_val_accuracy", "maximize"),
+    "macs": ("final/macs_deployed", "minimize"),
     "sparsity": ("final/sparsity", "maximize"),
 }
-"""What a search may improve: metric of a trial, and the direction that is better."""
+"""What a search may improve: metric of a trial, and the direction that is better.
+
+Accuracy and MACs are of one forward pass: on the kept patches, and with what chooses them.
+"""
 
 RUNG_METRIC = "rung/val_accuracy"
+"""On whole images: a training that is stopped early is not evaluated as it would be deployed."""
 
 RESULT_METRICS = (*(metric for metric, _ in OBJECTIVES.values()), RUNG_METRIC)
 """All that methods read of a trial."""

@@ -115,6 +115,8 @@ def curve_metrics(dense: Dense) -> Metrics:
 
 
 def _final_metrics(final: Final, dense: Dense | None) -> Metrics:
+    """Whole images pair with `macs_dense`, what is deployed with `macs_deployed`."""
+    validation, test = (dense.validation, dense.test) if dense else (None, None)
     return {
         "final/val_accuracy": final.validation.accuracy,
         "final/val_loss": final.validation.loss,
@@ -124,9 +126,18 @@ def _final_metrics(final: Final, dense: Dense | None) -> Metrics:
         "final/sparsity_model": final.sparsity_model,
         "final/macs": final.macs,
         "final/macs_dense": final.macs_dense,
+        "final/macs_selector": final.macs_selector,
+        "final/macs_deployed": final.macs + final.macs_selector,
+        "final/macs_training": final.macs_training,
         "final/epochs_to_near_dense": final.epochs_to_near_dense,
-        **_paired("final/val", dense.validation if dense else None, final.validation),
-        **_paired("final/test", dense.test if dense else None, final.test),
+        "final/deployed_val_accuracy": final.deployed_validation.accuracy,
+        "final/deployed_test_accuracy": final.deployed_test.accuracy,
+        "final/val_n": len(final.validation.correct),
+        "final/test_n": len(final.test.correct),
+        **_paired("final/val", validation, final.validation),
+        **_paired("final/test", test, final.test),
+        **_paired("final/deployed_val", validation, final.deployed_validation),
+        **_paired("final/deployed_test", test, final.deployed_test),
     }
 
 
@@ -205,6 +216,8 @@ def write_outcomes(results: Mapping[str, Any], folder: Path) -> None:
         "dense.test": dense.test.correct,
         "final.validation": final.validation.correct,
         "final.test": final.test.correct,
+        "deployed.validation": final.deployed_validation.correct,
+        "deployed.test": final.deployed_test.correct,
     }
     for name in ("essential", "issp", "control"):
         if name in results:

@@ -29,6 +29,12 @@ def pass_steps(images: int, batch_size: int) -> int:
     return math.ceil(images / batch_size)
 
 
+def step_images(steps: int, images: int, batch_size: int) -> int:
+    """Images of that many steps: only the last batch of a pass may be smaller."""
+    passes, left = divmod(steps, pass_steps(images, batch_size))
+    return passes * images + left * batch_size
+
+
 def look_ahead_steps(steps: Steps, images: int, batch_size: int) -> int:
     """Steps of one ingredient that sees `images` images."""
     return pass_steps(images, batch_size) if steps == "pass" else steps

@@ -1,9 +1,13 @@
 """The last stage of every trial: the numbers that are reported, test touched once."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-from trials import masks, vit
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from trials import cost, masks, vit
 from trials.context import Context, Epoch, Outcomes
+from trials.cost import Passes
 from trials.data import Dataset
 from trials.evaluation import evaluate
 from trials.masks import Masked
@@ -14,6 +18,9 @@ from trials.stages.profile import Profile
 from trials.stages.tickets import Tickets
 from trials.vit import Removal
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 class EvaluateConfig(StageConfig):
     """What is evaluated.
@@ -22,35 +29,53 @@ class EvaluateConfig(StageConfig):
         arm: part of the identity, so that two arms whose models happen to be equal (say
             `lotus` without dropping and `issp`) stay two trials.
         near: accuracy below the dense model that still counts as near it.
+        scored: whether a model has to look at an image before its kept patches are known.
+        passes: what made the model; see `trials.effort`.
     """
 
     arm: str
     near: float = 0.01
     removal: Removal = "gather"
+    scored: bool = False
+    passes: Passes = Passes()
 
 
 @dataclass(frozen=True, slots=True)
 class Final:
     """What a trial reports.
 
+    Accuracy and cost of one forward pass belong together: `deployed_*` with `macs` and
+    `macs_selector`, the outcomes on whole images with `macs_dense`.
+
     Attributes:
-        test_ticket: on ticketed test images; None for an arm without tickets.
+        validation: on whole images, as `test`.
+        deployed_validation: under exactly the tokens that `macs` counts: on ticketed images
+            where the arm has tickets, else on whole ones; `deployed_test` alike.
+        test_ticket: `deployed_test`; None for an arm without tickets.
         sparsity: of the prunable weights; 0 without a mask.
         sparsity_model: masked weights over all parameters of the model.
+        macs: per image, of the final model on the patches that it keeps.
+        macs_selector: per image, of whatever chooses those patches: a whole forward pass of the
+            scoring model, which has the same shape; 0 where patches are drawn, or all kept.
+        macs_training: of everything that made the model; see `trials.effort`.
         epochs_to_near_dense: first epoch within `near` of the dense model; None = never.
     """
 
     validation: Outcomes
     test: Outcomes
+    deployed_validation: Outcomes
+    deployed_test: Outcomes
     test_ticket: Outcomes | None
     sparsity: float
     sparsity_model: float
     macs: float
     macs_dense: float
+    macs_selector: float
+    macs_training: float
     epochs_to_near_dense: int | None
 
 
-@stage("evaluate", version=1)
+@stage("evaluate", version=2)
 def evaluate_final(
     cfg: EvaluateConfig,
     ctx: Context,
@@ -62,22 +87,50 @@ def evaluate_final(
     tickets: Tickets | None,
     profile: Profile,
 ) -> Final:
-    """Evaluate the final model on whole and on ticketed images."""
+    """Evaluate the final model on whole images and as it would be deployed."""
     arch = model.checkpoint.arch
     module = vit.build(model.checkpoint, ctx.device)
     pruned = masks.size(mask.keep) - masks.kept(mask.keep) if mask is not None else 0
+
+    def deployed(split: Literal["validation", "test"], whole: Outcomes, keep: Tensor) -> Outcomes:
+        # All patches kept is the same forward pass.
+        if bool(keep.all()):
+            return whole
+        return evaluate(module, arch, data, split, ctx, keep, cfg.removal)
+
+    validation, test = model.validation, evaluate(module, arch, data, "test", ctx)
+    own_validation, own_test = validation, test
+    if tickets is not None:
+        own_validation = deployed("validation", validation, tickets.validation)
+        own_test = deployed("test", test, tickets.test)
     return Final(
-        validation=model.validation,
-        test=evaluate(module, arch, data, "test", ctx),
-        test_ticket=evaluate(module, arch, data, "test", ctx, tickets.test, cfg.removal)
-        if tickets
-        else None,
+        validation=validation,
+        test=test,
+        deployed_validation=own_validation,
+        deployed_test=own_test,
+        test_ticket=own_test if tickets is not None else None,
         sparsity=masks.sparsity(mask.keep) if mask is not None else 0.0,
         sparsity_model=pruned / profile.parameters,
         macs=profile.macs,
         macs_dense=profile.macs_dense,
+        macs_selector=_selector_macs(cfg, tickets, profile),
+        macs_training=_training_macs(cfg, vit.shape_of(arch.name, arch.kwargs), tickets),
         epochs_to_near_dense=near(model.history, dense.validation.accuracy - cfg.near),
     )
+
+
+def _selector_macs(cfg: EvaluateConfig, tickets: Tickets | None, profile: Profile) -> float:
+    """The scoring model runs to its end, whichever block is read (`attention_maps`)."""
+    chosen = tickets is not None and not bool(tickets.test.all())
+    return profile.macs_dense if cfg.scored and chosen else 0.0
+
+
+def _training_macs(cfg: EvaluateConfig, shape: vit.Shape, tickets: Tickets | None) -> float:
+    kept = cost.forward_macs(shape)
+    if tickets is not None and cfg.removal == "gather":
+        counts = [int(count) for count in tickets.train.sum(1)]
+        kept = cost.mean_forward_macs(shape, counts)
+    return cost.total_macs(cfg.passes, shape, kept)
 
 
 def near(history: tuple[Epoch, ...], goal: float) -> int | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -81,18 +80,12 @@ def profile(
     counts = [count] if tickets is None else [int(n) for n in tickets.test.sum(1)]
     gathered = cfg.removal == "gather"
     return Profile(
-        macs=_mean_macs(shape, counts) if gathered else cost.forward_macs(shape),
+        macs=cost.mean_forward_macs(shape, counts) if gathered else cost.forward_macs(shape),
         macs_dense=cost.forward_macs(shape),
         images_per_s=len(x) / kept_s,
         images_per_s_dense=len(x) / dense_s,
         parameters=sum(tensor.numel() for tensor in made.state.values()),
     )
-
-
-def _mean_macs(shape: vit.Shape, counts: list[int]) -> float:
-    """Mean over images, each at its own number of kept patches."""
-    images = Counter(counts)
-    return sum(n * cost.forward_macs(shape, kept) for kept, n in images.items()) / len(counts)
 
 
 def _time(ctx: Context, *passes: Callable[[], torch.Tensor]) -> list[float]:

@@ -34,8 +34,8 @@ def truth(point: Point) -> Outcome:
         return Outcome(None)
     accuracy = 0.9 - (axes["sparsity"] - 0.2) ** 2 + 0.001 * axes["seed"]
     return Outcome({
-        "final/val_accuracy": accuracy, "final/macs": 100 * (1 - axes["patch_drop"]),
-        "final/sparsity": axes["sparsity"],
+        "final/deployed_val_accuracy": accuracy, "final/sparsity": axes["sparsity"],
+        "final/macs_deployed": 100 * (1 - axes["patch_drop"]),
     })  # fmt: skip
 
 
@@ -104,8 +104,10 @@ def test_every_setting_runs_for_all_seeds(fakes: Any) -> None:
 
 def test_a_setting_proposed_twice_counts_twice_and_runs_once(fakes: Any) -> None:
     search = replace(SEARCH, space={"sparsity": (0.1, 0.2)}, samples=9, seeds=(0,))
-    bench = fakes.bench(lambda p: Outcome({"final/val_accuracy": p.axes["sparsity"],
-                                         "final/macs": 1.0, "final/sparsity": 0.5}))  # fmt: skip
+    bench = fakes.bench(lambda p: Outcome({
+        "final/deployed_val_accuracy": p.axes["sparsity"],
+        "final/macs_deployed": 1.0, "final/sparsity": 0.5,
+    }))  # fmt: skip
     found, ran = fakes.run_all(search, bench, random.Random(0))
     assert len(ran) == len(found.points) <= 2
     assert found.complete
@@ -116,8 +118,10 @@ def test_results_steer_the_search_and_the_objective_decides_where(fakes: Any) ->
     search = replace(SEARCH, space=space, seeds=(0,), samples=40)
 
     def peaked(at: float) -> Any:
-        return fakes.bench(lambda p: Outcome({"final/val_accuracy": -abs(p.axes["sparsity"] - at),
-                                            "final/macs": 1.0, "final/sparsity": 0.0}))  # fmt: skip
+        return fakes.bench(lambda p: Outcome({
+            "final/deployed_val_accuracy": -abs(p.axes["sparsity"] - at),
+            "final/macs_deployed": 1.0, "final/sparsity": 0.0,
+        }))  # fmt: skip
 
     def late(at: float) -> float:
         bench = peaked(at)
