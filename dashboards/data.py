@@ -34,12 +34,10 @@ class ReportData:
     """Everything that a report shows. Fractions are 0..1 throughout.
 
     Attributes:
-        summary: the content of summary.json.
+        summary: the content of summary.json, with `finetuning` (arm -> rows by epoch) beside it.
         trials: one row per trial; columns are the tracked params and metrics
             (`arm`, `status`, `sparsity`, `final/test_accuracy`, ...). Any may be
             missing or NaN.
-        curves: fine-tuning, long: key, name, arm, seed, epoch (from 1), train_loss,
-            val_loss, val_accuracy.
         pictures: ticket examples, any number.
         sweep_yaml: the resolved sweep file.
         facts: how the report came about, label -> text.
@@ -47,7 +45,6 @@ class ReportData:
 
     summary: dict[str, Any]
     trials: pd.DataFrame
-    curves: pd.DataFrame
     pictures: tuple[Picture, ...]
     sweep_yaml: str
     facts: dict[str, str]

@@ -274,8 +274,15 @@ def select(
     from orchestrator.selection import select as choose
 
     wanted = sweep.essential.tolerance if tolerance is None else tolerance
-    table, axes, curve = tracked_results(with_tracking(sweep, tracking_uri))
-    found = choose(table, wanted, sweep.essential.detector, axes, curve)
+    seen = tracked_results(with_tracking(sweep, tracking_uri))
+    found = choose(
+        seen.trials,
+        wanted,
+        sweep.essential.detector,
+        seen.axes,
+        seen.curve,
+        seen.outcomes(wanted),
+    )
     if as_json:
         click.echo(json.dumps(selection_json(found), indent=1))
     else:

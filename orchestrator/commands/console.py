@@ -25,16 +25,6 @@ QUIET_S = 10.0
 """Without a terminal, a line of progress this often."""
 
 
-def percent(value: float | None, digits: int = 1) -> str:
-    """0.934 -> `93.4 %`; a dash for None."""
-    return "–" if value is None else f"{100 * value:.{digits}f} %"
-
-
-def points(value: float | None) -> str:
-    """-0.012 -> `-1.2 points`; a dash for None."""
-    return "–" if value is None else f"{100 * value:+.1f} points"
-
-
 def duration(seconds: float) -> str:
     """95 -> `1m35s`."""
     whole = round(seconds)
@@ -193,26 +183,16 @@ def ui_command(uri: str) -> str:
 
 
 def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
-    dense, best = summary["dense"], summary["recommended"]
-    arms = {arm["arm"]: arm for arm in summary["arms"]}
-    rows = [("essential sparsity", _essential(summary["essential_sparsity"]))]
+    """The answer in the report's own sentences, then what it took."""
+    said, best = summary["answer"], summary["recommended"]
+    rows = [("essential sparsity", said["essential"])]
     if best:
-        sparse = f"{percent(best['final_sparsity'], 0)} sparse, MACs × {best['macs_ratio']:.2f}"
-        accuracy = percent(best["test_accuracy"])
-        rows.append(("recommended", f"{best['name']}: {accuracy} on test, {sparse}"))
-    accuracy = f"{percent(dense['val_accuracy'])} on validation"
-    rows.append(("dense model", f"{accuracy}, {percent(dense['test_accuracy'])} on test"))
-    for name, label in (("dense", "dense, fine-tuned"), ("lotus", "LOTUS, best setting")):
-        if name in arms:
-            rows.append((label, _arm(arms[name])))
+        rows += [("recommended", f"{said['recommended']}."), ("saves", said["saves"])]
+        rows += [("costs", said["costs"])]
+        rows += [("its model", f"{best['name']}, the median of {best['n']} seeds on validation")]
     if diagnosis := summary.get("diagnosis"):
         rows.append(("ISSP", diagnosis["sentences"][0]))
-    return [*rows, ("trials", _trials(summary["trials"])), ("cost", _cost(summary["cost"]))]
-
-
-def _arm(arm: dict[str, Any]) -> str:
-    difference = f"{points(arm['difference_to_dense'])} to the dense model"
-    return f"{percent(arm['test_accuracy_mean'])} on test, n = {arm['n']} ({difference})"
+    return [*rows, ("trials", _trials(summary["trials"])), ("time", _cost(summary["cost"]))]
 
 
 def _trials(trials: dict[str, int]) -> str:
@@ -223,15 +203,3 @@ def _trials(trials: dict[str, int]) -> str:
 def _cost(cost: dict[str, Any]) -> str:
     used, saved = hours(cost["device_hours"]), hours(cost["device_hours_saved"])
     return f"{used} used, {saved} saved by sharing stages"
-
-
-def _essential(found: dict[str, Any] | None) -> str:
-    if not found or found["value"] is None:
-        return "not measured"
-    low, high = found["bracket"]
-    bracket = f"between {percent(low, 0)} and {percent(high, 0)}" if high else "or more"
-    limits = [percent(found["low"], 0), percent(found["high"], 0) if found["high"] else "above"]
-    return (
-        f"{percent(found['value'], 0)} ({bracket}; 95 % interval {limits[0]} to {limits[1]}; "
-        f"tolerance {100 * found['tolerance']:g} points)"
-    )

@@ -59,10 +59,11 @@ def export(
     Raises:
         LotusError: no such trial, its checkpoint is kept nowhere, or the folder is not free.
     """
-    table, axes, curve = tracked_results(sweep)
+    seen = tracked_results(sweep)
+    table = seen.trials
     if trial is None:
         detector, tolerance = sweep.essential.detector, sweep.essential.tolerance
-        best = select(table, tolerance, detector, axes, curve).recommended
+        best = select(table, tolerance, detector, seen.axes, seen.curve).recommended
         if best is None:
             raise LotusError(
                 f"{sweep.name} recommends nothing yet (no finished trial of a LOTUS arm): finish "

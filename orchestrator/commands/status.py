@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
@@ -13,8 +13,11 @@ from orchestrator.planning.config import SweepConfig, TrackingSection
 from orchestrator.planning.plan import plan
 from orchestrator.reading.tables import axis_columns, curve_table, trials_table
 from orchestrator.secrets import redacted
-from orchestrator.selection import Selection
+from orchestrator.selection import Selection, wanted_trials
+from orchestrator.selection.answer import answer
+from orchestrator.selection.pairs import Outcomes
 from orchestrator.storage.store import Entry, Store, object_path
+from orchestrator.tracking.artifacts import outcomes_of
 from orchestrator.tracking.pending import Pending, all_notes
 from orchestrator.tracking.tracker import Address, Tracker, TrackingAway, list_sweeps, open_sweep
 from trials.errors import LotusError
@@ -209,8 +212,28 @@ def _row(
     }
 
 
-def tracked_results(sweep: SweepConfig) -> tuple[pd.DataFrame, Sequence[str], pd.DataFrame]:
-    """The trials of a sweep, its further axes, and what measured its one-shot curve.
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """What a selection reads of a sweep.
+
+    Attributes:
+        axes: its further axes, columns of the table.
+        curve: what measured its one-shot curve.
+    """
+
+    trials: pd.DataFrame
+    axes: Sequence[str]
+    curve: pd.DataFrame
+    tracker: Tracker
+
+    def outcomes(self, tolerance: float) -> Outcomes:
+        """Which images the recommended models and their dense ones get right."""
+        wanted = wanted_trials(self.trials, tolerance, self.axes, all_arms=False)
+        return outcomes_of(self.tracker, self.trials, wanted)[0]
+
+
+def tracked_results(sweep: SweepConfig) -> Tracked:
+    """The trials of a sweep, from its tracking store.
 
     Raises:
         LotusError: it has never run there.
@@ -220,34 +243,31 @@ def tracked_results(sweep: SweepConfig) -> tuple[pd.DataFrame, Sequence[str], pd
         raise LotusError(f"{sweep.name} has not run yet in this tracking store: run it first")
     tracker = Tracker(address)
     runs = tracker.runs()
-    return trials_table(runs), axis_columns(tracker.parent().data.tags), curve_table(runs)
+    axes = axis_columns(tracker.parent().data.tags)
+    return Tracked(trials_table(runs), axes, curve_table(runs), tracker)
 
 
 def selection_json(found: Selection) -> dict[str, Any]:
     """A selection with plain values only."""
     essential = None
     if found.essential is not None:
-        fields = ("value", "low", "high", "bracket", "detector", "tolerance", "confidence")
+        fields = (
+            "value", "low", "high", "scope", "bracket", "detector", "tolerance", "confidence",
+        )  # fmt: skip
         essential = {name: getattr(found.essential, name) for name in fields}
     return {
         "essential_sparsity": essential,
         "recommended": asdict(found.recommended) if found.recommended else None,
+        "answer": answer(found.essential, found.recommended),
     }
 
 
 def describe_selection(found: Selection) -> str:
-    """A selection in words."""
-    lines = ["essential sparsity: not measured (no finished one-shot level)"]
-    if (one := found.essential) is not None:
-        high = "not reached" if one.high is None else f"{one.high:g}"
-        lines = [
-            f"essential sparsity: {one.value:g}, {100 * one.confidence:g} % interval "
-            f"{one.low:g} to {high}, bracket {one.bracket[0]:g} to "
-            f"{'none' if one.bracket[1] is None else format(one.bracket[1], 'g')} "
-            f"({one.detector}, tolerance {one.tolerance:g})"
-        ]
-    if (best := found.recommended) is not None:
-        lines += [f"recommended: {best.name}", f"  {best.reason}"]
-    else:
-        lines += ["recommended: nothing (no finished trial of a LOTUS arm)"]
+    """A selection in words: the sentences of the report's first screen."""
+    said = answer(found.essential, found.recommended)
+    lines = [str(said["essential"])]
+    if (best := found.recommended) is None:
+        return "\n".join([*lines, "Recommended: nothing (no finished trial of a LOTUS arm)."])
+    lines += [f"Recommended: {said['recommended']}.", str(said["saves"]), str(said["costs"])]
+    lines += [best.reason, f"Its model: {best.name}, the median seed on validation."]
     return "\n".join(lines)

@@ -18,7 +18,7 @@ from orchestrator.planning.sweepfile import resolved_yaml
 from orchestrator.reading import overlap
 from orchestrator.reading.tables import axis_columns, curve_table, learning_curves, trials_table
 from orchestrator.secrets import without_password
-from orchestrator.selection import diagnosis
+from orchestrator.selection import diagnosis, series
 from orchestrator.selection.settings import best_settings, settings
 from orchestrator.storage.store import Store
 from orchestrator.tracking.artifacts import fetched, outcomes_of
@@ -97,6 +97,9 @@ def _parent_metrics(tracker: Tracker, log: RunLog, summary: dict[str, Any]) -> N
         "essential_sparsity_high": essential.get("high"),
         "best/val_accuracy": best.get("val_accuracy"),
         "best/test_accuracy": best.get("test_accuracy"),
+        "best/dense_test_accuracy": best.get("dense_test_accuracy"),
+        "best/difference": best.get("difference"),
+        "best/macs_ratio": best.get("macs_ratio"),
         "trials/finished": summary["trials"]["finished"],
         "trials/failed": summary["trials"]["failed"],
         "cost/device_hours": summary["cost"]["device_hours"],
@@ -111,12 +114,10 @@ def _parent_metrics(tracker: Tracker, log: RunLog, summary: dict[str, Any]) -> N
 
 def _note(summary: dict[str, Any]) -> str:
     """What MLflow shows as the description of the sweep's run (Markdown)."""
-    essential, best = summary["essential_sparsity"], summary["recommended"]
     lines = [f"LOTUS sweep **{summary['sweep']}**. The report stands under Artifacts, `report/`."]
-    if essential:
-        lines.append(f"- essential sparsity {essential['value']:g}, bracket {essential['bracket']}")
-    if best:
-        lines.append(f"- recommended: `{best['name']}`, test accuracy {best['test_accuracy']:.4f}")
+    lines += [f"- {said}" for said in summary["answer"].values() if said]
+    if best := summary["recommended"]:
+        lines.append(f"- the model kept is `{best['name']}`, the median seed on validation")
     return "\n".join(lines)
 
 
@@ -185,9 +186,8 @@ def write(
     summary = summary or summarise(sweep, tracker, runs, tags)
     table = trials_table(runs)
     data = ReportData(
-        summary=summary,
+        summary=summary | {"finetuning": _learning_curves(tracker, table, axis_columns(tags))},
         trials=table,
-        curves=learning_curves(tracker, _best_per_arm(table, axis_columns(tags))),
         pictures=_pictures(tracker, table),
         sweep_yaml=resolved_yaml(sweep),
         facts=_shown_facts(tags, tracker),
@@ -217,14 +217,14 @@ def report(sweep: SweepConfig, output: Path | None = None) -> Path:
     return write(sweep, Tracker(address), output or report_folder(sweep), upload=output is None)
 
 
-def _best_per_arm(table: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
-    """The trials of each arm's best setting: those whose learning curves are shown."""
-    finished = table[table["status"] == "FINISHED"]
-    if finished.empty:
-        return finished
-    chosen = best_settings(settings(finished, axes)).values()
-    keys = {row["key"] for setting in chosen for row in setting.trials}
-    return finished[finished["key"].isin(keys)]
+def _learning_curves(
+    tracker: Tracker, table: pd.DataFrame, axes: Sequence[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """Fine-tuning at each arm's best setting; only those trials' histories are read."""
+    found = settings(table, [axis for axis in axes if axis in table])
+    keys = {row["key"] for setting in best_settings(found).values() for row in setting.trials}
+    curves = series.curves_of(learning_curves(tracker, table[table["key"].isin(keys)]))
+    return series.finetuning(found, curves, selection.CONFIDENCE)
 
 
 def _pictures(tracker: Tracker, table: pd.DataFrame) -> tuple[Picture, ...]:

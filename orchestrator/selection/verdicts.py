@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from orchestrator.selection.rows import TIE
 from orchestrator.selection.statistics import Interval
@@ -118,3 +118,20 @@ def points_between(low: float | None, high: float | None) -> str:
     if ends[0] == ends[1]:  # narrower than a tenth of a point
         ends = [f"{100 * v:+z.2f}" for v in (low, high)]
     return f"interval {ends[0]} to {ends[1]}"
+
+
+def level(value: Any) -> str:
+    """A setting or a sparsity as percent, without needless digits; other values as they are."""
+    if value is None or isinstance(value, str | bool):
+        return "–" if value is None else str(value)
+    return f"{round(100 * float(value), 1):g} %"
+
+
+def share(value: float | None) -> str:
+    """A fraction as percent with two digits after the point."""
+    return "–" if value is None else f"{100 * value:.2f} %"
+
+
+def ratio(value: float | None) -> str:
+    """`0.87×`."""
+    return "–" if value is None else f"{value:.2f}×"
