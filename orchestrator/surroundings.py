@@ -84,6 +84,9 @@ def have_name() -> None:
         os.environ["LOGNAME"] = user_name()
         if not os.environ.get("HOME"):
             os.environ["HOME"] = private_folder()
+    if not os.access(os.path.expanduser("~"), os.W_OK):
+        # Else matplotlib says at each start where it keeps its fonts instead.
+        os.environ.setdefault("MPLCONFIGDIR", private_folder())
 
 
 def _known_name() -> str | None:
