@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.commands.terminal import Terminal
-from orchestrator.driver.interrupts import EXIT_CODE, INTERRUPTS
+from orchestrator.driver.interrupts import ENDED, EXIT_CODE, INTERRUPTS
 from orchestrator.planning.config import StorageSection, SweepConfig, TrackingSection
 from orchestrator.planning.problems import SweepError
 from orchestrator.planning.sweepfile import bundled, load_sweep
@@ -351,7 +351,7 @@ def ui(sweep: str | None, tracking_uri: str | None, host: str, port: int) -> Non
     path = Path(uri.removeprefix("sqlite:///"))
     if uri.startswith("sqlite:///") and not path.exists():
         raise LotusError(f"{path} does not exist: no sweep has run there yet")
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    command = [sys.executable, "-P", "-m", "mlflow", "server", "--backend-store-uri", uri]
     artifacts = (path.parent / "artifacts").as_uri()
     command += ["--default-artifact-root", artifacts, "--host", host, "--port", str(port)]
     command += ["--workers", "1"]
@@ -361,7 +361,10 @@ def ui(sweep: str | None, tracking_uri: str | None, host: str, port: int) -> Non
     # is for evaluating language models and costs four processes.
     sys.stdout.flush()
     environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "GIT_PYTHON_REFRESH": "quiet"}
-    os.execve(sys.executable, command, os.environ | environment)
+    os.chdir(
+        "/"
+    )  # the server imports from its working directory, and uvicorn cannot be told not to
+    os.execve(sys.executable, command, os.environ | {"PYTHONSAFEPATH": "1"} | environment)
 
 
 @cli.command()
@@ -375,11 +378,17 @@ for _command in COMMANDS:
     cli.add_command(_command)
 
 
-def main() -> None:
-    """Entry point of `lotus`: errors that a user can mend are shown without a traceback."""
-    INTERRUPTS.install(exits=True)
+def main(listens: bool = False) -> None:
+    """What `lotus` does: errors that a user can mend are shown without a traceback.
+
+    Args:
+        listens: this process hears signals already; see `entry.py`.
+    """
+    if not listens:
+        INTERRUPTS.install(exits=True)
     try:
         code = cli.main(standalone_mode=False)
+        INTERRUPTS.check()
     except SweepError as error:
         code = _say(str(error), WRONG)
     except LotusError as error:
@@ -388,9 +397,8 @@ def main() -> None:
         error.show()
         code = WRONG
     except (KeyboardInterrupt, click.Abort):
-        code = _say(
-            "Interrupted. Everything finished is kept; the same command continues.", INTERRUPTED
-        )
+        INTERRUPTS.taken()
+        code = _say(ENDED, INTERRUPTED)
     sys.exit(code if isinstance(code, int) else OK)
 
 
@@ -404,4 +412,6 @@ def _say(text: str, code: int) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    from orchestrator.entry import main as program
+
+    program()

@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.commands.terminal import can_be_written_over
 from orchestrator.driver.driver import Finished
 from orchestrator.driver.queue import Item
 from orchestrator.driver.watcher import Watcher
@@ -58,15 +59,16 @@ class Display(Watcher):
         self.failed = 0
         self.running: dict[str, Item] = {}
         self.start = self.said = time.monotonic()
+        self.is_live = can_be_written_over(console)
         self.live = Live(self._line(), console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> "Display":
-        if self.console.is_terminal:
+        if self.is_live:
             self.live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.console.is_terminal:
+        if self.is_live:
             self.live.stop()
 
     def added(self, item: Item) -> None:
@@ -100,7 +102,7 @@ class Display(Watcher):
 
     def tick(self) -> None:
         now = time.monotonic()
-        if self.console.is_terminal:
+        if self.is_live:
             self.live.update(self._line())
         elif now - self.said >= QUIET_S:
             self.said = now

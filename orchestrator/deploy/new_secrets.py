@@ -28,7 +28,8 @@ def write(example: Path, target: Path) -> None:
         FileExistsError: there is one; its secrets stand in the volumes of a cluster.
     """
     text = filled(example.read_text(encoding="utf-8"))
-    with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+    made = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(made, "w", encoding="utf-8") as out:
         out.write(text)
 
 

@@ -6,7 +6,6 @@ its own stages are there.
 """
 
 import contextlib
-import logging
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -20,11 +19,12 @@ from ray.experimental import internal_kv
 
 from orchestrator.driver import capacity
 from orchestrator.driver.callbacks import Starts, StopAll
-from orchestrator.driver.interrupts import INTERRUPTED, INTERRUPTS, Stop
-from orchestrator.driver.joining import ClusterError, check_joinable, refusal
+from orchestrator.driver.interrupts import INTERRUPTED, Stop
+from orchestrator.driver.joining import ClusterError, check_joinable
 from orchestrator.driver.scratch import scratch
 from orchestrator.driver.searcher import More, Queue, Work
 from orchestrator.driver.sharing import Share
+from orchestrator.driver.starting import start
 from orchestrator.driver.tune_private import (
     ended_trials_are_forgotten,
     every_death_is_known,
@@ -79,23 +79,11 @@ def connected(
     # Tune would swallow Ctrl-C and return as if the sweep had ended.
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     local = address in (None, "local")
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if local:
-        # A "local" address makes sure that a cluster found in the environment is not joined.
-        quiet |= {"address": "local", "include_dashboard": False}
-    else:
-        quiet["address"] = address
     joined_before = ray.is_initialized()
     if not (joined_before or local):
         check_joinable(str(address))
-    try:
-        if not joined_before:
-            ray.init(**quiet)
-            INTERRUPTS.again()  # its own handler of SIGTERM prints a C++ traceback and dies
-    except ray.exceptions.AuthenticationError as error:
-        raise ClusterError(refusal(str(address))) from error
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ClusterError(f"no Ray cluster at {address}: {str(error)[:300]}") from error
+    if not joined_before:
+        start(None if local else address, say)
     try:
         grows = not local and capacity.autoscales()
         if waits := capacity.check_fits(sweep.resources, capacity.living_nodes(), grows=grows):

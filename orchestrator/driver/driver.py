@@ -91,10 +91,11 @@ def run(
         try:
             made = _run(planner, tracker, address, watch, stop)
             return _finish(made, report, time.monotonic() - start)
-        except (KeyboardInterrupt, LotusError) as error:
+        except BaseException as error:
+            INTERRUPTS.taken()
             # Else the runs are another driver's by now, or MLflow is the trouble itself.
             if lease.held and not isinstance(error, TrackingError):
-                how = INTERRUPTED if isinstance(error, KeyboardInterrupt) else str(error)
+                how = _how(error)
                 delivery.hurry(tracker, lambda: _stopped(tracker, how))
             raise
 
@@ -128,6 +129,7 @@ def _run(
     state = state_before_run(planner, tracker)
     state.store.writable()
     delivery.tidy(state.store, tracker, state.finished)
+    INTERRUPTS.check()
     concluded = tracker.parent().info.status in ("FINISHED", "FAILED")
     pin(state.store, state.plan, tracker.address.parent)
     _describe(state)
@@ -215,6 +217,13 @@ def _pinned(more: "More", state: State, growth: Growth) -> "More":
         return work
 
     return grown
+
+
+def _how(error: BaseException) -> str:
+    """What ended a sweep, in a line; an error that nobody has foreseen with its name."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    return str(error) if isinstance(error, LotusError) else f"{type(error).__name__}: {error}"
 
 
 def _stopped(tracker: Tracker, how: str) -> None:

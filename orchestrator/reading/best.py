@@ -17,6 +17,7 @@ import numpy as np
 from orchestrator.planning.plan import Plan
 from orchestrator.secrets import redacted
 from orchestrator.storage.store import Store
+from orchestrator.surroundings import import_path
 from orchestrator.tracking.tracker import Address, RunLog, Tracker, TrackingError
 from orchestrator.versions import versions
 from orchestrator.worker import record
@@ -74,13 +75,13 @@ class Order:
 
 def _have_published(order: Order) -> bool:
     """Have a process of its own do it, with the environment and the modules of this one."""
-    path = os.pathsep.join(one for one in sys.path if one)
     done = subprocess.run(
-        [sys.executable, "-m", "orchestrator.reading.best"],
+        [sys.executable, "-P", "-m", "orchestrator.reading.best"],
         input=json.dumps(asdict(order)),
-        env=os.environ | {"PYTHONPATH": path},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(import_path())},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         check=False,
     )
     if done.returncode not in (0, NOTHING):

@@ -47,7 +47,7 @@ def refresh(
     where = report_folder(plan.sweep)
     old = where / "report.html"
     if not changed and (old.exists() or not page) and (where / "summary.json").exists():
-        summary = json.loads((where / "summary.json").read_text())
+        summary = json.loads((where / "summary.json").read_text("utf-8"))
         return summary, str(old) if old.exists() else None
     if changed:
         tracker.sweep_log().flush(tags={"lotus.wall_s": f"{wall_s:.3f}", **_facts(plan.sweep)})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import logging
 import random
 import time
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.planning.config import SweepConfig
 from orchestrator.secrets import without_password
+from orchestrator.surroundings import have_name, user_name
 from orchestrator.tracking import database
 from orchestrator.tracking.patience import (
     LOCKED,
@@ -171,6 +171,7 @@ def connect(uri: str, wait: bool = True) -> Any:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     logging.getLogger("mlflow.store.artifact").setLevel(logging.WARNING)  # a line per empty run
     own_patience()
+    have_name()  # MLflow asks for it too
     breaker = None if wait else Breaker("", tripped=True)
     path = database.path_of(uri)
     try:
@@ -250,6 +251,6 @@ def origin() -> dict[str, str]:
         "lotus.version": VERSION,
         "mlflow.source.name": "lotus",
         "mlflow.source.type": "LOCAL",
-        "mlflow.user": getpass.getuser(),
+        "mlflow.user": user_name(),
     }
     return tags | {"mlflow.source.git.commit": commit} if commit else tags
