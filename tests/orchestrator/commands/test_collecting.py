@@ -9,6 +9,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -159,6 +160,33 @@ def test_what_is_young_stays(store: Store) -> None:
     before = files(store)
     assert dict(free(store, GRACE_S).files) == {}
     assert files(store) == before
+
+
+YOUNG = {
+    "an object that no entry names yet": f"objects/ab/{'ab' * 32}.safetensors",
+    "half an object": f"objects/ab/{'ab' * 32}.safetensors.1.part",
+    "a training": f"unfinished/{KEYS[5]}.safetensors",
+    "a damaged object": "damaged/b",
+    "a note": "pending/d/c.json",
+    "a probe": ".probe-abc",
+}
+
+
+@pytest.mark.parametrize("what", YOUNG)
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_what_is_young_of_every_kind_stays(what: str, dry_run: bool, tmp_path: Path) -> None:
+    """As `lotus gc` calls it, with the period of grace that it has by itself."""
+    store = Store(str(tmp_path))
+    need(store, "k", set())
+    need(store, "d", {1})
+    path = YOUNG[what]
+    store.files.write(path, b"1")
+    assert dict(collect(store, kept_by_name, dry_run=dry_run).files) == {}
+    assert store.files.info(path) is not None
+    for old in (path, "sweeps/d.json"):
+        os.utime(tmp_path / old, (time.time() - GRACE_S - 60,) * 2)
+    assert sum(collect(store, kept_by_name, dry_run=dry_run).files.values()) == 2
+    assert (store.files.info(path) is None) == (not dry_run)
 
 
 def test_what_was_left_behind_goes(store: Store) -> None:
