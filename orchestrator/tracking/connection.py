@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.planning.config import SweepConfig
 from orchestrator.secrets import without_password
@@ -112,8 +112,14 @@ def list_sweeps(uri: str) -> list[Any]:
     return list(patiently(lambda: client.search_runs(experiments, query)))
 
 
-def run_exists(uri: str, run_id: str) -> bool:
-    """Whether a run is there and not deleted. Asked once, without patience.
+Known = Literal["active", "deleted", "unknown"]
+
+
+def state_of_run(uri: str, run_id: str) -> Known:
+    """What MLflow knows of a run. Asked once, without patience.
+
+    Deleted is only what it shows as deleted. A run that it does not know says nothing: its database
+    may have been restored from a copy, or made anew.
 
     Raises:
         TrackingError: the tracking store cannot be asked.
@@ -127,9 +133,9 @@ def run_exists(uri: str, run_id: str) -> bool:
         run = patiently(lambda: client.get_run(run_id), Breaker(uri, tripped=True))
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return False
+            return "unknown"
         raise TrackingError(reason_of(error)) from error
-    return bool(run.info.lifecycle_stage == "active")
+    return "deleted" if run.info.lifecycle_stage == "deleted" else "active"
 
 
 class LateClient:

@@ -3,12 +3,13 @@
 import json
 import os
 import random
+import sqlite3
 import threading
 import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -495,6 +496,61 @@ def test_a_sweep_is_kept_while_its_run_exists(tracked: SweepConfig) -> None:
     assert asker([])(made) == (False, "its run is deleted")
     client.restore_run(address.parent)
     assert asker([])(made)[0]
+
+
+def aged(store: Store) -> None:
+    """Everything is past the period of grace."""
+    for path in store.files.list():
+        os.utime(store.files.full(path), (time.time() - 2 * GRACE_S,) * 2)
+
+
+@pytest.mark.parametrize("how", ["restored from a copy", "made anew"])
+def test_results_of_a_sweep_that_its_database_has_lost_are_kept_counted_and_said(
+    how: str, tiny: Callable[..., SweepConfig], lotus: Lotus, tmp_path: Path
+) -> None:
+    sweep, file = tiny(), str(tmp_path / "sweep.yaml")
+    database = tmp_path / "mlflow.db"
+    other = open_sweep(tiny("", "name=other"))
+    assert other is not None
+    with (
+        closing(sqlite3.connect(database)) as opened,
+        closing(sqlite3.connect(tmp_path / "yesterday.db")) as copy,
+    ):
+        opened.backup(copy)
+    address, store = open_sweep(sweep), Store(sweep.storage.path)
+    assert address is not None
+    made = Pin(
+        run_id=address.parent,
+        sweep=sweep.name,
+        experiment=sweep.experiment_name,
+        tracking=sweep.tracking.uri,
+        keys=(KEYS[0],),
+        host="h",
+        written=1.0,
+    )
+    pins.write(store.files, made)
+    put(store, 0)
+    aged(store)
+    Tracker(address).client._tracking_client.store._dispose_engine()
+    for left in tmp_path.glob("mlflow.db*"):
+        left.unlink()
+    if how == "restored from a copy":
+        (tmp_path / "yesterday.db").rename(database)
+    else:
+        assert open_sweep(tiny("", "name=other")) is not None
+    before = files(store)
+    code, out, _ = lotus("gc", file)
+    assert code == 0
+    assert "kept     tiny: its tracking store does not know its run" in out
+    assert "1 of 1 kept sweeps are unknown to MLflow" in out
+    assert "`lotus gc --force` frees their results" in out
+    assert files(store) == before
+    found = json.loads(lotus("gc", file, "--dry-run", "--json")[1])
+    assert (found["unknown"], found["freed_bytes"]) == (["tiny"], 0)
+    code, out, _ = lotus("gc", file, "--force")
+    assert code == 0
+    assert "dropped  tiny: its tracking store does not know its run, and --force was given" in out
+    assert present(store) == set()
 
 
 @pytest.mark.parametrize(
