@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator import notices
 from orchestrator.commands.terminal import Terminal
 from orchestrator.driver.interrupts import EXIT_CODE, INTERRUPTS
 from orchestrator.planning.config import StorageSection, SweepConfig, TrackingSection
@@ -373,6 +374,7 @@ for _command in COMMANDS:
 def main() -> None:
     """Entry point of `lotus`: errors that a user can mend are shown without a traceback."""
     INTERRUPTS.install(exits=True)
+    notices.tell(lambda text: errors.print(f"! {text}", style="yellow", soft_wrap=True))
     try:
         code = cli.main(standalone_mode=False)
     except SweepError as error:
