@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator import notices
 from orchestrator.commands.terminal import Terminal
 from orchestrator.driver.interrupts import ENDED, EXIT_CODE, INTERRUPTS
 from orchestrator.planning.config import StorageSection, SweepConfig, TrackingSection
@@ -222,6 +223,7 @@ def status(
 @click.option("--store", "path", help="Folder or s3://; default: the sweep's, or lotus/store.")
 @click.option("--dry-run", is_flag=True, help="Say what would be freed, remove nothing.")
 @click.option("--old", is_flag=True, help="Also what is older than the first known sweep.")
+@click.option("--force", is_flag=True, help="Also of sweeps whose run MLflow does not know.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def gc(
     sweep: str | None,
@@ -229,6 +231,7 @@ def gc(
     path: str | None,
     dry_run: bool,
     old: bool,
+    force: bool,
     as_json: bool,
 ) -> int:
     """Free store objects that no kept sweep needs; sweeps may be running."""
@@ -240,7 +243,7 @@ def gc(
     section = config.storage if config else StorageSection()
     store = Store(StorageSection(path=path).path if path else section.path)
     known = [TrackingSection().uri, *([config.tracking.uri] if config else [])]
-    found = collect(store, asker(known), dry_run=dry_run, old=old)
+    found = collect(store, asker(known, force), dry_run=dry_run, old=old)
     if as_json:
         click.echo(json.dumps(collected_json(found), indent=1))
     else:
@@ -386,6 +389,7 @@ def main(listens: bool = False) -> None:
     """
     if not listens:
         INTERRUPTS.install(exits=True)
+    notices.tell(lambda text: errors.print(f"! {text}", style="yellow", soft_wrap=True))
     try:
         code = cli.main(standalone_mode=False)
         INTERRUPTS.check()

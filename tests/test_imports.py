@@ -147,13 +147,16 @@ def test_few_places_talk_to_ray() -> None:
 def test_tracking_and_the_best_model_alone_talk_to_mlflow() -> None:
     assert importers("mlflow") == {
         "orchestrator/tracking/tracker.py",
+        "orchestrator/tracking/artifacts.py",
         "orchestrator/tracking/connection.py",
         "orchestrator/tracking/database.py",
         "orchestrator/tracking/histories.py",
         "orchestrator/tracking/patience.py",
+        "orchestrator/tracking/places.py",
         "orchestrator/tracking/plain_sql.py",
         "orchestrator/tracking/reconcile.py",
         "orchestrator/tracking/runlog.py",
+        "orchestrator/tracking/schema.py",
         "orchestrator/reading/best.py",
         "orchestrator/reading/serving.py",
     }

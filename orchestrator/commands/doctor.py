@@ -32,6 +32,7 @@ def examine(
         yield _try("data and weights", lambda: _sources(sweep))
         yield _try("store", lambda: _store(sweep))
         yield _try("tracking", lambda: _tracking(sweep))
+        yield _try("artifacts", lambda: _artifacts(sweep, repair))
         yield _try("runs", lambda: _runs(sweep, repair))
         yield _try("Ray and devices", lambda: _cluster(sweep, address))
 
@@ -74,6 +75,36 @@ def _tracking(sweep: SweepConfig) -> str:
     known = open_sweep(sweep, create=False) is not None
     state = "the sweep is there" if known else "reachable, the sweep is new"
     return f"{without_password(sweep.tracking.uri)}: {state}"
+
+
+def _artifacts(sweep: SweepConfig, repair: bool) -> str:
+    """Whether finished runs have their artifacts; addresses of a moved folder are rewritten."""
+    from orchestrator.tracking import places
+    from orchestrator.tracking.artifacts import gone
+    from orchestrator.tracking.connection import make_ready
+    from orchestrator.tracking.database import path_of
+    from orchestrator.tracking.tracker import Tracker, open_sweep
+
+    path, said = path_of(sweep.tracking.uri), ""
+    if path is not None and path.exists():
+        if repair:
+            make_ready(path, sweep.experiment_name, whatever=True)
+        else:
+            moved = [one for one in places.elsewhere(path) if one.moved]
+            said = "".join(
+                f"\n    they are read beside the database, which names {one.folder}: `lotus run` "
+                "and `lotus doctor --repair` rewrite that"
+                for one in moved
+            )
+    address = open_sweep(sweep, create=False)
+    if address is None:
+        return f"none yet{said}"
+    tracker = Tracker(address)
+    if lost := gone(tracker, tracker.runs()):
+        if repair:
+            return lost  # they are written again below
+        raise LotusError(lost)
+    return f"every finished run has its own{said}"
 
 
 def _runs(sweep: SweepConfig, repair: bool) -> str:

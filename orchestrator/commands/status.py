@@ -167,6 +167,13 @@ def describe_collected(found: Collected) -> str:
         f"  {done} {_mebibytes(found.bytes[kind])} of {kind} ({count} files)"
         for kind, count in sorted(found.files.items(), key=lambda one: -found.bytes[one[0]])
     ]
+    if found.unknown:
+        lines.append(
+            f"  {len(found.unknown)} of {len(found.kept)} kept sweeps are unknown to MLflow, so "
+            "nothing of theirs is freed. If its database was restored or made anew, run them again "
+            "(nothing is computed again). If their runs were removed for good, `lotus gc --force` "
+            "frees their results."
+        )
     if found.before_pins:
         lines.append(
             f"  {found.before_pins} results that no known sweep needs stay, because they are older "
@@ -189,6 +196,7 @@ def collected_json(found: Collected) -> dict[str, Any]:
         "files": dict(found.files),
         "bytes": dict(found.bytes),
         "before_pins": found.before_pins,
+        "unknown": found.unknown,
         "sweeps": sweeps,
     }
 

@@ -20,6 +20,7 @@ from orchestrator.planning.pins import pin
 from orchestrator.planning.plan import Plan, PlannedTrial, Planner
 from orchestrator.planning.sweepfile import resolved_yaml
 from orchestrator.secrets import redacted
+from orchestrator.tracking.database import at_rest
 from orchestrator.tracking.lease import Lease, RunTag
 from orchestrator.tracking.reconcile import reconcile
 from orchestrator.tracking.tracker import (
@@ -87,7 +88,10 @@ def run(
     where = open_sweep(sweep)
     assert where is not None
     tracker, stop = Tracker(where), Stop()
-    with Lease(RunTag(tracker.client, where.parent), lost=stop.ask, say=say) as lease:
+    with (
+        at_rest(where.uri),
+        Lease(RunTag(tracker.client, where.parent), lost=stop.ask, say=say) as lease,
+    ):
         try:
             made = _run(planner, tracker, address, watch, stop)
             return _finish(made, report, time.monotonic() - start)

@@ -1,5 +1,6 @@
 """The report: read from the tracking store, written by `dashboards`, kept on the sweep's run."""
 
+import contextlib
 import json
 import tempfile
 import time
@@ -21,7 +22,8 @@ from orchestrator.secrets import without_password
 from orchestrator.selection import diagnosis, series
 from orchestrator.selection.settings import best_settings, settings
 from orchestrator.storage.store import Store
-from orchestrator.tracking.artifacts import fetched, outcomes_of
+from orchestrator.tracking.artifacts import ArtifactError, fetched, gone, outcomes_of
+from orchestrator.tracking.database import path_of, read_only
 from orchestrator.tracking.tracker import RunLog, Tracker, TrackingError, open_sweep
 from orchestrator.versions import git_commit, hardware, versions
 from trials.errors import LotusError
@@ -133,6 +135,8 @@ def summarise(
     compared = selection.wanted_trials(table, sweep.essential.tolerance, known)
     wanted = [*compared, *diagnosis.needed_trials(table)]
     outcomes, unreadable = outcomes_of(tracker, table, wanted)
+    if lost := gone(tracker, runs):
+        unreadable.insert(0, lost)
     summary = selection.summarise(
         table,
         sweep=sweep.name,
@@ -206,7 +210,8 @@ def report(sweep: SweepConfig, output: Path | None = None) -> Path:
     """Make the report again from the tracking store.
 
     Raises:
-        LotusError: the sweep has never run there.
+        LotusError: the sweep has never run there; or artifacts of it are missing, without which the
+            report is written.
     """
     address = open_sweep(sweep, create=False)
     if address is None:
@@ -214,7 +219,16 @@ def report(sweep: SweepConfig, output: Path | None = None) -> Path:
             f"{sweep.name} has no run in {without_password(sweep.tracking.uri)}: run it first, or "
             "name the right store with --tracking-uri"
         )
-    return write(sweep, Tracker(address), output or report_folder(sweep), upload=output is None)
+    path = path_of(address.uri)
+    if output is None and path is not None and read_only(path):
+        raise LotusError(f"{path} cannot be written to here: name a folder with --output")
+    tracker = Tracker(address)
+    runs = tracker.runs()
+    folder = output or report_folder(sweep)
+    page = write(sweep, tracker, folder, runs, upload=output is None)
+    if lost := gone(tracker, runs):
+        raise LotusError(f"{lost}. The report is written without them: {page}")
+    return page
 
 
 def _learning_curves(
@@ -241,9 +255,10 @@ def _pictures(tracker: Tracker, table: pd.DataFrame) -> tuple[Picture, ...]:
 
 
 def _artifact(tracker: Tracker, run_id: str, path: str) -> bytes | None:
-    """A small artifact; None when the run has none of that name."""
-    with fetched(tracker, run_id, path) as local:
+    """A small artifact; None when the run has none of that name, or none that can be read."""
+    with contextlib.suppress(ArtifactError), fetched(tracker, run_id, path) as local:  # see `gone`
         return local.read_bytes() if local else None
+    return None
 
 
 def _shown_facts(tags: dict[str, str], tracker: Tracker) -> dict[str, str]:

@@ -88,6 +88,8 @@ class Tracker:
         self.address = address
         self.client: Any = TimedClient(LateClient(address.uri) if late else connect(address.uri))
         self.breaker = Breaker(address.uri)
+        # Of their own: MLflow may answer where the place of the artifacts does not.
+        self.artifacts = Breaker(address.uri)
 
     def ask(self, call: Callable[[], T]) -> T:
         """Make a call, waiting for a store that is away."""
