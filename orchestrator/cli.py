@@ -157,10 +157,19 @@ def plan(sweep: SweepConfig, as_json: bool) -> int:
     done = state.finished if state else set()
     predicted = forecast(planned, Store(sweep.storage.path).entries(), done)
     missing = sum(trial.key not in done for trial in planned.trials)
+    children = state.children if state else {}
+    failed = sum(
+        trial.key in children and children[trial.key].status in ("FAILED", "KILLED")
+        for trial in planned.trials
+    )
     if as_json:
         found = {
             "sweep": sweep.name,
-            "trials": {"planned": planned.expected, "missing": missing + planned.more},
+            "trials": {
+                "planned": planned.expected,
+                "missing": missing + planned.more,
+                "failed": failed,
+            },
             "complete": planned.complete,
             **asdict(predicted),
             "names": [trial.name for trial in planned.trials],
@@ -168,7 +177,8 @@ def plan(sweep: SweepConfig, as_json: bool) -> int:
         click.echo(json.dumps(found, indent=1))
         return OK
     table = Table(title=Text(sweep.name), title_justify="left", show_header=False)
-    table.add_row("trials", f"{trial_count(planned)}, of which {missing} to run")
+    again = f", {failed} of them failed before" if failed else ""
+    table.add_row("trials", f"{trial_count(planned)}, of which {missing} to run{again}")
     table.add_row("unique stages", f"{predicted.stages}, of which {predicted.stored} stored")
     table.add_row("shared by two trials or more", str(len(planned.shared)))
     basis = f"{100 * predicted.measured:.0f} % from this store's own measurements"

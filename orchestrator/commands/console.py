@@ -152,7 +152,9 @@ def show_finished(console: Console, finished: Finished) -> None:
 
 def show_failed(console: Console, finished: Finished) -> None:
     """What failed and why, where its log is, and how to run only that again."""
-    counted = f"{len(finished.failed)} failed:"
+    stages = finished.failed_stages
+    parts = [_counted(len(finished.failed) - stages, "trial"), _counted(stages, "shared stage")]
+    counted = f"{' and '.join(filter(None, parts))} failed:"
     console.print(Text(counted, style="red"))
     for name, reason in finished.failed.items():
         first = (reason.splitlines() or [""])[0]
@@ -166,6 +168,10 @@ def show_failed(console: Console, finished: Finished) -> None:
         markup=False,
         soft_wrap=True,
     )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}" if count else ""
 
 
 def runs_page(base: str, experiment_id: str) -> str:

@@ -22,7 +22,7 @@ from orchestrator.driver.callbacks import Starts, StopAll
 from orchestrator.driver.interrupts import INTERRUPTED, Stop
 from orchestrator.driver.joining import ClusterError, check_joinable
 from orchestrator.driver.scratch import scratch
-from orchestrator.driver.searcher import More, Queue, Work
+from orchestrator.driver.searcher import Fell, More, Queue, Work
 from orchestrator.driver.sharing import Share
 from orchestrator.driver.starting import start
 from orchestrator.driver.tune_private import (
@@ -53,10 +53,12 @@ class Failed:
     Attributes:
         errors: key -> reason, one line.
         details: key -> what Ray knows of processes that ended without a word.
+        roots: key of what failed without running -> key of the stage whose failure that was.
     """
 
     errors: Mapping[str, str] = field(default_factory=dict)
     details: Mapping[str, str] = field(default_factory=dict)
+    roots: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextlib.contextmanager
@@ -167,6 +169,7 @@ def run_work(
     more: More | None = None,
     stop: Stop | None = None,
     seen: Collection[str] | None = None,
+    fell: Fell | None = None,
 ) -> Failed:
     """Run shared stages and trials through Ray Tune, in reused processes.
 
@@ -178,6 +181,7 @@ def run_work(
         more: what else to run, by what has ended; None = `work` is all.
         stop: asked by somebody else when this is to end early.
         seen: keys of items that may have a run in MLflow; None = all may.
+        fell: told of items that fail because something that they need has failed.
 
     Raises:
         KeyboardInterrupt: Ctrl-C or SIGTERM; nothing runs any more.
@@ -187,7 +191,7 @@ def run_work(
     stop = stop or Stop()
     share = _share(sweep)
     attempts = Attempts(sweep.retry.max_failures)
-    queue = Queue(work, more, watcher, attempts, stop, share, seen, settings.common)
+    queue = Queue(work, more, watcher, attempts, stop, share, seen, settings.common, fell)
     trainable = tune.with_resources(
         tune.with_parameters(runner.work, payload=(settings, place_sources(plan))),
         tune.PlacementGroupFactory([capacity.bundle(sweep.resources)]),
@@ -207,7 +211,7 @@ def run_work(
         raise KeyboardInterrupt
     if stop.reason is not None:
         raise SweepStopped(stop.reason)
-    return Failed(queue.queue.errors, queue.details)
+    return Failed(queue.queue.errors, queue.details, queue.queue.roots)
 
 
 def _tuner(trainable: Any, queue: Queue, at_once: int | None, folder: Path) -> tune.Tuner:

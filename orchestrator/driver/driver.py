@@ -5,12 +5,14 @@ A sweep is a set of keys; continuing after a crash, running again and extending 
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.driver import delivery
 from orchestrator.driver.endings import close_failed, close_running
+from orchestrator.driver.fallen import Fallen
 from orchestrator.driver.growth import Growth
 from orchestrator.driver.interrupts import INTERRUPTED, INTERRUPTS, Stop
 from orchestrator.driver.state import State, children_of, outcomes, state_before_run
@@ -44,10 +46,12 @@ class Finished:
     Attributes:
         ran: trials that were run now.
         failed: trial or stage name -> error.
-        runs: trial or stage name -> id of its MLflow run, of those that failed.
+        runs: trial or stage name -> id of the MLflow run that has its log, of those that failed:
+            its own, or that of the stage whose failure it was.
         report: path of the report page; None with --no-report or without a finished trial.
         summary: the content of summary.json.
         notices: what was mended or noticed in MLflow, a sentence each.
+        failed_stages: how many of `failed` are shared stages.
     """
 
     plan: Plan
@@ -59,6 +63,7 @@ class Finished:
     report: str | None = None
     summary: dict[str, Any] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    failed_stages: int = 0
 
 
 def run(
@@ -118,6 +123,7 @@ class Made:
     runs: dict[str, str]
     concluded: bool
     notices: tuple[str, ...]
+    failed_stages: int = 0
 
 
 def _run(
@@ -144,16 +150,30 @@ def _run(
         return Made(state, growth, {}, {}, concluded, notices)
     watcher = watch(state.plan, len(trials), len(shared)) if watch else Watcher()
     tracker.ask(lambda: tracker.client.update_run(tracker.address.parent, status="RUNNING"))
-    errors = _make(state, growth, trials, shared, address, watcher, stop)
-    failed = {growth.names[key]: why for key, why in errors.items() if growth.counts(key)}
+    errors, roots = _make(state, growth, trials, shared, address, watcher, stop)
+    # A shared stage that could not even begin is no failure of its own.
+    own = [key for key in errors if key not in roots or key not in growth.plan.shared]
+    names = _names(growth, [key for key in own if growth.counts(key)])
+    failed = {name: errors[key] for key, name in names.items()}
     delivery.conclude(growth.plan, state.store, tracker, growth, failed)
     # Reading ten thousand runs takes a quarter of a minute: only where somebody needs them.
     children = children_of(tracker) if errors or planner.sweep.dynamic else state.children
     if planner.sweep.dynamic:
         state = replace(state, plan=growth.plan, children=children)
         _describe(state)
-    runs = {growth.names[key]: children[key].run_id for key in errors if key in children}
-    return Made(state, growth, failed, runs, concluded, notices)
+    logs = {key: children.get(roots.get(key, key)) for key in names}
+    runs = {names[key]: child.run_id for key, child in logs.items() if child}
+    stages = len(names.keys() & growth.plan.shared.keys())
+    return Made(state, growth, failed, runs, concluded, notices, stages)
+
+
+def _names(growth: Growth, keys: Sequence[str]) -> dict[str, str]:
+    """Key -> name; stages of one name, as of several seeds, are told apart by their keys."""
+    often = Counter(growth.names[key] for key in keys)
+    return {
+        key: growth.names[key] + (f" {key[:8]}" if often[growth.names[key]] > 1 else "")
+        for key in keys
+    }
 
 
 def _finish(made: Made, report: bool, wall_s: float) -> Finished:
@@ -176,6 +196,7 @@ def _finish(made: Made, report: bool, wall_s: float) -> Finished:
         page,
         summary,
         made.notices,
+        made.failed_stages,
     )
 
 
@@ -187,8 +208,13 @@ def _make(
     address: str | None,
     watcher: Any,
     stop: Stop,
-) -> dict[str, str]:
-    """Run shared stages and trials; key -> error of those that failed."""
+) -> tuple[dict[str, str], Mapping[str, str]]:
+    """Run shared stages and trials.
+
+    Returns:
+        key -> error of those that failed; and key of those that failed without running -> key of
+        the stage whose failure that was.
+    """
     from orchestrator.driver import cluster, measuring
 
     sweep = state.plan.sweep
@@ -202,14 +228,17 @@ def _make(
         measuring.measured(sweep, settings),
     ):
         tally.show()
-        found = cluster.run_work(state.plan, work, settings, tally, more, stop, state.children)
+        with Fallen(growth, state.store, state.tracker, stop, state.children) as fell:
+            found = cluster.run_work(
+                state.plan, work, settings, tally, more, stop, state.children, fell
+            )
         again = delivery.deliver(growth.plan, state.store, state.tracker, growth, settings, stop)
     errors = dict(found.errors) | again
     with contextlib.suppress(TrackingAway):  # what is owed is said at the end
         if errors:
             errors = close_failed(state.tracker, errors, found.details)
         reconcile(state.tracker, errors)
-    return errors
+    return errors, found.roots
 
 
 def _pinned(more: "More", state: State, growth: Growth) -> "More":

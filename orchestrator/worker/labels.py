@@ -52,10 +52,16 @@ def stage_run_name(node: Node[Any], job: Job, name: str) -> str:
 
 
 def trial_params(trial: PlannedTrial, results: Mapping[str, Any]) -> dict[str, Any]:
-    """The axes that the arm uses and the resolved configuration, flat and dotted."""
+    """The axes that the arm uses and the resolved configuration, flat and dotted.
+
+    Args:
+        results: of its stages; without the one that picks a sparsity `auto` is absent.
+    """
     axes = dict(trial.axes)
     if axes.get("sparsity") == "auto":
-        axes["sparsity"] = results["pick"].sparsity
+        del axes["sparsity"]
+        if "pick" in results:
+            axes["sparsity"] = results["pick"].sparsity
     points = ("arm", "sparsity", "patch_drop", "mask_data_fraction", "seed")
     settings = {k: v for k, v in flat(trial.config).items() if k not in points}
     return settings | axes
@@ -64,6 +70,16 @@ def trial_params(trial: PlannedTrial, results: Mapping[str, Any]) -> dict[str, A
 def stage_tags(trial: PlannedTrial) -> dict[str, str]:
     """The lineage: which stage results the trial is made of."""
     return {f"lotus.stage.{name}": key_of(node) for name, node in trial.graph.stages().items()}
+
+
+def trial_tags(trial: PlannedTrial) -> dict[str, str]:
+    """What the run of a trial is tagged with from its beginning."""
+    tags = {"lotus.arm": trial.config.arm} | stage_tags(trial)
+    if trial.config.rungs:
+        tags["lotus.rung"] = str(trial.config.rungs[-1])
+    if trial.axes.get("sparsity") == "auto":
+        tags["lotus.sparsity"] = "auto"
+    return tags
 
 
 def memory_tags(cached: Cached) -> dict[str, str]:

@@ -29,8 +29,8 @@ from orchestrator.worker.labels import (
     memory_tags,
     probe_run_name,
     stage_run_name,
-    stage_tags,
     trial_params,
+    trial_tags,
 )
 from orchestrator.worker.watchdog import limited
 from trials.context import Context, Progress
@@ -196,23 +196,21 @@ def _run_stage(
 def run_trial(here: Worker, job: Job, opened: Opened) -> dict[str, float]:
     """Run one trial and write its run; those of its metrics that search methods read."""
     trial = PlannedTrial(job.key, job.name, job.config, here.graph(job, opened), dict(job.axes))
-    tags: dict[str, str] = {"lotus.arm": trial.config.arm} | stage_tags(trial)
-    if trial.config.rungs:
-        tags["lotus.rung"] = str(trial.config.rungs[-1])
-    if trial.axes.get("sparsity") == "auto":
-        tags["lotus.sparsity"] = "auto"
-    log = here.start(trial.key, "trial", trial.name, tags)
+    log = here.start(trial.key, "trial", trial.name, trial_tags(trial))
 
     def progress(step: Progress) -> None:
         if step.epoch is not None:
             log.metrics(record.epoch_metrics(step.epoch), step.done)
 
+    results: dict[str, Any] = {}
     try:
         cached = here.cached(opened, progress, job.key, log)
-        results = {name: cached.get(node) for name, node in trial.graph.stages().items()}
+        for name, node in trial.graph.stages().items():
+            results[name] = cached.get(node)
         metrics = trial_metrics(results)
         _write(here, trial, results, metrics, cached, opened, log)
     except Exception as error:
+        log.flush(trial_params(trial, results))
         fail(log, error)
         raise
     found = {name: metrics.get(name) for name in RESULT_METRICS}

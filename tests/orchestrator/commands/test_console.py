@@ -177,10 +177,11 @@ def test_an_attempt_that_failed_is_said_in_one_line_and_is_no_failure() -> None:
 def test_what_failed_is_named_with_its_reason_its_run_and_the_way_on() -> None:
     console = Console(file=io.StringIO(), width=60)
     failed = {"lotus-a": "StageInputError: lower `lr`\nmore", "dense-b": "its process died [bold]"}
-    finished: Any = SimpleNamespace(failed=failed, runs={"lotus-a": "r1"})
+    finished: Any = SimpleNamespace(failed=failed, runs={"lotus-a": "r1"}, failed_stages=1)
     show_failed(console, finished)
     said = text(console)
-    assert "2 failed:\n  lotus-a: StageInputError: lower `lr`\n    log and traceback" in said
+    assert "1 trial and 1 shared stage failed:\n  lotus-a: StageInputError: lower `lr`\n" in said
+    assert "`lr`\n    log and traceback" in said
     assert "MLflow run r1, artifacts failure/" in said
     assert "  dense-b: its process died [bold]\n" in said
     assert "run the same command again: only these run" in said

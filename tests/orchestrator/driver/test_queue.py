@@ -42,7 +42,7 @@ def test_what_needs_a_failed_item_fails_without_running_and_nothing_else_does() 
     assert queue.finished
     assert queue.errors["a"] == "broken"
     assert queue.errors["b"] == "a failed: broken"
-    assert queue.errors["c"] == "b failed: a failed: broken"
+    assert queue.errors["c"] == "a failed: broken", "what everything began with"
     assert "d" not in queue.errors
 
 
@@ -104,7 +104,7 @@ def test_an_added_item_that_needs_a_failed_one_fails_at_once_with_what_needs_it(
     drain(queue, frozenset({"a"}))
     assert queue.add([item("b", "a"), item("c", "b"), item("d")]) == [1, 2]
     assert queue.errors["b"] == "a failed: broken"
-    assert queue.errors["c"] == "b failed: a failed: broken"
+    assert queue.errors["c"] == "a failed: broken", "what everything began with"
     assert drain(queue) == ["d"]
 
 
