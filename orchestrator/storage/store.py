@@ -46,6 +46,7 @@ class Entry:
         object: sha256 of the stored bytes.
         seconds: time it took to compute, saving excluded.
         work_macs: the estimate that the plan made of it, so that later plans can learn.
+        work_calls: likewise, see `Load.calls`; None = not known, of an earlier version.
         computed_by: key of the trial or shared stage for which it was computed; "" = unknown.
     """
 
@@ -61,6 +62,11 @@ class Entry:
     versions: dict[str, str]
     created: float
     computed_by: str = ""
+    work_calls: float | None = None
+
+
+OPTIONAL = frozenset({"computed_by", "work_calls"})
+"""Fields that earlier versions did not write."""
 
 
 class Store:
@@ -144,6 +150,7 @@ class Store:
         path = object_path(digest)
         # What is there already is made to look new, for `lotus gc` leaves alone what is new.
         self.files.renew(path, content)
+        work = node.work()
         entry = Entry(
             key=key_of(node),
             stage=node.stage.name,
@@ -151,7 +158,8 @@ class Store:
             object=digest,
             bytes=len(content),
             seconds=seconds,
-            work_macs=node.work_macs(),
+            work_macs=work.macs,
+            work_calls=work.calls,
             device=device,
             host=host(),
             versions=versions(),
@@ -234,13 +242,14 @@ def _check(values: dict[str, Any]) -> str:
 
 def _has(values: dict[str, Any], name: str) -> bool:
     """Whether to read a field: one that earlier versions did not write may be absent."""
-    return name != "computed_by" or name in values
+    return name not in OPTIONAL or name in values
 
 
 def _plausible(entry: Entry) -> bool:
     """Whether the fields have their types: an entry from a version before the check has none."""
     texts = (entry.key, entry.stage, entry.object, entry.device, entry.host, entry.computed_by)
-    numbers = (entry.bytes, entry.seconds, entry.work_macs, entry.created, entry.version)
+    calls = 0.0 if entry.work_calls is None else entry.work_calls
+    numbers = (entry.bytes, entry.seconds, entry.work_macs, calls, entry.created, entry.version)
     return (
         all(isinstance(one, str) for one in texts)
         and all(isinstance(one, int | float) and one >= 0 for one in numbers)
