@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.plan import Plan, missing_nodes
 from orchestrator.planning.speeds import Speeds, error_factor, learned
 from orchestrator.storage.store import Entry
@@ -45,7 +46,7 @@ def forecast(plan: Plan, entries: Iterable[Entry], done: Collection[str] = ()) -
     stored = {entry.key for entry in known}
     wanted = [t for t in plan.trials if t.key not in done and t.key not in stored]
     missing = missing_nodes((trial.graph.final for trial in wanted), stored)
-    device = "cuda" if plan.sweep.resources.gpu else "cpu"
+    device = device_of(plan.sweep)
     speeds, sizes = learned(known, device), _sizes(known)
     seconds, measured = _seconds(missing.values(), speeds)
     if plan.more and plan.trials:
@@ -62,6 +63,11 @@ def forecast(plan: Plan, entries: Iterable[Entry], done: Collection[str] = ()) -
         measured=measured / seconds if seconds else 1.0,
         error_factor=error_factor(known, device),
     )
+
+
+def device_of(sweep: SweepConfig) -> str:
+    """The kind of device that a sweep's trials run on, as the store notes it."""
+    return "cuda" if sweep.resources.gpu else "cpu"
 
 
 def _seconds(nodes: Iterable[Node[Any]], speeds: Speeds) -> tuple[float, float]:

@@ -24,7 +24,7 @@ ASSUMED: Mapping[str, Costs] = {"cpu": (0.05, 7e-4, 1 / 2.5e10), "cuda": (0.05, 
 """Used, and said to be a guess, only while a store has measured nothing: one core with small ViTs,
 and round numbers for one data-centre GPU."""
 
-LATEST = 200
+LATEST = 100
 """Results of a stage that are looked at, the newest ones: machines change."""
 
 LEAST_S = 1e-4

@@ -18,6 +18,8 @@ import re
 import time
 import uuid
 import warnings
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
@@ -101,6 +103,20 @@ class Store:
     def entries(self) -> list[Entry]:
         """All index entries."""
         return [entry for entry in self.indexed().values() if entry is not None]
+
+    def newest(self, each: int) -> list[Entry]:
+        """The newest index entries, at most so many of each stage; no others are read."""
+        infos = self.files.list("index")
+        paths = sorted(self._among(infos), key=lambda path: -infos[path].modified)
+        taken: Counter[str] = Counter()
+        chosen = []
+        for path in paths:
+            stage = path.split("/")[1]
+            taken[stage] += 1
+            if taken[stage] <= each:
+                chosen.append(path)
+        found = map(_entry, self.files.read_all(chosen).values())
+        return [entry for entry in found if entry is not None]
 
     def indexed(self) -> dict[str, Entry | None]:
         """All index entries by path; None where one is damaged."""
@@ -191,7 +207,11 @@ class Store:
 
     def _indexed(self) -> list[str]:
         """Paths of all index entries; what an interrupted writer left is none."""
-        return [path for path in self.files.list("index") if path.endswith(".json")]
+        return self._among(self.files.list("index"))
+
+    @staticmethod
+    def _among(paths: Iterable[str]) -> list[str]:
+        return [path for path in paths if path.endswith(".json")]
 
     def _set_aside(self, entry: Entry, path: str, error: Exception) -> None:
         warnings.warn(
