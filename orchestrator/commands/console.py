@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.costs import cost_words
 from orchestrator.driver.driver import Finished
 from orchestrator.driver.queue import Item
 from orchestrator.driver.timeleft import Countdown, TimeLeft
@@ -57,13 +58,6 @@ def trial_count(planned: Plan) -> str:
     """`12`, or `4 known (up to 12)` while results decide about the rest."""
     known = len(planned.trials)
     return str(known) if planned.complete else f"{known} known (up to {planned.expected})"
-
-
-def hours(device_hours: float) -> str:
-    """Device-hours in the unit a person would use."""
-    if device_hours < 0.1:
-        return f"{device_hours * 60:.1f} device-minutes"
-    return f"{device_hours:,.2f} device-hours"
 
 
 class Display(Watcher):
@@ -252,7 +246,7 @@ def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
             rows.append((label, _arm(arms[name])))
     if diagnosis := summary.get("diagnosis"):
         rows.append(("ISSP", diagnosis["sentences"][0]))
-    return [*rows, ("trials", _trials(summary["trials"])), ("cost", _cost(summary["cost"]))]
+    return [*rows, ("trials", _trials(summary["trials"])), ("cost", cost_words(summary["cost"]))]
 
 
 def _arm(arm: dict[str, Any]) -> str:
@@ -263,11 +257,6 @@ def _arm(arm: dict[str, Any]) -> str:
 def _trials(trials: dict[str, int]) -> str:
     failed = f", {trials['failed']} failed" if trials["failed"] else ""
     return f"{trials['finished']} finished of {trials['planned']}{failed}"
-
-
-def _cost(cost: dict[str, Any]) -> str:
-    used, saved = hours(cost["device_hours"]), hours(cost["device_hours_saved"])
-    return f"{used} used, {saved} saved by sharing stages"
 
 
 def _essential(found: dict[str, Any] | None) -> str:

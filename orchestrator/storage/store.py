@@ -123,17 +123,21 @@ class Store:
         contents = self.files.read_all(self._indexed())
         return {path: _entry(content) for path, content in contents.items()}
 
-    def get(self, node: Node[R]) -> tuple[R, Entry] | None:
+    def get(self, node: Node[R], *, raw: bool = False) -> tuple[R, Entry] | None:
         """A result, verified against its digest.
 
         A damaged or missing object warns, is set aside, and counts as not computed.
+
+        Args:
+            raw: with `Raw` in place of tensors, without torch.
         """
         entry = self.entry(node)
         if entry is None:
             return None
         path = object_path(entry.object)
         try:
-            return codec.decode(self._object(entry.object), node.stage.result), entry
+            decode = codec.decode_raw if raw else codec.decode
+            return decode(self._object(entry.object), node.stage.result), entry
         except (FormatError, FileNotFoundError) as error:
             self._set_aside(entry, path, error)
             return None

@@ -17,8 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from orchestrator.driver.queue import Item
 from orchestrator.driver.watcher import Watcher
@@ -94,7 +93,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("sweep")
     parser.add_argument("--set", dest="overrides", action="append", default=[])
-    parser.add_argument("--store", type=Path, help="folder of store and tracking; default: a new one")
+    parser.add_argument(
+        "--store", type=Path, help="folder of store and tracking; default: a new one"
+    )
     options = parser.parse_args()
     from orchestrator.driver.driver import run
     from orchestrator.planning.sweepfile import load_sweep
@@ -107,7 +108,7 @@ def main() -> None:
         finished = run(sweep, watch=lambda *_: recorder)
         ended_s = round(time.monotonic() - recorder.start, 2)
     assert not finished.failed, finished.failed
-    found = about(ROOT) | {"sweep": options.sweep, "overrides": options.overrides}
+    found = about() | {"sweep": options.sweep, "overrides": options.overrides}
     found |= {"ended_s": ended_s, "items": recorder.shown(), "events": recorder.events}
     print(json.dumps(found, separators=(",", ":")))
 
