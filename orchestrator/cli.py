@@ -142,7 +142,8 @@ def run(sweep: SweepConfig, address: str | None, no_report: bool) -> int:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def plan(sweep: SweepConfig, as_json: bool) -> int:
     """Trials, unique stages, how many are stored, predicted device-hours. Runs nothing."""
-    from orchestrator.commands.console import hours, trial_count
+    from orchestrator.commands.console import trial_count
+    from orchestrator.costs import device_time
     from orchestrator.driver.state import look
     from orchestrator.memory import keep
     from orchestrator.planning.forecasting import forecast
@@ -184,7 +185,11 @@ def plan(sweep: SweepConfig, as_json: bool) -> int:
     basis = f"{100 * predicted.measured:.0f} % from this store's own measurements"
     if predicted.measured == 0:
         basis = "a guess: this store has measured nothing yet"
-    table.add_row("predicted", f"{hours(predicted.device_hours)} ({basis})")
+    device = "gpu" if sweep.resources.gpu else "cpu"
+    said = device_time(predicted.device_hours, device)
+    if predicted.measured > 0 and predicted.error_factor is not None:
+        said += f", usually within ×{predicted.error_factor:.1f}"
+    table.add_row("predicted", f"{said} ({basis})")
     table.add_row("store grows by", f"{predicted.bytes / 2**20:,.0f} MiB, of stages seen before")
     console.print(table)
     return OK

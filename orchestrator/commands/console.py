@@ -4,6 +4,7 @@ import shutil
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,22 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.commands.terminal import can_be_written_over
+from orchestrator.costs import cost_words
 from orchestrator.driver.driver import Finished
 from orchestrator.driver.queue import Item
+from orchestrator.driver.timeleft import Countdown, TimeLeft
 from orchestrator.driver.watcher import Watcher
 from orchestrator.planning.plan import Plan
 from orchestrator.secrets import without_password
 
 UI = "http://127.0.0.1:5000"
 """Where `lotus ui` serves unless told otherwise."""
+
+SOON_S = 10.0
+"""Less than this is not told to the second."""
+
+ESTIMATE_S = 1.0
+"""Between two estimates of the time left, where making one costs nothing."""
 
 QUIET_S = 10.0
 """Without a terminal, a line of progress this often."""
@@ -42,13 +51,6 @@ def trial_count(planned: Plan) -> str:
     return str(known) if planned.complete else f"{known} known (up to {planned.expected})"
 
 
-def hours(device_hours: float) -> str:
-    """Device-hours in the unit a person would use."""
-    if device_hours < 0.1:
-        return f"{device_hours * 60:.1f} device-minutes"
-    return f"{device_hours:,.2f} device-hours"
-
-
 class Display(Watcher):
     """Progress of one run: a live line in a terminal, a line now and then elsewhere."""
 
@@ -60,6 +62,9 @@ class Display(Watcher):
         self.running: dict[str, Item] = {}
         self.start = self.said = time.monotonic()
         self.is_live = can_be_written_over(console)
+        self.time_left, self.countdown = TimeLeft(), Countdown()
+        self.left_s: float | None = None
+        self.estimate_at = self.start
         self.live = Live(self._line(), console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> "Display":
@@ -71,19 +76,38 @@ class Display(Watcher):
         if self.is_live:
             self.live.stop()
 
+    def begins(self, items: Sequence[Item], more: int) -> None:
+        self.time_left.more = more
+        for item in items:
+            self.time_left.add(item)
+
     def added(self, item: Item) -> None:
         self.total[item.kind] += 1
+        self.time_left.add(item)
+        self.time_left.more = max(0, self.time_left.more - (item.kind == "trial"))
 
     def started(self, item: Item) -> None:
         self.running[item.key] = item
+        self.time_left.started(item.key, time.monotonic())
         self.tick()
+
+    def room(self, at_once: int, running: int, pending: bool) -> None:
+        self.time_left.room(at_once, running, pending, time.monotonic())
+
+    def came(self, item: str, stage: str, fraction: float, at: float) -> None:
+        self.time_left.came(item, stage, fraction, at, time.monotonic())
+
+    def took(self, item: Item, seconds: float) -> None:
+        self.time_left.took(item.key, seconds)
 
     def back(self, item: Item) -> None:
         self.running.pop(item.key, None)
+        self.time_left.waits(item.key)
         self.tick()
 
     def again(self, item: Item, reason: str) -> None:
         self.running.pop(item.key, None)
+        self.time_left.waits(item.key)
         said = Text(f"  {item.name}: {reason}; it is tried again", style="yellow")
         self.console.print(said, soft_wrap=True)
         self.tick()
@@ -93,6 +117,7 @@ class Display(Watcher):
 
     def ended(self, item: Item, error: str | None) -> None:
         self.running.pop(item.key, None)
+        self.time_left.ended(item.key)
         if error:
             self.failed += item.kind == "trial"
             self.console.print(Text(f"  {item.name} failed: {error}", style="red"))
@@ -102,6 +127,7 @@ class Display(Watcher):
 
     def tick(self) -> None:
         now = time.monotonic()
+        self._estimate(now)
         if self.is_live:
             self.live.update(self._line())
         elif now - self.said >= QUIET_S:
@@ -115,19 +141,32 @@ class Display(Watcher):
             f"trials {self.done['trial']} done, {trials} running, {self.failed} failed "
             f"of {self.total['trial']}",
             f"shared stages {self.done['stage']}/{self.total['stage']}",
-            f"now: {', '.join(running[:2]) or 'starting Ray'}",
+            f"now: {', '.join(running[:2]) or self._between()}",
             duration(time.monotonic() - self.start),
+            self._left(),
         ]
-        left = self._left()
-        return Text("  " + " · ".join([*parts, f"{left} left"] if left else parts))
+        return Text("  " + " · ".join(parts))
+
+    def _between(self) -> str:
+        """What happens while nothing runs."""
+        ended = self.done.total() + self.failed
+        if not ended:
+            return "starting Ray"
+        return "waiting" if ended < sum(self.total.values()) else "reading the results"
+
+    def _estimate(self, now: float) -> None:
+        """Estimate the time left anew, if it is time to."""
+        if now < self.estimate_at:
+            return
+        begun = time.perf_counter()
+        self.left_s = self.countdown.shown(self.time_left.left(now), now)
+        # Of ten thousand items an estimate takes a tenth of a second.
+        self.estimate_at = now + max(ESTIMATE_S, 30.0 * (time.perf_counter() - begun))
 
     def _left(self) -> str:
-        """From the pace so far; a shared stage counts like a trial, start-up time included."""
-        ended = self.done.total() + self.failed
-        if ended < 3:
-            return ""
-        pace = (time.monotonic() - self.start) / ended
-        return duration(pace * max(0, sum(self.total.values()) - ended))
+        if self.left_s is None:
+            return "estimating the time left"
+        return f"{duration(self.left_s)} left" if self.left_s >= SOON_S else "seconds left"
 
 
 def show_finished(console: Console, finished: Finished) -> None:
@@ -200,14 +239,9 @@ def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
         rows += [("its model", f"{best['name']}, the median of {best['n']} seeds on validation")]
     if diagnosis := summary.get("diagnosis"):
         rows.append(("ISSP", diagnosis["sentences"][0]))
-    return [*rows, ("trials", _trials(summary["trials"])), ("time", _cost(summary["cost"]))]
+    return [*rows, ("trials", _trials(summary["trials"])), ("cost", cost_words(summary["cost"]))]
 
 
 def _trials(trials: dict[str, int]) -> str:
     failed = f", {trials['failed']} failed" if trials["failed"] else ""
     return f"{trials['finished']} finished of {trials['planned']}{failed}"
-
-
-def _cost(cost: dict[str, Any]) -> str:
-    used, saved = hours(cost["device_hours"]), hours(cost["device_hours_saved"])
-    return f"{used} used, {saved} saved by sharing stages"

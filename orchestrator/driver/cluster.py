@@ -19,6 +19,7 @@ from ray.experimental import internal_kv
 
 from orchestrator.driver import capacity
 from orchestrator.driver.callbacks import Starts, StopAll
+from orchestrator.driver.hearing import Hearing
 from orchestrator.driver.interrupts import INTERRUPTED, Stop
 from orchestrator.driver.joining import ClusterError, check_joinable
 from orchestrator.driver.scratch import scratch
@@ -206,7 +207,10 @@ def run_work(
             ended_trials_are_forgotten(),
         ):
             during.enter_context(changed)
-        _tuner(trainable, queue, sweep.resources.max_concurrent_trials, folder).fit()
+        notes = _Notes(runner.told_where(settings))
+        during.callback(notes.clear)
+        heard = Hearing(notes.read, watcher).look
+        _tuner(trainable, queue, sweep.resources.max_concurrent_trials, folder, heard).fit()
     if stop.reason == INTERRUPTED:
         raise KeyboardInterrupt
     if stop.reason is not None:
@@ -214,12 +218,19 @@ def run_work(
     return Failed(queue.queue.errors, queue.details, queue.queue.roots)
 
 
-def _tuner(trainable: Any, queue: Queue, at_once: int | None, folder: Path) -> tune.Tuner:
+def _tuner(
+    trainable: Any,
+    queue: Queue,
+    at_once: int | None,
+    folder: Path,
+    heard: Callable[[], None],
+) -> tune.Tuner:
     """Tune as it is used here: it hands out what the queue gives it, and remembers nothing.
 
     Args:
         at_once: trials that may run at a time; None = as many as fit.
         folder: for its own state.
+        heard: see `Starts`.
     """
     return tune.Tuner(
         trainable,
@@ -236,7 +247,7 @@ def _tuner(trainable: Any, queue: Queue, at_once: int | None, folder: Path) -> t
             storage_path=str(folder),  # disposable: the store and MLflow are the memory
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            callbacks=[Starts(queue)],
+            callbacks=[Starts(queue, heard)],
             stop=StopAll(queue.stop, queue.running),
             verbose=0,
         ),
@@ -244,9 +255,10 @@ def _tuner(trainable: Any, queue: Queue, at_once: int | None, folder: Path) -> t
 
 
 class _Notes:
-    """The board of `sharing`, in the memory of the head node."""
+    """Notes in the memory of the head node: the board of `sharing`, and how far processes are."""
 
-    space = b"lotus-sweep-shares"
+    def __init__(self, space: bytes) -> None:
+        self.space = space
 
     def write(self, name: str, text: str) -> None:
         internal_kv._internal_kv_put(name, text, overwrite=True, namespace=self.space)
@@ -262,11 +274,14 @@ class _Notes:
     def remove(self, name: str) -> None:
         internal_kv._internal_kv_del(name, namespace=self.space)
 
+    def clear(self) -> None:
+        internal_kv._internal_kv_del("", del_by_prefix=True, namespace=self.space)
+
 
 def _share(sweep: SweepConfig) -> Share:
     asked = sweep.resources
     return Share(
-        _Notes(),
+        _Notes(b"lotus-sweep-shares"),
         lambda: capacity.slots(asked, capacity.living_nodes()),
         asked.share,
         capacity.autoscales(),

@@ -18,8 +18,10 @@ from orchestrator.driver.interrupts import INTERRUPTED, INTERRUPTS, Stop
 from orchestrator.driver.state import State, children_of, outcomes, state_before_run
 from orchestrator.driver.tally import Tally
 from orchestrator.planning.config import SweepConfig
+from orchestrator.planning.forecasting import device_of
 from orchestrator.planning.pins import pin
 from orchestrator.planning.plan import Plan, PlannedTrial, Planner
+from orchestrator.planning.speeds import LATEST, learned
 from orchestrator.planning.sweepfile import resolved_yaml
 from orchestrator.secrets import redacted
 from orchestrator.tracking.database import at_rest
@@ -144,7 +146,9 @@ def _run(
     pin(state.store, state.plan, tracker.address.parent)
     _describe(state)
     known = outcomes(state.children.values(), failed=False)
-    growth = Growth(planner, state.plan, state.finished, state.store.keys(), known)
+    speeds = learned(state.store.newest(LATEST), device_of(planner.sweep))
+    stored = state.store.keys()
+    growth = Growth(planner, state.plan, state.finished, stored, known, speeds)
     trials, shared = state.missing_trials(), state.missing_shared()
     if not trials and not shared:
         return Made(state, growth, {}, {}, concluded, notices)
@@ -228,6 +232,7 @@ def _make(
         measuring.measured(sweep, settings),
     ):
         tally.show()
+        tally.begins([item for item, _ in work], state.plan.more)
         with Fallen(growth, state.store, state.tracker, stop, state.children) as fell:
             found = cluster.run_work(
                 state.plan, work, settings, tally, more, stop, state.children, fell

@@ -4,7 +4,15 @@ import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
+
+
+class Step(NamedTuple):
+    """A stage that an item computes: its key, its name, and the seconds that are predicted."""
+
+    key: str
+    stage: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +24,7 @@ class Item:
         name: shown to people.
         needs: keys of the items that must have ended well before.
         urgent: goes before what is waiting already.
+        steps: the stages that it will compute, in their order; what is stored is none.
     """
 
     key: str
@@ -23,6 +32,7 @@ class Item:
     kind: Literal["stage", "trial"]
     needs: tuple[str, ...] = ()
     urgent: bool = False
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(slots=True)

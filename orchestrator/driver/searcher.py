@@ -173,6 +173,7 @@ class Queue(Searcher):  # type: ignore[misc]
             if failure is None:
                 if said["seconds"] is not None:
                     self.pace.took(self.queue.items[index], said["seconds"])
+                    self.watcher.took(self.queue.items[index], said["seconds"])
                 well.append((index, said["metrics"]))
             elif self.stop.reason is None:
                 self._failed(index, failure, None)

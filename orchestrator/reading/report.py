@@ -13,6 +13,7 @@ import pandas as pd
 
 from dashboards import Picture, ReportData, write_report
 from orchestrator import selection
+from orchestrator.costs import cost_words
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sweepfile import resolved_yaml
@@ -152,6 +153,7 @@ def summarise(
         extra_warnings=unreadable,
         outcomes=outcomes,
     )
+    summary["cost"]["words"] = cost_words(summary["cost"])
     return {**summary, "overlap": overlap.measured(tracker, table, known)}
 
 

@@ -49,6 +49,7 @@ class Worker:
     Attributes:
         micro_batch: of the job that runs now; None unless memory has run out before.
         fresh: whether nobody has begun the job that runs now before.
+        tell: told the keys of an item and of a stage of it, and the fraction that is done.
     """
 
     settings: Settings
@@ -58,6 +59,7 @@ class Worker:
     opened: dict[str, Opened] = field(default_factory=dict)
     micro_batch: int | None = None
     fresh: bool = False
+    tell: Callable[[str, str, float], None] = lambda item, stage, fraction: None
 
     def context(self, progress: Callable[[Progress], None]) -> Context:
         """Where stages run in this process."""
@@ -86,6 +88,7 @@ class Worker:
             self.memory,
             owner=f"{self.settings.address.parent}/{key}",
             guard=guard,
+            told=lambda stage, fraction: self.tell(key, stage, fraction),
         )
 
     def start(self, key: str, kind: str, name: str, tags: Mapping[str, str]) -> RunLog:

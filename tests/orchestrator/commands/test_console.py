@@ -33,14 +33,6 @@ def test_durations_are_short(seconds: float, text: str) -> None:
     assert shown.duration(seconds) == text
 
 
-@pytest.mark.parametrize(
-    ("hours", "text"),
-    [(0.05, "3.0 device-minutes"), (1.5, "1.50 device-hours"), (12345.6, "12,345.60 device-hours")],
-)
-def test_device_hours_have_a_unit_one_would_use(hours: float, text: str) -> None:
-    assert shown.hours(hours) == text
-
-
 def screen() -> Console:
     """A terminal that is a file."""
     return Console(file=io.StringIO(), width=200)
@@ -108,7 +100,7 @@ def summary(**changes: Any) -> dict[str, Any]:
         "arms": [
             {"arm": "lotus", "test_accuracy_mean": 0.95, "n": 2, "difference_to_dense": -0.01},
         ],
-        "cost": {"device_hours": 2.0, "device_hours_saved": 1.0},
+        "cost": {"device": "cpu", "device_hours": 2.0, "device_hours_saved": 1.0},
         "warnings": ["only [one] seed"],
     } | changes  # fmt: skip
 
@@ -131,7 +123,7 @@ def test_the_end_shows_the_answer_and_where_to_look(tmp_path: Path) -> None:
         "97.0 % on validation, 96.0 % on test",
         "95.0 % on test, n = 2 (-1.0 points to the dense model)",
         "8 finished of 9, 1 failed",
-        "2.00 device-hours used, 1.00 device-hours saved",
+        "2.0 CPU-hours instead of 3.0",
         "! only [one] seed",
         f"Report    {page}",
         "lotus ui --tracking-uri sqlite:////tmp/mlflow.db",
