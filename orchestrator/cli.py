@@ -1,7 +1,6 @@
 """The command line: thin. Exit codes: 0 done, 1 failed trials, 2 wrong use, 130 interrupted."""
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -17,7 +16,12 @@ from rich.text import Text
 from orchestrator import notices
 from orchestrator.commands.terminal import Terminal
 from orchestrator.driver.interrupts import ENDED, EXIT_CODE, INTERRUPTS
-from orchestrator.planning.config import StorageSection, SweepConfig, TrackingSection
+from orchestrator.planning.config import (
+    StorageSection,
+    SweepConfig,
+    TrackingSection,
+    default_tracking,
+)
 from orchestrator.planning.problems import SweepError
 from orchestrator.planning.sweepfile import bundled, load_sweep
 from orchestrator.remote.laptop import COMMANDS, print_status, remote_status
@@ -257,7 +261,7 @@ def gc(
     config = load_sweep(sweep, overrides) if sweep else None
     section = config.storage if config else StorageSection()
     store = Store(StorageSection(path=path).path if path else section.path)
-    known = [TrackingSection().uri, *([config.tracking.uri] if config else [])]
+    known = [default_tracking(), *([config.tracking.uri] if config else [])]
     found = collect(store, asker(known, force), dry_run=dry_run, old=old)
     if as_json:
         click.echo(json.dumps(collected_json(found), indent=1))
@@ -331,7 +335,8 @@ def export(
     for path in found.paths:
         size = f"{path.stat().st_size / 2**20:8.2f} MiB"
         console.print(f"  {size}  {path.name}", highlight=False, soft_wrap=True)
-    loads = f'timm.create_model("local-dir:{found.folder.absolute()}", pretrained=True)'
+    named = json.dumps(f"local-dir:{found.folder.absolute()}", ensure_ascii=False)
+    loads = f"timm.create_model({named}, pretrained=True)"
     console.print(f"Load it   {loads}", highlight=False, soft_wrap=True)
     return OK
 
@@ -358,31 +363,20 @@ def doctor(sweep: str | None, overrides: tuple[str, ...], address: str | None, r
 @click.argument("sweep", metavar="[SWEEP]", required=False)
 @tracking_option
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=5000, show_default=True)
-def ui(sweep: str | None, tracking_uri: str | None, host: str, port: int) -> None:
-    """Open the MLflow UI on the configured store."""
-    uri = tracking_uri or (load_sweep(sweep).tracking.uri if sweep else TrackingSection().uri)
-    uri = TrackingSection(uri=uri).uri
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    help="Port to serve on. Default: 5000, or the next that is free.",
+)
+def ui(sweep: str | None, tracking_uri: str | None, host: str, port: int | None) -> int:
+    """Open the MLflow UI on the tracking store of a sweep, or on the default one."""
+    from orchestrator.commands.ui import serve, tracked_at
+
+    uri = tracking_uri or (load_sweep(sweep).tracking.uri if sweep else default_tracking())
     if uri.startswith("http"):
-        console.print(f"The tracking server is at {uri}")
-        return
-    path = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and not path.exists():
-        raise LotusError(f"{path} does not exist: no sweep has run there yet")
-    command = [sys.executable, "-P", "-m", "mlflow", "server", "--backend-store-uri", uri]
-    artifacts = (path.parent / "artifacts").as_uri()
-    command += ["--default-artifact-root", artifacts, "--host", host, "--port", str(port)]
-    command += ["--workers", "1"]
-    page = f"http://{host}:{port}/#/experiments?workflowType=machine_learning"
-    console.print(f"MLflow UI on {page}  (Ctrl-C ends it)", soft_wrap=True)
-    # Replaced, not started below: Ctrl-C and signals then reach the server itself. Its job runner
-    # is for evaluating language models and costs four processes.
-    sys.stdout.flush()
-    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "GIT_PYTHON_REFRESH": "quiet"}
-    os.chdir(
-        "/"
-    )  # the server imports from its working directory, and uvicorn cannot be told not to
-    os.execve(sys.executable, command, os.environ | {"PYTHONSAFEPATH": "1"} | environment)
+        _note(tracked_at(uri))
+        return OK
+    return serve(uri, host, port, _note)
 
 
 @cli.command()

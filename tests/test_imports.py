@@ -145,7 +145,9 @@ def test_few_places_talk_to_ray() -> None:
 
 
 def test_tracking_and_the_best_model_alone_talk_to_mlflow() -> None:
+    """And on the server's own machine what makes its accounts."""
     assert importers("mlflow") == {
+        "orchestrator/deploy/accounts.py",
         "orchestrator/tracking/tracker.py",
         "orchestrator/tracking/artifacts.py",
         "orchestrator/tracking/connection.py",

@@ -1,5 +1,6 @@
 """What people see in the terminal: progress while a sweep works, tables when it has ended."""
 
+import shlex
 import shutil
 import sys
 import time
@@ -226,7 +227,7 @@ def ui_command(uri: str) -> str:
     if here.is_relative_to(Path.cwd()):
         here = here.relative_to(Path.cwd())
     command = "lotus" if shutil.which("lotus") or here.name != "lotus" else str(here)
-    return f"{command} ui --tracking-uri {uri}"
+    return shlex.join([command, "ui", "--tracking-uri", uri])
 
 
 def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:

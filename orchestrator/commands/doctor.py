@@ -118,7 +118,7 @@ def _runs(sweep: SweepConfig, repair: bool) -> str:
     if repair:
         return f"{found.compared} runs compared with the store, {len(found.wrong)} findings{listed}"
     raise LotusError(
-        f"{found.compared} runs compared with the store, which `lotus doctor --repair` mends:"
+        f"{found.compared} runs compared with the store, which `lotus doctor SWEEP --repair` mends:"
         f"{listed}"
     )
 

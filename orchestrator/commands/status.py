@@ -9,7 +9,7 @@ import pandas as pd
 
 from orchestrator.commands.collecting import Collected, asker, collect
 from orchestrator.driver.state import look
-from orchestrator.planning.config import SweepConfig, TrackingSection
+from orchestrator.planning.config import SweepConfig, TrackingSection, default_tracking
 from orchestrator.planning.plan import plan
 from orchestrator.reading.tables import axis_columns, curve_table, trials_table
 from orchestrator.secrets import redacted
@@ -63,7 +63,7 @@ def describe_waiting(sweep: SweepConfig, count: int) -> str:
 
 def all_sweeps(uri: str | None) -> list[dict[str, Any]]:
     """Counts of every sweep in a tracking store."""
-    section = TrackingSection(uri=uri) if uri else TrackingSection()
+    section = TrackingSection(uri=uri or default_tracking())
     rows = []
     sizes: dict[str, dict[str, Any]] = {}
     for run in list_sweeps(section.uri):
@@ -137,7 +137,7 @@ def store_size(path: str, *uris: str) -> dict[str, Any]:
 
 def _freeable(store: Store, uris: Sequence[str]) -> dict[str, Any]:
     try:
-        found = collect(store, asker([TrackingSection().uri, *uris]), dry_run=True)
+        found = collect(store, asker([default_tracking(), *uris]), dry_run=True)
     except LotusError as error:
         return _unknown(str(error))
     return {"freeable_bytes": found.freed_bytes, "freeable_error": None}

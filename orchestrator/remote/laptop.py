@@ -1,6 +1,7 @@
 """`lotus submit`, `logs`, `stop` and `status --address`: from a machine outside the cluster."""
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -193,7 +194,8 @@ def _hints(sweep: str, address: str) -> None:
     for command, does in (
         ("logs", "follows it"), ("status", "shows its trials"), ("stop", "ends it"),
     ):  # fmt: skip
-        say(f"  lotus {command} {sweep} --address {address}   {does}")
+        typed = shlex.join(["lotus", command, sweep, "--address", address])
+        say(f"  {typed}   {does}")
 
 
 def _write(text: str) -> None:
