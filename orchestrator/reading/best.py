@@ -23,6 +23,8 @@ from trials.sources import Opened
 from trials.stage import Node
 from trials.stages.finetune import Finetuned
 
+NAMED = "MLFLOW_TRACKING_URI"
+
 
 def publish_best(
     plan: Plan, store: Store, tracker: Tracker, key: str, retention: str, run_id: str
@@ -164,11 +166,16 @@ def _tracking(uri: str) -> Iterator[None]:
     """Point MLflow's fluent interface at a store, for the one call that has no client form."""
     import mlflow
 
-    before, run_id = mlflow.get_tracking_uri(), os.environ.pop("MLFLOW_RUN_ID", None)
+    # Setting it sets MLFLOW_TRACKING_URI too, by which a sweep file read later would go astray.
+    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+    named, run_id = os.environ.get(NAMED), os.environ.pop("MLFLOW_RUN_ID", None)
     mlflow.set_tracking_uri(uri)
     try:
         yield
     finally:
-        mlflow.set_tracking_uri(before)
+        mlflow.set_tracking_uri(before)  # None: as if it had never been set
+        os.environ.pop(NAMED, None)
+        if named is not None:
+            os.environ[NAMED] = named
         if run_id is not None:
             os.environ["MLFLOW_RUN_ID"] = run_id

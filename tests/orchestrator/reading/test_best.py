@@ -1,14 +1,16 @@
 """The best model: at any time one checkpoint in MLflow, under the rule `best`."""
 
+import os
 from dataclasses import replace
 from typing import Any
 
+import mlflow
 import pytest
 import torch
 
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.plan import plan
-from orchestrator.reading.best import publish_best
+from orchestrator.reading.best import NAMED, _tracking, publish_best
 from orchestrator.storage.store import Store
 from orchestrator.tracking.tracker import Tracker, TrackingError, open_sweep
 from orchestrator.worker.job import Settings, job_of
@@ -62,3 +64,22 @@ def test_when_the_best_changes_its_checkpoint_is_the_only_one(
     monkeypatch.setattr(lost, "parent", tracker.parent)
     with pytest.raises(TrackingError, match=r"the best model could not be logged: .*0{32}"):
         publish_best(planned, store, lost, first, "best", run_ids[first])
+
+
+@pytest.mark.parametrize("named", [None, "sqlite:////elsewhere/mlflow.db"])
+def test_publishing_leaves_no_tracking_address_behind(
+    named: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow.set_tracking_uri(None)  # type: ignore[arg-type] # other tests may have set one
+    monkeypatch.delenv(NAMED, raising=False)
+    if named is not None:
+        monkeypatch.setenv(NAMED, named)
+    default = SweepConfig.model_fields["tracking"].annotation
+    assert default is not None
+    before = default()
+    with _tracking("sqlite:////here/mlflow.db"):
+        assert mlflow.get_tracking_uri() == "sqlite:////here/mlflow.db"
+    assert os.environ.get(NAMED) == named
+    assert mlflow.is_tracking_uri_set() == (named is not None)
+    assert default() == before
+    mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
