@@ -49,7 +49,8 @@ METRICS = (
     "control/val_lost", "control/val_gained", *WHOLE, *WHOLE.values(),
     "final/test_accuracy_ticket", "final/sparsity", "final/sparsity_model", "final/macs",
     "final/macs_dense", "final/macs_selector", "final/macs_deployed", "final/macs_training",
-    "final/epochs_to_near_dense", "profile/images_per_s", "profile/images_per_s_dense",
+    "final/epochs_to_near_dense", "finetune.epochs", "profile/images_per_s",
+    "profile/images_per_s_dense",
 )  # fmt: skip
 
 
