@@ -99,9 +99,10 @@ def _show_the_crossing(
     axes: Axes, losses: np.ndarray[Any, np.dtype[np.float64]], tolerance: float | None
 ) -> None:
     """Cut a collapse off, so that the tolerance can still be seen beside the losses near it."""
-    if tolerance and np.nanmax(losses) > MOST_TOLERANCES * tolerance:
-        near = losses[losses <= MOST_TOLERANCES * tolerance]
-        bottom = min(-tolerance, float(np.nanmin(near)) if len(near) else 0.0)
+    known = losses[np.isfinite(losses)]
+    if tolerance and (known > MOST_TOLERANCES * tolerance).any():
+        near = known[known <= MOST_TOLERANCES * tolerance]
+        bottom = min(-tolerance, float(near.min()) if len(near) else 0.0)
         axes.set_ylim(1.2 * bottom, MOST_TOLERANCES * tolerance)
 
 

@@ -163,7 +163,7 @@ def arms_table(summary: dict[str, Any]) -> Table:
     rows = []
     for entry in sorted(summary.get("arms") or [], key=lambda a: tables.arm_rank(str(a["arm"]))):
         gap, whole = entry.get("difference_to_dense"), entry.get("test_accuracy_whole")
-        speed = entry.get("images_per_s_ratio")
+        speed, model = entry.get("images_per_s_ratio"), entry.get("sparsity_model_mean")
         rows.append(
             (
                 Cell(short_arm_label(entry["arm"]), None, "arm"),
@@ -176,6 +176,7 @@ def arms_table(summary: dict[str, Any]) -> Table:
                 _num(points_interval(entry.get("seeds_low"), entry.get("seeds_high"))),
                 _num(percent(whole), whole),
                 _num(percent(entry.get("sparsity_mean")), entry.get("sparsity_mean")),
+                _num(percent(model), model),
                 _num(ratio(entry.get("macs_ratio")), entry.get("macs_ratio")),
                 _num(ratio(entry.get("macs_ratio_kept")), entry.get("macs_ratio_kept")),
                 _num(ratio(speed), speed),
@@ -183,7 +184,8 @@ def arms_table(summary: dict[str, Any]) -> Table:
         )
     heads = ("Arm", *_AXIS_HEADS, "n", "Test accuracy", "Interval", "To dense, points")
     more = ("These models", "Other seeds", "On whole images", "Final sparsity")
-    return _table((*heads, *more, "MACs", "MACs, kept patches", "Images/s, measured"), rows)
+    saved = ("Sparsity, whole model", "MACs", "MACs, kept patches", "Images/s, measured")
+    return _table((*heads, *more, *saved), rows)
 
 
 def cost_tables(stages: pd.DataFrame, throughput: pd.DataFrame) -> tuple[Table, Table]:

@@ -34,10 +34,3 @@ def words(frame: pd.DataFrame, name: str) -> "pd.Series[str]":
 def arm_rank(arm: str) -> tuple[int, str]:
     """Sort key: the arms in the order of the paper, then the controls, then others."""
     return (ARM_ORDER.index(arm) if arm in ARM_ORDER else len(ARM_ORDER), arm)
-
-
-def finished(trials: pd.DataFrame) -> pd.DataFrame:
-    """The trials that ended well; all of them where no status is given."""
-    if "status" not in trials.columns:
-        return trials
-    return trials[words(trials, "status") == "FINISHED"]
