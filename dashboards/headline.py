@@ -1,6 +1,5 @@
 """The top of the page: one sentence and the key figures."""
 
-import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -189,8 +188,3 @@ def cards(summary: dict[str, Any]) -> list[Card]:
             f"{failed:,} failed, {missing:,} not finished.",
         ),
     ]
-
-
-def regenerate_command(summary: dict[str, Any]) -> str:
-    """The command that makes this report again, safe to paste into a shell."""
-    return f"lotus report {shlex.quote(clean(summary.get('sweep'), 300))}"

@@ -4,6 +4,7 @@ Only what a table or a comparison names is fetched: a sweep may have ten thousan
 """
 
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from orchestrator.secrets import redacted
 from orchestrator.tracking.tracker import Tracker, patiently
 from trials.errors import FormatError
 from trials.formats import load_packed_mask
@@ -32,6 +34,26 @@ def fetched(tracker: Tracker, run_id: str, path: str) -> Iterator[Path | None]:
         return
     with tempfile.TemporaryDirectory() as place:
         yield Path(patiently(lambda: tracker.client.download_artifacts(run_id, path, place)))
+
+
+def remove(tracker: Tracker, run_id: str, paths: Sequence[str]) -> None:
+    """Take artifacts away, as far as the place where they are allows it."""
+    if not paths:
+        return
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    where = tracker.ask(lambda: tracker.client.get_run(run_id)).info.artifact_uri
+    try:
+        place = get_artifact_repository(where, tracking_uri=tracker.address.uri)
+        for path in paths:
+            patiently(lambda path=path: place.delete_artifacts(path))  # type: ignore[misc]
+    except (MlflowException, NotImplementedError, OSError) as error:
+        warnings.warn(
+            f"{len(paths)} artifacts of an earlier report could not be removed from run {run_id}: "
+            f"{redacted(str(error))[:200]}",
+            stacklevel=2,
+        )
 
 
 def read_each(

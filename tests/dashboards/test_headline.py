@@ -65,7 +65,3 @@ def test_one_seed_has_no_interval(summary: dict[str, Any]) -> None:
 )
 def test_the_difference_names_its_side(gap: float, said: str) -> None:
     assert headline.difference({}, {"difference_to_dense": gap}) == f"{said} dense"
-
-
-def test_the_command_is_safe_in_a_shell() -> None:
-    assert headline.regenerate_command({"sweep": "a; rm -rf ~"}) == "lotus report 'a; rm -rf ~'"
