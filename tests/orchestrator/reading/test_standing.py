@@ -27,6 +27,8 @@ from orchestrator.tracking.tracker import Tracker, open_sweep
 from orchestrator.worker.job import Settings, job_of
 from orchestrator.worker.worker import Worker, run_stage, run_trial
 
+pytestmark = pytest.mark.slow
+
 Made = Callable[..., Path]
 
 ROOT = Path(__file__).parents[3]
