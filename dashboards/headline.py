@@ -1,6 +1,5 @@
 """The top of the page: the answer in words and the key figures, all of one recommended setting."""
 
-import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -196,8 +195,3 @@ def dense_note(summary: dict[str, Any]) -> str:
         f"over {models}{limits}. Before that fine-tuning it had "
         f"{percent(before.get('test_accuracy'))}; only one-shot losses are against that."
     )
-
-
-def regenerate_command(summary: dict[str, Any]) -> str:
-    """The command that makes this report again, safe to paste into a shell."""
-    return f"lotus report {shlex.quote(clean(summary.get('sweep'), 300))}"

@@ -158,6 +158,7 @@ def _about(sweep: SweepConfig, row: Mapping[str, Any]) -> dict[str, Any]:
     plain = {name: None if pd.isna(value) else _plain(value) for name, value in values.items()}
     return {
         "sweep": sweep.name,
+        "experiment": sweep.experiment_name,
         "trial": row["name"],
         "key": row["key"],
         "mlflow_run": row["run_id"],

@@ -45,7 +45,8 @@ def of_sweep(sweep: SweepConfig) -> dict[str, Any]:
         for key, child in found.items()
         if child.status == "FAILED"
     }
-    row = _row(sweep.name, [c.status for c in found.values()], planned.expected, errors)
+    statuses = [child.status for child in found.values()]
+    row = _row(sweep.name, sweep.experiment_name, statuses, planned.expected, errors)
     owed = Pending(state.store, state.tracker.address.parent).all() if state else {}
     row |= {"waiting": len(owed.keys() & planned.nodes.keys())}
     return row | {"store": store_size(sweep.storage.path, sweep.tracking.uri)}
@@ -66,10 +67,11 @@ def all_sweeps(uri: str | None) -> list[dict[str, Any]]:
     section = TrackingSection(uri=uri or default_tracking())
     rows = []
     sizes: dict[str, dict[str, Any]] = {}
+    experiments: dict[str, str] = {}
     for run in list_sweeps(section.uri):
         tags = run.data.tags
         address = Address(section.uri, run.info.experiment_id, run.info.run_id)
-        row = _tracked_row(Tracker(address), tags)
+        row = _tracked_row(Tracker(address), tags, experiments)
         if path := tags.get("lotus.storage"):
             sizes[path] = sizes.get(path) or store_size(path, section.uri)
         rows.append(row | {"store": sizes.get(path or "")})
@@ -80,17 +82,28 @@ def of_tracked(sweep: SweepConfig) -> dict[str, Any]:
     """Counts of one sweep from its tracking store alone: neither data nor store need be here."""
     address = open_sweep(sweep, create=False)
     if address is None:
-        return _row(sweep.name, [], 0, {})
+        return _row(sweep.name, sweep.experiment_name, [], 0, {})
     tracker = Tracker(address)
-    return _tracked_row(tracker, tracker.parent().data.tags)
+    experiments = {address.experiment_id: sweep.experiment_name}
+    return _tracked_row(tracker, tracker.parent().data.tags, experiments)
 
 
-def _tracked_row(tracker: Tracker, tags: Mapping[str, str]) -> dict[str, Any]:
+def _tracked_row(
+    tracker: Tracker, tags: Mapping[str, str], experiments: dict[str, str]
+) -> dict[str, Any]:
+    """Counts by the runs alone.
+
+    Args:
+        experiments: id -> name, as far as they are known; filled up here.
+    """
+    own = tracker.address.experiment_id
+    if own not in experiments:
+        experiments[own] = str(tracker.ask(lambda: tracker.client.get_experiment(own)).name)
     table = trials_table(tracker.runs())
     failed = table[table["status"] == "FAILED"]
     errors = dict(zip(failed["name"], failed["error"].fillna("unknown"), strict=True))
     planned = int(tags.get("lotus.trials_planned", len(table)))
-    return _row(tags["lotus.name"], list(table["status"]), planned, errors)
+    return _row(tags["lotus.name"], experiments[own], list(table["status"]), planned, errors)
 
 
 NOTHING: dict[str, Any] = {"freeable_bytes": 0, "freeable_error": None}
@@ -206,11 +219,12 @@ def _mebibytes(count: int) -> str:
 
 
 def _row(
-    name: str, statuses: Sequence[str], planned: int, errors: dict[str, str]
+    name: str, experiment: str, statuses: Sequence[str], planned: int, errors: dict[str, str]
 ) -> dict[str, Any]:
     counts = Counter(statuses)
     return {
         "sweep": name,
+        "experiment": experiment,
         "planned": planned,
         "finished": counts["FINISHED"],
         "running": counts["RUNNING"],

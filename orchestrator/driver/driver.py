@@ -34,6 +34,7 @@ from orchestrator.tracking.tracker import (
     TrackingError,
     open_sweep,
 )
+from orchestrator.versions import versions
 from trials.errors import LotusError
 from trials.stage import Node
 
@@ -100,7 +101,7 @@ def run(
         Lease(RunTag(tracker.client, where.parent), lost=stop.ask, say=say) as lease,
     ):
         try:
-            made = _run(planner, tracker, address, watch, stop)
+            made = _run(planner, tracker, address, watch, stop, say)
             return _finish(made, report, time.monotonic() - start)
         except BaseException as error:
             INTERRUPTS.taken()
@@ -134,8 +135,10 @@ def _run(
     address: str | None,
     watch: Callable[[Plan, int, int], Any] | None,
     stop: Stop,
+    say: Callable[[str], None],
 ) -> Made:
     from orchestrator.driver.watcher import Watcher
+    from orchestrator.reading import ages
 
     notices = tuple(reconcile(tracker))
     state = state_before_run(planner, tracker)
@@ -152,6 +155,8 @@ def _run(
     trials, shared = state.missing_trials(), state.missing_shared()
     if not trials and not shared:
         return Made(state, growth, {}, {}, concluded, notices)
+    if changed := ages.changes(state.children.values(), planned_keys(state.plan), versions()):
+        say(f"{planner.sweep.name}: computed with other versions before: {changed}")
     watcher = watch(state.plan, len(trials), len(shared)) if watch else Watcher()
     tracker.ask(lambda: tracker.client.update_run(tracker.address.parent, status="RUNNING"))
     errors, roots = _make(state, growth, trials, shared, address, watcher, stop)
@@ -186,7 +191,8 @@ def _finish(made: Made, report: bool, wall_s: float) -> Finished:
 
     tracker, growth = made.state.tracker, made.growth
     changed = growth.ran > 0 or not made.concluded
-    summary, page = refresh(growth.plan, made.state.store, tracker, changed, report, wall_s)
+    children = None if changed else made.state.children.values()
+    summary, page = refresh(growth.plan, made.state.store, tracker, children, report, wall_s)
     status = "FAILED" if made.failed else "FINISHED"
     if changed or tracker.parent().info.status != status:  # else it ended when it ended
         tracker.sweep_log().finish(status)
@@ -277,16 +283,24 @@ def _describe(state: State) -> None:
     tags["lotus.trials_planned"] = str(state.plan.expected)
     tags["lotus.storage"] = redacted(sweep.storage.path)
     tags["lotus.sweep_yaml"] = resolved_yaml(sweep)
-    log = tracker.sweep_log()
-    if any(tracker.parent().data.tags.get(name) != value[:5000] for name, value in tags.items()):
-        log.flush(tags=tags)
-    planned = {trial.key for trial in state.plan.trials} | set(state.plan.shared)
+    known = tracker.parent().data.tags
+    if any(known.get(name) != value[:5000] for name, value in tags.items()):
+        tracker.sweep_log().flush(tags=tags)
+    for name in known.keys() - tags.keys():
+        if name.startswith("lotus.axis."):  # the file has it no more
+            tracker.ask(lambda name=name: tracker.client.delete_tag(tracker.address.parent, name))  # type: ignore[misc]
+    planned = planned_keys(state.plan)
     for key, child in state.children.items():
         if key not in planned and not state.plan.complete:
             continue  # later results may call for it yet
         superseded = str(key not in planned).lower()
         if child.tags.get("lotus.superseded", "false") != superseded:
             tracker.client.set_tag(child.run_id, "lotus.superseded", superseded)
+
+
+def planned_keys(plan: Plan) -> set[str]:
+    """Of the trials and the shared stages that belong to the sweep."""
+    return {trial.key for trial in plan.trials} | set(plan.shared)
 
 
 def _listed(values: Sequence[Any]) -> str:

@@ -54,8 +54,10 @@ class Fallen:
         if self._outbox is None:
             self._outbox, self._owed = Outbox(self.tracker.breaker), self.pending.all()
         if item.key not in self._trials:
-            self._trials = trials_of(self.growth.plan)
-        trial, owed = self._trials[item.key], self._owed.get(item.key)
+            self._trials |= trials_of(self.growth.plan)
+        trial, owed = self._trials.get(item.key), self._owed.get(item.key)
+        if trial is None:  # results have taken it out of the sweep since it was queued
+            return
         note = Note(
             key=item.key,
             kind=item.kind,

@@ -4,11 +4,19 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from orchestrator.planning.problems import Problem, SweepError
 from orchestrator.search.block import AXES, SearchBlock
@@ -42,6 +50,8 @@ SECTIONS = ("data", "model", "dense", "tickets", "essential", "issp", "finetune"
 
 SMALLEST = 0.0001
 """Ray counts resources in ten thousandths."""
+
+DEFAULT_TRACKING = "sqlite:///lotus/mlflow.db"
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._ +-]{0,119}$"
 
@@ -119,7 +129,7 @@ class TrackingSection(StageConfig):
     """Where MLflow is."""
 
     uri: str = Field(
-        default_factory=lambda: os.environ.get(TRACKING_VARIABLE) or "sqlite:///lotus/mlflow.db",
+        default_factory=lambda: os.environ.get(TRACKING_VARIABLE) or DEFAULT_TRACKING,
         description="sqlite:///path, postgresql://..., http(s)://server; "
         "default: MLFLOW_TRACKING_URI or a file below the working directory",
     )
@@ -183,8 +193,32 @@ class StorageSection(StageConfig):
         return path if "://" in path else str(Path(path).expanduser().absolute())
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """How a sweep was asked for, so that it can be asked for again.
+
+    Attributes:
+        path: of the file as it was given, or a bundled sweep's name; None = of no file.
+        overrides: as they were given.
+        tracking: where it is tracked unless the environment says otherwise.
+    """
+
+    path: str | None = None
+    overrides: tuple[str, ...] = ()
+    tracking: str | None = None
+
+    def __eq__(self, other: object) -> bool:
+        """It says nothing of what a sweep is: equal files are equal sweeps."""
+        return isinstance(other, Source)
+
+    def __hash__(self) -> int:
+        return hash(Source)
+
+
 class SweepConfig(StageConfig):
     """A sweep file."""
+
+    _source: Source = PrivateAttr(default_factory=Source)
 
     name: str = Field(pattern=NAME, description="the sweep is found again by it")
     experiment: str | None = Field(
@@ -211,6 +245,15 @@ class SweepConfig(StageConfig):
     @classmethod
     def _blocks(cls, raw: Any) -> Any:
         return [raw] if isinstance(raw, dict) else raw
+
+    @property
+    def source(self) -> Source:
+        """How it was asked for."""
+        return self._source
+
+    def asked_for(self, source: Source) -> None:
+        """Note how, once it is loaded."""
+        self._source = source
 
     @property
     def experiment_name(self) -> str:

@@ -9,7 +9,13 @@ import yaml
 from pydantic import ValidationError
 
 from orchestrator.planning.checks import check
-from orchestrator.planning.config import SweepConfig, nested
+from orchestrator.planning.config import (
+    DEFAULT_TRACKING,
+    Source,
+    SweepConfig,
+    TrackingSection,
+    nested,
+)
 from orchestrator.planning.problems import Problem, SweepError, from_pydantic
 from orchestrator.secrets import without_password
 
@@ -71,6 +77,9 @@ def load_sweep(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Sweep
         raise SweepError(source, found) from None
     if problems := list(check(sweep, raw)):
         raise SweepError(source, problems)
+    named = (raw.get("tracking") or {}).get("uri") is not None
+    tracking = sweep.tracking if named else TrackingSection(uri=DEFAULT_TRACKING)
+    sweep.asked_for(Source(str(path_or_name), tuple(overrides), tracking.uri))
     return sweep
 
 

@@ -105,6 +105,15 @@ def _weights(tuned: Node[Finetuned], store: Store) -> Finetuned | None:
     return computed[0] if computed else None
 
 
+def withdraw_best(tracker: Tracker, retention: str) -> None:
+    """Nothing is recommended: no model is the best one any more."""
+    if key := tracker.parent().data.tags.get("lotus.best"):
+        if retention == "best":
+            _forget(tracker, key)
+        for name in ("lotus.best", "lotus.best_name"):
+            tracker.ask(lambda name=name: tracker.client.delete_tag(tracker.address.parent, name))  # type: ignore[misc]
+
+
 def _forget(tracker: Tracker, key: str) -> None:
     """Remove what an earlier best trial left: the rule keeps one checkpoint, at any time.
 

@@ -148,7 +148,9 @@ def print_status(shown: Terminal, rows: Sequence[Mapping[str, Any]]) -> None:
     table = Table("sweep", "finished", "running", "failed", "missing", "planned")
     for row in rows:
         counts = [str(row[name]) for name in ("finished", "running", "failed", "missing")]
-        table.add_row(Text(row["sweep"]), *counts, str(row["planned"]))
+        same = row["experiment"] == row["sweep"]
+        name = row["sweep"] if same else f"{row['experiment']}/{row['sweep']}"
+        table.add_row(Text(name), *counts, str(row["planned"]))
     shown.print(table)
     for row in rows:
         for name, error in row["errors"].items():

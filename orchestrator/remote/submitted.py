@@ -28,6 +28,7 @@ def main() -> None:
     _leave(here)
     from orchestrator.entry import main as lotus
 
+    os.environ["LOTUS_SENT_SWEEP"] = str(here / "sweep.yaml")  # see reading/again.py
     command, *options = job["arguments"]
     sys.argv = ["lotus", command, str(here / "sweep.yaml"), *options]
     lotus()

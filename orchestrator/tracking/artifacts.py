@@ -4,6 +4,7 @@ Only what a table or a comparison names is fetched: a sweep may have ten thousan
 """
 
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from orchestrator.secrets import without_password
+from orchestrator.secrets import redacted, without_password
 from orchestrator.tracking.patience import TrackingAway, patiently, reason_of
 from orchestrator.tracking.places import local
 from orchestrator.tracking.runs import Run
@@ -195,6 +196,26 @@ def _refuse_larger(path: str, run_id: str, size: int, limit: int) -> None:
         raise ArtifactTooLarge(
             f"{path} of run {run_id} has {size:,} bytes or more, and at most {limit:,} are read of "
             "such a file: remove it in MLflow if it is not of this program"
+        )
+
+
+def remove(tracker: Tracker, run_id: str, paths: Sequence[str]) -> None:
+    """Take artifacts away, as far as the place where they are allows it."""
+    if not paths:
+        return
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    where = tracker.ask(lambda: tracker.client.get_run(run_id)).info.artifact_uri
+    try:
+        place = get_artifact_repository(where, tracking_uri=tracker.address.uri)
+        for path in paths:
+            patiently(lambda path=path: place.delete_artifacts(path))  # type: ignore[misc]
+    except (MlflowException, NotImplementedError, OSError) as error:
+        warnings.warn(
+            f"{len(paths)} artifacts of an earlier report could not be removed from run {run_id}: "
+            f"{redacted(str(error))[:200]}",
+            stacklevel=2,
         )
 
 

@@ -65,6 +65,7 @@ class Child:
     tags: Mapping[str, str]
     start_ms: int
     metrics: Mapping[str, float]
+    end_ms: int | None = None
 
 
 def belongs(tags: Mapping[str, str]) -> bool:
@@ -113,6 +114,7 @@ class Tracker:
                 run.data.tags,
                 run.info.start_time,
                 run.data.metrics,
+                run.info.end_time,
             )
             for run in self.runs()
         ]

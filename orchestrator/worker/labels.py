@@ -1,11 +1,13 @@
 """How the runs of stages and trials are called, and by what they are found again."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from orchestrator.planning.config import flat
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.storage.keys import key_of
+from orchestrator.storage.store import Entry
+from orchestrator.versions import MADE_WITH, in_words
 from orchestrator.worker.cached import Cached
 from orchestrator.worker.job import Job
 from trials.pipeline import TrialGraph
@@ -80,6 +82,12 @@ def trial_tags(trial: PlannedTrial) -> dict[str, str]:
     if trial.axes.get("sparsity") == "auto":
         tags["lotus.sparsity"] = "auto"
     return tags
+
+
+def made_with(entries: Iterable[Entry]) -> dict[str, str]:
+    """The versions of everything that a result is made of."""
+    text = in_words(entry.versions for entry in entries)
+    return {MADE_WITH: text} if text else {}
 
 
 def memory_tags(cached: Cached) -> dict[str, str]:

@@ -26,6 +26,7 @@ from orchestrator.worker.failures import NodeError, failure_of, write_evidence
 from orchestrator.worker.job import Job, Settings
 from orchestrator.worker.labels import (
     curve_level,
+    made_with,
     memory_tags,
     probe_run_name,
     stage_run_name,
@@ -186,6 +187,7 @@ def _run_stage(
                 log.artifacts(Path(folder))
     params = flat(node.config) | ({"seed": node.seed} if node.seed is not None else {})
     tags = ({} if computed else {"lotus.cached": "true"}) | memory_tags(cached)
+    tags |= made_with([entry] if entry else [])
     if isinstance(result, Probe):
         tags["mlflow.runName"] = probe_run_name(result, node.seed)
     if dense is not None and (level := curve_level(node, result, graph)):
@@ -249,7 +251,7 @@ def _write(
             entries[name] = entry
     log.metrics(record.time_metrics(entries, cached.hits))
     cached.measure_hits()
-    log.flush(trial_params(trial, results), memory_tags(cached))
+    log.flush(trial_params(trial, results), memory_tags(cached) | made_with(entries.values()))
     with tempfile.TemporaryDirectory() as folder:
         everything = here.settings.checkpoints == "all"
         record.write_trial(trial, results, opened.dataset, Path(folder), everything)

@@ -102,7 +102,7 @@ def test_the_plan_as_json(sweep_file: Callable[..., Path], lotus: Lotus, tmp_pat
     assert code == 0
     found = json.loads(out)
     assert found["sweep"] == "tiny"
-    assert found["trials"] == {"planned": 3, "missing": 3}
+    assert found["trials"] == {"planned": 3, "missing": 3, "failed": 0}
     assert found["names"] == [
         "lotus-s0.30-d0.10-f0.10-seed0",
         "dense-seed0",
@@ -125,7 +125,7 @@ def test_a_finished_sweep_plans_nothing(tracked_trial: Any, lotus: Lotus) -> Non
     code, out, _ = lotus("plan", str(tracked_trial.path), "--json")
     assert code == 0
     found = json.loads(out)
-    assert found["trials"] == {"planned": 1, "missing": 0}
+    assert found["trials"] == {"planned": 1, "missing": 0, "failed": 0}
     assert (found["stages"], found["stored"], found["device_hours"]) == (10, 10, 0.0)
 
 
@@ -152,7 +152,7 @@ def test_status_before_a_run_is_all_missing(
     assert [row] == [
         {
             "sweep": "tiny", "planned": 1, "finished": 0, "running": 0, "failed": 0, "missing": 1,
-            "errors": {}, "waiting": 0,
+            "errors": {}, "waiting": 0, "experiment": "tiny",
         }
     ]  # fmt: skip
     assert lotus("status", "--json", "--tracking-uri", f"sqlite:///{tmp_path}/new/x.db")[:2] == (
