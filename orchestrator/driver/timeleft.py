@@ -180,7 +180,9 @@ class TimeLeft:
             if key in expected
         }
         ended = sum(likely(mix, seconds) for mix, seconds in self._done_s.items())
-        begun = sum(max(0.0, expected[key] - seconds) for key, seconds in ahead.items())
+        # Time alone is no progress: the first items of a process import for seconds.
+        told = ((key, self._running[key].last) for key in ahead)
+        begun = sum(expected[key] * last[0] for key, last in told if last is not None)
         later = 0.0
         if self.more:
             trials = [one for one in self._known.values() if one.item.kind == "trial"]

@@ -1,6 +1,5 @@
 """The best model: at any time one checkpoint in MLflow, under the rule `best`."""
 
-import sys
 from dataclasses import replace
 from typing import Any
 
