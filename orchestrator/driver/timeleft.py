@@ -28,6 +28,9 @@ ENDING_S = 6.0
 ENDING_ITEM_S = 0.004
 """What each item adds to that."""
 
+SLOWEST = 4.0
+"""At most so many times as long as that the end takes, where stages take longer too."""
+
 SETTLE_S = 15.0
 """A shorter estimate is shown by and by, in about so long."""
 
@@ -180,7 +183,9 @@ class TimeLeft:
             if key in expected
         }
         ended = sum(likely(mix, seconds) for mix, seconds in self._done_s.items())
-        begun = sum(max(0.0, expected[key] - seconds) for key, seconds in ahead.items())
+        # Time alone is no progress: the first items of a process import for seconds.
+        told = ((key, self._running[key].last) for key in ahead)
+        begun = sum(expected[key] * last[0] for key, last in told if last is not None)
         later = 0.0
         if self.more:
             trials = [one for one in self._known.values() if one.item.kind == "trial"]
@@ -190,7 +195,8 @@ class TimeLeft:
         if everything <= 0 or ended + begun < KNOWN * everything:
             return None
         last = self._laid_out(expected, ahead) + later / self._at_once
-        return last + ENDING_S + ENDING_ITEM_S * len(self._known)
+        slow = min(max(usual, 1.0), SLOWEST)
+        return last + slow * (ENDING_S + ENDING_ITEM_S * len(self._known))
 
     def _paces(self) -> tuple[float, dict[str, float]]:
         """By what factor items take longer than predicted: in general, and by mix.

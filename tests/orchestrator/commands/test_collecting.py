@@ -29,7 +29,7 @@ from orchestrator.storage.store import Store
 from orchestrator.tracking.lease import machine
 from orchestrator.tracking.tracker import Tracker, open_sweep
 from trials.errors import LotusError
-from trials.stage import STAGES, Node, Source, StageConfig
+from trials.stage import STAGES, Load, Node, Source, StageConfig
 from trials.stages.attention import PatchScores
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class Setting(StageConfig):
 def node(number: int) -> Node[PatchScores]:
     """A call; those of equal parity have equal results, and so one object."""
     inputs = {"data": Source("data", "d")}
-    return Node(STAGES["attention"], Setting(number=number), None, inputs, lambda: 1e6)
+    return Node(STAGES["attention"], Setting(number=number), None, inputs, lambda: Load(1e6))
 
 
 NODES = [node(i) for i in range(6)]

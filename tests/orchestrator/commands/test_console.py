@@ -67,22 +67,41 @@ def test_progress_is_told_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shown.time, "monotonic", lambda: clock[0])
     console = screen()
     with Display(console, trials=4, stages=2) as display:
+        stages = [item(name, "stage") for name in ("dense", "pretrained")]
+        display.begins([*stages, *map(item, "abcd")], 0)
+        display.room(2, 2, True)
         display.started(item("dense", "stage"))
         clock[0] = 11
         display.tick()
-        assert "shared stages 0/2 · now: dense · 11s" in text(console)
+        assert "shared stages 0/2 · now: dense · 11s · estimating the time left" in text(console)
         display.tick()  # not again at once
         assert text(console).count("shared stages") == 1
         display.ended(item("dense", "stage"), None)
         display.ended(item("pretrained", "stage"), None)
         for name in "abc":
             display.started(item(name))
+        display.took(item("a"), 20.0)
         display.ended(item("a"), None)
         clock[0] = 30
         display.tick()
     assert (
-        "trials 1 done, 2 running, 0 failed of 4 · shared stages 2/2 · now: b, c · 30s · 30s left"
+        "trials 1 done, 2 running, 0 failed of 4 · shared stages 2/2 · now: b, c · 30s · 28s left"
     ) in text(console)
+
+
+def test_what_happens_after_the_last_trial_is_told_and_its_seconds_are_not_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(shown.time, "monotonic", lambda: clock[0])
+    console = screen()
+    with Display(console, trials=1, stages=0) as display:
+        display.begins([item("a")], 0)
+        assert "now: starting Ray" in display._line().plain
+        display.started(item("a"))
+        clock[0] = 9
+        display.ended(item("a"), None)
+        assert display._line().plain.endswith("now: reading the results · 9s · seconds left")
 
 
 def summary(**changes: Any) -> dict[str, Any]:

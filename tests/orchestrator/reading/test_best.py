@@ -1,6 +1,8 @@
 """The best model: at any time one checkpoint in MLflow, under the rule `best`."""
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +17,18 @@ from orchestrator.storage.store import Store
 from orchestrator.tracking.tracker import Tracker, TrackingError, open_sweep
 from orchestrator.worker.job import Settings, job_of
 from orchestrator.worker.worker import Worker, run_trial
+
+ALONE = """\
+import sys
+from orchestrator.driver.state import look
+from orchestrator.planning.config import SweepConfig
+from orchestrator.reading.best import publish_best
+state = look(SweepConfig.model_validate_json(sys.stdin.read()))
+key = sys.argv[1]
+run_id = state.children[key].run_id
+assert publish_best(state.plan, state.store, state.tracker, key, "best", run_id)
+print(sorted({"torch", "timm", "torchvision"} & sys.modules.keys()))
+"""
 
 
 def with_seeds(tracked: SweepConfig) -> SweepConfig:
@@ -58,12 +72,29 @@ def test_when_the_best_changes_its_checkpoint_is_the_only_one(
     assert not publish_best(planned, store, tracker, first, "best", run_ids[first])
     assert publish_best(planned, store, tracker, second, "best", run_ids[second])
     assert kept() == {first: False, second: True}
+    (model,) = models()
+    served = mlflow.pyfunc.load_model(model.model_uri)
+    example = served.input_example
+    answer = served.predict(example)
+    assert answer.shape == (2, 10)
+    assert answer.sum(1) == pytest.approx([1.0, 1.0])
     assert len(models()) == 1
+    # As in a driver, which has not imported torch.
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, first],
+        input=sweep.model_dump_json(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert kept() == {first: True, second: False}
     elsewhere = replace(tracker.address, experiment_id="4711", parent="0" * 32)
     lost = Tracker(elsewhere)
     monkeypatch.setattr(lost, "parent", tracker.parent)
     with pytest.raises(TrackingError, match=r"the best model could not be logged: .*0{32}"):
-        publish_best(planned, store, lost, first, "best", run_ids[first])
+        publish_best(planned, store, lost, second, "best", run_ids[first])
 
 
 @pytest.mark.parametrize("named", [None, "sqlite:////elsewhere/mlflow.db"])
