@@ -39,8 +39,8 @@ def main() -> None:
     end = _End()
     INTERRUPTS.install(exits=True)
     INTERRUPTS.raise_what_python_swallows()
-    surroundings.prepare()
     try:
+        surroundings.prepare()
         from orchestrator.cli import main as lotus
 
         lotus(listens=True)

@@ -29,9 +29,21 @@ FULL_TERMINAL_S = 1.0
 def prepare() -> None:
     """Make this process, and those that it starts, independent of where it was started."""
     open_standard_streams()
+    name_files_in_utf8()
     leave_working_directory_out()
     have_name()
     show_in_any_locale()
+
+
+def name_files_in_utf8() -> None:
+    """Go on as a Python that reads and writes names of files as all others do, in any locale.
+
+    What is shown keeps the encoding of the locale. The new Python takes the place of this one.
+    """
+    if sys.getfilesystemencoding() == "utf-8" or os.environ.get("PYTHONUTF8") == "1":
+        return
+    shown = {"PYTHONUTF8": "1", "PYTHONIOENCODING": sys.stdout.encoding}
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | shown)
 
 
 def leave_working_directory_out() -> None:
@@ -115,11 +127,12 @@ def open_standard_streams() -> None:
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            opened = os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
+            os.set_inheritable(opened, True)
     for number, name in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is None:
-            opened = io.FileIO(number, "w", closefd=False)
-            setattr(sys, name, io.TextIOWrapper(io.BufferedWriter(opened), encoding="utf-8"))
+            raw = io.FileIO(number, "w", closefd=False)
+            setattr(sys, name, io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8"))
 
 
 def show_in_any_locale() -> None:
