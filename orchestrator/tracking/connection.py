@@ -239,7 +239,7 @@ def connect(uri: str, wait: bool = True) -> Any:
             opened = patiently(lambda: opening.address(path), breaker)
         elif "://" in uri and not uri.startswith("http"):
             patiently(lambda: _knock(uri), breaker)
-        client = patiently(lambda: _client(opened), breaker)
+        client = patiently(lambda: _client(opened, uri), breaker)
         if path is None:
             return client
         return places.resolved(plainly(client, path) if opened == uri else client, path)
@@ -251,7 +251,7 @@ def connect(uri: str, wait: bool = True) -> Any:
         ) from error
 
 
-def _client(uri: str) -> MlflowClient:
+def _client(uri: str, shown: str) -> MlflowClient:
     """A client, which for a database asks it at once; of its troubles only a lock may pass."""
     from mlflow import MlflowClient
 
@@ -261,7 +261,7 @@ def _client(uri: str) -> MlflowClient:
         if LOCKED in str(error):
             raise
         raise TrackingError(
-            f"tracking.uri = {without_password(uri)}: {reason_of(error)}"
+            f"tracking.uri = {without_password(shown)}: {reason_of(error)}"
         ) from error
 
 

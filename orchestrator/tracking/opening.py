@@ -12,6 +12,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -29,6 +30,9 @@ BUSY_S = 20.0
 _copies: dict[tuple[object, ...], Path] = {}
 """Copies that this process has made, by the state of the original."""
 
+_one_at_a_time = threading.Lock()
+"""Two migrations at once in one process are in each other's way: alembic's context is global."""
+
 
 def address(path: Path) -> str:
     """What MLflow opens to read a database that is there: its own address, or that of a copy.
@@ -39,6 +43,7 @@ def address(path: Path) -> str:
     file, how = _source(path)
     with _connected(file, how) as opened:
         found = schema.of(opened)
+        whole = found.age != "current" or _has_first_experiment(opened)
     if found.age == "newer":
         raise TrackingError(schema.too_new(path, found))
     if found.age == "older":
@@ -51,6 +56,8 @@ def address(path: Path) -> str:
         return f"{SQLITE}{copy}"
     if not how:
         return f"{SQLITE}{file}"
+    if not whole:  # MLflow would make it
+        return f"{SQLITE}{_kept(path, 'read', lambda copy: _backup(file, how, copy))}"
     # With the driver's name: MLflow would take the rest for a path and make its folders.
     return f"sqlite+pysqlite:///{_uri(file)}?{how}&uri=true"
 
@@ -99,6 +106,12 @@ def _keeps_log(path: Path) -> bool:
         return file.read(20)[18:20] == b"\x02\x02"
 
 
+def _has_first_experiment(database: sqlite3.Connection) -> bool:
+    return (
+        database.execute("select 1 from experiments where experiment_id = 0").fetchone() is not None
+    )
+
+
 def _size(path: Path, more: str = "") -> int:
     try:
         return os.stat(f"{path}{more}").st_size
@@ -117,11 +130,15 @@ def _copied(path: Path) -> Path:
     return _kept(path, "read", fill)
 
 
+def _backup(file: Path, how: str, copy: Path) -> None:
+    with _connected(file, how) as opened, closing(sqlite3.connect(copy)) as made:
+        opened.backup(made)
+
+
 def _migrated(path: Path, file: Path, how: str) -> Path:
     def fill(copy: Path) -> None:
-        with _connected(file, how) as opened, closing(sqlite3.connect(copy)) as made:
-            opened.backup(made)
-        schema.upgrade(copy)
+        _backup(file, how, copy)
+        schema.upgrade(copy, path)
 
     return _kept(path, "migrated", fill)
 
@@ -129,20 +146,25 @@ def _migrated(path: Path, file: Path, how: str) -> Path:
 def _kept(path: Path, why: str, fill: "schema.Fill") -> Path:
     """A copy in a folder that is gone when this process ends; made once for each state."""
     state = (why, str(path), *(_stamp(path, more) for more in ("", *LOGS)))
-    if state not in _copies:
-        folder = Path(tempfile.mkdtemp(prefix="lotus-read-"))
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        copy = folder / path.name
-        try:
-            fill(copy)
-        except (OSError, sqlite3.Error) as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise TrackingError(
-                f"{path} can only be read from a copy, which cannot be made in {folder.parent}: "
-                f"{error}. Free space there, or name another place with TMPDIR"
-            ) from error
-        _copies[state] = copy
-    return _copies[state]
+    with _one_at_a_time:
+        if state not in _copies:
+            _copies[state] = _made(path, fill)
+        return _copies[state]
+
+
+def _made(path: Path, fill: "schema.Fill") -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="lotus-read-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    copy = folder / path.name
+    try:
+        fill(copy)
+    except (OSError, sqlite3.Error) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise TrackingError(
+            f"{path} can only be read from a copy, which cannot be made in {folder.parent}: "
+            f"{error}. Free space there, or name another place with TMPDIR"
+        ) from error
+    return copy
 
 
 def _stamp(path: Path, more: str) -> tuple[int, int]:

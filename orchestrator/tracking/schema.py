@@ -107,8 +107,11 @@ def check_server(engine: Any, shown: str) -> None:
         )
 
 
-def upgrade(path: Path) -> None:
+def upgrade(path: Path, shown: Path) -> None:
     """Bring the schema of an SQLite file up to date, in place.
+
+    Args:
+        shown: the database that it is a copy of.
 
     Raises:
         TrackingError: MLflow cannot.
@@ -122,8 +125,8 @@ def upgrade(path: Path) -> None:
         _initialize_tables(engine)
     except Exception as error:  # of MLflow, alembic, SQLAlchemy or SQLite
         raise TrackingError(
-            f"{path} is of an older MLflow, and this one cannot migrate it: "
-            f"{' '.join(str(error).split())[:300]}"
+            f"{shown} is of an older MLflow, and the copy that would be migrated cannot be (in "
+            f"{path.parent}): {' '.join(str(error).split())[:200]}. Nothing is changed"
         ) from error
     finally:
         engine.dispose()
@@ -154,7 +157,7 @@ def migrate(path: Path) -> None:
             try:
                 new.unlink(missing_ok=True)
                 _backup(path, new)
-                upgrade(new)
+                upgrade(new, path)
                 if watched.execute("pragma data_version").fetchall() != before:
                     raise TrackingError(
                         f"{path} was written to while it was migrated, so it is left as it was: "

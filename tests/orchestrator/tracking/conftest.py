@@ -130,16 +130,15 @@ def output(original: Output, tmp_path: Path) -> Output:
     shutil.copytree(original.folder, made.folder)
     old, new = original.folder.as_uri(), made.folder.as_uri()
     with closing(sqlite3.connect(made.database)) as opened:
-        opened.execute("update experiments set artifact_location = replace(artifact_location, ?, ?)",
-                       (old, new))  # fmt: skip
-        opened.execute("update runs set artifact_uri = replace(artifact_uri, ?, ?)", (old, new))
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            opened.execute(f"update {table} set {column} = replace({column}, ?, ?)", (old, new))
         opened.commit()
     return made
 
 
 @pytest.fixture
 def read_only(tmp_path: Path) -> Iterator[Callable[[Path], Path]]:
-    """Shows a folder at another place, where nothing can be written; skips where that is refused."""
+    """Shows a folder at another place, read-only; skips where that is not allowed."""
     made: list[Path] = []
 
     def mount(folder: Path) -> Path:

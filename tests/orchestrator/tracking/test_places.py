@@ -94,7 +94,8 @@ def test_only_addresses_that_begin_with_the_old_folder_are_rewritten(output: Out
             " values ('other', ?, 'active')", (other,),
         )  # fmt: skip
         opened.execute(
-            "insert into tags (key, value, run_uuid) select 'note', artifact_uri, run_uuid from runs"
+            "insert into tags (key, value, run_uuid)"
+            " select 'note', artifact_uri, run_uuid from runs"
         )
         opened.commit()
     was = dump(output.database)
