@@ -235,16 +235,36 @@ def selection_json(found: Selection) -> dict[str, Any]:
     }
 
 
+def share(fraction: float) -> str:
+    """0.225569 -> `22.6 %`, 0.6 -> `60 %`, 0.0004 -> `0.04 %`: as many digits as say something.
+
+    Nothing that is not all or nothing is rounded to 100 or 0.
+    """
+    percent = 100 * fraction
+    for digits in range(1, 5):
+        rounded = round(percent, digits)
+        if rounded == percent or (rounded not in (0, 100) and abs(rounded) >= 10 ** (1 - digits)):
+            break
+    return f"{rounded:.{digits}f}".rstrip("0").rstrip(".") + " %"
+
+
+def points(fraction: float) -> str:
+    """A difference of two shares: 0.01 -> `1 point`, 0.005 -> `0.5 points`."""
+    number = share(fraction).removesuffix(" %")
+    return f"{number} {'point' if number == '1' else 'points'}"
+
+
 def describe_selection(found: Selection) -> str:
     """A selection in words."""
     lines = ["essential sparsity: not measured (no finished one-shot level)"]
     if (one := found.essential) is not None:
-        high = "not reached" if one.high is None else f"{one.high:g}"
+        low, high = one.bracket
+        upper = "not reached" if one.high is None else share(one.high)
+        bracket = f"between {share(low)} and {share(high)}" if high is not None else "or more"
         lines = [
-            f"essential sparsity: {one.value:g}, {100 * one.confidence:g} % interval "
-            f"{one.low:g} to {high}, bracket {one.bracket[0]:g} to "
-            f"{'none' if one.bracket[1] is None else format(one.bracket[1], 'g')} "
-            f"({one.detector}, tolerance {one.tolerance:g})"
+            f"essential sparsity: {share(one.value)} ({bracket}), {share(one.confidence)} "
+            f"interval {share(one.low)} to {upper} ({one.detector}, tolerance "
+            f"{points(one.tolerance)})"
         ]
     if (best := found.recommended) is not None:
         lines += [f"recommended: {best.name}", f"  {best.reason}"]
