@@ -23,12 +23,14 @@ from orchestrator.planning.config import (
     default_tracking,
 )
 from orchestrator.planning.problems import SweepError
-from orchestrator.planning.sweepfile import bundled, load_sweep
+from orchestrator.planning.sweepfile import about, bundled, load_sweep
 from orchestrator.remote.laptop import COMMANDS, print_status, remote_status
 from orchestrator.versions import VERSION
 from trials.errors import LotusError
 
 Command = Callable[..., Any]
+
+OVERRIDE = "Override a setting of the sweep file. Can be given several times."
 
 OK, FAILED, WRONG, INTERRUPTED = 0, 1, 2, EXIT_CODE
 
@@ -45,7 +47,7 @@ def sweep_argument(command: Command) -> Command:
         "overrides",
         multiple=True,
         metavar="A.B=VALUE",
-        help="Override a setting of the sweep file; may be given several times.",
+        help=OVERRIDE,
     )
     @wraps(command)
     def loaded(sweep: str, overrides: tuple[str, ...], **options: Any) -> Any:
@@ -64,7 +66,10 @@ def tracking_option(command: Command) -> Command:
             raise click.BadParameter(str(error.errors()[0]["ctx"]["error"])) from None
 
     option = click.option(
-        "--tracking-uri", callback=checked, help="Read from this MLflow store instead."
+        "--tracking-uri",
+        metavar="URI",
+        callback=checked,
+        help="Use this MLflow store in place of the sweep file's.",
     )
     return option(command)
 
@@ -77,30 +82,44 @@ def with_tracking(sweep: SweepConfig, uri: str | None) -> SweepConfig:
     return sweep.model_copy(update={"tracking": section})
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
 @click.version_option(VERSION, prog_name="lotus")
 def cli() -> None:
-    """Sweeps of LOTUS: sparse vision transformers on data lottery tickets.
+    """Run, track and report sweeps of LOTUS, which makes vision transformers sparse.
 
-    SWEEP is a YAML file or the name of a bundled sweep (`lotus list`).
+    SWEEP is a YAML file or the name of a bundled sweep (see `lotus list`). Ctrl-C ends a command
+    cleanly, and the same command continues.
     """
 
 
 @cli.command("list")
 def list_sweeps() -> None:
-    """List the bundled sweeps."""
+    """List the bundled sweeps and what each is for."""
+    if not console.is_terminal:  # a line each, for programs
+        for name, path in bundled().items():
+            console.print(f"{name:<20}{about(path)}", soft_wrap=True, highlight=False)
+        return
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column()
     for name, path in bundled().items():
-        lines = path.read_text(encoding="utf-8").splitlines()
-        first = next((line.lstrip("# ") for line in lines if line.startswith("#")), "")
-        console.print(f"{name:<20}{first}", soft_wrap=True)
+        table.add_row(Text(name, style="bold"), Text(about(path)))
+    console.print(table)
 
 
 @cli.command()
 @sweep_argument
-@click.option("--address", help="Ray cluster: local (default), auto, or HOST:PORT.")
-@click.option("--no-report", is_flag=True, help="Do not write the report at the end.")
+@click.option(
+    "--address",
+    metavar="ADDRESS",
+    help="Ray cluster to run on: local (default), auto, or HOST:PORT.",
+)
+@click.option("--no-report", is_flag=True, help="Do not write a report at the end.")
 def run(sweep: SweepConfig, address: str | None, no_report: bool) -> int:
-    """Make what is missing of a sweep: again = continue, enlarged = run what is new."""
+    """Run a sweep.
+
+    Run it again to resume, or to run newly added trials. A finished sweep runs nothing.
+    """
     from orchestrator.commands.console import (
         Display,
         duration,
@@ -143,9 +162,13 @@ def run(sweep: SweepConfig, address: str | None, no_report: bool) -> int:
 
 @cli.command()
 @sweep_argument
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def plan(sweep: SweepConfig, as_json: bool) -> int:
-    """Trials, unique stages, how many are stored, predicted device-hours. Runs nothing."""
+    """Show what a sweep would run, and what it would cost.
+
+    Counts the trials, the stages that they share and those that are already stored, and predicts
+    the device-hours. Runs nothing.
+    """
     from orchestrator.commands.console import trial_count
     from orchestrator.costs import device_time
     from orchestrator.driver.state import look
@@ -201,10 +224,14 @@ def plan(sweep: SweepConfig, as_json: bool) -> int:
 
 @cli.command()
 @click.argument("sweep", metavar="[SWEEP]", required=False)
-@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="As for `run`.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help=OVERRIDE)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @tracking_option
-@click.option("--address", metavar="URL", help="Also its job on this cluster, see `lotus submit`.")
+@click.option(
+    "--address",
+    metavar="URL",
+    help="Also show its job on this cluster (see `lotus submit`).",
+)
 def status(
     sweep: str | None,
     overrides: tuple[str, ...],
@@ -212,7 +239,10 @@ def status(
     tracking_uri: str | None,
     address: str | None,
 ) -> int:
-    """Trials done, running, failed and missing, with errors."""
+    """Show how many trials are done, running, failed and missing.
+
+    Lists the errors of those that failed. Without SWEEP, shows every sweep in the tracking store.
+    """
     from orchestrator.commands.status import all_sweeps, describe_store, describe_waiting, of_sweep
 
     waiting = ""
@@ -238,12 +268,23 @@ def status(
 
 @cli.command()
 @click.argument("sweep", metavar="[SWEEP]", required=False)
-@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="As for `run`.")
-@click.option("--store", "path", help="Folder or s3://; default: the sweep's, or lotus/store.")
-@click.option("--dry-run", is_flag=True, help="Say what would be freed, remove nothing.")
-@click.option("--old", is_flag=True, help="Also what is older than the first known sweep.")
-@click.option("--force", is_flag=True, help="Also of sweeps whose run MLflow does not know.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help=OVERRIDE)
+@click.option(
+    "--store",
+    "path",
+    metavar="PLACE",
+    help="Store to clean up: a folder or s3://. Default: the sweep's.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be freed, but remove nothing.")
+@click.option(
+    "--old", is_flag=True, help="Also remove results that are older than every known sweep."
+)
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Also remove results of sweeps whose run MLflow does not know.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def gc(
     sweep: str | None,
     overrides: tuple[str, ...],
@@ -253,7 +294,10 @@ def gc(
     force: bool,
     as_json: bool,
 ) -> int:
-    """Free store objects that no kept sweep needs; sweeps may be running."""
+    """Remove stored results that no sweep needs any more.
+
+    Sweeps may be running meanwhile. What a sweep in the tracking store needs is kept.
+    """
     from orchestrator.commands.collecting import asker, collect
     from orchestrator.commands.status import collected_json, describe_collected
     from orchestrator.storage.store import Store
@@ -273,9 +317,17 @@ def gc(
 @cli.command()
 @sweep_argument
 @tracking_option
-@click.option("--output", type=click.Path(path_type=Path), help="Folder; default: the sweep's.")
+@click.option(
+    "--output",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="Folder to write to. Default: the sweep's own.",
+)
 def report(sweep: SweepConfig, tracking_uri: str | None, output: Path | None) -> int:
-    """Make the report again, from the tracking store alone."""
+    """Write a sweep's report again.
+
+    Everything is read from the tracking store, so this works on any machine that reaches it.
+    """
     from orchestrator.reading.report import report as make_report
 
     page = make_report(with_tracking(sweep, tracking_uri), output)
@@ -286,12 +338,17 @@ def report(sweep: SweepConfig, tracking_uri: str | None, output: Path | None) ->
 @cli.command()
 @sweep_argument
 @tracking_option
-@click.option("--tolerance", type=click.FloatRange(0, 1, max_open=True), help="Fraction.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option(
+    "--tolerance",
+    metavar="FRACTION",
+    type=click.FloatRange(0, 1, max_open=True),
+    help="Accuracy that may be lost: 0.01 is one point. Default: the sweep's.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def select(
     sweep: SweepConfig, tracking_uri: str | None, tolerance: float | None, as_json: bool
 ) -> int:
-    """The essential sparsity and the recommended setting."""
+    """Show the essential sparsity and the recommended setting."""
     from orchestrator.commands.status import describe_selection, selection_json, tracked_results
     from orchestrator.selection import select as choose
 
@@ -315,19 +372,30 @@ def select(
 @cli.command()
 @sweep_argument
 @tracking_option
-@click.option("--output", type=click.Path(path_type=Path), required=True, help="Folder, new.")
-@click.option("--trial", help="Key, the beginning of one, or name; default: the recommended.")
+@click.option(
+    "--output",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder to write to. It must not hold an export yet.",
+)
+@click.option(
+    "--trial",
+    metavar="TRIAL",
+    help="Trial to export: its name, or its key or the beginning of that. Default: the "
+    "recommended one.",
+)
 @click.option(
     "--format",
     type=click.Choice(["safetensors", "onnx"]),
     default="safetensors",
     show_default=True,
-    help="onnx: model.onnx as well.",
+    help="With onnx, model.onnx is written as well.",
 )
 def export(
     sweep: SweepConfig, tracking_uri: str | None, output: Path, trial: str | None, format: Any
 ) -> int:
-    """Write a trained model as files that plain timm loads."""
+    """Write a trained model to a folder that timm can load."""
     from orchestrator.commands.export import export as write
 
     found = write(with_tracking(sweep, tracking_uri), output, trial, format)
@@ -343,11 +411,15 @@ def export(
 
 @cli.command()
 @click.argument("sweep", metavar="[SWEEP]", required=False)
-@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="As for `run`.")
-@click.option("--address", help="Also check this Ray cluster.")
+@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help=OVERRIDE)
+@click.option("--address", metavar="ADDRESS", help="Also check this Ray cluster.")
 @click.option("--repair", is_flag=True, help="Mend runs in MLflow that differ from the store.")
 def doctor(sweep: str | None, overrides: tuple[str, ...], address: str | None, repair: bool) -> int:
-    """Check data, weights, store, tracking and devices before spending anything."""
+    """Check that a sweep can run, before anything is spent.
+
+    Looks at its data, model, weights, store, tracking store and devices. Without SWEEP, shows
+    this machine.
+    """
     from orchestrator.commands.doctor import examine
 
     config = load_sweep(sweep, overrides) if sweep else None
@@ -362,14 +434,24 @@ def doctor(sweep: str | None, overrides: tuple[str, ...], address: str | None, r
 @cli.command()
 @click.argument("sweep", metavar="[SWEEP]", required=False)
 @tracking_option
-@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option(
+    "--host",
+    metavar="HOST",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on.",
+)
 @click.option(
     "--port",
+    metavar="PORT",
     type=click.IntRange(1, 65535),
     help="Port to serve on. Default: 5000, or the next that is free.",
 )
 def ui(sweep: str | None, tracking_uri: str | None, host: str, port: int | None) -> int:
-    """Open the MLflow UI on the tracking store of a sweep, or on the default one."""
+    """Serve the MLflow UI.
+
+    It shows the tracking store of a sweep or, without SWEEP, the default one.
+    """
     from orchestrator.commands.ui import serve, tracked_at
 
     uri = tracking_uri or (load_sweep(sweep).tracking.uri if sweep else default_tracking())
@@ -381,7 +463,7 @@ def ui(sweep: str | None, tracking_uri: str | None, host: str, port: int | None)
 
 @cli.command()
 def schema() -> int:
-    """JSON Schema of the sweep file, for editors."""
+    """Print the JSON Schema of sweep files, for editors."""
     click.echo(json.dumps(SweepConfig.model_json_schema(), indent=1))
     return OK
 

@@ -1,5 +1,7 @@
 """Sweep files: find, read, override, and every problem at once."""
 
+import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +57,14 @@ def bundled() -> dict[str, Path]:
     """Sweeps that come with the package, by name."""
     folder = Path(__file__).parents[1] / "sweeps"
     return dict(sorted((path.stem, path) for path in folder.glob("*.yaml")))
+
+
+def about(path: Path) -> str:
+    """The first sentence of the comment at the top of a sweep file."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    top = itertools.takewhile(lambda line: line.startswith("#"), lines)
+    text = " ".join(line.lstrip("# ") for line in top)
+    return re.split(r"(?<=[.?!])\s+(?=[A-Z`])", text, maxsplit=1)[0]
 
 
 def load_sweep(path_or_name: str | Path, overrides: Sequence[str] = ()) -> SweepConfig:

@@ -1,6 +1,7 @@
 """What people see in the terminal."""
 
 import io
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -173,6 +174,14 @@ def test_the_end_says_whether_issp_collapsed_where_that_was_diagnosed() -> None:
 
 def test_a_server_is_its_own_user_interface() -> None:
     assert shown.ui_command("http://host:5000") == "http://host:5000"
+
+
+@pytest.mark.parametrize("folder", ["my sweeps", "ärger", "a#1", "it's $HOME", "a;b & (c)*"])
+def test_the_command_can_be_pasted_whatever_the_folder_is_called(folder: str) -> None:
+    uri = f"sqlite:////home/{folder}/mlflow.db"
+    asked = f"set -- {shown.ui_command(uri)}; printf '%s\\0' \"$@\""
+    done = subprocess.run(["sh", "-c", asked], capture_output=True, check=True)
+    assert done.stdout.decode().split("\0")[1:-1] == ["ui", "--tracking-uri", uri]
 
 
 def test_an_attempt_that_failed_is_said_in_one_line_and_is_no_failure() -> None:

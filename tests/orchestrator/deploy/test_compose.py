@@ -110,7 +110,7 @@ def test_the_example_names_every_choice_with_its_default() -> None:
 
 @every_service
 def test_images_are_pinned_to_a_version(name: str) -> None:
-    tag = SERVICES[name]["image"].rpartition(":")[2]
+    tag = SERVICES[name]["image"].partition("@")[0].rpartition(":")[2]
     assert re.search(r"\d+\.\d+", tag), tag
 
 
@@ -122,8 +122,8 @@ def test_the_image_of_ours_has_this_version_and_a_pinned_base() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
     bases = re.findall(r"(?m)^FROM (\S+) AS (\S+)", dockerfile)
     stages = {stage for _, stage in bases}
-    assert [base for base, _ in bases if base not in stages] == ["python:3.11.14-slim-bookworm"]
-    assert re.search(r"uv==\d+\.\d+\.\d+", dockerfile)
+    (base,) = [base for base, _ in bases if base not in stages]
+    assert base.partition("@")[0] == "python:3.11.14-slim-bookworm"
     assert SERVICES["head"]["build"]["target"] in stages
 
 
@@ -137,7 +137,8 @@ def test_the_dockerfile_copies_only_what_is_there_and_not_ignored_and_ends_as_no
         for source in line.split()[:-1]
     }
     allowed = set(re.findall(r"(?m)^!(\S+)$", (ROOT / ".dockerignore").read_text()))
-    assert copied == allowed
+    inside = {one for one in copied if any(one.startswith(f"{top}/") for top in allowed)}
+    assert copied - inside == allowed
     assert all((ROOT / source).exists() for source in copied)
     last = text.rpartition("\nFROM ")[2]
     assert re.findall(r"(?m)^USER (\S+)$", last) == [SERVICES["head"]["user"]]

@@ -62,7 +62,9 @@ def test_every_file_is_applied() -> None:
 
 def test_images_are_pinned() -> None:
     for name, container in containers():
-        assert re.fullmatch(r"[\w./-]+:v?\d+(\.\d+)+[\w.-]*", container["image"]), name
+        assert re.fullmatch(
+            r"[\w./-]+:v?\d+(\.\d+)+[\w.-]*(@sha256:[0-9a-f]{64})?", container["image"]
+        ), name
 
 
 def test_every_container_has_limits_and_is_locked_down() -> None:
