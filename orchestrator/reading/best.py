@@ -7,14 +7,16 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from orchestrator.planning.plan import Plan
+from orchestrator.reading.card import card, measured
 from orchestrator.secrets import redacted
 from orchestrator.storage.store import Store
 from orchestrator.tracking.tracker import Address, RunLog, Tracker, TrackingError
@@ -107,7 +109,9 @@ def _publish(order: Order) -> bool:
         if order.retention == "best":
             RunLog(tracker.client, order.run_id).artifacts(Path(folder))
         images = opened.dataset.test.images[:2].transpose(0, 2, 3, 1)
-        _log_model(tracker, path, np.ascontiguousarray(images))
+        told = tracker.client.get_run(order.run_id).data
+        row = {**told.params, **told.metrics}
+        _log_model(tracker, path, np.ascontiguousarray(images), job.name, row)
     tracker.sweep_log().flush(tags={"lotus.best": job.key, "lotus.best_name": job.name})
     return True
 
@@ -137,8 +141,15 @@ def _forget(tracker: Tracker, key: str) -> None:
         )
 
 
-def _log_model(tracker: Tracker, checkpoint: Path, example: np.ndarray) -> None:
-    """An `mlflow.pyfunc` model from code and safetensors, nothing pickled."""
+def _log_model(
+    tracker: Tracker, checkpoint: Path, example: np.ndarray, name: str, row: Mapping[str, Any]
+) -> None:
+    """An `mlflow.pyfunc` model from code and safetensors, nothing pickled.
+
+    Args:
+        name: of the trial.
+        row: its params and metrics, for the card.
+    """
     import mlflow
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
@@ -164,7 +175,9 @@ def _log_model(tracker: Tracker, checkpoint: Path, example: np.ndarray) -> None:
             artifacts={"checkpoint": str(checkpoint)},
             signature=signature,
             input_example=example,
-            pip_requirements=["mlflow", *(f"{name}=={known[name]}" for name in names)],
+            pip_requirements=["mlflow", *(f"{one}=={known[one]}" for one in names)],
+            tags={"mlflow.note.content": card(name, row)},
+            metadata={"lotus": {"trial": name, **measured(row)}},
         )
 
 

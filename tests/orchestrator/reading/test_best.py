@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import mlflow
+import numpy as np
 import pytest
 import torch
 
@@ -58,13 +59,34 @@ def test_when_the_best_changes_its_checkpoint_is_the_only_one(
     assert kept() == {first: True, second: False}
     assert not publish_best(planned, store, tracker, first, "best", run_ids[first])
     # As in a driver, which has not imported torch: a process of its own does it.
-    monkeypatch.delitem(sys.modules, "torch")
-    assert publish_best(planned, store, tracker, second, "best", run_ids[second])
+    with monkeypatch.context() as without:
+        without.delitem(sys.modules, "torch")
+        assert publish_best(planned, store, tracker, second, "best", run_ids[second])
     assert kept() == {first: False, second: True}
     assert len(models()) == 1
+    (model,) = models()
+    measured = tracker.client.get_run(run_ids[second]).data.metrics
+    for name in ("final/test_accuracy", "final/deployed_test_accuracy"):
+        assert f"{100 * measured[name]:.1f} %" in model.tags["mlflow.note.content"]
+
+    # The card is right: what is served runs whole images, and says so.
+    loaded = mlflow.pyfunc.load_model(model.artifact_location)
+    test = planned.sources_of(planned.trials[1].config).dataset.test
+    given = np.ascontiguousarray(test.images.transpose(0, 2, 3, 1))
+    found = loaded.predict(given)
+    final = store.get(planned.trials[1].graph.final)
+    assert final is not None
+    assert (found.argmax(1) == test.labels).tolist() == final[0].test.correct.tolist()
+    loss = -np.log(found[np.arange(len(test)), test.labels].astype(float)).mean()
+    assert loss == pytest.approx(final[0].test.loss, abs=1e-5)
+    assert loss != pytest.approx(final[0].deployed_test.loss, abs=1e-4)
+    about = loaded.metadata.metadata["lotus"]
+    assert about["whole_images"]["test_accuracy"] == measured["final/test_accuracy"]
+    assert about["deployed"]["test_accuracy"] == measured["final/deployed_test_accuracy"]
     elsewhere = replace(tracker.address, experiment_id="4711", parent="0" * 32)
     lost = Tracker(elsewhere)
     monkeypatch.setattr(lost, "parent", tracker.parent)
+    monkeypatch.delitem(sys.modules, "torch")
     with pytest.raises(TrackingError, match=r"the best model could not be logged: .*0{32}"):
         publish_best(planned, store, lost, first, "best", run_ids[first])
 
