@@ -4,7 +4,7 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.planning.plan import Plan, PlannedTrial
+from orchestrator.reading.card import card, measured
 from orchestrator.secrets import redacted
 from orchestrator.storage.store import Store
 from orchestrator.tracking.tracker import RunLog, Tracker, TrackingError
@@ -88,7 +89,9 @@ def _publish(order: Order, store: Store, tracker: Tracker) -> bool:
         if order.retention == "best":
             RunLog(tracker.client, order.run_id).artifacts(Path(folder))
         images = order.opened.dataset.test.images[:2].transpose(0, 2, 3, 1)
-        _log_model(tracker, path, np.ascontiguousarray(images))
+        told = tracker.ask(lambda: tracker.client.get_run(order.run_id)).data
+        row = {**told.params, **told.metrics}
+        _log_model(tracker, path, np.ascontiguousarray(images), name, row)
     tracker.sweep_log().flush(tags={"lotus.best": key, "lotus.best_name": name})
     return True
 
@@ -139,8 +142,15 @@ def _forget(tracker: Tracker, key: str) -> None:
         )
 
 
-def _log_model(tracker: Tracker, checkpoint: Path, example: np.ndarray) -> None:
-    """An `mlflow.pyfunc` model from code and safetensors, nothing pickled."""
+def _log_model(
+    tracker: Tracker, checkpoint: Path, example: np.ndarray, name: str, row: Mapping[str, Any]
+) -> None:
+    """An `mlflow.pyfunc` model from code and safetensors, nothing pickled.
+
+    Args:
+        name: of the trial.
+        row: its params and metrics, for the card.
+    """
     import mlflow
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
@@ -169,7 +179,9 @@ def _log_model(tracker: Tracker, checkpoint: Path, example: np.ndarray) -> None:
             artifacts={"checkpoint": str(checkpoint)},
             signature=signature,
             input_example=example,
-            pip_requirements=["mlflow", *(f"{name}=={known[name]}" for name in names)],
+            pip_requirements=["mlflow", *(f"{one}=={known[one]}" for one in names)],
+            tags={"mlflow.note.content": card(name, row)},
+            metadata={"lotus": {"trial": name, **measured(row)}},
         )
 
 

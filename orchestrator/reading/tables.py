@@ -22,6 +22,12 @@ def results(sweep: SweepConfig) -> pd.DataFrame:
     found its own sparsity), versions (of the packages that computed its results; None on runs of
     earlier versions), every metric under its own name, every other param dotted, and
     `stage.<name>`: the key of each stage result that the trial used.
+
+    Accuracy and cost of one forward pass: `final/deployed_val_accuracy`,
+    `final/deployed_test_accuracy` go with `final/macs_deployed`; `final/val_accuracy`,
+    `final/test_accuracy` are on whole images and go with `final/macs_dense`. Trials that an
+    earlier version ran have no `final/deployed_*`, `final/macs_deployed`, `final/macs_selector`
+    and `final/macs_training`: such a column is absent or NaN until the sweep is run again.
     """
     address = open_sweep(sweep, create=False)
     return trials_table(Tracker(address).runs()) if address else trials_table([])
