@@ -76,25 +76,6 @@ def test_a_selection_is_plain_json_and_words(tracked_trial: Any) -> None:
     assert "tolerance 1 point)" in words
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.225569, "22.6 %"), (0.6, "60 %"), (0.0, "0 %"), (1.0, "100 %"), (0.999, "99.9 %"),
-        (0.9999, "99.99 %"), (0.0004, "0.04 %"), (0.00004, "0.004 %"), (0.95, "95 %"),
-        (-0.0116, "-1.2 %"),
-    ],
-)  # fmt: skip
-def test_a_share_has_as_many_digits_as_say_something(value: float, text: str) -> None:
-    assert status.share(value) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(0.01, "1 point"), (0.005, "0.5 points"), (0.02, "2 points")]
-)
-def test_a_tolerance_is_in_points(value: float, text: str) -> None:
-    assert status.points(value) == text
-
-
 def test_an_empty_selection_says_so(tiny: Callable[..., SweepConfig]) -> None:
     from orchestrator.reading.tables import results
 

@@ -39,6 +39,29 @@ def with_seeds(tracked: SweepConfig) -> SweepConfig:
     return SweepConfig.model_validate(raw)
 
 
+def card_is_right(
+    tracker: Tracker, store: Store, trial: Any, planned: Any, run_id: str, model: Any
+) -> None:
+    """What is served runs whole images, and the model's card says both accuracies."""
+    measured = tracker.client.get_run(run_id).data.metrics
+    for name in ("final/test_accuracy", "final/deployed_test_accuracy"):
+        assert f"{100 * measured[name]:.1f} %" in model.tags["mlflow.note.content"]
+
+    loaded = mlflow.pyfunc.load_model(model.artifact_location)
+    test = planned.sources_of(trial.config).dataset.test
+    given = np.ascontiguousarray(test.images.transpose(0, 2, 3, 1))
+    found = loaded.predict(given)
+    final = store.get(trial.graph.final)
+    assert final is not None
+    assert (found.argmax(1) == test.labels).tolist() == final[0].test.correct.tolist()
+    loss = -np.log(found[np.arange(len(test)), test.labels].astype(float)).mean()
+    assert loss == pytest.approx(final[0].test.loss, abs=1e-5)
+    assert loss != pytest.approx(final[0].deployed_test.loss, abs=1e-4)
+    about = loaded.metadata.metadata["lotus"]
+    assert about["whole_images"]["test_accuracy"] == measured["final/test_accuracy"]
+    assert about["deployed"]["test_accuracy"] == measured["final/deployed_test_accuracy"]
+
+
 def test_when_the_best_changes_its_checkpoint_is_the_only_one(
     tracked: SweepConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,24 +103,7 @@ def test_when_the_best_changes_its_checkpoint_is_the_only_one(
     assert answer.shape == (2, 10)
     assert answer.sum(1) == pytest.approx([1.0, 1.0])
     assert len(models()) == 1
-    measured = tracker.client.get_run(run_ids[second]).data.metrics
-    for name in ("final/test_accuracy", "final/deployed_test_accuracy"):
-        assert f"{100 * measured[name]:.1f} %" in model.tags["mlflow.note.content"]
-
-    # The card is right: what is served runs whole images, and says so.
-    loaded = mlflow.pyfunc.load_model(model.artifact_location)
-    test = planned.sources_of(planned.trials[1].config).dataset.test
-    given = np.ascontiguousarray(test.images.transpose(0, 2, 3, 1))
-    found = loaded.predict(given)
-    final = store.get(planned.trials[1].graph.final)
-    assert final is not None
-    assert (found.argmax(1) == test.labels).tolist() == final[0].test.correct.tolist()
-    loss = -np.log(found[np.arange(len(test)), test.labels].astype(float)).mean()
-    assert loss == pytest.approx(final[0].test.loss, abs=1e-5)
-    assert loss != pytest.approx(final[0].deployed_test.loss, abs=1e-4)
-    about = loaded.metadata.metadata["lotus"]
-    assert about["whole_images"]["test_accuracy"] == measured["final/test_accuracy"]
-    assert about["deployed"]["test_accuracy"] == measured["final/deployed_test_accuracy"]
+    card_is_right(tracker, store, planned.trials[1], planned, run_ids[second], model)
     # As in a driver, which has not imported torch.
     done = subprocess.run(
         [sys.executable, "-c", ALONE, first],
