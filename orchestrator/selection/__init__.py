@@ -4,8 +4,9 @@ Pure statistics on the table of trials, one row per trial. `settings.py` groups 
 `statistics.py`, `seeds.py`, `pairs.py` and `scopes.py` have the intervals, `curve.py` the one-shot
 curve, `arms.py` the arms, `recommendation.py` the setting to use, `comparisons.py` arms against
 each other, `diagnosis.py` what caused a collapse, `claims.py` the paper's claims, `findings.py` and
-`controls.py` the sentences about what is doubtful or was not measured, `shown.py` the small tables
-that figures draw; their public names stand here too.
+`controls.py` the sentences about what is doubtful or was not measured, `answer.py` the answer in
+words, `series.py` what figures draw;
+their public names stand here too.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from orchestrator.selection.answer import answer
 from orchestrator.selection.arms import ArmRow, arms_table, dense_summary
 from orchestrator.selection.claims import paper_claims
 from orchestrator.selection.comparisons import (
@@ -35,8 +37,9 @@ from orchestrator.selection.findings import Findings, not_measured, warnings
 from orchestrator.selection.halving import halving
 from orchestrator.selection.pairs import Outcomes
 from orchestrator.selection.pareto import pareto
-from orchestrator.selection.recommendation import Recommended, choose, in_words, recommend
+from orchestrator.selection.recommendation import Recommended, choose, recommend
 from orchestrator.selection.rows import plain
+from orchestrator.selection.series import by_mask_data, stage_seconds, throughput
 from orchestrator.selection.settings import settings
 from orchestrator.selection.statistics import Interval, mean_interval, paired_drop
 
@@ -176,11 +179,15 @@ def summarise(
         "essential_sparsity": essential_summary(essential),
         "arms": [asdict(a) for a in found.arms],
         "comparisons": [asdict(c) for c in found.comparisons],
-        "recommended": asdict(best) | {"words": in_words(best)} if best else None,
+        "recommended": asdict(best) if best else None,
+        "answer": answer(essential, best),
         "claims": paper_claims(results, tolerance, CONFIDENCE, outcomes, curve),
         "diagnosis": diagnosis,
         "pareto": pareto(found.settings),
         "halving": halving(results, known),
+        "by_mask_data": by_mask_data(points, best.setting if best else None, CONFIDENCE),
+        "stage_seconds": stage_seconds(results),
+        "throughput": throughput(results),
         "cost": {
             "device": device,
             "device_hours": device_hours,

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from orchestrator.selection.rows import TIE
 from orchestrator.selection.statistics import Interval
@@ -118,3 +118,29 @@ def points_between(low: float | None, high: float | None) -> str:
     if ends[0] == ends[1]:  # narrower than a tenth of a point
         ends = [f"{100 * v:+z.2f}" for v in (low, high)]
     return f"interval {ends[0]} to {ends[1]}"
+
+
+def level(value: Any) -> str:
+    """A setting or a sparsity: 0.225569 -> `22.6 %`, 0.6 -> `60 %`, 0.0004 -> `0.04 %`.
+
+    As many digits as say something; nothing that is not all or nothing is rounded to 100 or 0.
+    Text stays as it is.
+    """
+    if value is None or isinstance(value, str | bool):
+        return "–" if value is None else str(value)
+    percent = 100 * float(value)
+    for digits in range(1, 5):
+        rounded = round(percent, digits)
+        if rounded == percent or (rounded not in (0, 100) and abs(rounded) >= 10 ** (1 - digits)):
+            break
+    return f"{rounded:.{digits}f}".rstrip("0").rstrip(".") + " %"
+
+
+def share(value: float | None) -> str:
+    """A fraction as percent with two digits after the point."""
+    return "–" if value is None else f"{100 * value:.2f} %"
+
+
+def ratio(value: float | None) -> str:
+    """`0.87×`."""
+    return "–" if value is None else f"{value:.2f}×"

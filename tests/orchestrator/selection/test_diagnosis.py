@@ -84,7 +84,7 @@ def test_trials_that_found_their_own_sparsity_are_one_setting() -> None:
         for seed, level in enumerate((0.31, 0.33, 0.34))
     ]
     [found] = read_settings(pd.DataFrame(rows))
-    assert (found.values["sparsity"], list(found.trials)) == ("auto", [0, 1, 2])
+    assert (found.axes["sparsity"], list(found.first)) == ("auto", [0, 1, 2])
 
 
 def test_a_reading_is_compared_although_more_was_varied_elsewhere() -> None:
