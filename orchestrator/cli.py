@@ -347,6 +347,10 @@ def ui(sweep: str | None, tracking_uri: str | None, host: str, port: int) -> Non
     path = Path(uri.removeprefix("sqlite:///"))
     if uri.startswith("sqlite:///") and not path.exists():
         raise LotusError(f"{path} does not exist: no sweep has run there yet")
+    if uri.startswith("sqlite:///"):
+        from orchestrator.tracking.places import for_server
+
+        uri = for_server(path)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     artifacts = (path.parent / "artifacts").as_uri()
     command += ["--default-artifact-root", artifacts, "--host", host, "--port", str(port)]
