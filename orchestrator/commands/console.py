@@ -17,6 +17,7 @@ from orchestrator.driver.queue import Item
 from orchestrator.driver.watcher import Watcher
 from orchestrator.planning.plan import Plan
 from orchestrator.secrets import without_password
+from orchestrator.selection.answer import model_words
 
 UI = "http://127.0.0.1:5000"
 """Where `lotus ui` serves unless told otherwise."""
@@ -187,19 +188,14 @@ def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
     said, best = summary["answer"], summary["recommended"]
     rows = [("essential sparsity", said["essential"])]
     if best:
-        rows += [("recommended", f"{said['recommended']}."), ("saves", said["saves"])]
-        rows += [("costs", said["costs"])]
-        rows += [("its model", f"{best['name']}, the median of {best['n']} seeds on validation")]
+        rows += [("setting", said["recommended"]), ("saves", said["saves"])]
+        rows += [("accuracy", said["costs"])]
+        rows += [("model", f"{best['name']}, {model_words(best['n'])}")]
     if diagnosis := summary.get("diagnosis"):
         rows.append(("ISSP", diagnosis["sentences"][0]))
-    return [*rows, ("trials", _trials(summary["trials"])), ("time", _cost(summary["cost"]))]
+    return [*rows, ("trials", _trials(summary["trials"])), ("cost", summary["cost"]["words"])]
 
 
 def _trials(trials: dict[str, int]) -> str:
     failed = f", {trials['failed']} failed" if trials["failed"] else ""
     return f"{trials['finished']} finished of {trials['planned']}{failed}"
-
-
-def _cost(cost: dict[str, Any]) -> str:
-    used, saved = hours(cost["device_hours"]), hours(cost["device_hours_saved"])
-    return f"{used} used, {saved} saved by sharing stages"
