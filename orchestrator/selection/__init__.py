@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.selection.answer import answer
+from orchestrator.selection.answer import answer, cost_words
 from orchestrator.selection.arms import ArmRow, arms_table, dense_summary
 from orchestrator.selection.claims import paper_claims
 from orchestrator.selection.comparisons import (
@@ -193,6 +193,7 @@ def summarise(
             "device_hours": device_hours,
             "device_hours_saved": device_hours_saved,
             "wall_s": wall_s,
+            "words": cost_words(device, device_hours, device_hours_saved),
         },
         "not_measured": not_measured(found),
         "warnings": [*extra_warnings, *warnings(found)],
