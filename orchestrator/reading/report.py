@@ -14,7 +14,6 @@ import pandas as pd
 from dashboards import Picture, ReportData, write_report
 from dashboards import files as report_files
 from orchestrator import selection
-from orchestrator.costs import cost_words
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sweepfile import resolved_yaml
@@ -213,7 +212,6 @@ def summarise(
         extra_warnings=[*ages.warning(mixed), *unreadable],
         outcomes=outcomes,
     )
-    summary["cost"]["words"] = cost_words(summary["cost"])
     return {
         **summary,
         "experiment": sweep.experiment_name,
