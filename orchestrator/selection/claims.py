@@ -42,7 +42,7 @@ from orchestrator.selection.pairs import (
 )
 from orchestrator.selection.rows import TIE, rows
 from orchestrator.selection.settings import Setting, preference
-from orchestrator.selection.statistics import Interval, wilson
+from orchestrator.selection.statistics import Interval, sayable, wilson
 from orchestrator.selection.verdicts import Claim, percent, side
 
 ONE_SHOT, BY_EPOCH = 0.3, 5
@@ -151,18 +151,20 @@ def _near_judged(t: Evidence, claim: Claim, s: Setting) -> Claim:
         pairs = [p for r in ran if (p := to_dense(r, FINAL)) is not None]
         before += f"after epoch {epochs:g}, on test: "
         return claim.at_most(interval(pairs, t.confidence), len(pairs), t.tolerance, before)
-    low, high = wilson(early / len(ran), len(ran), t.confidence)
-    share = Interval(mean=early / len(ran), low=low, high=high)
+    share = sayable(early / len(ran), *wilson(early / len(ran), len(ran), t.confidence), 0, 1)
+    low, high = share.low, share.high
     verdict, why = side(share, HALF, below=False)
+    unsaid = low is None or high is None
+    limits = "" if low is None or high is None else f" ({percent(low)} to {percent(high)})"
     return replace(
         claim,
-        ours=f"{before}share {percent(share.mean)} ({percent(low)} to {percent(high)})",
+        ours=f"{before}share {percent(share.mean)}{limits}",
         n=len(ran),
         mean=share.mean,
         ci_low=low,
         ci_high=high,
         verdict=verdict,
-        why=f"{why} % of the seeds",
+        why="too few seeds to say; more would decide" if unsaid else f"{why} % of the seeds",
     )
 
 

@@ -488,8 +488,8 @@ def test_the_summary_is_json_with_exactly_the_promised_fields() -> None:
     assert json.loads(json.dumps(out, allow_nan=False)) == out
     assert list(out) == [
         "sweep", "confidence", "trials", "dense", "essential_sparsity", "arms", "comparisons",
-        "recommended", "claims", "diagnosis", "pareto", "halving", "cost", "not_measured",
-        "warnings",
+        "recommended", "answer", "claims", "diagnosis", "pareto", "halving", "by_mask_data",
+        "stage_seconds", "throughput", "cost", "not_measured", "warnings",
     ]  # fmt: skip
     assert out["trials"] == {"planned": 30, "finished": 30, "failed": 0}
     dense = {"val_accuracy": 0.98, "test_accuracy": 0.97, "test_ci_low": 0.97,
@@ -514,7 +514,7 @@ def test_the_summary_is_json_with_exactly_the_promised_fields() -> None:
         "epochs_to_near_dense", "epochs_ci_low", "epochs_ci_high", "epochs_lowest",
         "epochs_highest",
     }  # fmt: skip
-    assert {"trial_key", "n", "scope", "verdict", "difference", "seeds_low", "words"} < set(
+    assert {"trial_key", "n", "scope", "verdict", "difference", "seeds_low", "reason"} < set(
         out["recommended"]
     )
     assert out["cost"] == {
