@@ -11,7 +11,7 @@ import torch
 
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.plan import plan
-from orchestrator.reading.best import publish_best
+from orchestrator.reading.best import _tracking, publish_best
 from orchestrator.storage.store import Store
 from orchestrator.tracking.tracker import Tracker, TrackingError, open_sweep
 from orchestrator.worker.job import Settings, job_of
@@ -72,7 +72,8 @@ def test_when_the_best_changes_its_checkpoint_is_the_only_one(
     assert publish_best(planned, store, tracker, second, "best", run_ids[second])
     assert kept() == {first: False, second: True}
     (model,) = models()
-    served = mlflow.pyfunc.load_model(model.model_uri)
+    with _tracking(address.uri):
+        served = mlflow.pyfunc.load_model(model.model_uri)
     example = served.input_example
     answer = served.predict(example)
     assert answer.shape == (2, 10)
