@@ -65,6 +65,7 @@ def test_failures_are_shown_at_once_and_literally() -> None:
 
 def test_progress_is_told_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
+    monkeypatch.setattr(shown, "BEGAN", 0.0)
     monkeypatch.setattr(shown.time, "monotonic", lambda: clock[0])
     console = screen()
     with Display(console, trials=4, stages=2) as display:
@@ -86,7 +87,7 @@ def test_progress_is_told_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
         clock[0] = 30
         display.tick()
     assert (
-        "trials 1 done, 2 running, 0 failed of 4 · shared stages 2/2 · now: b, c · 30s · 28s left"
+        "trials 1 done, 2 running, 0 failed of 4 · shared stages 2/2 · now: b, c · 30s · 26s left"
     ) in text(console)
 
 
@@ -94,6 +95,7 @@ def test_what_happens_after_the_last_trial_is_told_and_its_seconds_are_not_count
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = [0.0]
+    monkeypatch.setattr(shown, "BEGAN", 0.0)
     monkeypatch.setattr(shown.time, "monotonic", lambda: clock[0])
     console = screen()
     with Display(console, trials=1, stages=0) as display:

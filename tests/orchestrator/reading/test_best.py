@@ -97,7 +97,8 @@ def test_when_the_best_changes_its_checkpoint_is_the_only_one(
     assert publish_best(planned, store, tracker, second, "best", run_ids[second])
     assert kept() == {first: False, second: True}
     (model,) = models()
-    served = mlflow.pyfunc.load_model(model.model_uri)
+    with _tracking(address.uri):
+        served = mlflow.pyfunc.load_model(model.model_uri)
     example = served.input_example
     answer = served.predict(example)
     assert answer.shape == (2, 10)
