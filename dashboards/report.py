@@ -56,8 +56,8 @@ class _Derived:
 def write_report(data: ReportData, output: Path) -> Path:
     """Write the report of a sweep; equal data give equal bytes.
 
-    Writes report.html, summary.json, trials.csv and figures/*.png under `output`, which is
-    made when missing. Figures of an earlier report that have no data now are removed;
+    Writes report.html, summary.json, trials.csv, files.json and figures/*.png under `output`,
+    which is made when missing. What an earlier report wrote and this one does not is removed;
     other files stay as they are.
 
     Args:
@@ -79,9 +79,13 @@ def write_report(data: ReportData, output: Path) -> Path:
     pngs = {f"{d.name}.png": d.png for d in drawings.values()}
     pngs |= {f"{files.picture_name(p)}.png": p.png for p in pictures}
     output = Path(output)
-    files.drop_stale_figures(output / "figures", set(pngs))
-    for name, png in pngs.items():
-        files.write_whole(output / "figures" / name, png)
+    contents = {f"figures/{name}": png for name, png in pngs.items()}
+    before = files.written_before(output / files.LIST, files.below(output))
+    for stale in before - contents.keys() - files.ALWAYS:
+        (output / stale).unlink(missing_ok=True)
+    files.write_whole(output / files.LIST, files.listing(contents))  # before what it lists
+    for name, png in contents.items():
+        files.write_whole(output / name, png)
     text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
     files.write_whole(output / "summary.json", text.encode())
     files.write_whole(output / "trials.csv", files.trials_csv(data.trials))
@@ -207,7 +211,7 @@ def _context(
         "trial_count": len(data.trials),
         "facts": {clean(k, 100): clean(v) for k, v in data.facts.items()},
         "sweep_yaml": clean(data.sweep_yaml, 200_000),
-        "regenerate": headline.regenerate_command(summary),
+        "regenerate": clean(data.command, 20_000),
     }
 
 

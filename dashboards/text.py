@@ -19,7 +19,13 @@ DASH = "–"
 AUTO = "auto"
 """A sparsity that every trial of a setting has found for itself."""
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+# What orchestrator/visible.py shows, but for tab and newline; it must not be imported here, and a
+# test compares both.
+_CONTROL = re.compile(
+    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f"  # control characters
+    "\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069"  # turn what follows around
+    "\\u2028\\u2029\\ufeff\\ud800-\\udfff]"  # line ends of some programs; halves of characters
+)
 
 
 def number(value: Any) -> float | None:

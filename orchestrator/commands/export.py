@@ -16,6 +16,7 @@ import pandas as pd
 from orchestrator.commands.status import tracked_results
 from orchestrator.driver.state import look
 from orchestrator.planning.config import SweepConfig
+from orchestrator.reading.card import measured
 from orchestrator.secrets import redacted
 from orchestrator.selection import select
 from orchestrator.tracking.artifacts import fetched
@@ -150,17 +151,25 @@ def _checkpoint(sweep: SweepConfig, tracker: Tracker, row: Mapping[str, Any]) ->
 
 
 def _about(sweep: SweepConfig, row: Mapping[str, Any]) -> dict[str, Any]:
-    """Where the model comes from and what was measured of it."""
+    """Where the model comes from and what was measured of it.
+
+    The weights in plain timm run all patches of each image: that accuracy is under
+    `measured.whole_images`, the one of the patches that the trial keeps under `deployed`.
+    """
     metrics = ("final/val_accuracy", "final/test_accuracy", "final/test_accuracy_ticket")
+    deployed = ("final/deployed_val_accuracy", "final/deployed_test_accuracy")
     sizes = ("final/sparsity", "final/sparsity_model", "final/macs", "final/macs_dense")
+    costs = ("final/macs_selector", "final/macs_deployed", "final/macs_training")
     axes = ("arm", "sparsity", "patch_drop", "mask_data_fraction", "seed")
-    values = {name: row.get(name) for name in (*axes, *metrics, *sizes)}
+    values = {name: row.get(name) for name in (*axes, *metrics, *deployed, *sizes, *costs)}
     plain = {name: None if pd.isna(value) else _plain(value) for name, value in values.items()}
     return {
         "sweep": sweep.name,
+        "experiment": sweep.experiment_name,
         "trial": row["name"],
         "key": row["key"],
         "mlflow_run": row["run_id"],
+        "measured": measured(row),
         **plain,
     }
 

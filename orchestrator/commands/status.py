@@ -9,7 +9,7 @@ import pandas as pd
 
 from orchestrator.commands.collecting import Collected, asker, collect
 from orchestrator.driver.state import look
-from orchestrator.planning.config import SweepConfig, TrackingSection
+from orchestrator.planning.config import SweepConfig, TrackingSection, default_tracking
 from orchestrator.planning.plan import plan
 from orchestrator.reading.tables import axis_columns, curve_table, trials_table
 from orchestrator.secrets import redacted
@@ -45,7 +45,8 @@ def of_sweep(sweep: SweepConfig) -> dict[str, Any]:
         for key, child in found.items()
         if child.status == "FAILED"
     }
-    row = _row(sweep.name, [c.status for c in found.values()], planned.expected, errors)
+    statuses = [child.status for child in found.values()]
+    row = _row(sweep.name, sweep.experiment_name, statuses, planned.expected, errors)
     owed = Pending(state.store, state.tracker.address.parent).all() if state else {}
     row |= {"waiting": len(owed.keys() & planned.nodes.keys())}
     return row | {"store": store_size(sweep.storage.path, sweep.tracking.uri)}
@@ -63,13 +64,14 @@ def describe_waiting(sweep: SweepConfig, count: int) -> str:
 
 def all_sweeps(uri: str | None) -> list[dict[str, Any]]:
     """Counts of every sweep in a tracking store."""
-    section = TrackingSection(uri=uri) if uri else TrackingSection()
+    section = TrackingSection(uri=uri or default_tracking())
     rows = []
     sizes: dict[str, dict[str, Any]] = {}
+    experiments: dict[str, str] = {}
     for run in list_sweeps(section.uri):
         tags = run.data.tags
         address = Address(section.uri, run.info.experiment_id, run.info.run_id)
-        row = _tracked_row(Tracker(address), tags)
+        row = _tracked_row(Tracker(address), tags, experiments)
         if path := tags.get("lotus.storage"):
             sizes[path] = sizes.get(path) or store_size(path, section.uri)
         rows.append(row | {"store": sizes.get(path or "")})
@@ -80,17 +82,28 @@ def of_tracked(sweep: SweepConfig) -> dict[str, Any]:
     """Counts of one sweep from its tracking store alone: neither data nor store need be here."""
     address = open_sweep(sweep, create=False)
     if address is None:
-        return _row(sweep.name, [], 0, {})
+        return _row(sweep.name, sweep.experiment_name, [], 0, {})
     tracker = Tracker(address)
-    return _tracked_row(tracker, tracker.parent().data.tags)
+    experiments = {address.experiment_id: sweep.experiment_name}
+    return _tracked_row(tracker, tracker.parent().data.tags, experiments)
 
 
-def _tracked_row(tracker: Tracker, tags: Mapping[str, str]) -> dict[str, Any]:
+def _tracked_row(
+    tracker: Tracker, tags: Mapping[str, str], experiments: dict[str, str]
+) -> dict[str, Any]:
+    """Counts by the runs alone.
+
+    Args:
+        experiments: id -> name, as far as they are known; filled up here.
+    """
+    own = tracker.address.experiment_id
+    if own not in experiments:
+        experiments[own] = str(tracker.ask(lambda: tracker.client.get_experiment(own)).name)
     table = trials_table(tracker.runs())
     failed = table[table["status"] == "FAILED"]
     errors = dict(zip(failed["name"], failed["error"].fillna("unknown"), strict=True))
     planned = int(tags.get("lotus.trials_planned", len(table)))
-    return _row(tags["lotus.name"], list(table["status"]), planned, errors)
+    return _row(tags["lotus.name"], experiments[own], list(table["status"]), planned, errors)
 
 
 NOTHING: dict[str, Any] = {"freeable_bytes": 0, "freeable_error": None}
@@ -137,7 +150,7 @@ def store_size(path: str, *uris: str) -> dict[str, Any]:
 
 def _freeable(store: Store, uris: Sequence[str]) -> dict[str, Any]:
     try:
-        found = collect(store, asker([TrackingSection().uri, *uris]), dry_run=True)
+        found = collect(store, asker([default_tracking(), *uris]), dry_run=True)
     except LotusError as error:
         return _unknown(str(error))
     return {"freeable_bytes": found.freed_bytes, "freeable_error": None}
@@ -167,6 +180,13 @@ def describe_collected(found: Collected) -> str:
         f"  {done} {_mebibytes(found.bytes[kind])} of {kind} ({count} files)"
         for kind, count in sorted(found.files.items(), key=lambda one: -found.bytes[one[0]])
     ]
+    if found.unknown:
+        lines.append(
+            f"  {len(found.unknown)} of {len(found.kept)} kept sweeps are unknown to MLflow, so "
+            "nothing of theirs is freed. If its database was restored or made anew, run them again "
+            "(nothing is computed again). If their runs were removed for good, `lotus gc --force` "
+            "frees their results."
+        )
     if found.before_pins:
         lines.append(
             f"  {found.before_pins} results that no known sweep needs stay, because they are older "
@@ -189,6 +209,7 @@ def collected_json(found: Collected) -> dict[str, Any]:
         "files": dict(found.files),
         "bytes": dict(found.bytes),
         "before_pins": found.before_pins,
+        "unknown": found.unknown,
         "sweeps": sweeps,
     }
 
@@ -198,11 +219,12 @@ def _mebibytes(count: int) -> str:
 
 
 def _row(
-    name: str, statuses: Sequence[str], planned: int, errors: dict[str, str]
+    name: str, experiment: str, statuses: Sequence[str], planned: int, errors: dict[str, str]
 ) -> dict[str, Any]:
     counts = Counter(statuses)
     return {
         "sweep": name,
+        "experiment": experiment,
         "planned": planned,
         "finished": counts["FINISHED"],
         "running": counts["RUNNING"],

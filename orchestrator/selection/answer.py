@@ -144,27 +144,3 @@ def saving_words(best: Recommended) -> str:
 def model_words(n: int) -> str:
     """Why it is this one of its setting's models that is kept and exported."""
     return "its only seed" if n == 1 else f"the median of its {n} seeds on validation"
-
-
-def cost_words(device: str, used: float, saved: float) -> str:
-    """`4.6 CPU-minutes instead of 29.0 without sharing stages`.
-
-    Args:
-        device: `cpu` or `gpu`.
-        used, saved: device-hours.
-    """
-    whole = used + saved
-    if whole < 1:
-        used, whole, unit = 60 * used, 60 * whole, "minutes"
-    else:
-        unit = "hours"
-    spent = f"{_size(used)} {device.upper()}-{unit}"
-    if saved <= 0:
-        return f"{spent}; no stage was shared"
-    return f"{spent} instead of {_size(whole)} without sharing stages"
-
-
-def _size(value: float) -> str:
-    if 0 < value < 0.01:
-        return "under 0.01"
-    return f"{value:,.2f}" if 0 < value < 1 else f"{value:,.1f}"

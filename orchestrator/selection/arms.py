@@ -24,7 +24,12 @@ from orchestrator.selection.settings import (
     macs_ratio,
     speed_ratio,
 )
-from orchestrator.selection.statistics import Interval, accuracy_interval, mean_interval
+from orchestrator.selection.statistics import (
+    Interval,
+    accuracy_interval,
+    mean_interval,
+    sayable,
+)
 
 Reference = Literal["fine_tuned", "before_fine_tuning"]
 """The dense model that a sweep is measured against: with equal fine-tuning where that was run."""
@@ -151,11 +156,16 @@ def _epochs(s: Setting, confidence: float) -> dict[str, Any]:
     """The fields of ArmRow about epochs to within 1 point of dense."""
     reached = [e for r in s.seeds if (e := r["final/epochs_to_near_dense"]) is not None]
     spread = mean_interval(reached, confidence) if len(reached) >= FEWEST_SEEDS else None
+    ran = s.mean["finetune.epochs"]
+    low, high = (spread.low, spread.high) if spread and ran else (None, None)
+    if low is not None and high is not None:
+        spread = sayable(sum(reached) / len(reached), low, high, 0, ran)
+        low, high = spread.low, spread.high
     return {
         "near_dense_reached": len(reached),
         "epochs_to_near_dense": sum(reached) / len(reached) if reached else None,
-        "epochs_ci_low": spread.low if spread else None,
-        "epochs_ci_high": spread.high if spread else None,
+        "epochs_ci_low": low,
+        "epochs_ci_high": high,
         "epochs_lowest": min(reached, default=None),
         "epochs_highest": max(reached, default=None),
     }

@@ -17,7 +17,6 @@ from orchestrator.selection.couples import (
     by_attention,
     default_reading,
     finished,
-    preference,
     pruned,
     reached_sparsity,
     small_data,
@@ -26,7 +25,6 @@ from orchestrator.selection.curve import CURVE_COLUMNS, one_shot_curve
 from orchestrator.selection.design import (
     ISSP_ARMS,
     PRESET,
-    Setting,
     read_settings,
     typical,
     varying_columns,
@@ -43,6 +41,7 @@ from orchestrator.selection.pairs import (
     to_dense,
 )
 from orchestrator.selection.rows import TIE, rows
+from orchestrator.selection.settings import Setting, preference
 from orchestrator.selection.statistics import Interval, wilson
 from orchestrator.selection.verdicts import Claim, percent, side
 
@@ -136,7 +135,8 @@ def _near_dense(t: Evidence) -> Claim:
     for arm in ("tickets", "lotus"):
         ran = [s for s in t.settings if s.arm == arm and by_attention(s) and finished(s)]
         if ran:
-            return _near_judged(t, claim, max(ran, key=preference))
+            most = min(ran, key=lambda s: (-len(finished(s)), preference(s)))
+            return _near_judged(t, claim, most)
     return claim.unmeasured("Needs the arm `tickets` or `lotus` at `patch_drop` 0.1.")
 
 
@@ -177,7 +177,7 @@ def _collapses(t: Evidence) -> Claim:
     masked = [s for s in t.settings if s.arm in ISSP_ARMS and pruned(s)]
     if not masked:
         return claim.unmeasured("ISSP was not run.")
-    literal = [s for s in masked if s.values.get(PRESET) == LITERAL]
+    literal = [s for s in masked if s.axes.get(PRESET) == LITERAL]
     # LOTUS trained its masks on 10 % of the data. A reading with one thing changed is another.
     ran = literal or [s for s in masked if (reached_sparsity(s) or 0.0) > HALF + 1e-9]
     chosen = typical([s for s in ran if small_data(s)] or ran)
@@ -208,7 +208,7 @@ def _cured_to_magnitude(t: Evidence) -> Claim:
     if chosen is None or not like:
         return claim.unmeasured(_missing_cure("magnitude"))
     # From lotus to its control: what lotus has more.
-    pairs = [between(chosen.trials[seed], row, FINAL, outcomes=t.outcomes)
+    pairs = [between(chosen.first[seed], row, FINAL, outcomes=t.outcomes)
              for seed, row in like.items()]  # fmt: skip
     return _judged_gain(t, claim, Couple(chosen, tuple(p for p in pairs if p is not None)))
 

@@ -17,7 +17,9 @@ def control_warnings(comparisons: Sequence[ArmComparison]) -> Iterator[str]:
             "undecided": "cannot be told apart from",
         }[c.verdict]
         limits = points_between(c.corrected.low, c.corrected.high)
-        counted = f"n = {c.n}, {c.scope}, corrected for {c.family_size} comparisons"
+        counted = f"n = {c.n}, {c.scope}"
+        if c.family_size > 1:
+            counted += f", corrected for {c.family_size} comparisons"
         yield (
             f"{c.a} {said} its control `{c.b}`: {100 * c.mean:+z.1f} points on {c.split}, paired "
             f"by image ({limits}; {counted}). This sweep does not show that {TESTS[c.b][1]} helps"

@@ -48,6 +48,8 @@ def detect(
 ) -> Detection:
     """Read a detector of `trials.detect` off a curve, with its interval (module docstring).
 
+    Limits further apart than WIDEST are left out, and so is a lower one of 0 without an upper one.
+
     Args:
         points: rows of `one_shot_curve`, ascending in `sparsity`; those without a drop are
             left out.
@@ -70,7 +72,8 @@ def detect(
         low, high = _quantile_levels(levels, found, confidence)
         high = None if high is None or beyond is None else max(high, beyond)
     low = min(low, value)
-    if high is not None and high - low > WIDEST:  # no number that a person should read
+    unsaid = low <= 0 if high is None else high - low > WIDEST
+    if unsaid:  # no number that a person should read
         return Detection(value=value, low=None, high=None, bracket=(value, beyond))
     return Detection(value=value, low=low, high=high, bracket=(value, beyond))
 

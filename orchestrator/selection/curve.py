@@ -45,7 +45,7 @@ class EssentialSparsity:
         low, high: hold the point at which the true curve leaves the tolerance with this
             confidence (`crossing.py`); value is never below low. high is None when no level is
             certainly beyond.
-            Both are None where the interval is wider than half of all sparsities.
+            Both are None where that says too little (`crossing.detect`).
         scope: what the interval is about: other seeds, or with fewer than 3 these models.
         bracket: value and the next level; None when no level up to the highest violates,
             so that `value` is a lower bound.
@@ -80,7 +80,8 @@ def one_shot_curve(results: pd.DataFrame, confidence: float = 0.95) -> pd.DataFr
     Returns:
         Ascending in `sparsity` (nominal), accuracies as fractions; ci_* from
         `accuracy_interval`, drop* (dense - pruned) from `compare`, NaN where not measurable;
-        n = dense models. The row at sparsity 0 is the dense model itself, where measured.
+        n = dense models. The row at sparsity 0 is the dense model itself, where measured: its
+        drop is 0 by definition, and has no limits.
 
     Raises:
         ValueError: a column is absent without which the curve cannot be drawn.
@@ -100,7 +101,9 @@ def one_shot_curve(results: pd.DataFrame, confidence: float = 0.95) -> pd.DataFr
         other = len(dense) >= FEWEST_SEEDS
         spread = accuracy_interval(accuracies, _images(dense), confidence, seeds=other)
         points = [p for p in points if p["sparsity"] > 0]
-        points.insert(0, _point(0.0, spread.mean, spread.low, spread.high, 0, 0, 0, len(dense)))
+        points.insert(
+            0, _point(0.0, spread.mean, spread.low, spread.high, 0, None, None, len(dense))
+        )
     return pd.DataFrame(
         {c: pd.Series([p[c] for p in points], dtype="int64" if c == "n" else "float64")
          for c in CURVE_COLUMNS}

@@ -6,7 +6,8 @@ some, whole images else. What an old run has not measured stays unknown (`unmeas
 """
 
 import json
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,22 +49,25 @@ METRICS = (
     "control/val_lost", "control/val_gained", *WHOLE, *WHOLE.values(),
     "final/test_accuracy_ticket", "final/sparsity", "final/sparsity_model", "final/macs",
     "final/macs_dense", "final/macs_selector", "final/macs_deployed", "final/macs_training",
-    "final/epochs_to_near_dense", "profile/images_per_s", "profile/images_per_s_dense",
+    "final/epochs_to_near_dense", "finetune.epochs", "profile/images_per_s",
+    "profile/images_per_s_dense",
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Setting:
     """All finished trials of one arm at one point of the sweep.
 
     Attributes:
         axes: value per axis; None for an axis that the arm ignores.
+        first: seed -> its first trial by key, ascending in the seed.
         seeds: METRICS, averaged per seed; mean: the same averaged over seeds.
     """
 
     arm: str
     axes: dict[str, Any]
     trials: tuple[Row, ...]
+    first: Mapping[Any, Row]
     seeds: tuple[Row, ...]
     mean: Row
 
@@ -71,10 +75,10 @@ class Setting:
     def val_accuracy(self) -> float:
         """What settings are chosen by: deployed, or of whole images where an old run has no more.
 
-        Two settings are compared by it, never reported.
+        It orders settings and is never reported. Without any accuracy: below all others.
         """
-        own = self.mean[VAL]
-        return float(self.mean["final/val_accuracy"] if own is None else own)
+        own = self.mean[VAL] if self.mean[VAL] is not None else self.mean["final/val_accuracy"]
+        return -math.inf if own is None else float(own)
 
     @property
     def place(self) -> tuple[Any, ...]:
@@ -88,6 +92,10 @@ class Setting:
             if trial["seed"] is not None:
                 found.setdefault(float(trial["seed"]), []).append(trial)
         return found
+
+    def seeds_with(self, other: "Setting") -> list[Any]:
+        """The seeds that both have, ascending."""
+        return [seed for seed in self.first if seed in other.first]
 
 
 def settings(results: pd.DataFrame, axes: Sequence[str] = ()) -> list[Setting]:
@@ -111,7 +119,7 @@ def settings(results: pd.DataFrame, axes: Sequence[str] = ()) -> list[Setting]:
             if column not in results:
                 raise missing_column(results, column, "a comparison of arms")
     arms = [r for r in finished if r["arm"] is not None]
-    return [_setting(group, names) for group in grouped(arms, lambda r: _point(r, names))]
+    return [setting_of(group, names) for group in grouped(arms, lambda r: _point(r, names))]
 
 
 def with_deployed(row: Row) -> Row:
@@ -199,22 +207,44 @@ def _ratio(own: float | None, dense: float | None) -> float | None:
 
 
 def comparable(value: Any) -> tuple[int, float, str]:
-    """Sorts and hashes any axis value: None, then numbers, then the rest as JSON."""
-    value = plain(value)
-    if value is None:
+    """Sorts and hashes any axis value: None, then numbers, then the rest as text.
+
+    Text that is a number is that number, because MLflow keeps params as text.
+    """
+    found = number_or_text(plain(value))
+    if found is None:
         return 0, 0.0, ""
-    if isinstance(value, (int, float)):
-        return 1, round(float(value), 9), ""
-    return 2, 0.0, json.dumps(value, sort_keys=True, default=str)
+    return (2, 0.0, found) if isinstance(found, str) else (1, float(found), "")
 
 
-def _setting(group: list[Row], names: Sequence[str]) -> Setting:
+def number_or_text(value: Any) -> Any:
+    """`0.10` -> 0.1, `5` -> 5, `[]` -> none, other text as it is; lists and the like as JSON."""
+    if value in ("[]", "()", [], ()):
+        return "none"
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        try:
+            as_float = float(value)
+        except ValueError:
+            return value
+        if not math.isfinite(as_float):
+            return str(value)
+        return int(as_float) if as_float == int(as_float) else round(as_float, 9)
+    if value is None or isinstance(value, bool):
+        return value if value is None else str(value)
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def setting_of(group: list[Row], names: Sequence[str]) -> Setting:
+    """Rows of one arm at one point as a setting; `names` are its axes."""
     first = group[0]
     seeds = [average(trials, METRICS) for trials in grouped(group, _seed)]
+    ordered = sorted(group, key=lambda r: (_order(r["seed"]), str(r.get("key"))))
+    by_seed = {r["seed"]: r for r in reversed(ordered) if r["seed"] is not None}
     return Setting(
         arm=str(first["arm"]),
         axes={name: axis_value(first, name) for name in names},
         trials=tuple(group),
+        first=dict(sorted(by_seed.items())),
         seeds=tuple(seeds),
         mean=average(seeds, METRICS),
     )
@@ -222,7 +252,7 @@ def _setting(group: list[Row], names: Sequence[str]) -> Setting:
 
 def _seed(row: Row) -> tuple[str, Any]:
     for column in ("seed", "stage.dense"):
-        if row[column] is not None:
+        if row.get(column) is not None:
             return column, row[column]
     return "row", id(row)
 

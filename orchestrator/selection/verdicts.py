@@ -121,10 +121,19 @@ def points_between(low: float | None, high: float | None) -> str:
 
 
 def level(value: Any) -> str:
-    """A setting or a sparsity as percent, without needless digits; other values as they are."""
+    """A setting or a sparsity: 0.225569 -> `22.6 %`, 0.6 -> `60 %`, 0.0004 -> `0.04 %`.
+
+    As many digits as say something; nothing that is not all or nothing is rounded to 100 or 0.
+    Text stays as it is.
+    """
     if value is None or isinstance(value, str | bool):
         return "–" if value is None else str(value)
-    return f"{round(100 * float(value), 1):g} %"
+    percent = 100 * float(value)
+    for digits in range(1, 5):
+        rounded = round(percent, digits)
+        if rounded == percent or (rounded not in (0, 100) and abs(rounded) >= 10 ** (1 - digits)):
+            break
+    return f"{rounded:.{digits}f}".rstrip("0").rstrip(".") + " %"
 
 
 def share(value: float | None) -> str:

@@ -206,6 +206,7 @@ def full() -> ReportData:
             for d in (0.0, 0.1, 0.3, 0.5, 0.1)
         ),
         sweep_yaml="name: cifar10-vit-small\ntracking: {uri: postgresql://lotus:hunter2@db/ml}\n",
+        command="lotus report cifar10.yaml",
         facts={
             "made at": "2026-01-01T00:00:00Z",
             "tracking": "postgresql://lotus:hunter2@db/ml",

@@ -103,7 +103,7 @@ def test_a_full_sweep_writes_every_file(written: Path) -> None:
         "diagnosis_sparsity", "mask_overlap", "arms", "pareto", "cost",
     )  # fmt: skip
     pictures = ("tickets_d0.1", "tickets_d0.3", "tickets_d0.5")
-    assert names == {"report.html", "summary.json", "trials.csv"} | {
+    assert names == {"report.html", "summary.json", "trials.csv", "files.json"} | {
         f"figures/{name}.png" for name in figures + pictures
     }
 
@@ -147,13 +147,13 @@ def test_the_headline_gives_the_key_figures(written: Path) -> None:
         "dropped, masks from 10 % of the data).",
         "96.7 % against 97.1 % for dense with equal fine-tuning (mean of 3 seeds)",
         "MACs per image, relative to dense0.94×0.90× on the kept patches alone",
-        "Cost14.2 CPU-hoursInstead of 36.8 without sharing stages.",
-        "14.2 CPU-hours instead of 36.8 without sharing stages.",
+        "Cost14 CPU-hoursInstead of 37 without sharing stages.",
+        "14 CPU-hours instead of 37 without sharing stages.",
         "308 of 311",
         "1 failed, 2 not finished",
         "A warning of somebody else.",
         "1 of 311 trials failed. Most frequent error: RuntimeError: out of memory on device 0",
-        "lotus report cifar10-vit-small",
+        "lotus report cifar10.yaml",
         "of the prunable weights (Linear weights in the blocks)",
         "it makes nothing faster on dense hardware",
         "of every pair of final ISSP masks that differ in one thing only (12 pairs)",
@@ -253,8 +253,13 @@ def test_trials_csv_gives_the_frame_back(full: ReportData, written: Path) -> Non
 
 
 def test_passwords_reach_no_file(full: ReportData, tmp_path: Path) -> None:
-    trials = full.trials.assign(error="cannot reach s3://me:hunter2@host/x")
-    write_report(replace(full, trials=trials), tmp_path)
+    trials = full.trials.assign(
+        error="cannot reach s3://me:hunter2@host/x",
+        place="https://host/x?password=hunter2&token=hunter2",
+    )
+    summary = full.summary | {"warnings": ["postgresql://me:hunter2@hunter2@host/d is away"]}
+    command = "lotus report a.yaml --tracking-uri http://me:hunter2@host"
+    write_report(replace(full, trials=trials, summary=summary, command=command), tmp_path)
     for path in tmp_path.rglob("*.*"):
         assert b"hunter2" not in path.read_bytes()
     assert "postgresql://lotus:***@db/ml" in (tmp_path / "report.html").read_text()
@@ -273,6 +278,46 @@ def test_a_second_report_leaves_no_stale_figure(
     (tmp_path / "figures" / "mine.png").write_bytes(b"kept")
     write_report(empty, tmp_path)
     assert [p.name for p in (tmp_path / "figures").iterdir()] == ["mine.png"]
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["listed", "by an older version"])
+def test_no_figure_of_a_search_outlives_it(
+    full: ReportData, empty: ReportData, tmp_path: Path, listed: bool
+) -> None:
+    point = {"arm": "lotus", "setting": {"sparsity": 0.3, "patch_drop": 0.1}, "n": 2}
+    point |= {"val_accuracy_mean": 0.9, "macs_ratio": 0.9, "sparsity_mean": 0.6}
+    other = point | {"val_accuracy_mean": 0.8, "macs_ratio": 0.7}
+    found = write_report(replace(full, summary=full.summary | {"pareto": [point, other]}), tmp_path)
+    assert (tmp_path / "figures/pareto.png").exists(), "else this test proves nothing"
+    if not listed:
+        (tmp_path / "files.json").unlink()
+        (tmp_path / "figures/halving.png").write_bytes(b"of an older report")
+    assert write_report(empty, tmp_path) == found
+    assert list((tmp_path / "figures").iterdir()) == []
+
+
+def test_whatever_a_report_wrote_goes_with_it_whatever_its_name(
+    empty: ReportData, tmp_path: Path
+) -> None:
+    write_report(empty, tmp_path)
+    listed = json.loads((tmp_path / "files.json").read_text())
+    listed["files"] += ["figures/of_another_version.png", "more.csv", "../outside", "figures/../x"]
+    (tmp_path / "files.json").write_text(json.dumps(listed))
+    kept = [tmp_path / "notes.txt", tmp_path.parent / "outside", tmp_path / "x"]
+    for path in (tmp_path / "figures/of_another_version.png", tmp_path / "more.csv", *kept):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("here")
+    write_report(empty, tmp_path)
+    assert not (tmp_path / "figures/of_another_version.png").exists()
+    assert not (tmp_path / "more.csv").exists()
+    assert all(path.exists() for path in kept)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"files": 3}', '{"files": [3, null]}'])
+def test_a_damaged_list_costs_no_report(empty: ReportData, tmp_path: Path, content: str) -> None:
+    (tmp_path / "files.json").write_text(content)
+    assert write_report(empty, tmp_path).exists()
+    assert "report.html" in json.loads((tmp_path / "files.json").read_text())["files"]
 
 
 def test_ten_thousand_trials_stay_quick_and_small(full: ReportData, tmp_path: Path) -> None:

@@ -45,6 +45,17 @@ def test_training_costs_three_forward_passes_an_image() -> None:
     assert cost.training_macs(SMALL, 10, 100) == 30 * cost.forward_macs(SMALL, 100)
 
 
+def test_the_total_of_a_training_is_counted_by_hand() -> None:
+    tiny = Shape(grid=(2, 2), prefix=1, depth=1, width=8, hidden=32, patch_inputs=3)
+    # Dense: 5 tokens, 12 * 5 * 64 + 2 * 25 * 8 + 4 * 3 * 8 = 3840 + 400 + 96 = 4336. Two of four
+    # patches: 3 tokens, 2304 + 144 + 96 = 2544. Three: 4 tokens, 3072 + 256 + 96 = 3424.
+    kept = cost.mean_forward_macs(tiny, [2, 3, 3, 2])
+    assert kept == (2544 + 3424) / 2 == 2984
+    passes = cost.Passes(trained=10, trained_kept=4, looked_at=100)
+    assert cost.total_macs(passes, tiny, kept) == 3 * (10 * 4336 + 4 * 2984) + 100 * 4336 == 599_488
+    assert cost.total_macs(cost.Passes(), tiny, kept) == 0
+
+
 @pytest.mark.parametrize(
     ("name", "shape"), [("vit_small_patch16_224", SMALL), ("vit_base_patch16_224", BASE)]
 )

@@ -72,6 +72,9 @@ def test_a_trial_of_every_arm_runs_from_end_to_end(run: Run, arm: str) -> None:
     # What is reported fits together.
     assert (final.test_ticket is not None) == (arm in TICKETED)
     assert (final.macs < final.macs_dense) == (arm in TICKETED)
+    assert final.macs_selector == (final.macs_dense if arm in TICKETED else 0)
+    assert (final.deployed_test is final.test) == (arm not in TICKETED)
+    assert final.macs_training > 2 * 3 * 200 * final.macs
     assert len(final.validation.correct) == 200
     assert len(final.test.correct) == 500
     assert final.validation.loss == result.results["finetune"].history[-1].val_loss

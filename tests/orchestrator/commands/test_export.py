@@ -46,6 +46,17 @@ def test_the_recommended_model_loads_in_plain_timm(
     about = json.loads((folder / "lotus.json").read_text())
     assert best is not None
     assert (about["key"], about["final/test_accuracy"]) == (best.trial_key, best.test_accuracy)
+    row = results(load_sweep(finished_sweep)).set_index("key").loc[best.trial_key]
+    whole, deployed = about["measured"]["whole_images"], about["measured"]["deployed"]
+    assert whole["tokens"] == "all patches of each image: what plain timm runs"
+    assert whole["test_accuracy"] == row["final/test_accuracy"]
+    assert whole["macs"] == row["final/macs_dense"]
+    assert deployed["test_accuracy"] == row["final/deployed_test_accuracy"]
+    assert deployed["val_accuracy"] == row["final/deployed_val_accuracy"]
+    assert deployed["macs"] == row["final/macs"] + row["final/macs_selector"]
+    dropped = row["arm"] == "lotus"
+    assert deployed["tokens"].startswith("12 patches of each image" if dropped else "all patches")
+    assert about["final/macs_training"] == row["final/macs_training"] > 0
 
 
 @pytest.mark.parametrize("by", ["name", "key", "short key"])

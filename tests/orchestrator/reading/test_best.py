@@ -1,19 +1,35 @@
 """The best model: at any time one checkpoint in MLflow, under the rule `best`."""
 
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from typing import Any
 
+import mlflow
+import numpy as np
 import pytest
 import torch
 
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.plan import plan
-from orchestrator.reading.best import publish_best
+from orchestrator.reading.best import NAMED, _tracking, publish_best
 from orchestrator.storage.store import Store
 from orchestrator.tracking.tracker import Tracker, TrackingError, open_sweep
 from orchestrator.worker.job import Settings, job_of
 from orchestrator.worker.worker import Worker, run_trial
+
+ALONE = """\
+import sys
+from orchestrator.driver.state import look
+from orchestrator.planning.config import SweepConfig
+from orchestrator.reading.best import publish_best
+state = look(SweepConfig.model_validate_json(sys.stdin.read()))
+key = sys.argv[1]
+run_id = state.children[key].run_id
+assert publish_best(state.plan, state.store, state.tracker, key, "best", run_id)
+print(sorted({"torch", "timm", "torchvision"} & sys.modules.keys()))
+"""
 
 
 def with_seeds(tracked: SweepConfig) -> SweepConfig:
@@ -21,6 +37,29 @@ def with_seeds(tracked: SweepConfig) -> SweepConfig:
     raw = tracked.model_dump()
     raw["search"] = [{"seed": [0, 1]}]
     return SweepConfig.model_validate(raw)
+
+
+def card_is_right(
+    tracker: Tracker, store: Store, trial: Any, planned: Any, run_id: str, model: Any
+) -> None:
+    """What is served runs whole images, and the model's card says both accuracies."""
+    measured = tracker.client.get_run(run_id).data.metrics
+    for name in ("final/test_accuracy", "final/deployed_test_accuracy"):
+        assert f"{100 * measured[name]:.1f} %" in model.tags["mlflow.note.content"]
+
+    loaded = mlflow.pyfunc.load_model(model.artifact_location)
+    test = planned.sources_of(trial.config).dataset.test
+    given = np.ascontiguousarray(test.images.transpose(0, 2, 3, 1))
+    found = loaded.predict(given)
+    final = store.get(trial.graph.final)
+    assert final is not None
+    assert (found.argmax(1) == test.labels).tolist() == final[0].test.correct.tolist()
+    loss = -np.log(found[np.arange(len(test)), test.labels].astype(float)).mean()
+    assert loss == pytest.approx(final[0].test.loss, abs=1e-5)
+    assert loss != pytest.approx(final[0].deployed_test.loss, abs=1e-4)
+    about = loaded.metadata.metadata["lotus"]
+    assert about["whole_images"]["test_accuracy"] == measured["final/test_accuracy"]
+    assert about["deployed"]["test_accuracy"] == measured["final/deployed_test_accuracy"]
 
 
 def test_when_the_best_changes_its_checkpoint_is_the_only_one(
@@ -55,13 +94,48 @@ def test_when_the_best_changes_its_checkpoint_is_the_only_one(
     assert publish_best(planned, store, tracker, first, "best", run_ids[first])
     assert kept() == {first: True, second: False}
     assert not publish_best(planned, store, tracker, first, "best", run_ids[first])
-    # As in a driver, which has not imported torch: a process of its own does it.
-    monkeypatch.delitem(sys.modules, "torch")
     assert publish_best(planned, store, tracker, second, "best", run_ids[second])
     assert kept() == {first: False, second: True}
+    (model,) = models()
+    served = mlflow.pyfunc.load_model(model.model_uri)
+    example = served.input_example
+    answer = served.predict(example)
+    assert answer.shape == (2, 10)
+    assert answer.sum(1) == pytest.approx([1.0, 1.0])
     assert len(models()) == 1
+    card_is_right(tracker, store, planned.trials[1], planned, run_ids[second], model)
+    # As in a driver, which has not imported torch.
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, first],
+        input=sweep.model_dump_json(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert kept() == {first: True, second: False}
     elsewhere = replace(tracker.address, experiment_id="4711", parent="0" * 32)
     lost = Tracker(elsewhere)
     monkeypatch.setattr(lost, "parent", tracker.parent)
     with pytest.raises(TrackingError, match=r"the best model could not be logged: .*0{32}"):
-        publish_best(planned, store, lost, first, "best", run_ids[first])
+        publish_best(planned, store, lost, second, "best", run_ids[first])
+
+
+@pytest.mark.parametrize("named", [None, "sqlite:////elsewhere/mlflow.db"])
+def test_publishing_leaves_no_tracking_address_behind(
+    named: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow.set_tracking_uri(None)  # type: ignore[arg-type] # other tests may have set one
+    monkeypatch.delenv(NAMED, raising=False)
+    if named is not None:
+        monkeypatch.setenv(NAMED, named)
+    default = SweepConfig.model_fields["tracking"].annotation
+    assert default is not None
+    before = default()
+    with _tracking("sqlite:////here/mlflow.db"):
+        assert mlflow.get_tracking_uri() == "sqlite:////here/mlflow.db"
+    assert os.environ.get(NAMED) == named
+    assert mlflow.is_tracking_uri_set() == (named is not None)
+    assert default() == before
+    mlflow.set_tracking_uri(None)  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """What a trial leaves in MLflow: the names and formats that the interface promises."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from orchestrator.storage.keys import key_of
 from orchestrator.worker import record
 from trials import formats, masks
 from trials.config import TrialConfig
-from trials.context import Epoch
+from trials.context import Epoch, Outcomes
 from trials.execute import TrialResult
 from trials.stages.soup_train import SoupTrained
 
@@ -162,6 +163,10 @@ PROMISED = {
     "final/val_accuracy", "final/test_accuracy", "final/test_accuracy_ticket", "final/sparsity",
     "final/sparsity_model", "final/macs", "final/train_images_per_s", "time/dense_s",
     "time/finetune_s", "time/total_s", "cache/hits", "cache/saved_s",
+    "final/deployed_val_accuracy", "final/deployed_test_accuracy", "final/deployed_val_lost",
+    "final/deployed_val_gained", "final/deployed_test_lost", "final/deployed_test_gained",
+    "final/macs_selector", "final/macs_deployed", "final/macs_training", "final/val_n",
+    "final/test_n",
 }  # fmt: skip
 """`final/epochs_to_near_dense` beside these, where an epoch came near."""
 
@@ -231,6 +236,53 @@ def test_paired_counts_are_those_of_the_images(results_of: dict[str, Any]) -> No
     assert found["essential/val_gained"] == pairs.count((False, True))
     lost = found["essential/val_accuracy"] - dense.validation.accuracy  # type: ignore[operator]
     assert round(lost * 40) == pairs.count((False, True)) - pairs.count((True, False))
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+@pytest.mark.parametrize("reading", ["final", "deployed"])
+def test_pairs_tell_the_difference_to_the_dense_model_to_the_image(
+    results_of: dict[str, Any], reading: str, split: str
+) -> None:
+    dense, final = results_of["dense"], results_of["final"]
+    found: dict[str, Any] = record.stage_metrics("final", final, dense)
+    short = {"validation": "val", "test": "test"}[split]
+    name = f"final/{'deployed_' * (reading == 'deployed')}{short}"
+    count = found[f"final/{short}_n"]
+    before = getattr(dense, split)
+    assert count == len(before.correct)
+    assert found[f"{name}_accuracy"] * count == pytest.approx(
+        before.accuracy * count - found[f"{name}_lost"] + found[f"{name}_gained"], abs=1e-9
+    )
+    assert 0 <= found[f"{name}_lost"] <= before.correct.sum()
+    assert 0 <= found[f"{name}_gained"] <= count - before.correct.sum()
+
+
+def test_what_is_deployed_costs_its_own_pass_and_that_of_what_chooses_its_patches(
+    results_of: dict[str, Any],
+) -> None:
+    found: dict[str, Any] = record.stage_metrics("final", results_of["final"], None)
+    assert found["final/macs_selector"] == found["final/macs_dense"] > found["final/macs"] > 0
+    assert found["final/macs_deployed"] == found["final/macs"] + found["final/macs_selector"]
+    assert found["final/macs_training"] > 100 * found["final/macs_deployed"]
+    assert found["final/deployed_test_accuracy"] == found["final/test_accuracy_ticket"]
+    without = record.stage_metrics("final", results_of["final"], None)
+    assert not [name for name in without if name.endswith(("_lost", "_gained"))]
+
+
+def test_outcomes_hold_what_is_deployed_image_by_image(
+    results_of: dict[str, Any], tmp_path: Path
+) -> None:
+    final = results_of["final"]
+    # The tiny model has learned too little for a ticket to change what it gets right.
+    own = {
+        name: Outcomes(torch.arange(len(getattr(final, name).correct)) % by == 0, 0.0)
+        for name, by in (("deployed_validation", 3), ("deployed_test", 5))
+    }
+    record.write_outcomes(results_of | {"final": replace(final, **own)}, tmp_path)
+    found = formats.load_mask(tmp_path / "outcomes/correct.safetensors")
+    assert torch.equal(found["deployed.validation"], own["deployed_validation"].correct)
+    assert torch.equal(found["deployed.test"], own["deployed_test"].correct)
+    assert torch.equal(found["final.test"], final.test.correct)
 
 
 def test_the_candidates_tell_what_both_polarities_of_the_union_would_give(
