@@ -59,12 +59,13 @@ def essential_words(found: EssentialSparsity | None) -> str:
     elif beyond is None:
         said = (
             f"The essential sparsity is at least {level(value)}, the highest level measured: even "
-            f"that much of the prunable weights can be removed in one shot for at most {tolerated}"
+            "that much of the prunable weights can be removed in one shot for a loss of at most "
+            f"{tolerated}, before fine-tuning"
         )
     else:
         said = (
             f"The essential sparsity is {level(value)}: that much of the prunable weights can be "
-            f"removed in one shot for at most {tolerated}, before fine-tuning; at {level(beyond)} "
+            f"removed in one shot for a loss of at most {tolerated}, before fine-tuning; at {level(beyond)} "
             f"the loss is {after}"
         )
     return f"{said}. {_limits(found)}"
@@ -132,7 +133,7 @@ def saving_words(best: Recommended) -> str:
     said = f"On the patches that it keeps it needs {ratio(kept)} the multiply-accumulates (MACs)"
     said += " of dense"
     if best.images_per_s_ratio is not None:
-        said += f" and runs at {ratio(best.images_per_s_ratio)} its images/s, as measured"
+        said += f", and does {ratio(best.images_per_s_ratio)} as many images/s (measured)"
     if whole - kept > 1e-9:
         said += (
             f". Choosing the patches costs another {ratio(whole - kept)}: {ratio(whole)} in all, "
