@@ -45,17 +45,19 @@ def essential_words(found: EssentialSparsity | None) -> str:
     value, beyond = found.bracket
     tolerated = points_of(found.tolerance)
     at, after = (_lost(losses.get(round(x or 0.0, 9))) for x in (value, beyond))
-    if value == 0:
-        start = f"The essential sparsity is below {level(beyond)}, the lowest level measured"
-        rest = f"removing that much of the prunable weights in one shot already loses {after}"
-        said = f"{start}: {rest}, more than the tolerated {tolerated}"
-    elif found.detector != "first_violation":
+    if found.detector != "first_violation":
         said = (
             f"The essential sparsity is {level(value)} by the detector "
             f"{found.detector.replace('_', ' ')}: removing that much of the prunable weights in "
             f"one shot loses {at} before fine-tuning"
         )
         said += f"; at {level(beyond)} the loss is {after}" if beyond is not None else ""
+    elif value == 0:
+        said = (
+            f"The essential sparsity is below {level(beyond)}, the lowest level measured: removing "
+            f"that much of the prunable weights in one shot already loses {after}, more than the "
+            f"tolerated {tolerated}"
+        )
     elif beyond is None:
         said = (
             f"The essential sparsity is at least {level(value)}, the highest level measured: even "
@@ -65,8 +67,8 @@ def essential_words(found: EssentialSparsity | None) -> str:
     else:
         said = (
             f"The essential sparsity is {level(value)}: that much of the prunable weights can be "
-            f"removed in one shot for a loss of at most {tolerated}, before fine-tuning; at {level(beyond)} "
-            f"the loss is {after}"
+            f"removed in one shot for a loss of at most {tolerated}, before fine-tuning; at "
+            f"{level(beyond)} the loss is {after}"
         )
     return f"{said}. {_limits(found)}"
 

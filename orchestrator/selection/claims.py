@@ -42,7 +42,7 @@ from orchestrator.selection.pairs import (
 )
 from orchestrator.selection.rows import TIE, rows
 from orchestrator.selection.settings import Setting, preference
-from orchestrator.selection.statistics import Interval, wilson
+from orchestrator.selection.statistics import Interval, sayable, wilson
 from orchestrator.selection.verdicts import Claim, percent, side
 
 ONE_SHOT, BY_EPOCH = 0.3, 5
@@ -151,18 +151,24 @@ def _near_judged(t: Evidence, claim: Claim, s: Setting) -> Claim:
         pairs = [p for r in ran if (p := to_dense(r, FINAL)) is not None]
         before += f"after epoch {epochs:g}, on test: "
         return claim.at_most(interval(pairs, t.confidence), len(pairs), t.tolerance, before)
-    low, high = wilson(early / len(ran), len(ran), t.confidence)
-    share = Interval(mean=early / len(ran), low=low, high=high)
+    mean_share = early / len(ran)
+    share = sayable(mean_share, *wilson(mean_share, len(ran), t.confidence), 0, 1)
     verdict, why = side(share, HALF, below=False)
+    limits = ""
+    if share.low is not None and share.high is not None:
+        between = f"{percent(share.low)} to {percent(share.high)}"
+        limits, why = f" ({between})", f"{why} % of the seeds"
+        if verdict == "undecided":
+            why = f"the interval {between} holds half of the seeds; more seeds would decide"
     return replace(
         claim,
-        ours=f"{before}share {percent(share.mean)} ({percent(low)} to {percent(high)})",
+        ours=f"{before}share {percent(share.mean)}{limits}",
         n=len(ran),
         mean=share.mean,
-        ci_low=low,
-        ci_high=high,
+        ci_low=share.low,
+        ci_high=share.high,
         verdict=verdict,
-        why=f"{why} % of the seeds",
+        why=why,
     )
 
 
