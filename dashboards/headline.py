@@ -144,8 +144,9 @@ def _macs_note(best: dict[str, Any]) -> str:
 
 
 def cost_words(cost: dict[str, Any]) -> str:
-    """`4.6 CPU-minutes instead of 29.0 without sharing stages`, as the summary says it."""
-    return clean(cost.get("words"), 200) or DASH
+    """`4.6 CPU-minutes instead of 29 without sharing stages`, from the summary's own words."""
+    words = clean(cost.get("words"), 200)
+    return f"{words} without sharing stages" if " instead of " in words else words or DASH
 
 
 def cards(summary: dict[str, Any]) -> list[Card]:
@@ -159,7 +160,7 @@ def cards(summary: dict[str, Any]) -> list[Card]:
     return [
         essential_card(summary),
         *recommended_cards(summary),
-        Card("Cost", used.partition(";")[0], f"{rest} {wall}".strip() or "No stage was shared."),
+        Card("Cost", used, f"{rest} {wall}".strip() or "No stage was shared."),
         Card(
             "Trials finished",
             f"{finished:,} of {counts.get('planned') or 0:,}",

@@ -45,27 +45,30 @@ def essential_words(found: EssentialSparsity | None) -> str:
     value, beyond = found.bracket
     tolerated = points_of(found.tolerance)
     at, after = (_lost(losses.get(round(x or 0.0, 9))) for x in (value, beyond))
-    if value == 0:
-        start = f"The essential sparsity is below {level(beyond)}, the lowest level measured"
-        rest = f"removing that much of the prunable weights in one shot already loses {after}"
-        said = f"{start}: {rest}, more than the tolerated {tolerated}"
-    elif found.detector != "first_violation":
+    if found.detector != "first_violation":
         said = (
             f"The essential sparsity is {level(value)} by the detector "
             f"{found.detector.replace('_', ' ')}: removing that much of the prunable weights in "
             f"one shot loses {at} before fine-tuning"
         )
         said += f"; at {level(beyond)} the loss is {after}" if beyond is not None else ""
+    elif value == 0:
+        said = (
+            f"The essential sparsity is below {level(beyond)}, the lowest level measured: removing "
+            f"that much of the prunable weights in one shot already loses {after}, more than the "
+            f"tolerated {tolerated}"
+        )
     elif beyond is None:
         said = (
             f"The essential sparsity is at least {level(value)}, the highest level measured: even "
-            f"that much of the prunable weights can be removed in one shot for at most {tolerated}"
+            "that much of the prunable weights can be removed in one shot for a loss of at most "
+            f"{tolerated}, before fine-tuning"
         )
     else:
         said = (
             f"The essential sparsity is {level(value)}: that much of the prunable weights can be "
-            f"removed in one shot for at most {tolerated}, before fine-tuning; at {level(beyond)} "
-            f"the loss is {after}"
+            f"removed in one shot for a loss of at most {tolerated}, before fine-tuning; at "
+            f"{level(beyond)} the loss is {after}"
         )
     return f"{said}. {_limits(found)}"
 
@@ -132,7 +135,7 @@ def saving_words(best: Recommended) -> str:
     said = f"On the patches that it keeps it needs {ratio(kept)} the multiply-accumulates (MACs)"
     said += " of dense"
     if best.images_per_s_ratio is not None:
-        said += f" and runs at {ratio(best.images_per_s_ratio)} its images/s, as measured"
+        said += f", and does {ratio(best.images_per_s_ratio)} as many images/s (measured)"
     if whole - kept > 1e-9:
         said += (
             f". Choosing the patches costs another {ratio(whole - kept)}: {ratio(whole)} in all, "

@@ -291,8 +291,8 @@ def _reason(chosen: Chosen, counts: dict[str, int], on_test: Contrast, tolerance
     )
     near = f"within {points_of(tolerance)} of {source} ({dense} on validation)"
     cheapest = (
-        f"this one ({mean}) needs the fewest multiply-accumulates, and of equals has the highest "
-        "sparsity"
+        f"this one ({mean}) needs the fewest multiply-accumulates and, of those that need equally "
+        "few, removes the most weights"
     )
     total, shown, within = (counts[name] for name in ("candidates", "shown", "within"))
     if chosen == "shown on validation":
