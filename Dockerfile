@@ -7,11 +7,12 @@ ENV PYTHONDONTWRITEBYTECODE=1 \
     PATH=/opt/lotus/code/bin:/opt/lotus/venv/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONPATH=/opt/lotus/code
 
-# The versions and hashes of requirements.lock, without what only tests need.
+# The versions and hashes of requirements.lock, without what only tests need; uv itself by hash too.
 FROM base AS packages
-RUN python -m pip install --no-cache-dir --disable-pip-version-check uv==0.13.9 \
- && uv venv /opt/lotus/venv
 WORKDIR /src
+COPY orchestrator/deploy/uv.txt ./
+RUN python -m pip install --no-cache-dir --disable-pip-version-check --require-hashes -r uv.txt \
+ && uv venv /opt/lotus/venv
 COPY pyproject.toml requirements.lock ./
 RUN --mount=type=cache,target=/root/.cache/uv \
     uv pip install --python /opt/lotus/venv/bin/python --link-mode=copy --compile-bytecode \

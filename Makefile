@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 PROFILE ?= cpu
 COMPOSE := docker compose --profile $(PROFILE)
 
-.PHONY: demo test lint types unit lock clean secrets up down
+.PHONY: demo test lint types unit lock pin clean secrets up down
 
 demo: $(READY)
 	$(BIN)/lotus run digits
@@ -29,23 +29,33 @@ unit: $(READY)
 
 # uv installs the locked versions in seconds; pip would take minutes. Compiling costs half a minute
 # once and halves what every process spends on importing torch and timm.
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock pyproject.toml orchestrator/deploy/uv.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		-r orchestrator/deploy/uv.txt
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python \
 		--require-hashes -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $(READY)
 
-# Versions and hashes only, no addresses.
+# Versions and hashes only, no addresses. The version of uv stands in its file.
 lock:
+	grep '^uv==' orchestrator/deploy/uv.txt | tr -d ' \\' | $(BIN)/uv pip compile - --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
+		--quiet --output-file $(VENV)/uv.txt
+	(head -1 orchestrator/deploy/uv.txt; cat $(VENV)/uv.txt) > $(VENV)/uv.new
+	mv $(VENV)/uv.new orchestrator/deploy/uv.txt
 	$(BIN)/uv pip compile pyproject.toml --extra s3 --extra postgres --extra onnx --extra server \
 		--extra test --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
 		--quiet --output-file requirements.lock
 
-# .env with random secrets, mode 600; one that is there stays.
+# Images by digest, as the registry has them now: a change to look at and to commit.
+pin:
+	$(PYTHON) orchestrator/deploy/pin.py
+
+# .env with random secrets, mode 600; one that is there gets those that it lacks.
 secrets:
 	$(PYTHON) orchestrator/deploy/new_secrets.py orchestrator/deploy/env.example .env
 

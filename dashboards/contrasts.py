@@ -1,5 +1,6 @@
 """Arms against each other, and mask against mask: their tables as text."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from dashboards.text import (
     short_arm_label,
 )
 
+LIMITS = ("models", "models_corrected", "seeds", "seeds_corrected")
 FAMILIES = {
     "against_dense": "Against the dense arm, with equal fine-tuning",
     "against_controls": "Against a control, at matching settings",
@@ -35,7 +37,7 @@ def comparisons_table(summary: dict[str, Any]) -> Table:
     """A row per comparison: a minus b, alone and corrected, and what it says."""
     rows = [_comparison(c) for c in summary.get("comparisons") or []]
     heads = ("Compared", "First", "Second", "At", "Split", "Seeds", "Images", "Difference, points")
-    more = ("Interval, alone", "Interval, corrected", "The first is")
+    more = ("These models", "All at once", "Other seeds", "All at once ", "The first is")
     return Table((*heads, *more), tuple(rows)) if rows else Table((), ())
 
 
@@ -51,10 +53,27 @@ def _comparison(c: dict[str, Any]) -> tuple[Cell, ...]:
         _num(amount(c.get("n")), c.get("n")),
         _num(amount(c.get("n_images")), c.get("n_images")),
         _num(points(c.get("mean")), c.get("mean")),
-        _num(points_interval(c.get("ci_low"), c.get("ci_high"))),
-        _num(points_interval(c.get("corrected_low"), c.get("corrected_high"))),
-        Cell(clean(c.get("verdict"), 40), None, "arm"),
+        *(_num(points_interval(c.get(f"{k}_low"), c.get(f"{k}_high"))) for k in LIMITS),
+        Cell(verdict_words(c), None, "arm"),
     )
+
+
+def verdict_words(c: dict[str, Any]) -> str:
+    """`equal within 0.7 points (other seeds)`; what would decide where nothing is decided."""
+    verdict, scope = clean(c.get("verdict"), 40), clean(c.get("scope"), 40)
+    within = number(c.get("equal_within"))
+    if verdict == "equal" and within is not None:
+        verdict = f"equal within {bound(within)}"
+    would = clean(c.get("would_decide"), 200)
+    if verdict == "undecided" and would:
+        return f"undecided: {would} ({scope})"
+    return f"{verdict} ({scope})" if scope else verdict
+
+
+def bound(size: float) -> str:
+    """A bound in points, rounded up so that it still holds: 0.0072 -> `0.8 points`."""
+    tenths = math.ceil(round(1000 * size, 6))
+    return f"{tenths / 10:.1f} point{'' if tenths == 10 else 's'}"
 
 
 def _mask_label(arm: Any) -> str:

@@ -19,6 +19,7 @@ from dashboards.text import (
     number,
     percent,
     plural,
+    points,
     short_arm_label,
     time_unit,
     tolerance_points,
@@ -26,6 +27,7 @@ from dashboards.text import (
 
 NEAR_DENSE = 0.01  # LOTUS and ES call one point below dense "near"
 FAR = 0.10  # an arm this far below the best needs a scale of its own
+MOST_TOLERANCES = 8  # losses beyond this many tolerances are cut off
 MOST_LEVELS = 6  # lines that one panel can hold and a reader can still tell apart
 
 
@@ -57,7 +59,7 @@ def _mark_other_detectors(axes: Axes, found: dict[str, Any]) -> None:
 
 
 def essential_sparsity(summary: dict[str, Any]) -> Drawing | None:
-    """Accuracy of the pruned model against sparsity, with s* and its interval."""
+    """Loss of the pruned model against sparsity, with the tolerance, s* and its interval."""
     found = summary.get("essential_sparsity") or {}
     curve = sorted(
         (row for row in found.get("curve") or [] if number(row.get("sparsity")) is not None),
@@ -66,32 +68,42 @@ def essential_sparsity(summary: dict[str, Any]) -> Drawing | None:
     if not curve:
         return None
     (axes,) = style.new_figure(4.1)
-    x, y = _floats(curve, "sparsity"), _floats(curve, "val_accuracy")
-    low, high = _floats(curve, "ci_low"), _floats(curve, "ci_high")
+    x, y = _floats(curve, "sparsity"), _floats(curve, "drop")
+    low, high = _floats(curve, "drop_low"), _floats(curve, "drop_high")
     confidence = percent(summary.get("confidence", 0.95), 0)
     if np.isfinite(low).any():
-        axes.fill_between(
-            x, low, high, color=style.BAND, alpha=0.2, lw=0, label=f"{confidence} interval"
-        )
-    axes.plot(x, y, "o-", color=style.BAND, label="Pruned in one shot")
-    dense = number((summary.get("dense") or {}).get("val_accuracy"))
+        scope = clean(found.get("scope"), 40)
+        label = f"{confidence} interval, {scope}" if scope else f"{confidence} interval"
+        axes.fill_between(x, low, high, color=style.BAND, alpha=0.2, lw=0, label=label)
+    axes.plot(x, y, "o-", color=style.BAND, label="Loss, pruned in one shot")
+    axes.axhline(0.0, color=style.INK, lw=1.3, ls="--", label="Dense")
     tolerance = number(found.get("tolerance"))
-    if dense is not None:
-        axes.axhline(dense, color=style.INK, lw=1.3, ls="--", label="Dense")
-        if tolerance is not None:
-            label = f"Dense − {tolerance_points(tolerance)}"
-            axes.axhline(dense - tolerance, color=style.INK, lw=1.3, ls=":", label=label)
+    if tolerance is not None:
+        label = f"Tolerance: {tolerance_points(tolerance)}"
+        axes.axhline(tolerance, color=style.INK, lw=1.3, ls=":", label=label)
     _mark_essential(axes, found, float(x.min()), float(x.max()))
+    _show_the_crossing(axes, y, tolerance)
     axes.set_xlabel("Sparsity of the prunable weights (%)")
-    axes.set_ylabel("Validation accuracy (%)")
+    axes.set_ylabel("Loss against dense (points)")
     style.percent_ticks(axes, x=True, y=True)
     style.legend_below(axes)
     alt = (
-        f"Validation accuracy against sparsity at {plural(len(curve), 'level')}, from "
-        f"{percent(y[0])} at {level(x[0])} sparsity to {percent(y[-1])} at {level(x[-1])}; "
-        f"dense {percent(dense)}; essential sparsity {level(found.get('value'))}."
+        f"Loss of validation accuracy against sparsity at {plural(len(curve), 'level')}, from "
+        f"{points(y[0])} points at {level(x[0])} sparsity to {points(y[-1])} at {level(x[-1])}; "
+        f"tolerance {tolerance_points(tolerance)}; essential sparsity {level(found.get('value'))}."
     )
     return Drawing("essential_sparsity", style.to_png(axes), alt)
+
+
+def _show_the_crossing(
+    axes: Axes, losses: np.ndarray[Any, np.dtype[np.float64]], tolerance: float | None
+) -> None:
+    """Cut a collapse off, so that the tolerance can still be seen beside the losses near it."""
+    known = losses[np.isfinite(losses)]
+    if tolerance and (known > MOST_TOLERANCES * tolerance).any():
+        near = known[known <= MOST_TOLERANCES * tolerance]
+        bottom = min(-tolerance, float(near.min()) if len(near) else 0.0)
+        axes.set_ylim(1.2 * bottom, MOST_TOLERANCES * tolerance)
 
 
 def close_range(by_arm: dict[str, pd.DataFrame], dense: float | None) -> tuple[float, float] | None:
@@ -236,14 +248,14 @@ def arms(summary: dict[str, Any]) -> Drawing | None:
     for y, row in enumerate(rows):
         _arm_dot(axes, y, row, far)
     if dense is not None:
-        axes.axvline(dense, color=style.INK, lw=1.2, ls="--", label=f"Dense model {percent(dense)}")
+        axes.axvline(dense, color=style.INK, lw=1.2, ls="--", label=f"Dense {percent(dense)}")
     axes.set_yticks(range(len(rows)), [short_arm_label(r["arm"]) for r in rows], color=style.INK)
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.margins(x=0.08)
     if far is not None:
         axes.set_xlim(left=far)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel("Test accuracy (%)")
+    axes.set_xlabel("Test accuracy on the tokens used (%)")
     style.percent_ticks(axes, x=True)
     style.legend_below(axes)
     said = [f"{arm_label(r['arm'])} {percent(r['test_accuracy_mean'])}" for r in reversed(rows)]

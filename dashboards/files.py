@@ -1,7 +1,9 @@
 """Files that a report leaves: written whole or not at all, and safe to open in a spreadsheet."""
 
+import json
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +13,12 @@ from dashboards.text import number
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MOST_PICTURES = 4
-FIGURES = (
+LIST = "files.json"
+"""What a report says of itself: the files that it has written."""
+
+ALWAYS = frozenset({"report.html", "summary.json", "trials.csv", LIST})
+
+OLDER_FIGURES = (
     "essential_sparsity",
     "finetune",
     "issp_by_fraction",
@@ -20,8 +27,13 @@ FIGURES = (
     "mask_overlap",
     "arms",
     "cost",
+    "pareto",
+    "halving",
 )
-_OURS = re.compile(rf"({'|'.join(FIGURES)}|tickets_d[0-9.]+)\.png")
+"""Of reports that wrote no list."""
+
+_OLDER = re.compile(rf"figures/({'|'.join(OLDER_FIGURES)}|tickets_d[0-9.]+)\.png")
+_PLAIN = re.compile(r"(figures/)?[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _FORMULA = ("=", "+", "-", "@", "\t", "\n")
 
 
@@ -36,12 +48,31 @@ def write_whole(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def drop_stale_figures(folder: Path, fresh: set[str]) -> None:
-    """Remove figures that an earlier report left here and this one does not have."""
-    if folder.is_dir():
-        for path in folder.iterdir():
-            if _OURS.fullmatch(path.name) and path.name not in fresh:
-                path.unlink()
+def listing(names: Iterable[str]) -> bytes:
+    """The content of `files.json`."""
+    return (json.dumps({"files": sorted({*names, *ALWAYS})}, indent=1) + "\n").encode()
+
+
+def below(folder: Path) -> set[str]:
+    """The files in a report's folder and in its figures, named from there."""
+    found = (path for place in (folder, folder / "figures") for path in place.glob("*"))
+    return {path.relative_to(folder).as_posix() for path in found if path.is_file()}
+
+
+def written_before(listed: Path | None, there: set[str]) -> set[str]:
+    """Those of the files that are there which a report wrote, and nobody else.
+
+    Args:
+        listed: its `files.json`. Where that is absent or cannot be read, figures count by the
+            names that they had before there was one.
+    """
+    said: set[str] = set()
+    try:
+        found = json.loads(listed.read_text(encoding="utf-8"))["files"] if listed else []
+        said = {name for name in found if isinstance(name, str) and _PLAIN.fullmatch(name)}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        pass
+    return there & (said | {name for name in there if _OLDER.fullmatch(name)} | ALWAYS)
 
 
 def _disarm(cell: object) -> object:

@@ -1,16 +1,12 @@
-"""The top of the page: one sentence and the key figures."""
+"""The top of the page: the answer in words and the key figures, all of one recommended setting."""
 
-import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from dashboards.tables import AXES
 from dashboards.text import (
-    AUTO,
     DASH,
     arm_label,
     clean,
-    device_hours,
     duration,
     interval,
     level,
@@ -20,9 +16,10 @@ from dashboards.text import (
     points,
     points_interval,
     ratio,
-    setting,
     tolerance_points,
 )
+
+SENTENCES = ("essential", "recommended", "saves", "costs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,61 +31,17 @@ class Card:
     note: str
 
 
-def arm_entry(summary: dict[str, Any], arm: str) -> dict[str, Any]:
-    """The summary's entry of one arm; empty when the sweep did not run it."""
-    return next((a for a in summary.get("arms") or [] if a.get("arm") == arm), {})
-
-
-def headline_arm(summary: dict[str, Any]) -> dict[str, Any]:
-    """The arm to set beside dense: LOTUS, else the recommended one, else none."""
-    recommended = str((summary.get("recommended") or {}).get("arm", ""))
-    return arm_entry(summary, "lotus") or arm_entry(summary, recommended)
-
-
-def difference(summary: dict[str, Any], entry: dict[str, Any]) -> str:
-    """`0.4 points below dense (95 % interval −0.9 to +0.1)`, or the empty text."""
-    gap = number(entry.get("difference_to_dense"))
-    if gap is None:
-        return ""
-    side = "below" if gap < 0 else "above"
-    size = points(abs(gap)).lstrip("+")
-    said = "equal to dense" if float(size) == 0 else f"{size} points {side} dense"
-    bounds = points_interval(entry.get("difference_ci_low"), entry.get("difference_ci_high"))
-    confidence = percent(summary.get("confidence", 0.95), 0)
-    return said if bounds == DASH else f"{said} ({confidence} interval {bounds})"
-
-
-def verdict(summary: dict[str, Any]) -> str:
-    """What the sweep found, in one sentence."""
+def answer(summary: dict[str, Any]) -> list[str]:
+    """What the sweep found, in the summary's own sentences; at least one."""
     counts = summary.get("trials") or {}
-    chosen = summary.get("recommended")
     if not counts.get("finished"):
-        return (
-            f"No trial has finished yet, of {plural(counts.get('planned') or 0, 'trial')} planned."
-        )
-    if not chosen:
-        return "The trials that finished allow no recommendation."
-    text = f"Recommended: {arm_label(chosen.get('arm'))} at {setting(chosen)}"
-    entry = arm_entry(summary, str(chosen.get("arm")))
-    mean, test = number(entry.get("test_accuracy_mean")), number(chosen.get("test_accuracy"))
-    if mean is not None and same_setting(
-        chosen.get("setting") or chosen, entry.get("setting") or {}
-    ):
-        gap = difference(summary, entry)
-        seeds = plural(int(entry.get("n") or 0), "seed")
-        text += f"; {percent(mean)} test accuracy over {seeds}" + (f", {gap}" if gap else "")
-    elif test is not None:
-        dense = percent((summary.get("dense") or {}).get("test_accuracy"))
-        text += f"; {percent(test)} test accuracy in one trial, dense {dense}"
-    if not chosen.get("within_tolerance", True):
-        text += ". By validation it is not within the tolerance of dense"
-    return text + "."
-
-
-def same_setting(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two settings agree on every axis; an axis that is None matches only None."""
-    pairs = [(one.get(axis), other.get(axis)) for axis in AXES]
-    return all(number(a) == number(b) and (a == AUTO) == (b == AUTO) for a, b in pairs)
+        planned = plural(counts.get("planned") or 0, "trial")
+        return [f"No trial has finished yet, of {planned} planned."]
+    said = summary.get("answer") or {}
+    found = [clean(text) for name in SENTENCES if (text := said.get(name))]
+    if not said.get("recommended"):
+        found.append("The trials that finished allow no recommendation.")
+    return found
 
 
 def sparsity_interval(found: dict[str, Any]) -> str:
@@ -97,92 +50,116 @@ def sparsity_interval(found: dict[str, Any]) -> str:
     levels = [
         x for row in found.get("curve") or [] if (x := number(row.get("sparsity"))) is not None
     ]
-    if low is None and (high is None or not levels):
+    if low is None:
         return DASH
-    start = "below " + level(min(levels)) if low is None else level(low)
     if high is None:
         top = f"above {level(max(levels))}, the highest level measured" if levels else "unknown"
-        return f"{start} to {top}"
-    return f"{start} to {level(high)}"
+        return f"{level(low)} to {top}"
+    ends = level(low), level(high)
+    return (
+        f"{ends[0]} to {ends[1]}"
+        if ends[0] != ends[1]
+        else f"{percent(low, 2)} to {percent(high, 2)}"
+    )
 
 
 def essential_card(summary: dict[str, Any]) -> Card:
     """s* with its interval; says when the levels did not reach it, or all were beyond it."""
     found = summary.get("essential_sparsity")
+    label = "Essential sparsity"
     if not found:
-        return Card("Essential sparsity", DASH, "Not measured in this sweep.")
-    loss = f" Tolerated loss: {tolerance_points(found.get('tolerance'))}."
+        return Card(label, DASH, "Not measured in this sweep.")
+    tolerated = f"Tolerated loss: {tolerance_points(found.get('tolerance'))}, before fine-tuning."
     value, bracket = number(found.get("value")), list(found.get("bracket") or [])
-    if value is None:
-        return Card("Essential sparsity", "None", f"No level measured stays near dense.{loss}")
-    reached = len(bracket) < 2 or bracket[1] is not None
-    bounds = sparsity_interval(found)
+    beyond = number(bracket[1]) if len(bracket) > 1 else None
+    bounds, scope = sparsity_interval(found), clean(found.get("scope"), 40)
     confidence = percent(summary.get("confidence", 0.95), 0)
-    note = "" if bounds == DASH else f"{confidence} interval: {bounds}."
-    return Card("Essential sparsity", ("" if reached else "≥ ") + level(value), note + loss)
+    note = f"{confidence} interval, {scope}: {bounds}."
+    if bounds == DASH:
+        note = f"The interval is too wide to say ({scope})."
+    if not value:
+        note = f"No level measured stays within the tolerance. {note}"
+        return Card(label, f"Below {level(beyond)}" if beyond else "None", f"{note} {tolerated}")
+    return Card(label, level(value) if beyond else f"≥ {level(value)}", f"{note} {tolerated}")
 
 
-def accuracy_cards(summary: dict[str, Any]) -> list[Card]:
-    """Dense beside the headline arm, and the MACs ratio of the recommended trial."""
-    dense = summary.get("dense") or {}
-    entry = headline_arm(summary)
-    name = arm_label(entry["arm"]) if entry else "LOTUS"
-    seeds = plural(int(entry.get("n") or 0), "seed")
-    bounds = interval(entry.get("ci_low"), entry.get("ci_high"))
-    if not entry:
-        note = "No pruned arm has finished."
-    else:
-        gap = difference(summary, entry)
-        note = f"{gap[:1].upper()}{gap[1:]}. " if gap else ""
-        note += f"Mean of {seeds}" + ("; no interval." if bounds == DASH else f": {bounds}.")
-    chosen = summary.get("recommended") or {}
-    macs = chosen.get("macs_ratio", entry.get("macs_ratio"))
-    models = int(dense.get("n") or 0)
-    dense_bounds = interval(dense.get("test_ci_low"), dense.get("test_ci_high"))
-    limits = "" if dense_bounds == DASH else f": {dense_bounds}"
+def recommended_cards(summary: dict[str, Any]) -> list[Card]:
+    """What the recommended setting reaches, beside the dense reference, and what it saves."""
+    best = summary.get("recommended")
+    if not best:
+        return [Card("Setting", DASH, "No trial qualifies yet.")]
+    tuned = best.get("reference") == "fine_tuned"
+    source = "with equal fine-tuning" if tuned else "before fine-tuning"
+    tokens = "on the patches that it keeps" if best.get("patch_drop") else "on whole images"
+    mean = f"Mean over {plural(int(best.get('n') or 0), 'seed')}, {tokens}."
+    dense = percent(best.get("dense_test_accuracy"))
+    gap = points(best.get("difference"))
+    one_shot = level(best.get("sparsity"))
+    known = "" if one_shot == DASH else f" One-shot level: {one_shot}."
     return [
-        Card(
-            "Dense test accuracy",
-            percent(dense.get("test_accuracy")),
-            f"Mean of {plural(models, 'model')}{limits}; validation "
-            f"{percent(dense.get('val_accuracy'))}."
-            if models
-            else "No dense model has finished.",
-        ),
-        Card(f"{name} test accuracy", percent(entry.get("test_accuracy_mean")), note),
-        Card(
-            "Weights removed",
-            percent(chosen.get("final_sparsity")),
-            "Of the prunable weights, in the recommended model.",
-        ),
-        Card("MACs, as a ratio to dense", ratio(macs), "From dropped patches only."),
-    ]
+        Card("Setting", arm_label(best.get("arm")), clean(best.get("reason"), 600)),
+        Card("Test accuracy", percent(best.get("test_accuracy")),
+             f"{mean} Dense {source}: {dense}."),
+        Card("Difference to dense", gap if gap == DASH else f"{gap} points",
+             scopes_note(summary, best)),
+        Card("Final sparsity", percent(best.get("final_sparsity")),
+             f"Of the prunable weights.{known}"),
+        Card("MACs per image, relative to dense", ratio(best.get("macs_ratio")), _macs_note(best)),
+    ]  # fmt: skip
+
+
+def scopes_note(summary: dict[str, Any], best: dict[str, Any]) -> str:
+    """Both intervals of the recommended setting's difference, each with its scope."""
+    few = f"too few seeds ({int(best.get('n_compared') or 0)}) to say"
+    alone = best.get("scope") == "these models"
+    models = _limits(best, "models", "too few images to say")
+    seeds = _limits(best, "seeds", few if alone else "too wide to say")
+    confidence = percent(best.get("confidence", 0.95), 0)
+    tolerated = tolerance_points(best.get("tolerance"))
+    said = {
+        "shown": f"Shown to be within {tolerated}",
+        "exceeded": f"Shown to lose more than {tolerated}",
+    }.get(clean(best.get("verdict"), 40), f"Not shown to be within {tolerated}")
+    scope = clean(best.get("scope"), 40)
+    return f"{confidence} intervals: these models {models}; other seeds {seeds}. {said} ({scope})."
+
+
+def _limits(best: dict[str, Any], scope: str, otherwise: str) -> str:
+    found = points_interval(best.get(f"{scope}_low"), best.get(f"{scope}_high"))
+    return otherwise if found == DASH else found
+
+
+def _macs_note(best: dict[str, Any]) -> str:
+    kept, whole = number(best.get("macs_ratio_kept")), number(best.get("macs_ratio"))
+    if kept is None or whole is None:
+        return "Not measured."
+    if not best.get("patch_drop"):
+        return "All patches are kept; zeros alone speed nothing up."
+    speed = number(best.get("images_per_s_ratio"))
+    said = f"{ratio(kept)} on the kept patches alone"
+    said += f", measured at {ratio(speed)} the images/s" if speed is not None else ""
+    if whole - kept > 1e-9:
+        return f"{said}; the rest chooses the patches."
+    return f"{said}."
+
+
+def cost_words(cost: dict[str, Any]) -> str:
+    """`4.6 CPU-minutes instead of 29.0 without sharing stages`, as the summary says it."""
+    return clean(cost.get("words"), 200) or DASH
 
 
 def cards(summary: dict[str, Any]) -> list[Card]:
     """The key figures in reading order."""
-    chosen, cost = summary.get("recommended"), summary.get("cost") or {}
-    counts = summary.get("trials") or {}
-    used, saved = number(cost.get("device_hours")), cost.get("device_hours_saved")
-    small = "" if used is None or used >= 1 else f"{duration(3600 * used)}. "
+    cost, counts = summary.get("cost") or {}, summary.get("trials") or {}
     finished, failed = counts.get("finished") or 0, counts.get("failed") or 0
     missing = max((counts.get("planned") or 0) - finished - failed, 0)
-    pick = Card("Recommended setting", DASH, "No trial qualifies yet.")
-    if chosen:
-        pick = Card(
-            "Recommended setting",
-            arm_label(chosen.get("arm")),
-            f"{setting(chosen)}. {clean(chosen.get('reason'), 300)}".strip(),
-        )
+    used, _, rest = cost_words(cost).partition(" instead ")
+    rest = f"Instead {rest}." if rest else ""
+    wall = "" if cost.get("wall_s") is None else f"{duration(cost['wall_s'])} on the clock."
     return [
         essential_card(summary),
-        pick,
-        *accuracy_cards(summary),
-        Card(
-            f"{str(cost.get('device') or 'device').upper()}-hours used",
-            device_hours(used),
-            f"{small}{device_hours(saved)} saved by sharing stages.",
-        ),
+        *recommended_cards(summary),
+        Card("Cost", used.partition(";")[0], f"{rest} {wall}".strip() or "No stage was shared."),
         Card(
             "Trials finished",
             f"{finished:,} of {counts.get('planned') or 0:,}",
@@ -191,6 +168,20 @@ def cards(summary: dict[str, Any]) -> list[Card]:
     ]
 
 
-def regenerate_command(summary: dict[str, Any]) -> str:
-    """The command that makes this report again, safe to paste into a shell."""
-    return f"lotus report {shlex.quote(clean(summary.get('sweep'), 300))}"
+def dense_note(summary: dict[str, Any]) -> str:
+    """Which dense model is meant, in one sentence."""
+    dense = summary.get("dense") or {}
+    before = dense.get("before_fine_tuning") or {}
+    models = plural(int(dense.get("n") or 0), "seed")
+    bounds = interval(dense.get("test_ci_low"), dense.get("test_ci_high"))
+    limits = "" if bounds == DASH else f" ({bounds}, {clean(dense.get('scope'), 40)})"
+    if dense.get("reference") != "fine_tuned":
+        return (
+            f"Dense is the model before fine-tuning, {percent(dense.get('test_accuracy'))} on test "
+            f"over {models}{limits}: the arm `dense` with equal fine-tuning was not run."
+        )
+    return (
+        f"Dense is the arm with equal fine-tuning, {percent(dense.get('test_accuracy'))} on test "
+        f"over {models}{limits}. Before that fine-tuning it had "
+        f"{percent(before.get('test_accuracy'))}; only one-shot losses are against that."
+    )

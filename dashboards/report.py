@@ -29,7 +29,7 @@ from dashboards import (
 )
 from dashboards.data import Picture, ReportData, plain, without_passwords
 from dashboards.style import Drawing
-from dashboards.text import arm_label, clean, device_hours, duration, level, number, percent, plural
+from dashboards.text import arm_label, clean, duration, level, number, percent, plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,8 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class _Derived:
-    """The small tables that both figures and sections use."""
+    """The summary's series as the tables that both figures and sections use."""
 
-    settings: dict[str, dict[str, Any]]
     by_arm: dict[str, pd.DataFrame]
     by_fraction: pd.DataFrame
     stages: pd.DataFrame
@@ -57,8 +56,8 @@ class _Derived:
 def write_report(data: ReportData, output: Path) -> Path:
     """Write the report of a sweep; equal data give equal bytes.
 
-    Writes report.html, summary.json, trials.csv and figures/*.png under `output`, which is
-    made when missing. Figures of an earlier report that have no data now are removed;
+    Writes report.html, summary.json, trials.csv, files.json and figures/*.png under `output`,
+    which is made when missing. What an earlier report wrote and this one does not is removed;
     other files stay as they are.
 
     Args:
@@ -74,15 +73,19 @@ def write_report(data: ReportData, output: Path) -> Path:
     """
     data = without_passwords(data)
     summary = plain(data.summary)
-    derived = _derive(summary, data)
+    derived = _derive(summary)
     drawings = _draw(summary, derived)
     pictures = files.chosen_pictures(data.pictures)
     pngs = {f"{d.name}.png": d.png for d in drawings.values()}
     pngs |= {f"{files.picture_name(p)}.png": p.png for p in pictures}
     output = Path(output)
-    files.drop_stale_figures(output / "figures", set(pngs))
-    for name, png in pngs.items():
-        files.write_whole(output / "figures" / name, png)
+    contents = {f"figures/{name}": png for name, png in pngs.items()}
+    before = files.written_before(output / files.LIST, files.below(output))
+    for stale in before - contents.keys() - files.ALWAYS:
+        (output / stale).unlink(missing_ok=True)
+    files.write_whole(output / files.LIST, files.listing(contents))  # before what it lists
+    for name, png in contents.items():
+        files.write_whole(output / name, png)
     text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
     files.write_whole(output / "summary.json", text.encode())
     files.write_whole(output / "trials.csv", files.trials_csv(data.trials))
@@ -92,23 +95,33 @@ def write_report(data: ReportData, output: Path) -> Path:
     return path
 
 
-def _derive(summary: dict[str, Any], data: ReportData) -> _Derived:
-    settings = tables.best_settings(summary, data.trials)
-    confidence = number(summary.get("confidence")) or 0.95
+def _derive(summary: dict[str, Any]) -> _Derived:
+    lines = summary.get("finetuning") or {}
+    ordered = sorted(lines, key=tables.arm_rank)
     return _Derived(
-        settings=settings,
-        by_arm=tables.finetune_by_arm(data.curves, data.trials, settings, confidence),
-        by_fraction=tables.issp_by_fraction(
-            data.trials, summary.get("recommended") or {}, confidence
-        ),
-        stages=tables.stage_seconds(data.trials),
-        rates=tables.throughput(data.trials),
+        by_arm={arm: pd.DataFrame(lines[arm]) for arm in ordered if lines[arm]},
+        by_fraction=_frame(summary.get("by_mask_data"), ("patch_drop", "sparsity")),
+        stages=_frame(summary.get("stage_seconds"), columns=("stage", "total_s", "median_s", "n")),
+        rates=_frame(summary.get("throughput"), columns=("patch_drop", "mean", "low", "high", "n")),
     )
+
+
+def _frame(
+    rows: list[dict[str, Any]] | None, numeric: tuple[str, ...] = (), columns: Any = None
+) -> pd.DataFrame:
+    """Rows of the summary as a table; empty without any."""
+    table = pd.DataFrame(rows or [], columns=columns)
+    for name in numeric:
+        if name in table:
+            table[name] = pd.to_numeric(table[name], errors="coerce")
+    return table
 
 
 def _draw(summary: dict[str, Any], derived: _Derived) -> dict[str, Drawing]:
     """The figures that have data, by name."""
-    dense = number((summary.get("dense") or {}).get("val_accuracy"))
+    # Fine-tuning starts from the dense model before any, and is near it or not.
+    before = (summary.get("dense") or {}).get("before_fine_tuning") or summary.get("dense") or {}
+    dense = number(before.get("val_accuracy"))
     diagnosed = summary.get("diagnosis") or {}
     with style.drawing_rules():
         drawn = (
@@ -146,8 +159,8 @@ def _fraction_note(table: pd.DataFrame) -> str:
     patches = "all patches" if not drop else f"{level(drop)} of the patches dropped"
     arm = arm_label(table["arm"].iloc[0])
     text = (
-        f"{arm}, {patches}; mean over seeds, bars from the lowest to the highest. Intervals count "
-        "the spread between seeds (Student t, 2 or more), not the choice of the images."
+        f"{arm}, {patches}; mean over seeds, bars from the lowest to the highest. With 3 seeds or "
+        "more intervals are about other seeds, below about these models."
     )
     total, drawn = table["sparsity"].nunique(), len(figures.shown_levels(table))
     return text if drawn == total else f"{text} The figure draws {drawn} of {total} sparsities."
@@ -165,7 +178,8 @@ def _context(
     found = summary.get("essential_sparsity") or {}
     return {
         "sweep": clean(summary.get("sweep"), 300) or "unnamed sweep",
-        "verdict": headline.verdict(summary),
+        "answer": headline.answer(summary),
+        "dense_note": headline.dense_note(summary),
         "cards": headline.cards(summary),
         "warnings": [clean(w) for w in summary.get("warnings") or []],
         "not_measured": [clean(s) for s in summary.get("not_measured") or []],
@@ -174,17 +188,17 @@ def _context(
         "pictures": [_picture_image(p) for p in pictures],
         "confidence": percent(summary.get("confidence", 0.95), 0),
         "detector": clean(found.get("detector"), 100).replace("_", " "),
-        "models": plural(int((summary.get("dense") or {}).get("n") or 0), "dense model"),
+        "models": plural(_dense_models(summary), "dense model"),
         **_cost_words(summary.get("cost") or {}),
         "curve": sections.curve_table(summary),
         "detectors": sections.detector_table(summary),
-        "finetune": sections.finetune_table(derived.by_arm, data.trials, derived.settings),
+        "finetune": sections.finetune_table(derived.by_arm, summary),
         "fractions": sections.fraction_table(derived.by_fraction),
         "fraction_note": _fraction_note(derived.by_fraction),
         **_judged(summary),
         "overlap": contrasts.overlap_table(summary),
         "overlap_note": contrasts.overlap_note(summary),
-        "arms": sections.arms_table(summary, data.trials),
+        "arms": sections.arms_table(summary),
         "comparisons": contrasts.comparisons_table(summary),
         "comparisons_note": contrasts.comparisons_note(summary),
         "pareto": search.pareto_table(summary),
@@ -197,7 +211,7 @@ def _context(
         "trial_count": len(data.trials),
         "facts": {clean(k, 100): clean(v) for k, v in data.facts.items()},
         "sweep_yaml": clean(data.sweep_yaml, 200_000),
-        "regenerate": headline.regenerate_command(summary),
+        "regenerate": clean(data.command, 20_000),
     }
 
 
@@ -212,11 +226,14 @@ def _judged(summary: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _dense_models(summary: dict[str, Any]) -> int:
+    dense = summary.get("dense") or {}
+    return int((dense.get("before_fine_tuning") or dense).get("n") or 0)
+
+
 def _cost_words(cost: dict[str, Any]) -> dict[str, str]:
     return {
-        "device": clean(cost.get("device") or "device").upper(),
-        "device_used": device_hours(cost.get("device_hours")),
-        "device_saved": device_hours(cost.get("device_hours_saved")),
+        "spent": headline.cost_words(cost),
         "wall": "" if cost.get("wall_s") is None else duration(cost["wall_s"]),
     }
 

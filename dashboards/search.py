@@ -46,12 +46,13 @@ def pareto_table(summary: dict[str, Any]) -> Table:
             _num(percent(row.get("val_accuracy_mean")), row.get("val_accuracy_mean")),
             _num(percent(row.get("test_accuracy_mean")), row.get("test_accuracy_mean")),
             _num(ratio(row.get("macs_ratio")), row.get("macs_ratio")),
+            _num(ratio(row.get("macs_ratio_kept")), row.get("macs_ratio_kept")),
             _num(percent(row.get("sparsity_mean")), row.get("sparsity_mean")),
         )
         for row in front(summary)[:MOST_ROWS]
     ]
-    heads = ("Arm", "Sparsity level", "Patch drop", "Mask data", "Further axes", "Seeds")
-    measured = ("Val. accuracy", "Test accuracy", "MACs ratio", "Final sparsity")
+    heads = ("Arm", "One-shot level", "Patch drop", "Mask data", "Further axes", "Seeds")
+    measured = ("Val. accuracy", "Test accuracy", "MACs", "MACs, kept patches", "Final sparsity")
     return _table((*heads, *measured), rows)
 
 
@@ -117,7 +118,7 @@ def candidates_table(summary: dict[str, Any]) -> Table:
                 _num(percent(one.get("test_accuracy")), one.get("test_accuracy")),
             )
         )
-    heads = ("Arm", "Sparsity level", "Patch drop", "Mask data", "Further axes", "Seeds")
+    heads = ("Arm", "One-shot level", "Patch drop", "Mask data", "Further axes", "Seeds")
     reached = ("Stopped after epochs", "Val. accuracy there")
     return _table((*heads, *reached, "Val. accuracy, full", "Test accuracy, full"), rows)
 

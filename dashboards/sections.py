@@ -45,7 +45,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
 
 
-_AXIS_HEADS = ("Sparsity level", "Patch drop", "Mask data")
+_AXIS_HEADS = ("One-shot level", "Patch drop", "Mask data")
 
 
 def _axis_cells(setting: dict[str, Any]) -> list[Cell]:
@@ -94,36 +94,38 @@ def detector_table(summary: dict[str, Any]) -> Table:
     return _table(("Detector", "s*", "Interval"), rows)
 
 
-def finetune_table(
-    by_arm: dict[str, pd.DataFrame], trials: pd.DataFrame, settings: dict[str, dict[str, Any]]
-) -> Table:
+def finetune_table(by_arm: dict[str, pd.DataFrame], summary: dict[str, Any]) -> Table:
     """The last epoch of each arm, and how soon it came near dense."""
     rows = []
+    entries = {str(a["arm"]): a for a in summary.get("arms") or []}
     for arm, table in by_arm.items():
         last = table.iloc[-1]
-        chosen = tables.at_setting(trials, arm, settings[arm])
-        near = tables.numbers(chosen, "final/epochs_to_near_dense").dropna()
+        entry = entries.get(arm, {})
         rows.append(
             (
                 Cell(short_arm_label(arm), None, "arm"),
-                *_axis_cells(settings[arm]),
+                *_axis_cells(entry.get("setting") or {}),
                 _num(amount(last["n"]), last["n"]),
                 _num(percent(last["mean"]), last["mean"]),
                 _num(interval(last["ci_low"], last["ci_high"])),
                 _num(interval(last["low"], last["high"]) if last["n"] > 1 else DASH),
-                _num(_epochs(near, len(chosen)), near.mean() if len(near) else None),
+                _num(_epochs(entry), entry.get("epochs_to_near_dense")),
             )
         )
     heads = ("Arm", *_AXIS_HEADS, "Seeds", "Val. accuracy, last epoch", "Interval")
     return _table((*heads, "Lowest to highest seed", "Epochs to near dense (seeds)"), rows)
 
 
-def _epochs(near: "pd.Series[float]", trials: int) -> str:
+def _epochs(entry: dict[str, Any]) -> str:
     """`2.5, 2 to 3 (2 of 3)`: the mean and range of those that got there, and how many did."""
-    if not len(near):
-        return f"not reached (0 of {trials})"
-    spread = f", {amount(near.min())} to {amount(near.max())}" if len(near) > 1 else ""
-    return f"{amount(near.mean())}{spread} ({len(near)} of {trials})"
+    reached, n = int(entry.get("near_dense_reached") or 0), int(entry.get("n") or 0)
+    if not entry:
+        return DASH
+    if not reached:
+        return f"not reached (0 of {n})"
+    low, high = entry.get("epochs_lowest"), entry.get("epochs_highest")
+    spread = f", {amount(low)} to {amount(high)}" if low != high else ""
+    return f"{amount(entry.get('epochs_to_near_dense'))}{spread} ({reached} of {n})"
 
 
 def fraction_table(table: pd.DataFrame) -> Table:
@@ -156,14 +158,12 @@ def _limits(at: pd.DataFrame, place: Any) -> str:
     return interval(*at.loc[place, ["ci_low", "ci_high"]]) if place in at.index else DASH
 
 
-def arms_table(summary: dict[str, Any], trials: pd.DataFrame) -> Table:
-    """Every arm at its best setting; whole-model sparsity and ticket accuracy from the trials."""
+def arms_table(summary: dict[str, Any]) -> Table:
+    """Every arm at its best setting."""
     rows = []
     for entry in sorted(summary.get("arms") or [], key=lambda a: tables.arm_rank(str(a["arm"]))):
-        chosen = tables.at_setting(trials, str(entry["arm"]), entry.get("setting") or {})
-        model = tables.numbers(chosen, "final/sparsity_model").mean()
-        ticket = tables.numbers(chosen, "final/test_accuracy_ticket").mean()
-        gap = entry.get("difference_to_dense")
+        gap, whole = entry.get("difference_to_dense"), entry.get("test_accuracy_whole")
+        speed, model = entry.get("images_per_s_ratio"), entry.get("sparsity_model_mean")
         rows.append(
             (
                 Cell(short_arm_label(entry["arm"]), None, "arm"),
@@ -172,17 +172,20 @@ def arms_table(summary: dict[str, Any], trials: pd.DataFrame) -> Table:
                 _num(percent(entry.get("test_accuracy_mean")), entry.get("test_accuracy_mean")),
                 _num(interval(entry.get("ci_low"), entry.get("ci_high"))),
                 _num(points(gap), gap),
-                _num(points_interval(*(entry.get(f"difference_ci_{e}") for e in ("low", "high")))),
-                _num(percent(ticket), ticket),
+                _num(points_interval(entry.get("models_low"), entry.get("models_high"))),
+                _num(points_interval(entry.get("seeds_low"), entry.get("seeds_high"))),
+                _num(percent(whole), whole),
                 _num(percent(entry.get("sparsity_mean")), entry.get("sparsity_mean")),
                 _num(percent(model), model),
                 _num(ratio(entry.get("macs_ratio")), entry.get("macs_ratio")),
+                _num(ratio(entry.get("macs_ratio_kept")), entry.get("macs_ratio_kept")),
+                _num(ratio(speed), speed),
             )
         )
     heads = ("Arm", *_AXIS_HEADS, "n", "Test accuracy", "Interval", "To dense, points")
-    more = ("Its interval", "On tickets")
-    last = ("Sparsity, prunable", "Sparsity, model", "MACs ratio")
-    return _table((*heads, *more, *last), rows)
+    more = ("These models", "Other seeds", "On whole images", "Final sparsity")
+    saved = ("Sparsity, whole model", "MACs", "MACs, kept patches", "Images/s, measured")
+    return _table((*heads, *more, *saved), rows)
 
 
 def cost_tables(stages: pd.DataFrame, throughput: pd.DataFrame) -> tuple[Table, Table]:
@@ -259,8 +262,8 @@ def trials_table(trials: pd.DataFrame) -> Table:
         ("patch_drop", level),
         ("mask_data_fraction", level),
         ("seed", amount),
-        ("final/val_accuracy", percent),
-        ("final/test_accuracy", percent),
+        ("final/deployed_val_accuracy", percent),
+        ("final/deployed_test_accuracy", percent),
         ("final/sparsity", percent),
         ("final/epochs_to_near_dense", amount),
         ("time/total_s", duration),
@@ -268,7 +271,7 @@ def trials_table(trials: pd.DataFrame) -> Table:
     ):
         columns.append([_num(form(v), v) for v in tables.numbers(shown, name)])
     columns.append([_key_cell(k) for k in tables.words(shown, "key")])
-    heads = ("Trial", "Arm", "Status", "Sparsity", "Patch drop", "Mask data", "Seed")
+    heads = ("Trial", "Arm", "Status", "One-shot level", "Patch drop", "Mask data", "Seed")
     measured = ("Val. accuracy", "Test accuracy", "Final sparsity", "Epochs to near dense")
     tail = ("Time", "Saved", "Key")
     return _table((*heads, *measured, *tail), list(zip(*columns, strict=True)))

@@ -19,7 +19,13 @@ DASH = "–"
 AUTO = "auto"
 """A sparsity that every trial of a setting has found for itself."""
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+# What orchestrator/visible.py shows, but for tab and newline; it must not be imported here, and a
+# test compares both.
+_CONTROL = re.compile(
+    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f"  # control characters
+    "\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069"  # turn what follows around
+    "\\u2028\\u2029\\ufeff\\ud800-\\udfff]"  # line ends of some programs; halves of characters
+)
 
 
 def number(value: Any) -> float | None:
@@ -71,13 +77,24 @@ def tolerance_points(value: Any) -> str:
 def interval(low: Any, high: Any) -> str:
     """`96.1 to 97.9 %`, or a dash when an end is unknown."""
     a, b = number(low), number(high)
-    return DASH if a is None or b is None else f"{100 * a:.1f} to {100 * b:.1f}\u00a0%"
+    if a is None or b is None:
+        return DASH
+    digits = _digits(a, b)
+    return f"{100 * a:.{digits}f} to {100 * b:.{digits}f}\u00a0%"
 
 
 def points_interval(low: Any, high: Any) -> str:
     """`−0.9 to +0.1`, or a dash when an end is unknown."""
     a, b = number(low), number(high)
-    return DASH if a is None or b is None else f"{points(a)} to {points(b)}"
+    if a is None or b is None:
+        return DASH
+    digits = _digits(a, b)
+    return f"{signed(100 * a, digits)} to {signed(100 * b, digits)}"
+
+
+def _digits(low: float, high: float) -> int:
+    """As many digits after the point as tell two percentages apart, one to four."""
+    return next((d for d in (1, 2, 3) if round(100 * low, d) != round(100 * high, d)), 4)
 
 
 def ratio(value: Any) -> str:
@@ -99,17 +116,6 @@ def duration(seconds: Any) -> str:
 def time_unit(seconds: float) -> tuple[str, float]:
     """The unit that suits a time, and its length in seconds."""
     return ("s", 1.0) if seconds < 90 else ("min", 60.0) if seconds < 5400 else ("h", 3600.0)
-
-
-def device_hours(value: Any) -> str:
-    """Device-hours: `12.3`, `0.24`, `0.004`."""
-    x = number(value)
-    if x is None:
-        return DASH
-    if 0 < x < 0.001:
-        return "< 0.001"
-    digits = 1 if x >= 10 or x == 0 else 2 if x >= 0.1 else 3
-    return f"{x:,.{digits}f}"
 
 
 def amount(value: Any) -> str:

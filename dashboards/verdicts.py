@@ -40,7 +40,7 @@ def claim_rows(summary: dict[str, Any]) -> list[ClaimRow]:
     for entry in summary.get("claims") or []:
         figure = number(entry.get("figure"))
         place = PLACES.get(int(figure), "") if figure is not None else ""
-        verdict = clean(entry.get("verdict"), 40) or "not tested"
+        verdict = clean(entry.get("verdict"), 40) or "not measured"
         rows.append(
             ClaimRow(
                 claim=clean(entry.get("claim"), 400),

@@ -1,7 +1,6 @@
 """The command line: thin. Exit codes: 0 done, 1 failed trials, 2 wrong use, 130 interrupted."""
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -14,16 +13,24 @@ from pydantic import ValidationError
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator import notices
 from orchestrator.commands.terminal import Terminal
-from orchestrator.driver.interrupts import EXIT_CODE, INTERRUPTS
-from orchestrator.planning.config import StorageSection, SweepConfig, TrackingSection
+from orchestrator.driver.interrupts import ENDED, EXIT_CODE, INTERRUPTS
+from orchestrator.planning.config import (
+    StorageSection,
+    SweepConfig,
+    TrackingSection,
+    default_tracking,
+)
 from orchestrator.planning.problems import SweepError
-from orchestrator.planning.sweepfile import bundled, load_sweep
+from orchestrator.planning.sweepfile import about, bundled, load_sweep
 from orchestrator.remote.laptop import COMMANDS, print_status, remote_status
 from orchestrator.versions import VERSION
 from trials.errors import LotusError
 
 Command = Callable[..., Any]
+
+OVERRIDE = "Override a setting of the sweep file. Can be given several times."
 
 OK, FAILED, WRONG, INTERRUPTED = 0, 1, 2, EXIT_CODE
 
@@ -40,7 +47,7 @@ def sweep_argument(command: Command) -> Command:
         "overrides",
         multiple=True,
         metavar="A.B=VALUE",
-        help="Override a setting of the sweep file; may be given several times.",
+        help=OVERRIDE,
     )
     @wraps(command)
     def loaded(sweep: str, overrides: tuple[str, ...], **options: Any) -> Any:
@@ -59,7 +66,10 @@ def tracking_option(command: Command) -> Command:
             raise click.BadParameter(str(error.errors()[0]["ctx"]["error"])) from None
 
     option = click.option(
-        "--tracking-uri", callback=checked, help="Read from this MLflow store instead."
+        "--tracking-uri",
+        metavar="URI",
+        callback=checked,
+        help="Use this MLflow store in place of the sweep file's.",
     )
     return option(command)
 
@@ -72,30 +82,44 @@ def with_tracking(sweep: SweepConfig, uri: str | None) -> SweepConfig:
     return sweep.model_copy(update={"tracking": section})
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
 @click.version_option(VERSION, prog_name="lotus")
 def cli() -> None:
-    """Sweeps of LOTUS: sparse vision transformers on data lottery tickets.
+    """Run, track and report sweeps of LOTUS, which makes vision transformers sparse.
 
-    SWEEP is a YAML file or the name of a bundled sweep (`lotus list`).
+    SWEEP is a YAML file or the name of a bundled sweep (see `lotus list`). Ctrl-C ends a command
+    cleanly, and the same command continues.
     """
 
 
 @cli.command("list")
 def list_sweeps() -> None:
-    """List the bundled sweeps."""
+    """List the bundled sweeps and what each is for."""
+    if not console.is_terminal:  # a line each, for programs
+        for name, path in bundled().items():
+            console.print(f"{name:<20}{about(path)}", soft_wrap=True, highlight=False)
+        return
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column()
     for name, path in bundled().items():
-        lines = path.read_text(encoding="utf-8").splitlines()
-        first = next((line.lstrip("# ") for line in lines if line.startswith("#")), "")
-        console.print(f"{name:<20}{first}", soft_wrap=True)
+        table.add_row(Text(name, style="bold"), Text(about(path)))
+    console.print(table)
 
 
 @cli.command()
 @sweep_argument
-@click.option("--address", help="Ray cluster: local (default), auto, or HOST:PORT.")
-@click.option("--no-report", is_flag=True, help="Do not write the report at the end.")
+@click.option(
+    "--address",
+    metavar="ADDRESS",
+    help="Ray cluster to run on: local (default), auto, or HOST:PORT.",
+)
+@click.option("--no-report", is_flag=True, help="Do not write a report at the end.")
 def run(sweep: SweepConfig, address: str | None, no_report: bool) -> int:
-    """Make what is missing of a sweep: again = continue, enlarged = run what is new."""
+    """Run a sweep.
+
+    Run it again to resume, or to run newly added trials. A finished sweep runs nothing.
+    """
     from orchestrator.commands.console import (
         Display,
         duration,
@@ -138,10 +162,15 @@ def run(sweep: SweepConfig, address: str | None, no_report: bool) -> int:
 
 @cli.command()
 @sweep_argument
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def plan(sweep: SweepConfig, as_json: bool) -> int:
-    """Trials, unique stages, how many are stored, predicted device-hours. Runs nothing."""
-    from orchestrator.commands.console import hours, trial_count
+    """Show what a sweep would run, and what it would cost.
+
+    Counts the trials, the stages that they share and those that are already stored, and predicts
+    the device-hours. Runs nothing.
+    """
+    from orchestrator.commands.console import trial_count
+    from orchestrator.costs import device_time
     from orchestrator.driver.state import look
     from orchestrator.memory import keep
     from orchestrator.planning.forecasting import forecast
@@ -156,10 +185,19 @@ def plan(sweep: SweepConfig, as_json: bool) -> int:
     done = state.finished if state else set()
     predicted = forecast(planned, Store(sweep.storage.path).entries(), done)
     missing = sum(trial.key not in done for trial in planned.trials)
+    children = state.children if state else {}
+    failed = sum(
+        trial.key in children and children[trial.key].status in ("FAILED", "KILLED")
+        for trial in planned.trials
+    )
     if as_json:
         found = {
             "sweep": sweep.name,
-            "trials": {"planned": planned.expected, "missing": missing + planned.more},
+            "trials": {
+                "planned": planned.expected,
+                "missing": missing + planned.more,
+                "failed": failed,
+            },
             "complete": planned.complete,
             **asdict(predicted),
             "names": [trial.name for trial in planned.trials],
@@ -167,13 +205,18 @@ def plan(sweep: SweepConfig, as_json: bool) -> int:
         click.echo(json.dumps(found, indent=1))
         return OK
     table = Table(title=Text(sweep.name), title_justify="left", show_header=False)
-    table.add_row("trials", f"{trial_count(planned)}, of which {missing} to run")
+    again = f", {failed} of them failed before" if failed else ""
+    table.add_row("trials", f"{trial_count(planned)}, of which {missing} to run{again}")
     table.add_row("unique stages", f"{predicted.stages}, of which {predicted.stored} stored")
     table.add_row("shared by two trials or more", str(len(planned.shared)))
     basis = f"{100 * predicted.measured:.0f} % from this store's own measurements"
     if predicted.measured == 0:
         basis = "a guess: this store has measured nothing yet"
-    table.add_row("predicted", f"{hours(predicted.device_hours)} ({basis})")
+    device = "gpu" if sweep.resources.gpu else "cpu"
+    said = device_time(predicted.device_hours, device)
+    if predicted.measured > 0 and predicted.error_factor is not None:
+        said += f", usually within ×{predicted.error_factor:.1f}"
+    table.add_row("predicted", f"{said} ({basis})")
     table.add_row("store grows by", f"{predicted.bytes / 2**20:,.0f} MiB, of stages seen before")
     console.print(table)
     return OK
@@ -181,10 +224,14 @@ def plan(sweep: SweepConfig, as_json: bool) -> int:
 
 @cli.command()
 @click.argument("sweep", metavar="[SWEEP]", required=False)
-@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="As for `run`.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help=OVERRIDE)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @tracking_option
-@click.option("--address", metavar="URL", help="Also its job on this cluster, see `lotus submit`.")
+@click.option(
+    "--address",
+    metavar="URL",
+    help="Also show its job on this cluster (see `lotus submit`).",
+)
 def status(
     sweep: str | None,
     overrides: tuple[str, ...],
@@ -192,7 +239,10 @@ def status(
     tracking_uri: str | None,
     address: str | None,
 ) -> int:
-    """Trials done, running, failed and missing, with errors."""
+    """Show how many trials are done, running, failed and missing.
+
+    Lists the errors of those that failed. Without SWEEP, shows every sweep in the tracking store.
+    """
     from orchestrator.commands.status import all_sweeps, describe_store, describe_waiting, of_sweep
 
     waiting = ""
@@ -218,20 +268,36 @@ def status(
 
 @cli.command()
 @click.argument("sweep", metavar="[SWEEP]", required=False)
-@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="As for `run`.")
-@click.option("--store", "path", help="Folder or s3://; default: the sweep's, or lotus/store.")
-@click.option("--dry-run", is_flag=True, help="Say what would be freed, remove nothing.")
-@click.option("--old", is_flag=True, help="Also what is older than the first known sweep.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help=OVERRIDE)
+@click.option(
+    "--store",
+    "path",
+    metavar="PLACE",
+    help="Store to clean up: a folder or s3://. Default: the sweep's.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be freed, but remove nothing.")
+@click.option(
+    "--old", is_flag=True, help="Also remove results that are older than every known sweep."
+)
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Also remove results of sweeps whose run MLflow does not know.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def gc(
     sweep: str | None,
     overrides: tuple[str, ...],
     path: str | None,
     dry_run: bool,
     old: bool,
+    force: bool,
     as_json: bool,
 ) -> int:
-    """Free store objects that no kept sweep needs; sweeps may be running."""
+    """Remove stored results that no sweep needs any more.
+
+    Sweeps may be running meanwhile. What a sweep in the tracking store needs is kept.
+    """
     from orchestrator.commands.collecting import asker, collect
     from orchestrator.commands.status import collected_json, describe_collected
     from orchestrator.storage.store import Store
@@ -239,8 +305,8 @@ def gc(
     config = load_sweep(sweep, overrides) if sweep else None
     section = config.storage if config else StorageSection()
     store = Store(StorageSection(path=path).path if path else section.path)
-    known = [TrackingSection().uri, *([config.tracking.uri] if config else [])]
-    found = collect(store, asker(known), dry_run=dry_run, old=old)
+    known = [default_tracking(), *([config.tracking.uri] if config else [])]
+    found = collect(store, asker(known, force), dry_run=dry_run, old=old)
     if as_json:
         click.echo(json.dumps(collected_json(found), indent=1))
     else:
@@ -251,9 +317,17 @@ def gc(
 @cli.command()
 @sweep_argument
 @tracking_option
-@click.option("--output", type=click.Path(path_type=Path), help="Folder; default: the sweep's.")
+@click.option(
+    "--output",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="Folder to write to. Default: the sweep's own.",
+)
 def report(sweep: SweepConfig, tracking_uri: str | None, output: Path | None) -> int:
-    """Make the report again, from the tracking store alone."""
+    """Write a sweep's report again.
+
+    Everything is read from the tracking store, so this works on any machine that reaches it.
+    """
     from orchestrator.reading.report import report as make_report
 
     page = make_report(with_tracking(sweep, tracking_uri), output)
@@ -264,18 +338,30 @@ def report(sweep: SweepConfig, tracking_uri: str | None, output: Path | None) ->
 @cli.command()
 @sweep_argument
 @tracking_option
-@click.option("--tolerance", type=click.FloatRange(0, 1, max_open=True), help="Fraction.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option(
+    "--tolerance",
+    metavar="FRACTION",
+    type=click.FloatRange(0, 1, max_open=True),
+    help="Accuracy that may be lost: 0.01 is one point. Default: the sweep's.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def select(
     sweep: SweepConfig, tracking_uri: str | None, tolerance: float | None, as_json: bool
 ) -> int:
-    """The essential sparsity and the recommended setting."""
+    """Show the essential sparsity and the recommended setting."""
     from orchestrator.commands.status import describe_selection, selection_json, tracked_results
     from orchestrator.selection import select as choose
 
     wanted = sweep.essential.tolerance if tolerance is None else tolerance
-    table, axes, curve = tracked_results(with_tracking(sweep, tracking_uri))
-    found = choose(table, wanted, sweep.essential.detector, axes, curve)
+    seen = tracked_results(with_tracking(sweep, tracking_uri))
+    found = choose(
+        seen.trials,
+        wanted,
+        sweep.essential.detector,
+        seen.axes,
+        seen.curve,
+        seen.outcomes(wanted),
+    )
     if as_json:
         click.echo(json.dumps(selection_json(found), indent=1))
     else:
@@ -286,19 +372,30 @@ def select(
 @cli.command()
 @sweep_argument
 @tracking_option
-@click.option("--output", type=click.Path(path_type=Path), required=True, help="Folder, new.")
-@click.option("--trial", help="Key, the beginning of one, or name; default: the recommended.")
+@click.option(
+    "--output",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder to write to. It must not hold an export yet.",
+)
+@click.option(
+    "--trial",
+    metavar="TRIAL",
+    help="Trial to export: its name, or its key or the beginning of that. Default: the "
+    "recommended one.",
+)
 @click.option(
     "--format",
     type=click.Choice(["safetensors", "onnx"]),
     default="safetensors",
     show_default=True,
-    help="onnx: model.onnx as well.",
+    help="With onnx, model.onnx is written as well.",
 )
 def export(
     sweep: SweepConfig, tracking_uri: str | None, output: Path, trial: str | None, format: Any
 ) -> int:
-    """Write a trained model as files that plain timm loads."""
+    """Write a trained model to a folder that timm can load."""
     from orchestrator.commands.export import export as write
 
     found = write(with_tracking(sweep, tracking_uri), output, trial, format)
@@ -306,18 +403,23 @@ def export(
     for path in found.paths:
         size = f"{path.stat().st_size / 2**20:8.2f} MiB"
         console.print(f"  {size}  {path.name}", highlight=False, soft_wrap=True)
-    loads = f'timm.create_model("local-dir:{found.folder.absolute()}", pretrained=True)'
+    named = json.dumps(f"local-dir:{found.folder.absolute()}", ensure_ascii=False)
+    loads = f"timm.create_model({named}, pretrained=True)"
     console.print(f"Load it   {loads}", highlight=False, soft_wrap=True)
     return OK
 
 
 @cli.command()
 @click.argument("sweep", metavar="[SWEEP]", required=False)
-@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="As for `run`.")
-@click.option("--address", help="Also check this Ray cluster.")
+@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help=OVERRIDE)
+@click.option("--address", metavar="ADDRESS", help="Also check this Ray cluster.")
 @click.option("--repair", is_flag=True, help="Mend runs in MLflow that differ from the store.")
 def doctor(sweep: str | None, overrides: tuple[str, ...], address: str | None, repair: bool) -> int:
-    """Check data, weights, store, tracking and devices before spending anything."""
+    """Check that a sweep can run, before anything is spent.
+
+    Looks at its data, model, weights, store, tracking store and devices. Without SWEEP, shows
+    this machine.
+    """
     from orchestrator.commands.doctor import examine
 
     config = load_sweep(sweep, overrides) if sweep else None
@@ -332,34 +434,36 @@ def doctor(sweep: str | None, overrides: tuple[str, ...], address: str | None, r
 @cli.command()
 @click.argument("sweep", metavar="[SWEEP]", required=False)
 @tracking_option
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=5000, show_default=True)
-def ui(sweep: str | None, tracking_uri: str | None, host: str, port: int) -> None:
-    """Open the MLflow UI on the configured store."""
-    uri = tracking_uri or (load_sweep(sweep).tracking.uri if sweep else TrackingSection().uri)
-    uri = TrackingSection(uri=uri).uri
+@click.option(
+    "--host",
+    metavar="HOST",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on.",
+)
+@click.option(
+    "--port",
+    metavar="PORT",
+    type=click.IntRange(1, 65535),
+    help="Port to serve on. Default: 5000, or the next that is free.",
+)
+def ui(sweep: str | None, tracking_uri: str | None, host: str, port: int | None) -> int:
+    """Serve the MLflow UI.
+
+    It shows the tracking store of a sweep or, without SWEEP, the default one.
+    """
+    from orchestrator.commands.ui import serve, tracked_at
+
+    uri = tracking_uri or (load_sweep(sweep).tracking.uri if sweep else default_tracking())
     if uri.startswith("http"):
-        console.print(f"The tracking server is at {uri}")
-        return
-    path = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and not path.exists():
-        raise LotusError(f"{path} does not exist: no sweep has run there yet")
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
-    artifacts = (path.parent / "artifacts").as_uri()
-    command += ["--default-artifact-root", artifacts, "--host", host, "--port", str(port)]
-    command += ["--workers", "1"]
-    page = f"http://{host}:{port}/#/experiments?workflowType=machine_learning"
-    console.print(f"MLflow UI on {page}  (Ctrl-C ends it)", soft_wrap=True)
-    # Replaced, not started below: Ctrl-C and signals then reach the server itself. Its job runner
-    # is for evaluating language models and costs four processes.
-    sys.stdout.flush()
-    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "GIT_PYTHON_REFRESH": "quiet"}
-    os.execve(sys.executable, command, os.environ | environment)
+        _note(tracked_at(uri))
+        return OK
+    return serve(uri, host, port, _note)
 
 
 @cli.command()
 def schema() -> int:
-    """JSON Schema of the sweep file, for editors."""
+    """Print the JSON Schema of sweep files, for editors."""
     click.echo(json.dumps(SweepConfig.model_json_schema(), indent=1))
     return OK
 
@@ -368,11 +472,18 @@ for _command in COMMANDS:
     cli.add_command(_command)
 
 
-def main() -> None:
-    """Entry point of `lotus`: errors that a user can mend are shown without a traceback."""
-    INTERRUPTS.install(exits=True)
+def main(listens: bool = False) -> None:
+    """What `lotus` does: errors that a user can mend are shown without a traceback.
+
+    Args:
+        listens: this process hears signals already; see `entry.py`.
+    """
+    if not listens:
+        INTERRUPTS.install(exits=True)
+    notices.tell(lambda text: errors.print(f"! {text}", style="yellow", soft_wrap=True))
     try:
         code = cli.main(standalone_mode=False)
+        INTERRUPTS.check()
     except SweepError as error:
         code = _say(str(error), WRONG)
     except LotusError as error:
@@ -381,9 +492,8 @@ def main() -> None:
         error.show()
         code = WRONG
     except (KeyboardInterrupt, click.Abort):
-        code = _say(
-            "Interrupted. Everything finished is kept; the same command continues.", INTERRUPTED
-        )
+        INTERRUPTS.taken()
+        code = _say(ENDED, INTERRUPTED)
     sys.exit(code if isinstance(code, int) else OK)
 
 
@@ -397,4 +507,6 @@ def _say(text: str, code: int) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    from orchestrator.entry import main as program
+
+    program()

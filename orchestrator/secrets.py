@@ -19,10 +19,14 @@ WHOLE_WORD = 8
 """A shorter value is hidden only where it stands alone, not as a part of another word."""
 
 _WORDS = frozenset({"true", "false", "none", "null"})  # HF_HUB_DISABLE_IMPLICIT_TOKEN=true
-_ADDRESS = re.compile(r"(?i)(\b[a-z][a-z0-9+.-]*://[^\s/:@'\"<>]*:)[^\s/'\"<>]+@")
+_ADDRESS = re.compile(
+    r"(?i)(\b[a-z][a-z0-9+.-]*://[^\s/:'\"<>]*:)"
+    r"(?!\d*[/?#])(?:[^\s/'\"<>]+|[^\s'\"<>]+)@"  # it may hold a slash; a port is none
+)
 _ARGUMENT = re.compile(
-    r"(?i)((?<![a-z0-9_])(?:[a-z0-9_]*password|passwd|(?:access_|auth_|session_|id_)?token"
-    r"|[a-z0-9_]*secret(?:_access)?(?:_key)?|aws_access_key_id|api_?key)"
+    r"(?i)((?<![a-z0-9_])(?:[a-z0-9_]*(?:password|passphrase)|passwd|pwd"
+    r"|(?:access_|auth_|session_|id_)?token|[a-z0-9_]*secret(?:_access)?(?:_key)?"
+    r"|aws_access_key_id|api_?key|signature|credential)"
     r"\s*=\s*)(?!\*\*\*)[^\s&;,'\"<>]+"
 )
 
@@ -36,7 +40,7 @@ def without_password(uri: str) -> str:
     if parts.password is not None:
         place = parts.netloc.rsplit("@", 1)[1]
         uri = urlunsplit(parts._replace(netloc=f"{parts.username}:{HIDDEN}@{place}"))
-    return _ARGUMENT.sub(rf"\1{HIDDEN}", uri)
+    return _ARGUMENT.sub(rf"\1{HIDDEN}", _ADDRESS.sub(rf"\1{HIDDEN}@", uri))
 
 
 def redacted(text: str) -> str:

@@ -4,7 +4,7 @@ import os
 import platform
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +21,28 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in names},
     }
+
+
+MADE_WITH = "lotus.made_with"
+"""On the run of a trial or a stage: the versions that computed its results, as `in_words` has them.
+
+Not those of the process that wrote the run: a result from the store may be older.
+"""
+
+
+def in_words(many: Iterable[Mapping[str, str]]) -> str:
+    """Versions of several results: `numpy 2.1.0, torch 2.3.0 and 2.4.0`."""
+    found: dict[str, set[str]] = {}
+    for one in many:
+        for name, version in one.items():
+            found.setdefault(name, set()).add(version)
+    return ", ".join(f"{name} {' and '.join(sorted(found[name]))}" for name in sorted(found))
+
+
+def of_words(text: str) -> dict[str, str]:
+    """The inverse of `in_words`: package -> its version, or its versions."""
+    parts = (part.partition(" ") for part in text.split(", ") if part)
+    return {name: version for name, _, version in parts}
 
 
 def node_answer() -> dict[str, str]:
@@ -62,7 +84,7 @@ def hardware() -> str:
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -80,5 +102,5 @@ def git_commit() -> str | None:
 
 
 def _git(*args: str) -> str:
-    done = subprocess.run(["git", *args], capture_output=True, text=True, check=True, timeout=10)
-    return done.stdout.strip()
+    done = subprocess.run(["git", *args], capture_output=True, check=True, timeout=10)
+    return done.stdout.decode(errors="replace").strip()

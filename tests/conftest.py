@@ -56,6 +56,7 @@ LONGEST_FIRST = (
     "orchestrator/test_chaos.py",
     "orchestrator/test_faults.py",
     "orchestrator/test_search.py",
+    "orchestrator/driver/test_fallen.py",
     "orchestrator/faults/test_gone.py",
     "orchestrator/faults/test_away.py",
     "orchestrator/driver/test_driver.py",
@@ -70,6 +71,8 @@ LONGEST_FIRST = (
     "orchestrator/test_clocks.py",
     "orchestrator/test_hostile_names.py",
     "orchestrator/faults/test_sqlite.py",
+    "orchestrator/reading/test_ages.py",
+    "orchestrator/reading/test_standing.py",
 )
 """Files of half a minute and more, roughly by their seconds; after them those marked slow. Two
 processes take one file after the other: a long one that is taken last leaves one without work."""

@@ -1,5 +1,6 @@
-"""What a forward pass costs, in multiply-accumulates (MACs)."""
+"""What a stage has to do: multiply-accumulates (MACs), and runs of a block on a batch."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,8 +9,11 @@ from typing import Any
 
 from trials import vit
 from trials.sources import Counts
-from trials.stage import StageConfig
+from trials.stage import Load, StageConfig
 from trials.vit import Shape
+
+EVAL_BATCH = 512
+"""Images that a pass without training looks at together."""
 
 
 def forward_macs(shape: Shape, kept_patches: int | None = None) -> float:
@@ -73,7 +77,7 @@ def total_macs(passes: Passes, shape: Shape, kept_forward_macs: float) -> float:
 
 @dataclass(frozen=True)
 class Work:
-    """MACs of passes of one model over one data set.
+    """What passes of one model over one data set have to do.
 
     Attributes:
         name: of the timm model, built with `kwargs`.
@@ -89,32 +93,58 @@ class Work:
         known = {"num_classes": self.counts.classes, "in_chans": self.counts.channels}
         return vit.shape_of(self.name, known | dict(self.kwargs))
 
-    def forward(self, images: float) -> float:
-        """Of looking at that many whole images."""
-        return images * forward_macs(self.shape)
+    def forward(
+        self, images: float, kept_patches: int | None = None, batch: int = EVAL_BATCH
+    ) -> Load:
+        """Of looking at that many images.
 
-    def training(self, images: float) -> float:
-        """Of training on that many whole images."""
-        return training_macs(self.shape, images)
+        Args:
+            kept_patches: of each image; None = all.
+        """
+        calls = self.shape.depth * math.ceil(images / batch)
+        return Load(images * forward_macs(self.shape, kept_patches), calls)
 
-    def validation(self) -> float:
+    def training(self, images: float, batch: int, kept_patches: int | None = None) -> Load:
+        """Of training on that many images: forward, and twice that for backward.
+
+        Args:
+            batch: images in a step.
+            kept_patches: of each image; None = all.
+        """
+        calls = 3.0 * self.shape.depth * math.ceil(images / batch)
+        return Load(training_macs(self.shape, images, kept_patches), calls)
+
+    def steps(self, count: int, images: int, batch: int) -> Load:
+        """Of that many steps over a subset of `images`, whose last batch may be smaller."""
+        whole, left = divmod(count, math.ceil(images / batch))
+        return whole * self.training(images, batch) + self.training(
+            min(left * batch, images), batch
+        )
+
+    def validation(self) -> Load:
         """Of evaluating on the validation images."""
         return self.forward(self.counts.validation)
 
     def epochs(
         self,
         count: int,
+        batch: int,
         images: float | None = None,
         kept_patches: int | None = None,
         scored: float = 0.0,
-    ) -> float:
+        taught: float = 0.0,
+    ) -> Load:
         """Of epochs of training with an evaluation each.
 
         Args:
+            batch: images in a step.
             images: trained on in an epoch; None = all training images.
             kept_patches: of each trained image; None = all.
-            scored: images that another model looks at in an epoch.
+            scored: images that another model looks at in an epoch, to choose their patches.
+            taught: images that a teacher looks at in an epoch.
         """
         seen = self.counts.train if images is None else images
-        per_epoch = training_macs(self.shape, seen, kept_patches)
-        return count * (per_epoch + self.forward(self.counts.validation + scored))
+        epoch = self.training(seen, batch, kept_patches) + self.validation()
+        return count * (
+            epoch + self.forward(scored, batch=batch) + self.forward(taught, batch=batch)
+        )

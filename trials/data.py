@@ -218,6 +218,12 @@ def read_cifar10(root: Path | None) -> tuple[Split, Split]:
         )
     folder = root / "cifar-10-batches-py"
     folder = folder if folder.is_dir() else root
+    if not any((folder / name).exists() for name in CIFAR10_MD5):
+        raise DataError(
+            f"data.root = {root} holds no CIFAR-10: there is no cifar-10-batches-py/. Put the "
+            "python version of cs.toronto.edu/~kriz/cifar.html there, or name its folder with "
+            "`--set data.root=FOLDER`"
+        )
     batches = [_cifar_batch(folder / name) for name in sorted(CIFAR10_MD5)]
     images = [images for images, _ in batches]
     labels = [labels for _, labels in batches]

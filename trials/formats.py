@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +42,58 @@ MAX_HEADER_BYTES = 16 * 2**20
 
 MAX_WEIGHTS = 2**40
 """In one mask; a greater shape is damage, and must not be multiplied out."""
+
+KINDS = {
+    "BOOL": "bool", "U8": "uint8", "I8": "int8", "I16": "int16", "I32": "int32", "I64": "int64",
+    "F16": "float16", "F32": "float32", "F64": "float64",
+}  # fmt: skip
+"""safetensors' name of a type -> torch's and numpy's, where numpy has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A tensor as it stands in a safetensors file: for whoever moves it and does not compute.
+
+    Attributes:
+        kind: safetensors' name of its type.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    data: bytes
+
+
+def raw_tensors(content: bytes) -> dict[str, Raw]:
+    """The tensors of a safetensors file in memory, without torch.
+
+    Raises:
+        FormatError: damaged.
+    """
+    from safetensors import deserialize
+
+    try:
+        return {
+            name: Raw(one["dtype"], tuple(one["shape"]), bytes(one["data"]))
+            for name, one in deserialize(content)  # type: ignore[no-untyped-call]
+        }
+    except SafetensorError as error:
+        raise FormatError(f"cannot be read as safetensors ({error})") from None
+
+
+def save_raw(tensors: Mapping[str, Raw], path: Path, header: Mapping[str, str]) -> None:
+    """What `save_checkpoint` writes of the same tensors; their types must be among `KINDS`."""
+    from safetensors.numpy import save_file
+
+    kinds = {name: f"torch.{KINDS[one.kind]}" for name, one in tensors.items()}
+    shapes = {name: list(one.shape) for name, one in tensors.items()}
+    content = {name: np.frombuffer(one.data, np.uint8) for name, one in tensors.items()}
+    whole = {**header, DIGEST: _digest(header, kinds, shapes, content)}
+    arrays = {
+        name: np.frombuffer(one.data, KINDS[one.kind]).reshape(one.shape)
+        for name, one in tensors.items()
+    }
+    save_file(arrays, path, metadata=whole)
+
 
 PackedMask = dict[str, tuple[NDArray[np.uint8], int]]
 """Parameter name -> bits of the keep-mask (8 weights a byte, little bit order), and how many."""

@@ -7,14 +7,14 @@ from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from typing import Any, Literal
 
-from trials import cost, effort, tickets, vit
+from trials import effort, tickets, vit
 from trials.config import MASK_CONTROLS, MASKED, TICKETED, TrialConfig
 from trials.cost import Passes, Work
 from trials.pruning import Pruning
 from trials.shared import Shared
 from trials.sources import Sources
-from trials.stage import Node, Source
-from trials.stages.attention import AttentionConfig, PatchScores, attention
+from trials.stage import Load, Node, Source
+from trials.stages.attention import SCORE_BATCH, AttentionConfig, PatchScores, attention
 from trials.stages.calibrate import WeightScores
 from trials.stages.denoise import Candidates
 from trials.stages.dense import Dense, DenseConfig, dense
@@ -26,7 +26,8 @@ from trials.stages.evaluate import EvaluateConfig, Final, evaluate_final
 from trials.stages.finetune import Finetuned, OnlineConfig, RecoverConfig, finetune
 from trials.stages.issp import Issp
 from trials.stages.pretrained import Pretrained, PretrainedConfig, pretrained
-from trials.stages.profile import Profile, ProfileConfig, profile
+from trials.stages.profile import BATCH as PROFILE_BATCH
+from trials.stages.profile import REPEATS, Profile, ProfileConfig, profile
 from trials.stages.rung import Rung, RungConfig, rung
 from trials.stages.soup_train import SoupTrained
 from trials.stages.tickets import Tickets, TicketsConfig
@@ -152,7 +153,7 @@ class _Builder:
             cfg,
             self.trial.seed if cfg.epochs else None,
             {"data": self.sources.data, "model": self.pretrained},
-            lambda: self.work.epochs(cfg.epochs) + self.work.forward(counts.test),
+            lambda: self.work.epochs(cfg.epochs, cfg.batch_size) + self.work.forward(counts.test),
         )
 
     @cached_property
@@ -174,7 +175,9 @@ class _Builder:
             self.shared.part(section, AttentionConfig),
             None,
             {"data": self.sources.data, "model": self.models[section.weights]},
-            lambda: self.work.forward(counts.train + counts.validation + counts.test),
+            lambda: self.work.forward(
+                counts.train + counts.validation + counts.test, batch=SCORE_BATCH
+            ),
         )
 
     @cached_property
@@ -190,7 +193,7 @@ class _Builder:
     @cached_property
     def finetune(self) -> Node[Finetuned]:
         cfg = self._recover_config
-        work = partial(self._recovery_macs, cfg, cfg.epochs)
+        work = partial(self._recovery_work, cfg, cfg.epochs)
         return self.shared.node(finetune, cfg, self.trial.seed, self._recover_inputs(), work)
 
     @cached_property
@@ -224,7 +227,7 @@ class _Builder:
         made = 0
         for stop in self.trial.rungs:
             cfg = self.shared.part(self._recover_config, RungConfig, stop=stop)
-            work = partial(self._recovery_macs, cfg, stop - made)
+            work = partial(self._recovery_work, cfg, stop - made)
             inputs = self._recover_inputs() | {"before": before}
             before = self.shared.node(rung, cfg, self.trial.seed, inputs, work)
             made = stop
@@ -242,10 +245,12 @@ class _Builder:
         wanted = section.selection == "online" and self._recovery_patches == "ticket"
         return self.shared.part(section, OnlineConfig) if wanted else None
 
-    def _recovery_macs(self, cfg: RecoverConfig, epochs: int) -> float:
+    def _recovery_work(self, cfg: RecoverConfig, epochs: int) -> Load:
         images = self.sources.counts.train * (1.0 - (cfg.other_than or 0.0))
         kept = self.kept_patches if cfg.patches != "all" else None
-        return self.work.epochs(epochs, images, kept, scored=images if cfg.online else 0.0)
+        scored = images if cfg.online else 0.0
+        taught = images if cfg.distill else 0.0
+        return self.work.epochs(epochs, cfg.batch_size, images, kept, scored, taught)
 
     def _recovery_start(self) -> Node[Any]:
         weights = self.trial.finetune.weights
@@ -267,7 +272,12 @@ class _Builder:
         inputs: dict[str, Any] = {"data": self.sources.data}
         if self.trial.arm in TICKETED and self.trial.tickets.scope == "global":
             inputs["tickets"] = self.tickets
-        return self.shared.node(profile, cfg, None, inputs)
+        return self.shared.node(profile, cfg, None, inputs, self._profile_work)
+
+    def _profile_work(self) -> Load:
+        images, passes = min(PROFILE_BATCH, self.sources.counts.train), 1 + REPEATS
+        whole, kept = self.work.forward(images), self.work.forward(images, self.kept_patches)
+        return passes * (whole + kept)
 
     @cached_property
     def final(self) -> Node[Final]:
@@ -288,11 +298,10 @@ class _Builder:
             scored=ticketed and effort.reads_scores(self.tickets),
             passes=self.shared.config(Passes, **dict(passes)),
         )
-        return self.shared.node(evaluate_final, cfg, None, inputs, self._final_macs)
+        return self.shared.node(evaluate_final, cfg, None, inputs, self._final_work)
 
-    def _final_macs(self) -> float:
-        counts, own = self.sources.counts, 0
-        if self.trial.arm in TICKETED and self.trial.patch_drop > 0:
-            own = counts.validation + counts.test
-        kept = cost.forward_macs(self.work.shape, self.kept_patches)
-        return self.work.forward(counts.test) + own * kept
+    def _final_work(self) -> Load:
+        counts, whole = self.sources.counts, self.work.forward(self.sources.counts.test)
+        if self.trial.arm not in TICKETED or not self.trial.patch_drop:
+            return whole
+        return whole + self.work.forward(counts.validation + counts.test, self.kept_patches)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+from trials import evidence
 from trials.config import MASK_CONTROLS, MASKED, TrialConfig
 from trials.cost import Work
 from trials.criteria import CRITERIA
@@ -55,7 +56,11 @@ class Pruning:
             self.shared.part(section, CalibrateConfig, calibration_images=images),
             self.trial.seed if images < train else None,
             {"data": self.data, "scored": self.models[section.weights]},
-            lambda: self.work.training(images) if gradients else self.work.forward(images),
+            lambda: (
+                self.work.training(images, evidence.BATCH)
+                if gradients
+                else self.work.forward(images, batch=evidence.BATCH)
+            ),
         )
 
     @cached_property
@@ -81,7 +86,7 @@ class Pruning:
             inputs = self._mask_inputs(section.weights, None, None, self.calibrate)
             known = {name: inputs[name] for name in ("data", "model", "scored", "scores")}
             known |= {"curve": curve, "probes": made}
-            made += (self.shared.node(probe, cfg, curve[0].seed, known, curve[0].work_macs),)
+            made += (self.shared.node(probe, cfg, curve[0].seed, known, curve[0].work),)
         return made
 
     @cached_property
@@ -105,7 +110,10 @@ class Pruning:
             cfg,
             self.trial.seed if recover or CRITERIA[section.criterion].draws else None,
             self._mask_inputs(section.weights, picked, None, self.calibrate),
-            lambda: self.work.validation() + self.work.epochs(cfg.epochs),
+            lambda: (
+                self.work.validation()
+                + self.work.epochs(cfg.epochs, self.trial.finetune.batch_size)
+            ),
         )
 
     def _mask_inputs(

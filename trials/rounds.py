@@ -8,7 +8,7 @@ from typing import Any
 from trials.config import TrialConfig
 from trials.cost import Work
 from trials.shared import Shared
-from trials.stage import Node
+from trials.stage import Load, Node
 from trials.stages.budget import left_steps, look_ahead_steps, round_share, share_images
 from trials.stages.denoise import Candidates, DenoiseConfig, denoise
 from trials.stages.issp import EXACT, Issp, IsspConfig, issp
@@ -62,7 +62,7 @@ class Rounds:
         cfg = self.shared.part(
             section, DenoiseConfig, mask_data_fraction=share, mean_weights=mean, **place
         )
-        work = partial(self._denoise_macs, share)
+        work = partial(self._denoise_work, share)
         candidates: Node[Candidates] = self.shared.node(denoise, cfg, seed, inputs, work)
         merged: Node[Issp] = self.shared.node(
             issp,
@@ -78,7 +78,7 @@ class Rounds:
             )
             given = {"data": inputs["data"], "model": inputs["model"], "mask": merged}
             trained = self.shared.node(
-                soup_train, training, seed, given, partial(self._train_macs, share)
+                soup_train, training, seed, given, partial(self._train_work, share)
             )
         return Soup(candidates, merged, trained)
 
@@ -87,14 +87,12 @@ class Rounds:
         growing = self.trial.issp.round_training == "progressive"
         return round_share(fraction, number) if growing else fraction
 
-    def _denoise_macs(self, share: float) -> float:
+    def _denoise_work(self, share: float) -> Load:
         section, images = self.trial.issp, share_images(self.work.counts.train, share)
-        seen = images
-        if section.steps != "pass":
-            seen = look_ahead_steps(section.steps, images, section.batch_size) * section.batch_size
-        return self.work.training(section.ingredients * seen)
+        steps = look_ahead_steps(section.steps, images, section.batch_size)
+        return section.ingredients * self.work.steps(steps, images, section.batch_size)
 
-    def _train_macs(self, share: float) -> float:
+    def _train_work(self, share: float) -> Load:
         section, images = self.trial.issp, share_images(self.work.counts.train, share)
         left = left_steps(section.steps, section.ingredients, images, section.batch_size)
-        return self.work.training(left * section.batch_size) + self.work.validation()
+        return self.work.steps(left, images, section.batch_size) + self.work.validation()

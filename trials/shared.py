@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from trials.stage import Node, Stage, StageConfig
+from trials.stage import Load, Node, Stage, StageConfig
 
 R = TypeVar("R")
 C = TypeVar("C", bound=StageConfig)
@@ -41,11 +41,11 @@ class Shared:
         config: StageConfig,
         seed: int | None,
         inputs: Mapping[str, Any],
-        work_macs: Callable[[], float] = lambda: 0.0,
+        work: Callable[[], Load] = Load,
     ) -> Node[R]:
         """`Node(...)`; equal parts have equal work."""
         key = (stage.name, id(config), seed, _tokens(inputs))
-        made = lambda: Node(stage, config, seed, inputs, work_macs)  # noqa: E731
+        made = lambda: Node(stage, config, seed, inputs, work)  # noqa: E731
         return self._once(key, (config, inputs), made)
 
     def _once(self, key: Any, parts: Any, make: Callable[[], T]) -> T:

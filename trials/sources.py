@@ -69,15 +69,28 @@ def open_sources(data_cfg: DataConfig, model: ModelConfig) -> Opened:
         ModelError: the weights file cannot be read.
     """
     dataset = data.load(data_cfg)
-    weights, fresh = None, True
     path = model.pretrained if isinstance(model.pretrained, Path) else None
-    if path is not None:
-        classes = int(model.kwargs.get("num_classes", dataset.classes))
-        weights, fresh = Source("weights", _sha256(path)), _head_classes(path) != classes
-    elif model.pretrained is True:
-        weights = Source("weights", vit.hub_identity(model.name))
+    weights, fresh = weights_of(model, dataset.classes)
     identity = Source("data", dataset.digest)
     return Opened(Sources(identity, weights, fresh, Counts.of(dataset)), dataset, path)
+
+
+def weights_of(model: ModelConfig, classes: int) -> tuple[Source | None, bool]:
+    """The identity of a model's weights, and whether any weight is drawn at random.
+
+    Args:
+        classes: of the data set.
+
+    Raises:
+        ModelError: the weights file cannot be read, or timm has none of that name.
+    """
+    if isinstance(model.pretrained, Path):
+        classes = int(model.kwargs.get("num_classes", classes))
+        digest = Source("weights", _sha256(model.pretrained))
+        return digest, _head_classes(model.pretrained) != classes
+    if model.pretrained is True:
+        return Source("weights", vit.hub_identity(model.name)), True
+    return None, True
 
 
 def _sha256(path: Path) -> str:

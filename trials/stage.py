@@ -89,6 +89,28 @@ class Source:
     digest: str
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How much there is to do, whoever does it.
+
+    Attributes:
+        macs: multiply-accumulates.
+        calls: times that a block runs on a batch: each costs something however small the batch,
+            and in a small model more than the multiplications.
+    """
+
+    macs: float = 0.0
+    calls: float = 0.0
+
+    def __add__(self, other: "Load") -> "Load":
+        return Load(self.macs + other.macs, self.calls + other.calls)
+
+    def __mul__(self, times: float) -> "Load":
+        return Load(self.macs * times, self.calls * times)
+
+    __rmul__ = __mul__
+
+
 @dataclass(frozen=True, eq=False)
 class Node(Generic[R]):
     """One deferred call of a stage. Equal work is recognised by key, not by object.
@@ -96,14 +118,18 @@ class Node(Generic[R]):
     Attributes:
         config: every setting that can change the result, defaults included.
         seed: None for a stage without randomness, so that seeds share it.
-        work_macs: estimated multiply-accumulates, for the plan only; never part of a key.
+        work: estimated, for the plan and the time left only; never part of a key.
     """
 
     stage: Stage[R]
     config: StageConfig
     seed: int | None
     inputs: Mapping[str, "Node[Any] | tuple[Node[Any], ...] | Source | None"]
-    work_macs: Callable[[], float] = field(default=lambda: 0.0, repr=False)
+    work: Callable[[], Load] = field(default=Load, repr=False)
+
+    def work_macs(self) -> float:
+        """Estimated multiply-accumulates."""
+        return self.work().macs
 
     def parents(self) -> Iterator["Node[Any]"]:
         """The nodes that this one reads, in the order of its inputs."""

@@ -51,6 +51,7 @@ __all__ = [
     "preprocess",
     "shape_of",
     "take",
+    "weights_source",
 ]
 
 
@@ -333,3 +334,27 @@ def _hub_identity(name: str) -> str:
         )
     fields = dataclasses.asdict(found)
     return "|".join(str(fields.get(k)) for k in ("architecture", "tag", "url", "hf_hub_id", "file"))
+
+
+def weights_source(name: str) -> tuple[str, str, tuple[str, ...]]:
+    """Where timm takes its weights of a model from.
+
+    Returns:
+        `hub`, a repository (`@` its revision) and the files that are looked for, the first one
+        first; or `url` and an address; or another kind and its name.
+
+    Raises:
+        ModelError: timm has no weights of it.
+    """
+    # Not part of timm's interface, but what it does itself: a copy of it could differ.
+    import timm
+    from timm.models import _builder, _hub
+
+    hub_identity(name)  # says what is wrong
+    kind, place = _builder._resolve_pretrained_source(
+        timm.models.get_pretrained_cfg(name).to_dict()
+    )
+    if kind != "hf-hub":
+        return kind, str(place), ()
+    place, file = (place, _hub.HF_WEIGHTS_NAME) if isinstance(place, str) else place
+    return "hub", place, (*_hub._get_safe_alternatives(file), file)

@@ -1,6 +1,7 @@
 """`lotus gc`: free what no kept sweep needs, while sweeps run.
 
-A sweep is kept while its run exists in its tracking store, and where that cannot be asked. What
+A sweep is kept unless its tracking store shows its run as deleted: also where that cannot be asked,
+and where it does not know the run, because its database may have been restored or made anew. What
 is removed is first taken away, then everybody's needs are read again, and what is needed by now
 is put back. Those who need something say so first (a sweep its pin, a writer its index entry) and
 look afterwards whether it is there. So either `gc` sees the need, or they see that it is gone and
@@ -29,6 +30,9 @@ AWAY = "removed"
 State = tuple[bool, str]
 """Whether a sweep is kept, and why."""
 
+UNKNOWN = "its tracking store does not know its run: restored from a copy, or made anew?"
+FORCED = "its tracking store does not know its run, and --force was given"
+
 
 @dataclass
 class Collected:
@@ -39,12 +43,14 @@ class Collected:
         dropped: likewise, of those whose results go.
         files: kind (a stage, or a folder of the store) -> how many were removed.
         bytes: likewise.
+        unknown: names of those that stay because MLflow does not know their run.
         before_pins: results that stay because they are older than the first pin.
     """
 
     dry_run: bool
     kept: list[tuple[str, str]] = field(default_factory=list)
     dropped: list[tuple[str, str]] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
     files: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     bytes: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     before_pins: int = 0
@@ -60,13 +66,14 @@ class Collected:
         return sum(self.bytes.values())
 
 
-def asker(uris: Iterable[str]) -> Callable[[Pin], State]:
-    """Asks MLflow whether a sweep's run still exists.
+def asker(uris: Iterable[str], force: bool = False) -> Callable[[Pin], State]:
+    """Asks MLflow whether a sweep's run is deleted.
 
     Args:
         uris: tracking stores with their passwords, which pins do not hold.
+        force: a run that a tracking store does not know counts as deleted.
     """
-    from orchestrator.tracking.connection import run_exists
+    from orchestrator.tracking.connection import state_of_run
     from orchestrator.tracking.tracker import TrackingError
 
     full = {without_password(uri): uri for uri in uris}
@@ -79,12 +86,13 @@ def asker(uris: Iterable[str]) -> Callable[[Pin], State]:
         if uri in away:
             return True, away[uri]
         try:
-            if run_exists(uri, one.run_id):
-                return True, "its run exists"
+            known = state_of_run(uri, one.run_id)
         except TrackingError as error:
             away[uri] = f"its tracking store cannot be asked: {error}"
             return True, away[uri]
-        return False, "its run is deleted"
+        if known == "unknown":
+            return (False, FORCED) if force else (True, UNKNOWN)
+        return (False, "its run is deleted") if known == "deleted" else (True, "its run exists")
 
     return ask
 
@@ -138,6 +146,8 @@ class _Collector:
         kept = {one for one, (stays, _) in states.items() if stays}
         for one, (stays, reason) in states.items():
             (self.found.kept if stays else self.found.dropped).append((one.sweep, reason))
+            if reason == UNKNOWN:
+                self.found.unknown.append(one.sweep)
         self._entries(kept, states)
         self._objects()
         self._rest(kept, states)

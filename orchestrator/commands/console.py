@@ -1,9 +1,11 @@
 """What people see in the terminal: progress while a sweep works, tables when it has ended."""
 
+import shlex
 import shutil
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +14,26 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.commands.terminal import can_be_written_over
 from orchestrator.driver.driver import Finished
 from orchestrator.driver.queue import Item
+from orchestrator.driver.timeleft import Countdown, TimeLeft
 from orchestrator.driver.watcher import Watcher
 from orchestrator.planning.plan import Plan
 from orchestrator.secrets import without_password
+from orchestrator.selection.answer import model_words
 
 UI = "http://127.0.0.1:5000"
 """Where `lotus ui` serves unless told otherwise."""
 
+SOON_S = 10.0
+"""Less than this is not told to the second."""
+
+ESTIMATE_S = 1.0
+"""Between two estimates of the time left, where making one costs nothing."""
+
 QUIET_S = 10.0
 """Without a terminal, a line of progress this often."""
-
-
-def percent(value: float | None, digits: int = 1) -> str:
-    """0.934 -> `93.4 %`; a dash for None."""
-    return "–" if value is None else f"{100 * value:.{digits}f} %"
-
-
-def points(value: float | None) -> str:
-    """-0.012 -> `-1.2 points`; a dash for None."""
-    return "–" if value is None else f"{100 * value:+.1f} points"
 
 
 def duration(seconds: float) -> str:
@@ -51,13 +52,6 @@ def trial_count(planned: Plan) -> str:
     return str(known) if planned.complete else f"{known} known (up to {planned.expected})"
 
 
-def hours(device_hours: float) -> str:
-    """Device-hours in the unit a person would use."""
-    if device_hours < 0.1:
-        return f"{device_hours * 60:.1f} device-minutes"
-    return f"{device_hours:,.2f} device-hours"
-
-
 class Display(Watcher):
     """Progress of one run: a live line in a terminal, a line now and then elsewhere."""
 
@@ -68,30 +62,53 @@ class Display(Watcher):
         self.failed = 0
         self.running: dict[str, Item] = {}
         self.start = self.said = time.monotonic()
+        self.is_live = can_be_written_over(console)
+        self.time_left, self.countdown = TimeLeft(), Countdown()
+        self.left_s: float | None = None
+        self.estimate_at = self.start
         self.live = Live(self._line(), console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> "Display":
-        if self.console.is_terminal:
+        if self.is_live:
             self.live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.console.is_terminal:
+        if self.is_live:
             self.live.stop()
+
+    def begins(self, items: Sequence[Item], more: int) -> None:
+        self.time_left.more = more
+        for item in items:
+            self.time_left.add(item)
 
     def added(self, item: Item) -> None:
         self.total[item.kind] += 1
+        self.time_left.add(item)
+        self.time_left.more = max(0, self.time_left.more - (item.kind == "trial"))
 
     def started(self, item: Item) -> None:
         self.running[item.key] = item
+        self.time_left.started(item.key, time.monotonic())
         self.tick()
+
+    def room(self, at_once: int, running: int, pending: bool) -> None:
+        self.time_left.room(at_once, running, pending, time.monotonic())
+
+    def came(self, item: str, stage: str, fraction: float, at: float) -> None:
+        self.time_left.came(item, stage, fraction, at, time.monotonic())
+
+    def took(self, item: Item, seconds: float) -> None:
+        self.time_left.took(item.key, seconds)
 
     def back(self, item: Item) -> None:
         self.running.pop(item.key, None)
+        self.time_left.waits(item.key)
         self.tick()
 
     def again(self, item: Item, reason: str) -> None:
         self.running.pop(item.key, None)
+        self.time_left.waits(item.key)
         said = Text(f"  {item.name}: {reason}; it is tried again", style="yellow")
         self.console.print(said, soft_wrap=True)
         self.tick()
@@ -101,6 +118,7 @@ class Display(Watcher):
 
     def ended(self, item: Item, error: str | None) -> None:
         self.running.pop(item.key, None)
+        self.time_left.ended(item.key)
         if error:
             self.failed += item.kind == "trial"
             self.console.print(Text(f"  {item.name} failed: {error}", style="red"))
@@ -110,7 +128,8 @@ class Display(Watcher):
 
     def tick(self) -> None:
         now = time.monotonic()
-        if self.console.is_terminal:
+        self._estimate(now)
+        if self.is_live:
             self.live.update(self._line())
         elif now - self.said >= QUIET_S:
             self.said = now
@@ -123,19 +142,32 @@ class Display(Watcher):
             f"trials {self.done['trial']} done, {trials} running, {self.failed} failed "
             f"of {self.total['trial']}",
             f"shared stages {self.done['stage']}/{self.total['stage']}",
-            f"now: {', '.join(running[:2]) or 'starting Ray'}",
+            f"now: {', '.join(running[:2]) or self._between()}",
             duration(time.monotonic() - self.start),
+            self._left(),
         ]
-        left = self._left()
-        return Text("  " + " · ".join([*parts, f"{left} left"] if left else parts))
+        return Text("  " + " · ".join(parts))
+
+    def _between(self) -> str:
+        """What happens while nothing runs."""
+        ended = self.done.total() + self.failed
+        if not ended:
+            return "starting Ray"
+        return "waiting" if ended < sum(self.total.values()) else "reading the results"
+
+    def _estimate(self, now: float) -> None:
+        """Estimate the time left anew, if it is time to."""
+        if now < self.estimate_at:
+            return
+        begun = time.perf_counter()
+        self.left_s = self.countdown.shown(self.time_left.left(now), now)
+        # Of ten thousand items an estimate takes a tenth of a second.
+        self.estimate_at = now + max(ESTIMATE_S, 30.0 * (time.perf_counter() - begun))
 
     def _left(self) -> str:
-        """From the pace so far; a shared stage counts like a trial, start-up time included."""
-        ended = self.done.total() + self.failed
-        if ended < 3:
-            return ""
-        pace = (time.monotonic() - self.start) / ended
-        return duration(pace * max(0, sum(self.total.values()) - ended))
+        if self.left_s is None:
+            return "estimating the time left"
+        return f"{duration(self.left_s)} left" if self.left_s >= SOON_S else "seconds left"
 
 
 def show_finished(console: Console, finished: Finished) -> None:
@@ -160,7 +192,9 @@ def show_finished(console: Console, finished: Finished) -> None:
 
 def show_failed(console: Console, finished: Finished) -> None:
     """What failed and why, where its log is, and how to run only that again."""
-    counted = f"{len(finished.failed)} failed:"
+    stages = finished.failed_stages
+    parts = [_counted(len(finished.failed) - stages, "trial"), _counted(stages, "shared stage")]
+    counted = f"{' and '.join(filter(None, parts))} failed:"
     console.print(Text(counted, style="red"))
     for name, reason in finished.failed.items():
         first = (reason.splitlines() or [""])[0]
@@ -176,6 +210,10 @@ def show_failed(console: Console, finished: Finished) -> None:
     )
 
 
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}" if count else ""
+
+
 def runs_page(base: str, experiment_id: str) -> str:
     """The page of an experiment's runs; without the last part MLflow shows language models."""
     return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
@@ -189,49 +227,22 @@ def ui_command(uri: str) -> str:
     if here.is_relative_to(Path.cwd()):
         here = here.relative_to(Path.cwd())
     command = "lotus" if shutil.which("lotus") or here.name != "lotus" else str(here)
-    return f"{command} ui --tracking-uri {uri}"
+    return shlex.join([command, "ui", "--tracking-uri", uri])
 
 
 def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
-    dense, best = summary["dense"], summary["recommended"]
-    arms = {arm["arm"]: arm for arm in summary["arms"]}
-    rows = [("essential sparsity", _essential(summary["essential_sparsity"]))]
+    """The answer in the report's own sentences, then what it took."""
+    said, best = summary["answer"], summary["recommended"]
+    rows = [("essential sparsity", said["essential"])]
     if best:
-        sparse = f"{percent(best['final_sparsity'], 0)} sparse, MACs × {best['macs_ratio']:.2f}"
-        accuracy = percent(best["test_accuracy"])
-        rows.append(("recommended", f"{best['name']}: {accuracy} on test, {sparse}"))
-    accuracy = f"{percent(dense['val_accuracy'])} on validation"
-    rows.append(("dense model", f"{accuracy}, {percent(dense['test_accuracy'])} on test"))
-    for name, label in (("dense", "dense, fine-tuned"), ("lotus", "LOTUS, best setting")):
-        if name in arms:
-            rows.append((label, _arm(arms[name])))
+        rows += [("setting", said["recommended"]), ("saves", said["saves"])]
+        rows += [("accuracy", said["costs"])]
+        rows += [("model", f"{best['name']}, {model_words(best['n'])}")]
     if diagnosis := summary.get("diagnosis"):
         rows.append(("ISSP", diagnosis["sentences"][0]))
-    return [*rows, ("trials", _trials(summary["trials"])), ("cost", _cost(summary["cost"]))]
-
-
-def _arm(arm: dict[str, Any]) -> str:
-    difference = f"{points(arm['difference_to_dense'])} to the dense model"
-    return f"{percent(arm['test_accuracy_mean'])} on test, n = {arm['n']} ({difference})"
+    return [*rows, ("trials", _trials(summary["trials"])), ("cost", summary["cost"]["words"])]
 
 
 def _trials(trials: dict[str, int]) -> str:
     failed = f", {trials['failed']} failed" if trials["failed"] else ""
     return f"{trials['finished']} finished of {trials['planned']}{failed}"
-
-
-def _cost(cost: dict[str, Any]) -> str:
-    used, saved = hours(cost["device_hours"]), hours(cost["device_hours_saved"])
-    return f"{used} used, {saved} saved by sharing stages"
-
-
-def _essential(found: dict[str, Any] | None) -> str:
-    if not found or found["value"] is None:
-        return "not measured"
-    low, high = found["bracket"]
-    bracket = f"between {percent(low, 0)} and {percent(high, 0)}" if high else "or more"
-    limits = [percent(found["low"], 0), percent(found["high"], 0) if found["high"] else "above"]
-    return (
-        f"{percent(found['value'], 0)} ({bracket}; 95 % interval {limits[0]} to {limits[1]}; "
-        f"tolerance {100 * found['tolerance']:g} points)"
-    )

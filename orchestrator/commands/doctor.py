@@ -1,12 +1,23 @@
 """Checks before anything is spent: each says what was found, and what to do when it is bad."""
 
-from collections.abc import Callable, Iterator
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.planning.config import SweepConfig
 from orchestrator.secrets import without_password
 from orchestrator.versions import hardware, versions
+from trials.config import TrialConfig
+from trials.data import DataConfig
 from trials.errors import LotusError
+
+if TYPE_CHECKING:
+    from trials.sources import Counts
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +40,29 @@ def examine(
     yield Check("hardware", True, hardware())
     yield Check("versions", True, ", ".join(f"{k} {v}" for k, v in versions().items()))
     if sweep is not None:
-        yield _try("data and weights", lambda: _sources(sweep))
-        yield _try("store", lambda: _store(sweep))
-        yield _try("tracking", lambda: _tracking(sweep))
-        yield _try("runs", lambda: _runs(sweep, repair))
-        yield _try("Ray and devices", lambda: _cluster(sweep, address))
+        _read.cache_clear()
+        yield from _of_sweep(sweep, address, repair)
+
+
+def _of_sweep(sweep: SweepConfig, address: str | None, repair: bool) -> Iterator[Check]:
+    """Every check, whatever the one before has found; the same trouble is said once."""
+    looks: dict[str, Callable[[], str]] = {
+        "data": lambda: _data(sweep),
+        "model": lambda: _model(sweep),
+        "weights": lambda: _weights(sweep),
+        "store": lambda: _store(sweep),
+        "tracking": lambda: _tracking(sweep),
+        "artifacts": lambda: _artifacts(sweep, repair),
+        "runs": lambda: _runs(sweep, repair),
+        "Ray and devices": lambda: _cluster(sweep, address),
+    }
+    said: set[str] = set()
+    for name, look in looks.items():
+        check = _try(name, look)
+        if not check.ok and check.found in said:
+            check = Check(name, False, "cannot be looked at before what is said above is mended")
+        said |= set() if check.ok else {check.found}
+        yield check
 
 
 def _try(name: str, look: Callable[[], str]) -> Check:
@@ -43,21 +72,84 @@ def _try(name: str, look: Callable[[], str]) -> Check:
         return Check(name, False, str(error))
 
 
-def _sources(sweep: SweepConfig) -> str:
-    from orchestrator.planning.plan import plan
+def _each(settings: Iterable[T], look: Callable[[T], str]) -> str:
+    """What is found of each of several settings; every problem at once."""
+    found: list[str] = []
+    wrong: list[str] = []
+    for one in settings:
+        try:
+            found.append(look(one))
+        except LotusError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise LotusError("; ".join(dict.fromkeys(wrong)))
+    return "; ".join(dict.fromkeys(found))
 
-    planned = plan(sweep)
-    parts = []
-    for opened in planned.opened.values():
-        counts, sources = opened.sources.counts, opened.sources
-        weights = sources.weights.digest[:12] if sources.weights else "random"
-        parts.append(
+
+def _configs(sweep: SweepConfig) -> Iterable[TrialConfig]:
+    """Trials that differ in what they read: one, unless data or model is an axis."""
+    varied = any(name.startswith(("data.", "model.")) for name in sweep.axes)
+    known = {(t.data.model_dump_json(), t.model.model_dump_json()): t for t, _ in sweep.trials()}
+    return known.values() if varied and known else [sweep.base()]
+
+
+@lru_cache(maxsize=8)
+def _read(cfg: DataConfig) -> tuple[Counts, str]:
+    """Sizes and digest of a data set."""
+    from trials import data
+    from trials.sources import Counts
+
+    found = data.load(cfg)
+    return Counts.of(found), found.digest
+
+
+def _data(sweep: SweepConfig) -> str:
+    def look(cfg: DataConfig) -> str:
+        counts, digest = _read(cfg)
+        return (
             f"{counts.train} train, {counts.validation} validation, {counts.test} test images, "
-            f"digest {sources.data.digest[:12]}, weights {weights}"
+            f"digest {digest[:12]}"
         )
-    # Building the model's shape proves that timm knows the name and takes the arguments.
-    shapes = {trial.graph.dense.work_macs() for trial in planned.trials[:1]}
-    return "; ".join(parts) + (", model can be built" if shapes else "")
+
+    settings = {trial.data.model_dump_json(): trial.data for trial in _configs(sweep)}
+    return _each(settings.values(), look)
+
+
+def _classes_and_channels(cfg: DataConfig) -> tuple[int, int]:
+    """Of a data set; any, where it cannot be read: that is said elsewhere."""
+    try:
+        counts, _ = _read(cfg)
+    except (LotusError, OSError):
+        return 10, 3
+    return counts.classes, counts.channels
+
+
+def _model(sweep: SweepConfig) -> str:
+    """Building a model's shape proves that timm knows its name and takes its arguments."""
+    from trials import vit
+
+    def look(trial: TrialConfig) -> str:
+        classes, channels = _classes_and_channels(trial.data)
+        kwargs = {"num_classes": classes, "in_chans": channels} | trial.model.kwargs
+        shape = vit.shape_of(trial.model.name, kwargs)
+        return f"{trial.model.name} can be built, {shape.patches} patches, {shape.depth} blocks"
+
+    return _each(_configs(sweep), look)
+
+
+def _weights(sweep: SweepConfig) -> str:
+    from trials.downloads import weights_at_hand
+    from trials.sources import weights_of
+
+    def look(trial: TrialConfig) -> str:
+        source, _ = weights_of(trial.model, _classes_and_channels(trial.data)[0])
+        if source is None:
+            return "random"
+        if trial.model.pretrained is True:
+            return weights_at_hand(trial.model.name)
+        return f"{trial.model.pretrained}, digest {source.digest[:12]}"
+
+    return _each(_configs(sweep), look)
 
 
 def _store(sweep: SweepConfig) -> str:
@@ -76,6 +168,36 @@ def _tracking(sweep: SweepConfig) -> str:
     return f"{without_password(sweep.tracking.uri)}: {state}"
 
 
+def _artifacts(sweep: SweepConfig, repair: bool) -> str:
+    """Whether finished runs have their artifacts; addresses of a moved folder are rewritten."""
+    from orchestrator.tracking import places
+    from orchestrator.tracking.artifacts import gone
+    from orchestrator.tracking.connection import make_ready
+    from orchestrator.tracking.database import path_of
+    from orchestrator.tracking.tracker import Tracker, open_sweep
+
+    path, said = path_of(sweep.tracking.uri), ""
+    if path is not None and path.exists():
+        if repair:
+            make_ready(path, sweep.experiment_name, whatever=True)
+        else:
+            moved = [one for one in places.elsewhere(path) if one.moved]
+            said = "".join(
+                f"\n    they are read beside the database, which names {one.folder}: `lotus run` "
+                "and `lotus doctor --repair` rewrite that"
+                for one in moved
+            )
+    address = open_sweep(sweep, create=False)
+    if address is None:
+        return f"none yet{said}"
+    tracker = Tracker(address)
+    if lost := gone(tracker, tracker.runs()):
+        if repair:
+            return lost  # they are written again below
+        raise LotusError(lost)
+    return f"every finished run has its own{said}"
+
+
 def _runs(sweep: SweepConfig, repair: bool) -> str:
     from orchestrator.commands import repair as repairing
 
@@ -87,7 +209,7 @@ def _runs(sweep: SweepConfig, repair: bool) -> str:
     if repair:
         return f"{found.compared} runs compared with the store, {len(found.wrong)} findings{listed}"
     raise LotusError(
-        f"{found.compared} runs compared with the store, which `lotus doctor --repair` mends:"
+        f"{found.compared} runs compared with the store, which `lotus doctor SWEEP --repair` mends:"
         f"{listed}"
     )
 

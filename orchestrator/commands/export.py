@@ -61,10 +61,11 @@ def export(
     Raises:
         LotusError: no such trial, its checkpoint is kept nowhere, or the folder is not free.
     """
-    table, axes, curve = tracked_results(sweep)
+    seen = tracked_results(sweep)
+    table = seen.trials
     if trial is None:
         detector, tolerance = sweep.essential.detector, sweep.essential.tolerance
-        best = select(table, tolerance, detector, axes, curve).recommended
+        best = select(table, tolerance, detector, seen.axes, seen.curve).recommended
         if best is None:
             raise LotusError(
                 f"{sweep.name} recommends nothing yet (no finished trial of a LOTUS arm): finish "
@@ -166,6 +167,7 @@ def _about(sweep: SweepConfig, row: Mapping[str, Any]) -> dict[str, Any]:
     plain = {name: None if pd.isna(value) else _plain(value) for name, value in values.items()}
     return {
         "sweep": sweep.name,
+        "experiment": sweep.experiment_name,
         "trial": row["name"],
         "key": row["key"],
         "mlflow_run": row["run_id"],

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from orchestrator.driver.state import State, look
 from orchestrator.planning.config import SweepConfig
 from orchestrator.secrets import redacted
-from orchestrator.tracking.artifacts import fetched
+from orchestrator.tracking.artifacts import ArtifactError, fetched
 from orchestrator.tracking.histories import History, with_histories
 from orchestrator.tracking.lease import TAG, Holder, Lease, LeaseError, RunTag
 from orchestrator.tracking.pending import Note, Pending
@@ -237,7 +237,7 @@ def _files(tracker: Tracker, run_id: str, folder: Path) -> list[str]:
             with fetched(tracker, run_id, path) as remote:
                 if remote is None or _content(remote) != _content(local):
                     found.append(path)
-        except (OSError, ValueError, FormatError, SafetensorError):  # listed, but not readable
+        except (OSError, ValueError, FormatError, SafetensorError, ArtifactError):  # not readable
             found.append(path)
     return found
 

@@ -2,19 +2,22 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
 
 from orchestrator.commands.collecting import Collected, asker, collect
 from orchestrator.driver.state import look
-from orchestrator.planning.config import SweepConfig, TrackingSection
+from orchestrator.planning.config import SweepConfig, TrackingSection, default_tracking
 from orchestrator.planning.plan import plan
 from orchestrator.reading.tables import axis_columns, curve_table, trials_table
 from orchestrator.secrets import redacted
-from orchestrator.selection import Selection
+from orchestrator.selection import Selection, wanted_trials
+from orchestrator.selection.answer import answer, model_words
+from orchestrator.selection.pairs import Outcomes
 from orchestrator.storage.store import Entry, Store, object_path
+from orchestrator.tracking.artifacts import outcomes_of
 from orchestrator.tracking.pending import Pending, all_notes
 from orchestrator.tracking.tracker import Address, Tracker, TrackingAway, list_sweeps, open_sweep
 from trials.errors import LotusError
@@ -42,7 +45,8 @@ def of_sweep(sweep: SweepConfig) -> dict[str, Any]:
         for key, child in found.items()
         if child.status == "FAILED"
     }
-    row = _row(sweep.name, [c.status for c in found.values()], planned.expected, errors)
+    statuses = [child.status for child in found.values()]
+    row = _row(sweep.name, sweep.experiment_name, statuses, planned.expected, errors)
     owed = Pending(state.store, state.tracker.address.parent).all() if state else {}
     row |= {"waiting": len(owed.keys() & planned.nodes.keys())}
     return row | {"store": store_size(sweep.storage.path, sweep.tracking.uri)}
@@ -60,13 +64,14 @@ def describe_waiting(sweep: SweepConfig, count: int) -> str:
 
 def all_sweeps(uri: str | None) -> list[dict[str, Any]]:
     """Counts of every sweep in a tracking store."""
-    section = TrackingSection(uri=uri) if uri else TrackingSection()
+    section = TrackingSection(uri=uri or default_tracking())
     rows = []
     sizes: dict[str, dict[str, Any]] = {}
+    experiments: dict[str, str] = {}
     for run in list_sweeps(section.uri):
         tags = run.data.tags
         address = Address(section.uri, run.info.experiment_id, run.info.run_id)
-        row = _tracked_row(Tracker(address), tags)
+        row = _tracked_row(Tracker(address), tags, experiments)
         if path := tags.get("lotus.storage"):
             sizes[path] = sizes.get(path) or store_size(path, section.uri)
         rows.append(row | {"store": sizes.get(path or "")})
@@ -77,17 +82,28 @@ def of_tracked(sweep: SweepConfig) -> dict[str, Any]:
     """Counts of one sweep from its tracking store alone: neither data nor store need be here."""
     address = open_sweep(sweep, create=False)
     if address is None:
-        return _row(sweep.name, [], 0, {})
+        return _row(sweep.name, sweep.experiment_name, [], 0, {})
     tracker = Tracker(address)
-    return _tracked_row(tracker, tracker.parent().data.tags)
+    experiments = {address.experiment_id: sweep.experiment_name}
+    return _tracked_row(tracker, tracker.parent().data.tags, experiments)
 
 
-def _tracked_row(tracker: Tracker, tags: Mapping[str, str]) -> dict[str, Any]:
+def _tracked_row(
+    tracker: Tracker, tags: Mapping[str, str], experiments: dict[str, str]
+) -> dict[str, Any]:
+    """Counts by the runs alone.
+
+    Args:
+        experiments: id -> name, as far as they are known; filled up here.
+    """
+    own = tracker.address.experiment_id
+    if own not in experiments:
+        experiments[own] = str(tracker.ask(lambda: tracker.client.get_experiment(own)).name)
     table = trials_table(tracker.runs())
     failed = table[table["status"] == "FAILED"]
     errors = dict(zip(failed["name"], failed["error"].fillna("unknown"), strict=True))
     planned = int(tags.get("lotus.trials_planned", len(table)))
-    return _row(tags["lotus.name"], list(table["status"]), planned, errors)
+    return _row(tags["lotus.name"], experiments[own], list(table["status"]), planned, errors)
 
 
 NOTHING: dict[str, Any] = {"freeable_bytes": 0, "freeable_error": None}
@@ -134,7 +150,7 @@ def store_size(path: str, *uris: str) -> dict[str, Any]:
 
 def _freeable(store: Store, uris: Sequence[str]) -> dict[str, Any]:
     try:
-        found = collect(store, asker([TrackingSection().uri, *uris]), dry_run=True)
+        found = collect(store, asker([default_tracking(), *uris]), dry_run=True)
     except LotusError as error:
         return _unknown(str(error))
     return {"freeable_bytes": found.freed_bytes, "freeable_error": None}
@@ -164,6 +180,13 @@ def describe_collected(found: Collected) -> str:
         f"  {done} {_mebibytes(found.bytes[kind])} of {kind} ({count} files)"
         for kind, count in sorted(found.files.items(), key=lambda one: -found.bytes[one[0]])
     ]
+    if found.unknown:
+        lines.append(
+            f"  {len(found.unknown)} of {len(found.kept)} kept sweeps are unknown to MLflow, so "
+            "nothing of theirs is freed. If its database was restored or made anew, run them again "
+            "(nothing is computed again). If their runs were removed for good, `lotus gc --force` "
+            "frees their results."
+        )
     if found.before_pins:
         lines.append(
             f"  {found.before_pins} results that no known sweep needs stay, because they are older "
@@ -186,6 +209,7 @@ def collected_json(found: Collected) -> dict[str, Any]:
         "files": dict(found.files),
         "bytes": dict(found.bytes),
         "before_pins": found.before_pins,
+        "unknown": found.unknown,
         "sweeps": sweeps,
     }
 
@@ -195,11 +219,12 @@ def _mebibytes(count: int) -> str:
 
 
 def _row(
-    name: str, statuses: Sequence[str], planned: int, errors: dict[str, str]
+    name: str, experiment: str, statuses: Sequence[str], planned: int, errors: dict[str, str]
 ) -> dict[str, Any]:
     counts = Counter(statuses)
     return {
         "sweep": name,
+        "experiment": experiment,
         "planned": planned,
         "finished": counts["FINISHED"],
         "running": counts["RUNNING"],
@@ -209,8 +234,28 @@ def _row(
     }
 
 
-def tracked_results(sweep: SweepConfig) -> tuple[pd.DataFrame, Sequence[str], pd.DataFrame]:
-    """The trials of a sweep, its further axes, and what measured its one-shot curve.
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """What a selection reads of a sweep.
+
+    Attributes:
+        axes: its further axes, columns of the table.
+        curve: what measured its one-shot curve.
+    """
+
+    trials: pd.DataFrame
+    axes: Sequence[str]
+    curve: pd.DataFrame
+    tracker: Tracker
+
+    def outcomes(self, tolerance: float) -> Outcomes:
+        """Which images the recommended models and their dense ones get right."""
+        wanted = wanted_trials(self.trials, tolerance, self.axes, all_arms=False)
+        return outcomes_of(self.tracker, self.trials, wanted)[0]
+
+
+def tracked_results(sweep: SweepConfig) -> Tracked:
+    """The trials of a sweep, from its tracking store.
 
     Raises:
         LotusError: it has never run there.
@@ -220,34 +265,31 @@ def tracked_results(sweep: SweepConfig) -> tuple[pd.DataFrame, Sequence[str], pd
         raise LotusError(f"{sweep.name} has not run yet in this tracking store: run it first")
     tracker = Tracker(address)
     runs = tracker.runs()
-    return trials_table(runs), axis_columns(tracker.parent().data.tags), curve_table(runs)
+    axes = axis_columns(tracker.parent().data.tags)
+    return Tracked(trials_table(runs), axes, curve_table(runs), tracker)
 
 
 def selection_json(found: Selection) -> dict[str, Any]:
     """A selection with plain values only."""
     essential = None
     if found.essential is not None:
-        fields = ("value", "low", "high", "bracket", "detector", "tolerance", "confidence")
+        fields = (
+            "value", "low", "high", "scope", "bracket", "detector", "tolerance", "confidence",
+        )  # fmt: skip
         essential = {name: getattr(found.essential, name) for name in fields}
     return {
         "essential_sparsity": essential,
         "recommended": asdict(found.recommended) if found.recommended else None,
+        "answer": answer(found.essential, found.recommended),
     }
 
 
 def describe_selection(found: Selection) -> str:
-    """A selection in words."""
-    lines = ["essential sparsity: not measured (no finished one-shot level)"]
-    if (one := found.essential) is not None:
-        high = "not reached" if one.high is None else f"{one.high:g}"
-        lines = [
-            f"essential sparsity: {one.value:g}, {100 * one.confidence:g} % interval "
-            f"{one.low:g} to {high}, bracket {one.bracket[0]:g} to "
-            f"{'none' if one.bracket[1] is None else format(one.bracket[1], 'g')} "
-            f"({one.detector}, tolerance {one.tolerance:g})"
-        ]
-    if (best := found.recommended) is not None:
-        lines += [f"recommended: {best.name}", f"  {best.reason}"]
-    else:
-        lines += ["recommended: nothing (no finished trial of a LOTUS arm)"]
+    """A selection in words: the sentences of the report's first screen."""
+    said = answer(found.essential, found.recommended)
+    lines = [str(said["essential"])]
+    if (best := found.recommended) is None:
+        return "\n".join([*lines, "Nothing is recommended: no trial of a LOTUS arm has finished."])
+    lines += [str(said[name]) for name in ("recommended", "saves", "costs")]
+    lines += [best.reason, f"Its model: {best.name}, {model_words(best.n)}."]
     return "\n".join(lines)

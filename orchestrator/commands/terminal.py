@@ -21,3 +21,11 @@ class Terminal(Console):
     def print(self, *objects: Any, **options: Any) -> None:
         """As its parent does, but `[red]` in a text is no markup."""
         super().print(*objects, **{"markup": False, **options})
+
+
+def can_be_written_over(console: Console) -> bool:
+    """Whether a live line can be shown: FORCE_COLOR makes no terminal of a file."""
+    try:
+        return console.file.isatty() and not console.is_dumb_terminal
+    except ValueError:  # it is closed
+        return False

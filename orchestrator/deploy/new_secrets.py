@@ -12,6 +12,9 @@ from pathlib import Path
 EMPTY = re.compile(r"(?m)^([A-Z0-9_]+)=$")
 """A name without a value: a secret to be made."""
 
+NAME = re.compile(r"(?m)^([A-Z0-9_]+)=")
+"""Any name."""
+
 
 def filled(text: str) -> str:
     """The same text with a random value behind each name that has none.
@@ -28,8 +31,21 @@ def write(example: Path, target: Path) -> None:
         FileExistsError: there is one; its secrets stand in the volumes of a cluster.
     """
     text = filled(example.read_text(encoding="utf-8"))
-    with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+    made = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(made, "w", encoding="utf-8") as out:
         out.write(text)
+
+
+def add(example: Path, target: Path) -> list[str]:
+    """Give a file of an earlier version the secrets that it has not; their names."""
+    before = target.read_text(encoding="utf-8")
+    have = set(NAME.findall(before))
+    new = [name for name in EMPTY.findall(example.read_text(encoding="utf-8")) if name not in have]
+    if new:
+        with target.open("a", encoding="utf-8") as out:
+            lines = [filled(f"{name}=") + "\n" for name in new]
+            out.write(("" if before.endswith("\n") or not before else "\n") + "".join(lines))
+    return new
 
 
 def main() -> int:
@@ -38,6 +54,9 @@ def main() -> int:
     try:
         write(example, target)
     except FileExistsError:
+        if new := add(example, target):
+            print(f"{target} has new secrets beside those that it had: {', '.join(new)}")
+            return 0
         print(
             f"{target} is there already and stays as it is: PostgreSQL and MLflow keep the "
             "passwords with which they first started. To begin anew, data included: "

@@ -1,6 +1,6 @@
 """What Tune tells of its run beside what it tells its searcher, and how its run is ended."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ray import tune
@@ -10,14 +10,26 @@ from orchestrator.driver.searcher import Queue, Running
 
 
 class Starts(tune.Callback):  # type: ignore[misc]
-    """Tells what really starts, and keeps the display alive while Tune waits."""
+    """Tells what really starts, and keeps the display alive while Tune waits.
 
-    def __init__(self, queue: Queue) -> None:
+    Args:
+        heard: asks what processes say of how far they have come.
+    """
+
+    def __init__(self, queue: Queue, heard: Callable[[], None]) -> None:
         self.queue: Queue | None = queue
+        self.heard = heard
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if self.queue is None:
             return
+        running = self.queue.running
+        self.queue.watcher.room(
+            self.queue.share.at_once,
+            len(running.trials),
+            pending=len(running.items) > len(running.trials),
+        )
+        self.heard()
         self.queue.watcher.tick()
         # The note on the board must count on, whether or not Tune asks for more.
         self.queue.share.limit(len(self.queue.running.items), self.queue.queue.waiting)

@@ -6,7 +6,6 @@ its own stages are there.
 """
 
 import contextlib
-import logging
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -20,11 +19,13 @@ from ray.experimental import internal_kv
 
 from orchestrator.driver import capacity
 from orchestrator.driver.callbacks import Starts, StopAll
-from orchestrator.driver.interrupts import INTERRUPTED, INTERRUPTS, Stop
-from orchestrator.driver.joining import ClusterError, check_joinable, refusal
+from orchestrator.driver.hearing import Hearing
+from orchestrator.driver.interrupts import INTERRUPTED, Stop
+from orchestrator.driver.joining import ClusterError, check_joinable
 from orchestrator.driver.scratch import scratch
-from orchestrator.driver.searcher import More, Queue, Work
+from orchestrator.driver.searcher import Fell, More, Queue, Work
 from orchestrator.driver.sharing import Share
+from orchestrator.driver.starting import start
 from orchestrator.driver.tune_private import (
     ended_trials_are_forgotten,
     every_death_is_known,
@@ -53,10 +54,12 @@ class Failed:
     Attributes:
         errors: key -> reason, one line.
         details: key -> what Ray knows of processes that ended without a word.
+        roots: key of what failed without running -> key of the stage whose failure that was.
     """
 
     errors: Mapping[str, str] = field(default_factory=dict)
     details: Mapping[str, str] = field(default_factory=dict)
+    roots: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextlib.contextmanager
@@ -79,23 +82,11 @@ def connected(
     # Tune would swallow Ctrl-C and return as if the sweep had ended.
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     local = address in (None, "local")
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if local:
-        # A "local" address makes sure that a cluster found in the environment is not joined.
-        quiet |= {"address": "local", "include_dashboard": False}
-    else:
-        quiet["address"] = address
     joined_before = ray.is_initialized()
     if not (joined_before or local):
         check_joinable(str(address))
-    try:
-        if not joined_before:
-            ray.init(**quiet)
-            INTERRUPTS.again()  # its own handler of SIGTERM prints a C++ traceback and dies
-    except ray.exceptions.AuthenticationError as error:
-        raise ClusterError(refusal(str(address))) from error
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ClusterError(f"no Ray cluster at {address}: {str(error)[:300]}") from error
+    if not joined_before:
+        start(None if local else address, say)
     try:
         grows = not local and capacity.autoscales()
         if waits := capacity.check_fits(sweep.resources, capacity.living_nodes(), grows=grows):
@@ -179,6 +170,7 @@ def run_work(
     more: More | None = None,
     stop: Stop | None = None,
     seen: Collection[str] | None = None,
+    fell: Fell | None = None,
 ) -> Failed:
     """Run shared stages and trials through Ray Tune, in reused processes.
 
@@ -190,6 +182,7 @@ def run_work(
         more: what else to run, by what has ended; None = `work` is all.
         stop: asked by somebody else when this is to end early.
         seen: keys of items that may have a run in MLflow; None = all may.
+        fell: told of items that fail because something that they need has failed.
 
     Raises:
         KeyboardInterrupt: Ctrl-C or SIGTERM; nothing runs any more.
@@ -199,7 +192,7 @@ def run_work(
     stop = stop or Stop()
     share = _share(sweep)
     attempts = Attempts(sweep.retry.max_failures)
-    queue = Queue(work, more, watcher, attempts, stop, share, seen, settings.common)
+    queue = Queue(work, more, watcher, attempts, stop, share, seen, settings.common, fell)
     trainable = tune.with_resources(
         tune.with_parameters(runner.work, payload=(settings, place_sources(plan))),
         tune.PlacementGroupFactory([capacity.bundle(sweep.resources)]),
@@ -214,20 +207,30 @@ def run_work(
             ended_trials_are_forgotten(),
         ):
             during.enter_context(changed)
-        _tuner(trainable, queue, sweep.resources.max_concurrent_trials, folder).fit()
+        notes = _Notes(runner.told_where(settings))
+        during.callback(notes.clear)
+        heard = Hearing(notes.read, watcher).look
+        _tuner(trainable, queue, sweep.resources.max_concurrent_trials, folder, heard).fit()
     if stop.reason == INTERRUPTED:
         raise KeyboardInterrupt
     if stop.reason is not None:
         raise SweepStopped(stop.reason)
-    return Failed(queue.queue.errors, queue.details)
+    return Failed(queue.queue.errors, queue.details, queue.queue.roots)
 
 
-def _tuner(trainable: Any, queue: Queue, at_once: int | None, folder: Path) -> tune.Tuner:
+def _tuner(
+    trainable: Any,
+    queue: Queue,
+    at_once: int | None,
+    folder: Path,
+    heard: Callable[[], None],
+) -> tune.Tuner:
     """Tune as it is used here: it hands out what the queue gives it, and remembers nothing.
 
     Args:
         at_once: trials that may run at a time; None = as many as fit.
         folder: for its own state.
+        heard: see `Starts`.
     """
     return tune.Tuner(
         trainable,
@@ -244,7 +247,7 @@ def _tuner(trainable: Any, queue: Queue, at_once: int | None, folder: Path) -> t
             storage_path=str(folder),  # disposable: the store and MLflow are the memory
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            callbacks=[Starts(queue)],
+            callbacks=[Starts(queue, heard)],
             stop=StopAll(queue.stop, queue.running),
             verbose=0,
         ),
@@ -252,9 +255,10 @@ def _tuner(trainable: Any, queue: Queue, at_once: int | None, folder: Path) -> t
 
 
 class _Notes:
-    """The board of `sharing`, in the memory of the head node."""
+    """Notes in the memory of the head node: the board of `sharing`, and how far processes are."""
 
-    space = b"lotus-sweep-shares"
+    def __init__(self, space: bytes) -> None:
+        self.space = space
 
     def write(self, name: str, text: str) -> None:
         internal_kv._internal_kv_put(name, text, overwrite=True, namespace=self.space)
@@ -270,11 +274,14 @@ class _Notes:
     def remove(self, name: str) -> None:
         internal_kv._internal_kv_del(name, namespace=self.space)
 
+    def clear(self) -> None:
+        internal_kv._internal_kv_del("", del_by_prefix=True, namespace=self.space)
+
 
 def _share(sweep: SweepConfig) -> Share:
     asked = sweep.resources
     return Share(
-        _Notes(),
+        _Notes(b"lotus-sweep-shares"),
         lambda: capacity.slots(asked, capacity.living_nodes()),
         asked.share,
         capacity.autoscales(),

@@ -11,13 +11,14 @@ from typing import Any
 from orchestrator.driver.growth import Growth
 from orchestrator.driver.interrupts import Stop
 from orchestrator.driver.watcher import Watcher
-from orchestrator.planning.plan import Plan
+from orchestrator.planning.plan import Plan, PlannedTrial
 from orchestrator.secrets import without_password
 from orchestrator.storage.store import Store
 from orchestrator.tracking.pending import Note, Pending
 from orchestrator.tracking.runlog import ERROR
 from orchestrator.tracking.tracker import Tracker, TrackingAway, TrackingError
 from orchestrator.worker.job import Settings
+from orchestrator.worker.labels import trial_params
 
 MESSAGES = 3
 
@@ -48,10 +49,12 @@ def deliver(
     notes = owed(pending, growth)
     if not notes or not tracker.answers():
         return {}
+    trials = trials_of(growth.plan)
     for note in notes.values():
         if note.status == "FAILED":
             with contextlib.suppress(TrackingError):
-                _say_failed(tracker, note)
+                known = trial_params(trials[note.key], {}) if note.key in trials else {}
+                say_failed(tracker, note, known)
                 pending.remove(note.key)
     again = {key for key, note in notes.items() if note.status != "FAILED"}
     if not again:
@@ -60,12 +63,23 @@ def deliver(
     return dict(cluster.run_work(plan, work, settings, Watcher(), stop=stop).errors)
 
 
-def _say_failed(tracker: Tracker, note: Note) -> None:
-    """A failure needs no computing to be told."""
+def say_failed(
+    tracker: Tracker, note: Note, params: Mapping[str, Any], *, fresh: bool = False
+) -> None:
+    """A failure needs no computing to be told.
+
+    Args:
+        fresh: nobody has begun its run before, so none is looked for.
+    """
     missed = max(0, note.attempts - 1)
-    log = tracker.start(note.key, note.kind, note.name, note.tags, missed=missed)
-    log.flush(tags={ERROR: note.error or "unknown"})
+    log = tracker.start(note.key, note.kind, note.name, note.tags, missed=missed, fresh=fresh)
+    log.flush(params, {ERROR: note.error or "unknown"})
     log.finish("FAILED")
+
+
+def trials_of(plan: Plan) -> dict[str, PlannedTrial]:
+    """By key, those that may turn out not to belong to the sweep included."""
+    return {trial.key: trial for trial in (*plan.trials, *plan.early)}
 
 
 def owed(pending: Pending, growth: Growth) -> dict[str, Note]:

@@ -5,21 +5,26 @@ A sweep is a set of keys; continuing after a crash, running again and extending 
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.driver import delivery
 from orchestrator.driver.endings import close_failed, close_running
+from orchestrator.driver.fallen import Fallen
 from orchestrator.driver.growth import Growth
 from orchestrator.driver.interrupts import INTERRUPTED, INTERRUPTS, Stop
 from orchestrator.driver.state import State, children_of, outcomes, state_before_run
 from orchestrator.driver.tally import Tally
 from orchestrator.planning.config import SweepConfig
+from orchestrator.planning.forecasting import device_of
 from orchestrator.planning.pins import pin
 from orchestrator.planning.plan import Plan, PlannedTrial, Planner
+from orchestrator.planning.speeds import LATEST, learned
 from orchestrator.planning.sweepfile import resolved_yaml
 from orchestrator.secrets import redacted
+from orchestrator.tracking.database import at_rest
 from orchestrator.tracking.lease import Lease, RunTag
 from orchestrator.tracking.reconcile import reconcile
 from orchestrator.tracking.tracker import (
@@ -29,6 +34,7 @@ from orchestrator.tracking.tracker import (
     TrackingError,
     open_sweep,
 )
+from orchestrator.versions import versions
 from trials.errors import LotusError
 from trials.stage import Node
 
@@ -43,10 +49,12 @@ class Finished:
     Attributes:
         ran: trials that were run now.
         failed: trial or stage name -> error.
-        runs: trial or stage name -> id of its MLflow run, of those that failed.
+        runs: trial or stage name -> id of the MLflow run that has its log, of those that failed:
+            its own, or that of the stage whose failure it was.
         report: path of the report page; None with --no-report or without a finished trial.
         summary: the content of summary.json.
         notices: what was mended or noticed in MLflow, a sentence each.
+        failed_stages: how many of `failed` are shared stages.
     """
 
     plan: Plan
@@ -58,6 +66,7 @@ class Finished:
     report: str | None = None
     summary: dict[str, Any] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    failed_stages: int = 0
 
 
 def run(
@@ -87,14 +96,18 @@ def run(
     where = open_sweep(sweep)
     assert where is not None
     tracker, stop = Tracker(where), Stop()
-    with Lease(RunTag(tracker.client, where.parent), lost=stop.ask, say=say) as lease:
+    with (
+        at_rest(where.uri),
+        Lease(RunTag(tracker.client, where.parent), lost=stop.ask, say=say) as lease,
+    ):
         try:
-            made = _run(planner, tracker, address, watch, stop)
+            made = _run(planner, tracker, address, watch, stop, say)
             return _finish(made, report, time.monotonic() - start)
-        except (KeyboardInterrupt, LotusError) as error:
+        except BaseException as error:
+            INTERRUPTS.taken()
             # Else the runs are another driver's by now, or MLflow is the trouble itself.
             if lease.held and not isinstance(error, TrackingError):
-                how = INTERRUPTED if isinstance(error, KeyboardInterrupt) else str(error)
+                how = _how(error)
                 delivery.hurry(tracker, lambda: _stopped(tracker, how))
             raise
 
@@ -113,6 +126,7 @@ class Made:
     runs: dict[str, str]
     concluded: bool
     notices: tuple[str, ...]
+    failed_stages: int = 0
 
 
 def _run(
@@ -121,33 +135,54 @@ def _run(
     address: str | None,
     watch: Callable[[Plan, int, int], Any] | None,
     stop: Stop,
+    say: Callable[[str], None],
 ) -> Made:
     from orchestrator.driver.watcher import Watcher
+    from orchestrator.reading import ages
 
     notices = tuple(reconcile(tracker))
     state = state_before_run(planner, tracker)
     state.store.writable()
     delivery.tidy(state.store, tracker, state.finished)
+    INTERRUPTS.check()
     concluded = tracker.parent().info.status in ("FINISHED", "FAILED")
     pin(state.store, state.plan, tracker.address.parent)
     _describe(state)
     known = outcomes(state.children.values(), failed=False)
-    growth = Growth(planner, state.plan, state.finished, state.store.keys(), known)
+    speeds = learned(state.store.newest(LATEST), device_of(planner.sweep))
+    stored = state.store.keys()
+    growth = Growth(planner, state.plan, state.finished, stored, known, speeds)
     trials, shared = state.missing_trials(), state.missing_shared()
     if not trials and not shared:
         return Made(state, growth, {}, {}, concluded, notices)
+    if changed := ages.changes(state.children.values(), planned_keys(state.plan), versions()):
+        say(f"{planner.sweep.name}: computed with other versions before: {changed}")
     watcher = watch(state.plan, len(trials), len(shared)) if watch else Watcher()
     tracker.ask(lambda: tracker.client.update_run(tracker.address.parent, status="RUNNING"))
-    errors = _make(state, growth, trials, shared, address, watcher, stop)
-    failed = {growth.names[key]: why for key, why in errors.items() if growth.counts(key)}
+    errors, roots = _make(state, growth, trials, shared, address, watcher, stop)
+    # A shared stage that could not even begin is no failure of its own.
+    own = [key for key in errors if key not in roots or key not in growth.plan.shared]
+    names = _names(growth, [key for key in own if growth.counts(key)])
+    failed = {name: errors[key] for key, name in names.items()}
     delivery.conclude(growth.plan, state.store, tracker, growth, failed)
     # Reading ten thousand runs takes a quarter of a minute: only where somebody needs them.
     children = children_of(tracker) if errors or planner.sweep.dynamic else state.children
     if planner.sweep.dynamic:
         state = replace(state, plan=growth.plan, children=children)
         _describe(state)
-    runs = {growth.names[key]: children[key].run_id for key in errors if key in children}
-    return Made(state, growth, failed, runs, concluded, notices)
+    logs = {key: children.get(roots.get(key, key)) for key in names}
+    runs = {names[key]: child.run_id for key, child in logs.items() if child}
+    stages = len(names.keys() & growth.plan.shared.keys())
+    return Made(state, growth, failed, runs, concluded, notices, stages)
+
+
+def _names(growth: Growth, keys: Sequence[str]) -> dict[str, str]:
+    """Key -> name; stages of one name, as of several seeds, are told apart by their keys."""
+    often = Counter(growth.names[key] for key in keys)
+    return {
+        key: growth.names[key] + (f" {key[:8]}" if often[growth.names[key]] > 1 else "")
+        for key in keys
+    }
 
 
 def _finish(made: Made, report: bool, wall_s: float) -> Finished:
@@ -156,7 +191,8 @@ def _finish(made: Made, report: bool, wall_s: float) -> Finished:
 
     tracker, growth = made.state.tracker, made.growth
     changed = growth.ran > 0 or not made.concluded
-    summary, page = refresh(growth.plan, made.state.store, tracker, changed, report, wall_s)
+    children = None if changed else made.state.children.values()
+    summary, page = refresh(growth.plan, made.state.store, tracker, children, report, wall_s)
     status = "FAILED" if made.failed else "FINISHED"
     if changed or tracker.parent().info.status != status:  # else it ended when it ended
         tracker.sweep_log().finish(status)
@@ -170,6 +206,7 @@ def _finish(made: Made, report: bool, wall_s: float) -> Finished:
         page,
         summary,
         made.notices,
+        made.failed_stages,
     )
 
 
@@ -181,8 +218,13 @@ def _make(
     address: str | None,
     watcher: Any,
     stop: Stop,
-) -> dict[str, str]:
-    """Run shared stages and trials; key -> error of those that failed."""
+) -> tuple[dict[str, str], Mapping[str, str]]:
+    """Run shared stages and trials.
+
+    Returns:
+        key -> error of those that failed; and key of those that failed without running -> key of
+        the stage whose failure that was.
+    """
     from orchestrator.driver import cluster, measuring
 
     sweep = state.plan.sweep
@@ -196,14 +238,18 @@ def _make(
         measuring.measured(sweep, settings),
     ):
         tally.show()
-        found = cluster.run_work(state.plan, work, settings, tally, more, stop, state.children)
+        tally.begins([item for item, _ in work], state.plan.more)
+        with Fallen(growth, state.store, state.tracker, stop, state.children) as fell:
+            found = cluster.run_work(
+                state.plan, work, settings, tally, more, stop, state.children, fell
+            )
         again = delivery.deliver(growth.plan, state.store, state.tracker, growth, settings, stop)
     errors = dict(found.errors) | again
     with contextlib.suppress(TrackingAway):  # what is owed is said at the end
         if errors:
             errors = close_failed(state.tracker, errors, found.details)
         reconcile(state.tracker, errors)
-    return errors
+    return errors, found.roots
 
 
 def _pinned(more: "More", state: State, growth: Growth) -> "More":
@@ -215,6 +261,13 @@ def _pinned(more: "More", state: State, growth: Growth) -> "More":
         return work
 
     return grown
+
+
+def _how(error: BaseException) -> str:
+    """What ended a sweep, in a line; an error that nobody has foreseen with its name."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    return str(error) if isinstance(error, LotusError) else f"{type(error).__name__}: {error}"
 
 
 def _stopped(tracker: Tracker, how: str) -> None:
@@ -230,16 +283,24 @@ def _describe(state: State) -> None:
     tags["lotus.trials_planned"] = str(state.plan.expected)
     tags["lotus.storage"] = redacted(sweep.storage.path)
     tags["lotus.sweep_yaml"] = resolved_yaml(sweep)
-    log = tracker.sweep_log()
-    if any(tracker.parent().data.tags.get(name) != value[:5000] for name, value in tags.items()):
-        log.flush(tags=tags)
-    planned = {trial.key for trial in state.plan.trials} | set(state.plan.shared)
+    known = tracker.parent().data.tags
+    if any(known.get(name) != value[:5000] for name, value in tags.items()):
+        tracker.sweep_log().flush(tags=tags)
+    for name in known.keys() - tags.keys():
+        if name.startswith("lotus.axis."):  # the file has it no more
+            tracker.ask(lambda name=name: tracker.client.delete_tag(tracker.address.parent, name))  # type: ignore[misc]
+    planned = planned_keys(state.plan)
     for key, child in state.children.items():
         if key not in planned and not state.plan.complete:
             continue  # later results may call for it yet
         superseded = str(key not in planned).lower()
         if child.tags.get("lotus.superseded", "false") != superseded:
             tracker.client.set_tag(child.run_id, "lotus.superseded", superseded)
+
+
+def planned_keys(plan: Plan) -> set[str]:
+    """Of the trials and the shared stages that belong to the sweep."""
+    return {trial.key for trial in plan.trials} | set(plan.shared)
 
 
 def _listed(values: Sequence[Any]) -> str:

@@ -1,11 +1,12 @@
 """What is put into the queue: at the start, and while results call for more."""
 
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.driver.queue import Item
+from orchestrator.driver.queue import Item, Step
 from orchestrator.planning.plan import Plan, PlannedTrial, Planner, missing_nodes
+from orchestrator.planning.speeds import Speeds
 from orchestrator.search import Outcome
 from orchestrator.storage.keys import key_of
 from orchestrator.worker.job import Job, job_of
@@ -24,6 +25,7 @@ class Growth:
         finished: keys of trials and stages with a finished run.
         stored: keys that the store has.
         outcomes: key -> how trials ended.
+        speeds: by which the steps of items are predicted.
         names: key -> name of everything that was queued.
         ran: trials queued.
     """
@@ -33,6 +35,7 @@ class Growth:
     finished: set[str]
     stored: Set[str]
     outcomes: dict[str, Outcome]
+    speeds: Speeds
     names: dict[str, str] = field(default_factory=dict)
     ran: int = 0
     _stages: set[str] = field(default_factory=set)
@@ -45,11 +48,10 @@ class Growth:
         early = {trial.key for trial in self.plan.early}
         self._stages |= shared.keys()
         found = [
-            (_stage_item(node, self._stages), job_of(self.plan.owner[key]))
-            for key, node in shared.items()
+            (self._stage_item(node), job_of(self.plan.owner[key])) for key, node in shared.items()
         ]
         for trial in trials:
-            item = _trial_item(trial, self._stages)
+            item = self._trial_item(trial)
             found.append((replace(item, urgent=trial.key in early), job_of(trial)))
         self.names |= {item.key: item.name for item, _ in found}
         self.ran += len(trials)
@@ -94,22 +96,35 @@ class Growth:
         """Whether something that was queued belongs to the sweep after all."""
         return key in self.plan.nodes
 
+    def _stage_item(self, node: Node[Any]) -> Item:
+        shared = self._stages
+        needs = tuple(key for parent in node.parents() if (key := key_of(parent)) in shared)
+        name, steps = node.stage.name, tuple(self._step(node))
+        return Item(key=key_of(node), name=name, kind="stage", needs=needs, steps=steps)
 
-def _stage_item(node: Node[Any], shared: Collection[str]) -> Item:
-    needs = tuple(key for parent in node.parents() if (key := key_of(parent)) in shared)
-    return Item(key=key_of(node), name=node.stage.name, kind="stage", needs=needs)
+    def _trial_item(self, trial: PlannedTrial) -> Item:
+        """A trial needs the last shared stages on each of its paths; those need the ones before."""
+        needs: dict[str, None] = {}
+        steps: dict[str, Step] = {}
 
+        def visit(node: Node[Any], wanted: bool) -> None:
+            found = list(self._step(node)) if wanted else []
+            for parent in node.parents():
+                key = key_of(parent)
+                if key in self._stages:
+                    needs[key] = None
+                elif key not in steps:
+                    visit(parent, bool(found))  # nothing above a stored one is computed
+            steps.update((step.key, step) for step in found)
 
-def _trial_item(trial: PlannedTrial, shared: Collection[str]) -> Item:
-    """A trial needs the last shared stages on each of its paths; those need the ones before."""
-    needs: dict[str, None] = {}
+        visit(trial.graph.final, True)
+        computed = tuple(steps.values())
+        return Item(
+            key=trial.key, name=trial.name, kind="trial", needs=tuple(needs), steps=computed
+        )
 
-    def visit(node: Node[Any]) -> None:
-        for parent in node.parents():
-            if key_of(parent) in shared:
-                needs[key_of(parent)] = None
-            else:
-                visit(parent)
-
-    visit(trial.graph.final)
-    return Item(key=trial.key, name=trial.name, kind="trial", needs=tuple(needs))
+    def _step(self, node: Node[Any]) -> Iterator[Step]:
+        """A stage that is to be computed; nothing of one that is stored."""
+        if (key := key_of(node)) not in self.stored:
+            name = node.stage.name
+            yield Step(key, name, self.speeds.seconds(name, node.work()))

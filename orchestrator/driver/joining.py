@@ -83,7 +83,7 @@ def _head(address: str) -> str | None:
     from ray._private import services
     from ray._private.authentication import authentication_token_setup as setup
 
-    if address.startswith("ray://") or os.environ.get("RAY_USE_TLS", "0") != "0":
+    if address.startswith("ray://") or (os.environ.get("RAY_USE_TLS") or "0") != "0":
         return None
     if address == "auto":
         # As Ray does: what was found on this machine may use the token that lies here.

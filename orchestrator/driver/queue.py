@@ -4,7 +4,15 @@ import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
+
+
+class Step(NamedTuple):
+    """A stage that an item computes: its key, its name, and the seconds that are predicted."""
+
+    key: str
+    stage: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +24,7 @@ class Item:
         name: shown to people.
         needs: keys of the items that must have ended well before.
         urgent: goes before what is waiting already.
+        steps: the stages that it will compute, in their order; what is stored is none.
     """
 
     key: str
@@ -23,6 +32,7 @@ class Item:
     kind: Literal["stage", "trial"]
     needs: tuple[str, ...] = ()
     urgent: bool = False
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(slots=True)
@@ -33,11 +43,13 @@ class WorkQueue:
 
     Attributes:
         growing: whether items may still be added, so that having none left is no end.
+        roots: key of an item that failed without running -> key of the one that failed.
     """
 
     items: list[Item]
     growing: bool = False
     errors: dict[str, str] = field(default_factory=dict)
+    roots: dict[str, str] = field(default_factory=dict)
     _open: dict[str, int] = field(default_factory=dict)
     _ready: deque[int] = field(default_factory=deque)
     _waiting_for: dict[str, list[int]] = field(default_factory=dict)
@@ -57,14 +69,14 @@ class WorkQueue:
         first = len(self.items)
         self.items += items
         self._open |= {item.key: first + i for i, item in enumerate(self.items[first:])}
-        lost: dict[int, str] = {}
+        lost: dict[int, tuple[str, str]] = {}
         for index, item in enumerate(self.items[first:], start=first):
             needs = [key for key in item.needs if key in self._open]
             self._missing.append(len(needs))
             for key in needs:
                 self._waiting_for.setdefault(key, []).append(index)
             if failed := [key for key in item.needs if key in self.errors]:
-                lost[index] = f"{self._name(failed[0])} failed: {self.errors[failed[0]]}"
+                lost[index] = failed[0], self._because(self._name(failed[0]), failed[0])
             elif not needs:
                 self._is_ready(index)
         return list(self._cascade(lost))
@@ -135,10 +147,16 @@ class WorkQueue:
                     self._is_ready(other)
             return []
         self.errors[item.key] = error
-        return list(self._cascade(dict.fromkeys(waiting, f"{item.name} failed: {error}")))
+        because = item.key, self._because(item.name, item.key)
+        return list(self._cascade(dict.fromkeys(waiting, because)))
 
-    def _cascade(self, lost: Mapping[int, str]) -> Iterable[int]:
-        for other, reason in lost.items():
+    def _because(self, name: str, key: str) -> str:
+        """Why what needs a failed item fails: it names the one at which everything began."""
+        return self.errors[key] if key in self.roots else f"{name} failed: {self.errors[key]}"
+
+    def _cascade(self, lost: Mapping[int, tuple[str, str]]) -> Iterable[int]:
+        for other, (needed, reason) in lost.items():
             if self.items[other].key in self._open:
+                self.roots[self.items[other].key] = self.roots.get(needed, needed)
                 yield other
                 yield from self.end(other, reason)

@@ -42,6 +42,9 @@ class Ended:
     metrics: Mapping[str, float]
 
 
+Fell = Callable[[Item, str, str], None]
+"""Told of an item that fails without running: the key of what has failed, and why."""
+
 More = Callable[[Sequence[Ended]], Sequence[Work]]
 """Told what has just ended; gives what is to run because of it."""
 
@@ -84,6 +87,7 @@ class Queue(Searcher):  # type: ignore[misc]
     Args:
         seen: keys of items that may have a run in MLflow; None = all may.
         common: settings that jobs do not repeat.
+        fell: told of items that fail without running.
     """
 
     def __init__(
@@ -96,11 +100,12 @@ class Queue(Searcher):  # type: ignore[misc]
         share: Share,
         seen: Collection[str] | None,
         common: Mapping[str, Any],
+        fell: Fell | None = None,
     ) -> None:
         super().__init__(metric="told", mode="min")
         self.queue = WorkQueue([item for item, _ in work], growing=more is not None)
         self.jobs = [job.text(common) for _, job in work]
-        self.common = common
+        self.common, self.fell = common, fell
         self.more, self.watcher, self.attempts, self.stop = more, watcher, attempts, stop
         self.share = share
         self.deaths = Deaths(living_nodes)
@@ -168,6 +173,7 @@ class Queue(Searcher):  # type: ignore[misc]
             if failure is None:
                 if said["seconds"] is not None:
                     self.pace.took(self.queue.items[index], said["seconds"])
+                    self.watcher.took(self.queue.items[index], said["seconds"])
                 well.append((index, said["metrics"]))
             elif self.stop.reason is None:
                 self._failed(index, failure, None)
@@ -239,7 +245,10 @@ class Queue(Searcher):  # type: ignore[misc]
         while True:
             for other in fallen:
                 item = self.queue.items[other]
-                ended.append(Ended(item, self.queue.errors[item.key], {}))
+                error, root = self.queue.errors[item.key], self.queue.roots[item.key]
+                ended.append(Ended(item, error, {}))
+                if self.fell is not None:
+                    self.fell(item, root, error)
             for one in ended:
                 self.watcher.ended(one.item, one.error)
             if self.more is None or not ended:
@@ -267,7 +276,7 @@ class Queue(Searcher):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its arguments into its experiment state; a terminal cannot be.
         nothing = {"watcher": Watcher(), "more": None, "running": Running(), "stop": Stop()}
-        return self.__dict__ | nothing | {"share": None, "deaths": None}
+        return self.__dict__ | nothing | {"share": None, "deaths": None, "fell": None}
 
 
 def _death(result: Mapping[str, Any], trial: Any, error: bool) -> Failure | None:

@@ -89,6 +89,7 @@ class Share:
         slots: asked how many trials the cluster can run at a time; it may grow and shrink.
         grows: whether nodes come when something waits for them.
         most: trials at a time that the sweep allows.
+        at_once: trials that may run at a time, as it was when last looked up.
     """
 
     board: Board
@@ -103,6 +104,7 @@ class Share:
     _beat: int = 0
     _seen: dict[str, tuple[int, float]] = field(default_factory=dict)
     alone: bool = True
+    at_once: int = 1
 
     def limit(self, busy: int, waiting: int) -> int:
         """How many trials may run or stand ready in Tune.
@@ -128,10 +130,12 @@ class Share:
         self.board.write(self.name, mine.text())
         notes = self._living() | {self.name: mine}
         self.alone = len(notes) == 1
+        self.at_once = max(1, min(slots, self.most or slots))
         if self.alone:
             # Those beyond what fits stand ready, so that a process that is free goes on at once.
             return slots + min(slots, 1 + slots // 4) + (AHEAD if self.grows else 0) or 1
-        return divide(slots, notes)[self.name]
+        self.at_once = divide(slots, notes)[self.name]
+        return self.at_once
 
     def _living(self) -> dict[str, Note]:
         """The notes of others that still count upwards, by our own clock."""

@@ -1,7 +1,7 @@
 """How many trials and shared stages are in which state, measured while a sweep runs."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from orchestrator import metrics
 from orchestrator.driver.queue import Item
@@ -49,6 +49,9 @@ class Tally(Watcher):
             for state in STATES:
                 metrics.put(gauge, self.counts[kind][state], state=state)
 
+    def begins(self, items: Sequence[Item], more: int) -> None:
+        self.inner.begins(items, more)
+
     def added(self, item: Item) -> None:
         self.counts[item.kind]["waiting"] += 1
         self._put(item.kind, "waiting")
@@ -57,6 +60,15 @@ class Tally(Watcher):
     def started(self, item: Item) -> None:
         self._move(item, "running")
         self.inner.started(item)
+
+    def room(self, at_once: int, running: int, pending: bool) -> None:
+        self.inner.room(at_once, running, pending)
+
+    def came(self, item: str, stage: str, fraction: float, at: float) -> None:
+        self.inner.came(item, stage, fraction, at)
+
+    def took(self, item: Item, seconds: float) -> None:
+        self.inner.took(item, seconds)
 
     def back(self, item: Item) -> None:
         self._move(item, "waiting")

@@ -4,14 +4,24 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from orchestrator.planning.problems import Problem, SweepError
 from orchestrator.search.block import AXES, SearchBlock
 from orchestrator.search.space import Range
+from orchestrator.secrets import without_password
 from trials.config import (
     EssentialSection,
     FinetuneSection,
@@ -40,6 +50,8 @@ SECTIONS = ("data", "model", "dense", "tickets", "essential", "issp", "finetune"
 
 SMALLEST = 0.0001
 """Ray counts resources in ten thousandths."""
+
+DEFAULT_TRACKING = "sqlite:///lotus/mlflow.db"
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._ +-]{0,119}$"
 
@@ -109,11 +121,15 @@ class RetentionSection(StageConfig):
     checkpoints: Literal["best", "all", "none"] = "best"
 
 
+TRACKING_VARIABLE, STORE_VARIABLE = "MLFLOW_TRACKING_URI", "LOTUS_STORE"
+"""What names the two places where a sweep file does not; empty counts as unset."""
+
+
 class TrackingSection(StageConfig):
     """Where MLflow is."""
 
     uri: str = Field(
-        default_factory=lambda: os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///lotus/mlflow.db"),
+        default_factory=lambda: os.environ.get(TRACKING_VARIABLE) or DEFAULT_TRACKING,
         description="sqlite:///path, postgresql://..., http(s)://server; "
         "default: MLFLOW_TRACKING_URI or a file below the working directory",
     )
@@ -122,24 +138,44 @@ class TrackingSection(StageConfig):
     @classmethod
     def _absolute(cls, uri: str) -> str:
         """Workers run elsewhere: a relative SQLite path means this working directory."""
+        written = uri
         match = re.fullmatch(r"sqlite:///(?!/)(.+)", uri)
         if match:
             uri = f"sqlite:///{Path(match[1]).absolute()}"
+        named = f"{TRACKING_VARIABLE} = {shown}: " if (shown := _of_environment(written)) else ""
         if uri.startswith("sqlite:///") and (odd := {"?", "%"} & set(uri)):  # SQLAlchemy's own
-            raise ValueError(f"the path of a SQLite file cannot hold `{min(odd)}`: move it")
+            raise ValueError(f"{named}the path of a SQLite file cannot hold `{min(odd)}`: move it")
         if not re.match(r"^(sqlite:///|https?://|postgresql|mysql|mssql|databricks)", uri):
             raise ValueError(
-                "must be sqlite:///PATH, http(s)://SERVER or a database address; MLflow's file "
-                "store is retired"
+                f"{named}must be sqlite:///PATH, http(s)://SERVER or a database address; MLflow's "
+                "file store is retired"
             )
         return uri
+
+
+def _of_environment(uri: str) -> str:
+    """An address as it can be shown, if the environment has it so; else nothing."""
+    return without_password(uri) if uri == os.environ.get(TRACKING_VARIABLE) else ""
+
+
+def default_tracking() -> str:
+    """Where MLflow is when no sweep file says it.
+
+    Raises:
+        SweepError: the environment names what cannot be used.
+    """
+    try:
+        return TrackingSection().uri
+    except ValidationError as error:
+        problem = Problem((), str(error.errors()[0]["ctx"]["error"]))
+        raise SweepError("the environment", [problem]) from None
 
 
 class StorageSection(StageConfig):
     """Where stage results are kept."""
 
     path: str = Field(
-        default_factory=lambda: os.environ.get("LOTUS_STORE") or "lotus/store",
+        default_factory=lambda: os.environ.get(STORE_VARIABLE) or "lotus/store",
         min_length=1,
         description="folder, NFS or s3://bucket/path; default: LOTUS_STORE or a folder below the "
         "working directory",
@@ -157,8 +193,32 @@ class StorageSection(StageConfig):
         return path if "://" in path else str(Path(path).expanduser().absolute())
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """How a sweep was asked for, so that it can be asked for again.
+
+    Attributes:
+        path: of the file as it was given, or a bundled sweep's name; None = of no file.
+        overrides: as they were given.
+        tracking: where it is tracked unless the environment says otherwise.
+    """
+
+    path: str | None = None
+    overrides: tuple[str, ...] = ()
+    tracking: str | None = None
+
+    def __eq__(self, other: object) -> bool:
+        """It says nothing of what a sweep is: equal files are equal sweeps."""
+        return isinstance(other, Source)
+
+    def __hash__(self) -> int:
+        return hash(Source)
+
+
 class SweepConfig(StageConfig):
     """A sweep file."""
+
+    _source: Source = PrivateAttr(default_factory=Source)
 
     name: str = Field(pattern=NAME, description="the sweep is found again by it")
     experiment: str | None = Field(
@@ -177,13 +237,23 @@ class SweepConfig(StageConfig):
     resources: ResourcesSection = ResourcesSection()
     retry: RetrySection = RetrySection()
     retention: RetentionSection = RetentionSection()
-    tracking: TrackingSection = Field(default_factory=TrackingSection)
-    storage: StorageSection = Field(default_factory=StorageSection)
+    # Of nothing, and not made here: what is wrong in them is a problem beside those of the file.
+    tracking: TrackingSection = Field({}, validate_default=True)
+    storage: StorageSection = Field({}, validate_default=True)
 
     @field_validator("search", mode="before")
     @classmethod
     def _blocks(cls, raw: Any) -> Any:
         return [raw] if isinstance(raw, dict) else raw
+
+    @property
+    def source(self) -> Source:
+        """How it was asked for."""
+        return self._source
+
+    def asked_for(self, source: Source) -> None:
+        """Note how, once it is loaded."""
+        self._source = source
 
     @property
     def experiment_name(self) -> str:

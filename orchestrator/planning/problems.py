@@ -69,8 +69,8 @@ def _locate(loc: Path, raw: Any) -> tuple[Path, Any, bool]:
     for i, part in enumerate(loc):
         if _holds(value, part):
             value = value[part]
-        elif isinstance(value, dict) and i == len(loc) - 1:  # a missing key
-            there = False
+        elif isinstance(value, dict) and i in (0, len(loc) - 1):  # a missing section or key
+            value, there = {}, False
         else:
             continue
         path.append(part)

@@ -1,5 +1,7 @@
 """Sweep files: find, read, override, and every problem at once."""
 
+import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +11,13 @@ import yaml
 from pydantic import ValidationError
 
 from orchestrator.planning.checks import check
-from orchestrator.planning.config import SweepConfig, nested
+from orchestrator.planning.config import (
+    DEFAULT_TRACKING,
+    Source,
+    SweepConfig,
+    TrackingSection,
+    nested,
+)
 from orchestrator.planning.problems import Problem, SweepError, from_pydantic
 from orchestrator.secrets import without_password
 
@@ -51,6 +59,14 @@ def bundled() -> dict[str, Path]:
     return dict(sorted((path.stem, path) for path in folder.glob("*.yaml")))
 
 
+def about(path: Path) -> str:
+    """The first sentence of the comment at the top of a sweep file."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    top = itertools.takewhile(lambda line: line.startswith("#"), lines)
+    text = " ".join(line.lstrip("# ") for line in top)
+    return re.split(r"(?<=[.?!])\s+(?=[A-Z`])", text, maxsplit=1)[0]
+
+
 def load_sweep(path_or_name: str | Path, overrides: Sequence[str] = ()) -> SweepConfig:
     """Read a sweep file, or a bundled sweep by name.
 
@@ -71,6 +87,9 @@ def load_sweep(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Sweep
         raise SweepError(source, found) from None
     if problems := list(check(sweep, raw)):
         raise SweepError(source, problems)
+    named = (raw.get("tracking") or {}).get("uri") is not None
+    tracking = sweep.tracking if named else TrackingSection(uri=DEFAULT_TRACKING)
+    sweep.asked_for(Source(str(path_or_name), tuple(overrides), tracking.uri))
     return sweep
 
 

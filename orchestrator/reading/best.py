@@ -1,36 +1,30 @@
 """The best model of a sweep: its checkpoint on its own run, and a logged model to serve."""
 
-import json
 import logging
 import os
-import subprocess
-import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from orchestrator.planning.plan import Plan
+from orchestrator.planning.plan import Plan, PlannedTrial
 from orchestrator.reading.card import card, measured
 from orchestrator.secrets import redacted
 from orchestrator.storage.store import Store
-from orchestrator.tracking.tracker import Address, RunLog, Tracker, TrackingError
+from orchestrator.tracking.tracker import RunLog, Tracker, TrackingError
 from orchestrator.versions import versions
 from orchestrator.worker import record
-from orchestrator.worker.job import Job, job_of
-from trials.errors import LotusError
-from trials.pipeline import pipeline
-from trials.sources import open_sources
+from trials.formats import KINDS
+from trials.sources import Opened
+from trials.stage import Node
+from trials.stages.finetune import Finetuned
 
 NAMED = "MLFLOW_TRACKING_URI"
-
-NOTHING = 3
-"""Exit code of the process that publishes: the store has no such model."""
 
 
 def publish_best(
@@ -38,8 +32,8 @@ def publish_best(
 ) -> bool:
     """Log the recommended trial's model on the sweep's run; whether there was something to do.
 
-    In a process of its own, unless torch is here already: with timm and the model it would stay
-    in the driver's memory, three quarters of a gigabyte for this one act.
+    Without torch: weights are moved here, and nothing computes with them. With timm it would take
+    seconds at the end of every sweep, and three quarters of a gigabyte of the driver's memory.
 
     Args:
         key: of the recommended trial.
@@ -54,8 +48,14 @@ def publish_best(
     tuned = trial.graph.finetune if trial else None
     if before == key or trial is None or tuned is None or store.entry(tuned) is None:
         return False
-    order = Order(job_of(trial).text(), store.url, tracker.address, retention, run_id, before)
-    return _publish(order) if "torch" in sys.modules else _have_published(order)
+    order = Order(trial, tuned, plan.sources_of(trial.config), retention, run_id, before)
+    try:
+        return _publish(order, store, tracker)
+    except Exception as error:  # of MLflow, its store, or ours
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        raise TrackingError(
+            f"the best model could not be logged: {redacted(reason)[:500]}"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,57 +63,58 @@ class Order:
     """What is published, and where.
 
     Attributes:
-        job: of the trial, as text.
-        store: its address.
+        tuned: the stage whose result is the model.
         before: key of the trial whose model was the best until now.
     """
 
-    job: str
-    store: str
-    address: Address
+    trial: PlannedTrial
+    tuned: Node[Finetuned]
+    opened: Opened
     retention: str
     run_id: str
     before: str | None
 
 
-def _have_published(order: Order) -> bool:
-    """Have a process of its own do it, with the environment and the modules of this one."""
-    path = os.pathsep.join(one for one in sys.path if one)
-    done = subprocess.run(
-        [sys.executable, "-m", "orchestrator.reading.best"],
-        input=json.dumps(asdict(order)),
-        env=os.environ | {"PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode not in (0, NOTHING):
-        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise TrackingError(f"the best model could not be logged: {redacted(reason)[:500]}")
-    return done.returncode == 0
-
-
-def _publish(order: Order) -> bool:
+def _publish(order: Order, store: Store, tracker: Tracker) -> bool:
     """Log the model; False where the store has it no more."""
-    job, store, tracker = Job.of_text(order.job), Store(order.store), Tracker(order.address)
-    opened = open_sources(job.config.data, job.config.model)
-    tuned = pipeline(job.config, opened.sources).finetune
-    found = store.get(tuned) if tuned else None
+    found = _weights(order.tuned, store)
     if found is None:
         return False
     if order.retention == "best" and order.before:
         _forget(tracker, order.before)
+    key, name = order.trial.key, order.trial.name
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "checkpoints/final.safetensors"
-        record.write_checkpoint(found[0], path, job.key)
+        record.write_checkpoint(found, path, key)
         if order.retention == "best":
             RunLog(tracker.client, order.run_id).artifacts(Path(folder))
-        images = opened.dataset.test.images[:2].transpose(0, 2, 3, 1)
-        told = tracker.client.get_run(order.run_id).data
+        images = order.opened.dataset.test.images[:2].transpose(0, 2, 3, 1)
+        told = tracker.ask(lambda: tracker.client.get_run(order.run_id)).data
         row = {**told.params, **told.metrics}
-        _log_model(tracker, path, np.ascontiguousarray(images), job.name, row)
-    tracker.sweep_log().flush(tags={"lotus.best": job.key, "lotus.best_name": job.name})
+        _log_model(tracker, path, np.ascontiguousarray(images), name, row)
+    tracker.sweep_log().flush(tags={"lotus.best": key, "lotus.best_name": name})
     return True
+
+
+def _weights(tuned: Node[Finetuned], store: Store) -> Finetuned | None:
+    """The model as bytes; with torch only where numpy does not know their type."""
+    found = store.get(tuned, raw=True)
+    if found is None:
+        return None
+    state: Any = found[0].checkpoint.state
+    if all(one.kind in KINDS for one in state.values()):
+        return found[0]
+    computed = store.get(tuned)
+    return computed[0] if computed else None
+
+
+def withdraw_best(tracker: Tracker, retention: str) -> None:
+    """Nothing is recommended: no model is the best one any more."""
+    if key := tracker.parent().data.tags.get("lotus.best"):
+        if retention == "best":
+            _forget(tracker, key)
+        for name in ("lotus.best", "lotus.best_name"):
+            tracker.ask(lambda name=name: tracker.client.delete_tag(tracker.address.parent, name))  # type: ignore[misc]
 
 
 def _forget(tracker: Tracker, key: str) -> None:
@@ -151,7 +152,7 @@ def _log_model(
         row: its params and metrics, for the card.
     """
     import mlflow
-    from mlflow.models import ModelSignature
+    from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
     shape = (-1, *example.shape[1:])
@@ -169,8 +170,11 @@ def _log_model(
         mlflow.start_run(run_id=tracker.address.parent),
         warnings.catch_warnings(action="ignore"),
     ):
-        mlflow.pyfunc.log_model(
+        Model.log(
+            None,
+            Untried(),
             name="best",
+            validate_serving_input=False,
             python_model=str(Path(__file__).with_name("serving.py")),
             artifacts={"checkpoint": str(checkpoint)},
             signature=signature,
@@ -179,6 +183,22 @@ def _log_model(
             tags={"mlflow.note.content": card(name, row)},
             metadata={"lotus": {"trial": name, **measured(row)}},
         )
+
+
+class Untried:
+    """`mlflow.pyfunc` for `Model.log`, which is what `mlflow.pyfunc.log_model` calls.
+
+    That one also loads the model and tries it on its example. It would take torch and timm,
+    seconds at the end of every sweep, for a line in a log that nobody sees: tests do it instead.
+    """
+
+    __name__ = "mlflow.pyfunc"
+
+    def save_model(self, *, validate_serving_input: bool, **settings: Any) -> None:
+        """Write the model's folder."""
+        import mlflow
+
+        mlflow.pyfunc.save_model(**settings)
 
 
 @contextmanager
@@ -199,18 +219,3 @@ def _tracking(uri: str) -> Iterator[None]:
             os.environ[NAMED] = named
         if run_id is not None:
             os.environ["MLFLOW_RUN_ID"] = run_id
-
-
-def main() -> None:
-    """The process of its own: an order on its standard input, in words what went wrong."""
-    told = json.load(sys.stdin)
-    order = Order(**told | {"address": Address(**told["address"])})
-    try:
-        done = _publish(order)
-    except LotusError as error:
-        sys.exit(" ".join(f"{error}".split()))
-    sys.exit(0 if done else NOTHING)
-
-
-if __name__ == "__main__":
-    main()

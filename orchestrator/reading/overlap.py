@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from orchestrator.selection.curve import Row, distinct, rows
-from orchestrator.tracking.artifacts import read_each
+from orchestrator.selection.rows import Row, distinct, rows
+from orchestrator.tracking.artifacts import ArtifactError, read_each
 from orchestrator.tracking.tracker import Tracker
 from trials.errors import FormatError
 from trials.formats import PackedMask, load_packed_mask
@@ -133,7 +133,7 @@ def _read(tracker: Tracker, runs: Sequence[str]) -> dict[str, Mask]:
     found: dict[str, Mask] = {}
     held = 0
     for run, packed in read_each(tracker, runs, MASK, load_packed_mask):
-        if isinstance(packed, FormatError):
+        if isinstance(packed, FormatError | ArtifactError):
             continue
         mask = Mask.of(packed)
         held += mask.nbytes

@@ -1,9 +1,10 @@
 """The report: read from the tracking store, written by `dashboards`, kept on the sweep's run."""
 
-import json
+import contextlib
+import math
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,24 @@ from typing import Any
 import pandas as pd
 
 from dashboards import Picture, ReportData, write_report
+from dashboards import files as report_files
 from orchestrator import selection
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sweepfile import resolved_yaml
-from orchestrator.reading import overlap
+from orchestrator.reading import ages, overlap, standing
+from orchestrator.reading.again import report_command
+from orchestrator.reading.standing import report_folder
 from orchestrator.reading.tables import axis_columns, curve_table, learning_curves, trials_table
 from orchestrator.secrets import without_password
-from orchestrator.selection import comparisons, diagnosis
-from orchestrator.selection.arms import best_settings, settings
+from orchestrator.selection import diagnosis, series
+from orchestrator.selection.answer import model_words
+from orchestrator.selection.settings import best_settings, settings
 from orchestrator.storage.store import Store
-from orchestrator.tracking.artifacts import fetched, outcomes_of
-from orchestrator.tracking.tracker import RunLog, Tracker, TrackingError, open_sweep
+from orchestrator.tracking.artifacts import ArtifactError, fetched, gone, outcomes_of, remove
+from orchestrator.tracking.database import path_of, read_only
+from orchestrator.tracking.runs import Run
+from orchestrator.tracking.tracker import Child, RunLog, Tracker, TrackingError, open_sweep
 from orchestrator.versions import git_commit, hardware, versions
 from trials.errors import LotusError
 
@@ -31,48 +38,95 @@ FOLDER = "report"
 
 
 def refresh(
-    plan: Plan, store: Store, tracker: Tracker, changed: bool, page: bool, wall_s: float
+    plan: Plan,
+    store: Store,
+    tracker: Tracker,
+    children: Iterable[Child] | None,
+    page: bool,
+    wall_s: float,
 ) -> tuple[dict[str, Any], str | None]:
     """Bring metrics, best model and report of the sweep's run up to date.
 
+    Where all is made from the sweep as it stands already, it is only read.
+
     Args:
-        changed: whether trials have run since; without, what is there is only read.
+        children: all runs, where nothing has run; None = trials have run since they were read.
         page: whether a report page is wanted.
 
     Returns:
         The summary, and where the report page lies.
     """
-    from orchestrator.reading.best import publish_best
-
     where = report_folder(plan.sweep)
-    old = where / "report.html"
-    if not changed and (old.exists() or not page) and (where / "summary.json").exists():
-        summary = json.loads((where / "summary.json").read_text())
-        return summary, str(old) if old.exists() else None
-    if changed:
+    if children is not None:
+        known = list(children)
+        standing.adopt_older(plan.sweep, [child.run_id for child in known])
+        digest = standing.of_children(plan, known)
+        found, old = standing.summary_of(where, digest), where / "report.html"
+        published = tracker.parent().data.tags.get(standing.TAG) == digest
+        if found and published and old.exists():
+            return found, str(old)
+    else:
         tracker.sweep_log().flush(tags={"lotus.wall_s": f"{wall_s:.3f}", **_facts(plan.sweep)})
     runs, parent = tracker.runs(), tracker.parent()
+    standing.adopt_older(plan.sweep, [run.info.run_id for run in runs])
     summary = summarise(plan.sweep, tracker, runs, parent.data.tags)
+    _best_model(plan, store, tracker, runs, summary)
+    if page:
+        return summary, str(write(plan.sweep, tracker, where, runs, summary))
+    _publish(plan.sweep, tracker, summary)
+    return summary, None
+
+
+def _best_model(
+    plan: Plan, store: Store, tracker: Tracker, runs: Sequence[Run], summary: dict[str, Any]
+) -> None:
+    """The recommended trial's model on the sweep's run, and no other one."""
+    from orchestrator.reading.best import publish_best, withdraw_best
+
+    recommended, retention = summary["recommended"], plan.sweep.retention.checkpoints
+    if not recommended:
+        withdraw_best(tracker, retention)
+    elif retention != "none":
+        table = trials_table(runs)
+        run_id = table.loc[table["key"] == recommended["trial_key"], "run_id"].iloc[0]
+        publish_best(plan, store, tracker, recommended["trial_key"], retention, run_id)
+
+
+def _publish(
+    sweep: SweepConfig, tracker: Tracker, summary: dict[str, Any], page: Path | None = None
+) -> None:
+    """Put what was found on the sweep's run, in place of what stood there.
+
+    Args:
+        page: of the report, if one was written.
+    """
     log = tracker.sweep_log()
     _parent_metrics(tracker, log, summary)
     log.flush(tags={"mlflow.note.content": _note(summary)})
-    recommended = summary["recommended"]
-    if recommended:
-        table = trials_table(runs)
-        run_id = table.loc[table["key"] == recommended["trial_key"], "run_id"].iloc[0]
-        retention = plan.sweep.retention.checkpoints
-        if retention != "none":
-            publish_best(plan, store, tracker, recommended["trial_key"], retention, run_id)
-    if not page:
-        return summary, None
-    return summary, str(write(plan.sweep, tracker, where, runs, summary))
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "sweep.yaml").write_text(resolved_yaml(sweep), encoding="utf-8")
+        log.artifacts(Path(folder), "config")
+    if page is None:
+        return
+    stale = sorted(_listed(tracker) - report_files.below(page.parent))
+    remove(tracker, tracker.address.parent, [f"{FOLDER}/{path}" for path in stale])
+    log.artifacts(page.parent, FOLDER)
+    log.flush(tags={standing.TAG: summary[standing.FIELD]})  # last: until now it may end half-done
 
 
-def report_folder(sweep: SweepConfig) -> Path:
-    """Where the report lies on this machine: beside the store, or in the working directory."""
-    path = sweep.storage.path
-    base = Path("lotus").absolute() if "://" in path else Path(path).parent
-    return base / "reports" / sweep.name
+def _listed(tracker: Tracker) -> set[str]:
+    """Files that the report on the sweep's run has written, as it says itself and by its names."""
+    run_id, figures = tracker.address.parent, f"{FOLDER}/figures"
+    there = {
+        file.path.removeprefix(f"{FOLDER}/")
+        for folder in (FOLDER, figures)
+        for file in tracker.ask(
+            lambda folder=folder: tracker.client.list_artifacts(run_id, folder)  # type: ignore[misc]
+        )
+        if not file.is_dir
+    }
+    with fetched(tracker, run_id, f"{FOLDER}/{report_files.LIST}") as local:
+        return report_files.written_before(local, there)
 
 
 def _facts(sweep: SweepConfig) -> dict[str, str]:
@@ -97,10 +151,20 @@ def _parent_metrics(tracker: Tracker, log: RunLog, summary: dict[str, Any]) -> N
         "essential_sparsity_high": essential.get("high"),
         "best/val_accuracy": best.get("val_accuracy"),
         "best/test_accuracy": best.get("test_accuracy"),
+        "best/dense_test_accuracy": best.get("dense_test_accuracy"),
+        "best/difference": best.get("difference"),
+        "best/macs_ratio": best.get("macs_ratio"),
         "trials/finished": summary["trials"]["finished"],
         "trials/failed": summary["trials"]["failed"],
         "cost/device_hours": summary["cost"]["device_hours"],
         "cost/device_hours_saved": summary["cost"]["device_hours_saved"],
+    }
+    # MLflow forgets no metric: what is not measured any more is a number no more.
+    had = tracker.parent().data.metrics
+    values |= {
+        name: math.nan
+        for name, value in values.items()
+        if value is None and not math.isnan(had.get(name, math.nan))
     }
     points = tracker.ask(
         lambda: tracker.client.get_metric_history(tracker.address.parent, "trials/finished")
@@ -111,12 +175,10 @@ def _parent_metrics(tracker: Tracker, log: RunLog, summary: dict[str, Any]) -> N
 
 def _note(summary: dict[str, Any]) -> str:
     """What MLflow shows as the description of the sweep's run (Markdown)."""
-    essential, best = summary["essential_sparsity"], summary["recommended"]
     lines = [f"LOTUS sweep **{summary['sweep']}**. The report stands under Artifacts, `report/`."]
-    if essential:
-        lines.append(f"- essential sparsity {essential['value']:g}, bracket {essential['bracket']}")
-    if best:
-        lines.append(f"- recommended: `{best['name']}`, test accuracy {best['test_accuracy']:.4f}")
+    lines += [f"- {said}" for said in summary["answer"].values() if said]
+    if best := summary["recommended"]:
+        lines.append(f"- Its model is `{best['name']}`, {model_words(best['n'])}.")
     return "\n".join(lines)
 
 
@@ -125,13 +187,16 @@ def summarise(
 ) -> dict[str, Any]:
     """The content of summary.json, from the sweep's runs and a bounded part of their artifacts."""
     table = trials_table(runs)
+    mixed = ages.counts(table)
     used, saved = device_hours(runs, sweep)
     wall = tags.get("lotus.wall_s")
     axes = axis_columns(tags)
     known = [axis for axis in axes if axis in table]
-    compared = comparisons.needed_trials(comparisons.contrasts(settings(table, known)))
+    compared = selection.wanted_trials(table, sweep.essential.tolerance, known)
     wanted = [*compared, *diagnosis.needed_trials(table)]
     outcomes, unreadable = outcomes_of(tracker, table, wanted)
+    if lost := gone(tracker, runs):
+        unreadable.insert(0, lost)
     summary = selection.summarise(
         table,
         sweep=sweep.name,
@@ -144,10 +209,16 @@ def summarise(
         detector=sweep.essential.detector,
         axes=axes,
         curve=curve_table(runs),
-        extra_warnings=unreadable,
+        extra_warnings=[*ages.warning(mixed), *unreadable],
         outcomes=outcomes,
     )
-    return {**summary, "overlap": overlap.measured(tracker, table, known)}
+    return {
+        **summary,
+        "experiment": sweep.experiment_name,
+        "versions": mixed,
+        "overlap": overlap.measured(tracker, table, known),
+        standing.FIELD: standing.of_runs(sweep, runs),
+    }
 
 
 def device_hours(runs: Sequence[Any], sweep: SweepConfig) -> tuple[float, float]:
@@ -185,20 +256,16 @@ def write(
     summary = summary or summarise(sweep, tracker, runs, tags)
     table = trials_table(runs)
     data = ReportData(
-        summary=summary,
+        summary=summary | {"finetuning": _learning_curves(tracker, table, axis_columns(tags))},
         trials=table,
-        curves=learning_curves(tracker, _best_per_arm(table, axis_columns(tags))),
         pictures=_pictures(tracker, table),
         sweep_yaml=resolved_yaml(sweep),
-        facts=_shown_facts(tags, tracker),
+        facts=_shown_facts(tags, tracker) | ages.facts(summary.get("versions") or {}),
+        command=report_command(sweep, tracker.address),
     )
     page = write_report(data, output)
     if upload:
-        log = tracker.sweep_log()
-        log.artifacts(output, FOLDER)
-        with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / "sweep.yaml").write_text(resolved_yaml(sweep), encoding="utf-8")
-            log.artifacts(Path(folder), "config")
+        _publish(sweep, tracker, summary, page)
     return page
 
 
@@ -206,7 +273,8 @@ def report(sweep: SweepConfig, output: Path | None = None) -> Path:
     """Make the report again from the tracking store.
 
     Raises:
-        LotusError: the sweep has never run there.
+        LotusError: the sweep has never run there; or artifacts of it are missing, without which the
+            report is written.
     """
     address = open_sweep(sweep, create=False)
     if address is None:
@@ -214,17 +282,28 @@ def report(sweep: SweepConfig, output: Path | None = None) -> Path:
             f"{sweep.name} has no run in {without_password(sweep.tracking.uri)}: run it first, or "
             "name the right store with --tracking-uri"
         )
-    return write(sweep, Tracker(address), output or report_folder(sweep), upload=output is None)
+    path = path_of(address.uri)
+    if output is None and path is not None and read_only(path):
+        raise LotusError(f"{path} cannot be written to here: name a folder with --output")
+    tracker = Tracker(address)
+    runs = tracker.runs()
+    if output is None:
+        standing.adopt_older(sweep, [run.info.run_id for run in runs])
+    folder = output or report_folder(sweep)
+    page = write(sweep, tracker, folder, runs, upload=output is None)
+    if lost := gone(tracker, runs):
+        raise LotusError(f"{lost}. The report is written without them: {page}")
+    return page
 
 
-def _best_per_arm(table: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
-    """The trials of each arm's best setting: those whose learning curves are shown."""
-    finished = table[table["status"] == "FINISHED"]
-    if finished.empty:
-        return finished
-    chosen = best_settings(settings(finished, axes)).values()
-    keys = {row["key"] for setting in chosen for row in setting.trials}
-    return finished[finished["key"].isin(keys)]
+def _learning_curves(
+    tracker: Tracker, table: pd.DataFrame, axes: Sequence[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """Fine-tuning at each arm's best setting; only those trials' histories are read."""
+    found = settings(table, [axis for axis in axes if axis in table])
+    keys = {row["key"] for setting in best_settings(found).values() for row in setting.trials}
+    curves = series.curves_of(learning_curves(tracker, table[table["key"].isin(keys)]))
+    return series.finetuning(found, curves, selection.CONFIDENCE)
 
 
 def _pictures(tracker: Tracker, table: pd.DataFrame) -> tuple[Picture, ...]:
@@ -241,9 +320,10 @@ def _pictures(tracker: Tracker, table: pd.DataFrame) -> tuple[Picture, ...]:
 
 
 def _artifact(tracker: Tracker, run_id: str, path: str) -> bytes | None:
-    """A small artifact; None when the run has none of that name."""
-    with fetched(tracker, run_id, path) as local:
+    """A small artifact; None when the run has none of that name, or none that can be read."""
+    with contextlib.suppress(ArtifactError), fetched(tracker, run_id, path) as local:  # see `gone`
         return local.read_bytes() if local else None
+    return None
 
 
 def _shown_facts(tags: dict[str, str], tracker: Tracker) -> dict[str, str]:

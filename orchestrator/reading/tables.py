@@ -7,6 +7,7 @@ import pandas as pd
 
 from orchestrator.planning.config import SweepConfig
 from orchestrator.tracking.tracker import Tracker, open_sweep, patiently
+from orchestrator.versions import MADE_WITH
 
 NUMBERS = ("seed", "sparsity", "patch_drop", "mask_data_fraction", "rung")
 CURVE_METRICS = ("train_loss", "val_loss", "val_accuracy")
@@ -18,7 +19,8 @@ def results(sweep: SweepConfig) -> pd.DataFrame:
     Columns: run_id, name, key, arm, status, error, seed, sparsity, patch_drop,
     mask_data_fraction (NaN where the arm ignores it), rung (epochs after which it was stopped;
     NaN for a full trial, and only those have final/* metrics), auto_sparsity (whether the trial
-    found its own sparsity), every metric under its own name, every other param dotted, and
+    found its own sparsity), versions (of the packages that computed its results; None on runs of
+    earlier versions), every metric under its own name, every other param dotted, and
     `stage.<name>`: the key of each stage result that the trial used.
 
     Accuracy and cost of one forward pass: `final/deployed_val_accuracy`,
@@ -89,6 +91,7 @@ def _row(run: Any) -> dict[str, Any]:
         "auto_sparsity": tags.get("lotus.sparsity") == "auto",
         "status": run.info.status,
         "error": tags.get("lotus.error"),
+        "versions": tags.get(MADE_WITH),
         **run.data.params,
         **run.data.metrics,
         **stages,

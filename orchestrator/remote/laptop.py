@@ -1,6 +1,7 @@
 """`lotus submit`, `logs`, `stop` and `status --address`: from a machine outside the cluster."""
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -27,7 +28,8 @@ def address_option(command: Command) -> Command:
         envvar="RAY_API_SERVER_ADDRESS",
         required=True,
         metavar="URL",
-        help="Dashboard of the cluster: http://HOST:8265; default: RAY_API_SERVER_ADDRESS.",
+        help="Dashboard of the cluster, http://HOST:8265. Default: the environment variable "
+        "RAY_API_SERVER_ADDRESS.",
     )
     return option(command)
 
@@ -35,7 +37,11 @@ def address_option(command: Command) -> Command:
 def sweep_options(command: Command) -> Command:
     """SWEEP and --set."""
     overrides = click.option(
-        "--set", "overrides", multiple=True, metavar="A.B=VALUE", help="As for `run`."
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="A.B=VALUE",
+        help="Override a setting of the sweep file. Can be given several times.",
     )
     return click.argument("sweep", metavar="SWEEP")(overrides(command))
 
@@ -43,17 +49,21 @@ def sweep_options(command: Command) -> Command:
 @click.command()
 @sweep_options
 @address_option
-@click.option("--follow/--no-follow", default=True, help="Show its output until it ends.")
-@click.option("--no-report", is_flag=True, help="Do not write the report at the end.")
+@click.option(
+    "--follow/--no-follow", default=True, help="Show its output until it ends, or return at once."
+)
+@click.option("--no-report", is_flag=True, help="Do not write a report at the end.")
 @click.option(
     "--env",
     "environment",
     multiple=True,
     metavar="NAME[=VALUE]",
-    help="A variable for driver and workers, for everybody to see; secrets are refused.",
+    help="Set a variable for driver and workers. Everybody can see it, so secrets are refused.",
 )
 @click.option(
-    "--with-code/--no-code", default=True, help="Send this package's code, or use the cluster's."
+    "--with-code/--no-code",
+    default=True,
+    help="Send this machine's lotus-sweep, or use the cluster's.",
 )
 def submit(
     sweep: str,
@@ -64,7 +74,10 @@ def submit(
     environment: tuple[str, ...],
     with_code: bool,
 ) -> int:
-    """Run a sweep on a cluster: it goes on without this machine. Again = follow, or continue."""
+    """Run a sweep on a cluster, where it goes on without this machine.
+
+    Submit it again to follow it or, when it has ended, to continue it.
+    """
     from orchestrator.remote.submitting import identity, prepare
 
     submission = prepare(sweep, overrides, environment, with_code=with_code, report=not no_report)
@@ -85,7 +98,9 @@ def submit(
 @click.command()
 @sweep_options
 @address_option
-@click.option("--follow/--no-follow", default=True, help="Go on until the job ends.")
+@click.option(
+    "--follow/--no-follow", default=True, help="Go on until the job ends, or show what there is."
+)
 def logs(sweep: str, overrides: tuple[str, ...], address: str, follow: bool) -> int:
     """Show what a submitted sweep prints."""
     jobs, job = _last(sweep, overrides, address)
@@ -99,7 +114,10 @@ def logs(sweep: str, overrides: tuple[str, ...], address: str, follow: bool) -> 
 @sweep_options
 @address_option
 def stop(sweep: str, overrides: tuple[str, ...], address: str) -> int:
-    """End a submitted sweep cleanly; submitting it again continues."""
+    """End a submitted sweep cleanly.
+
+    Submitting it again continues it.
+    """
     jobs, job = _last(sweep, overrides, address)
     if not job.lives:
         say(f"{job}: nothing to stop")
@@ -147,7 +165,9 @@ def print_status(shown: Terminal, rows: Sequence[Mapping[str, Any]]) -> None:
     table = Table("sweep", "finished", "running", "failed", "missing", "planned")
     for row in rows:
         counts = [str(row[name]) for name in ("finished", "running", "failed", "missing")]
-        table.add_row(Text(row["sweep"]), *counts, str(row["planned"]))
+        same = row["experiment"] == row["sweep"]
+        name = row["sweep"] if same else f"{row['experiment']}/{row['sweep']}"
+        table.add_row(Text(name), *counts, str(row["planned"]))
     shown.print(table)
     for row in rows:
         for name, error in row["errors"].items():
@@ -193,7 +213,8 @@ def _hints(sweep: str, address: str) -> None:
     for command, does in (
         ("logs", "follows it"), ("status", "shows its trials"), ("stop", "ends it"),
     ):  # fmt: skip
-        say(f"  lotus {command} {sweep} --address {address}   {does}")
+        typed = shlex.join(["lotus", command, sweep, "--address", address])
+        say(f"  {typed}   {does}")
 
 
 def _write(text: str) -> None:

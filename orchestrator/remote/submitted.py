@@ -11,7 +11,6 @@ import os
 import platform
 import shlex
 import sys
-import tempfile
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,9 @@ def main() -> None:
     job = json.loads((here / "job.json").read_text(encoding="utf-8"))
     _check(job, (here / "orchestrator").is_dir())
     _leave(here)
-    from orchestrator.cli import main as lotus
+    from orchestrator.entry import main as lotus
 
+    os.environ["LOTUS_SENT_SWEEP"] = str(here / "sweep.yaml")  # see reading/again.py
     command, *options = job["arguments"]
     sys.argv = ["lotus", command, str(here / "sweep.yaml"), *options]
     lotus()
@@ -99,12 +99,14 @@ def _version(name: str) -> str | None:
 
 def _leave(here: Path) -> None:
     """Work where files may stay: what was sent is removed with the job."""
-    for folder in (Path.home(), Path(tempfile.gettempdir())):
-        if os.access(folder, os.W_OK):
-            os.chdir(folder)
-            break
     if str(here) not in sys.path:
         sys.path.insert(0, str(here))
+    from orchestrator.surroundings import have_name, private_folder
+
+    have_name()
+    home = Path.home()
+    # Not the temporary folder itself, where everybody may put a file that is then imported.
+    os.chdir(home if os.access(home, os.W_OK) else private_folder())
 
 
 if __name__ == "__main__":

@@ -1,47 +1,38 @@
-"""What each arm of a sweep reached, at its best setting.
+"""What each arm of a sweep reached, at its best setting, and the dense model beside it.
 
-A setting is a point of the sweep without its seed. It is chosen by validation accuracy
-alone; test accuracies are reported for what was chosen.
+A setting is chosen by validation accuracy alone; test accuracies are reported for what was
+chosen. Both are the deployed ones (`settings.py`).
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import pandas as pd
 
-from orchestrator.selection.curve import (
-    Row,
-    average,
-    axis_value,
-    dense_models,
-    grouped,
-    missing_column,
-    plain,
-    rows,
+from orchestrator.selection.comparisons import Spreads, against_reference
+from orchestrator.selection.pairs import Outcomes
+from orchestrator.selection.rows import average, dense_models, rows
+from orchestrator.selection.scopes import OTHER_SEEDS, THESE_MODELS, Scope
+from orchestrator.selection.seeds import FEWEST_SEEDS
+from orchestrator.selection.settings import (
+    TEST,
+    VAL,
+    Setting,
+    best_settings,
+    kept_macs_ratio,
+    macs_ratio,
+    speed_ratio,
 )
 from orchestrator.selection.statistics import (
-    Comparison,
+    Interval,
     accuracy_interval,
-    compare,
     mean_interval,
-    wilson,
+    sayable,
 )
 
-LOTUS_ARMS = ("tickets", "essential", "issp", "lotus")
-CONTROLS = ("random_patches", "random_mask", "magnitude")
-ARMS = ("dense", *LOTUS_ARMS, *CONTROLS)
-BASE_AXES = ("sparsity", "patch_drop", "mask_data_fraction")
-_IDENTITY = (
-    "run_id", "key", "name", "arm", "status", "seed", "stage.dense", "rung", "auto_sparsity",
-)  # fmt: skip
-METRICS = (
-    "dense/val_accuracy", "dense/val_n", "dense/test_accuracy", "dense/test_n",
-    "issp/val_accuracy", "final/val_accuracy", "final/test_accuracy", "final/sparsity",
-    "final/sparsity_model", "final/macs", "final/macs_dense",
-    "final/test_lost", "final/test_gained", "final/epochs_to_near_dense",
-)  # fmt: skip
+Reference = Literal["fine_tuned", "before_fine_tuning"]
+"""The dense model that a sweep is measured against: with equal fine-tuning where that was run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,32 +42,40 @@ class ArmRow:
     Attributes:
         n: seeds of the setting (each seed weighs the same).
         val_accuracy_mean: what the setting was chosen by, so optimistic when there were many
-            settings; the test accuracy is not.
-        ci_low, ci_high: limits of the mean test accuracy.
-        interval: what they count: the spread over `seeds` (Student t, n >= 2), or for one
-            seed the choice of `images` (Wilson); None when neither can be said.
-        difference_to_dense: test accuracy minus that of the same trials' dense models,
-            positive = better than dense; limits from `compare` (image pairs and seeds).
-        macs_ratio: final / dense multiply-accumulates; below 1 through dropped patches only.
+            settings; the test accuracy is not. Deployed, like the test accuracy.
+        ci_low, ci_high: limits of the mean test accuracy, in `scope`; None where nothing is
+            said (`statistics.sayable`).
+        test_accuracy_whole: of the same models on whole images.
+        difference_to_dense: test accuracy minus that of the dense reference at the same seeds,
+            positive = better than dense; limits by `scopes.py`, each alone.
+        macs_ratio: deployed over dense multiply-accumulates, choosing the patches included;
+            macs_ratio_kept: without that.
+        images_per_s_ratio: measured, on the kept patches, without choosing them.
         near_dense_reached: seeds of `n` that came within 1 point of dense.
         epochs_to_near_dense: mean over those seeds alone, so read it beside their number;
-            limits by Student t (2 seeds or more), and the fastest and the slowest of them.
+            limits by Student t, and the fastest and the slowest of them.
         setting: value per axis; None for an axis that the arm ignores.
     """
 
     arm: str
     n: int
-    val_accuracy_mean: float
+    val_accuracy_mean: float | None
     test_accuracy_mean: float | None
     ci_low: float | None
     ci_high: float | None
-    interval: Literal["seeds", "images"] | None
+    scope: Scope
+    test_accuracy_whole: float | None
+    reference: Reference
     difference_to_dense: float | None
-    difference_ci_low: float | None
-    difference_ci_high: float | None
+    models_low: float | None
+    models_high: float | None
+    seeds_low: float | None
+    seeds_high: float | None
     sparsity_mean: float | None
     sparsity_model_mean: float | None
     macs_ratio: float | None
+    macs_ratio_kept: float | None
+    images_per_s_ratio: float | None
     near_dense_reached: int
     epochs_to_near_dense: float | None
     epochs_ci_low: float | None
@@ -86,205 +85,143 @@ class ArmRow:
     setting: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """All finished trials of one arm at one point of the sweep."""
-
-    arm: str
-    axes: dict[str, Any]
-    trials: tuple[Row, ...]
-    seeds: tuple[Row, ...]  # METRICS, averaged per seed
-    mean: Row  # METRICS, averaged over seeds
-
-    @property
-    def val_accuracy(self) -> float:
-        return float(self.mean["final/val_accuracy"])
-
-
-def settings(results: pd.DataFrame, axes: Sequence[str] = ()) -> list[Setting]:
-    """Finished trials with a final validation accuracy, grouped by arm and axes.
-
-    Args:
-        axes: columns that tell settings apart, beside BASE_AXES (`seed`, `arm` are ignored).
-
-    Raises:
-        ValueError: a needed column or axis is absent altogether.
-    """
-    names = axis_names(axes)
-    table = rows(results, (*_IDENTITY, *names, *METRICS))
-    finished = [r for r in table if r["status"] in (None, "FINISHED")]
-    full = any(r["status"] == "FINISHED" and r["rung"] is None for r in finished)
-    if full and "final/val_accuracy" not in results:
-        raise missing_column(results, "final/val_accuracy", "a comparison of arms")
-    finished = [r for r in finished if r["final/val_accuracy"] is not None]
-    if finished:
-        for column in ("arm", *names[len(BASE_AXES) :]):
-            if column not in results:
-                raise missing_column(results, column, "a comparison of arms")
-    arms = [r for r in finished if r["arm"] is not None]
-    return [_setting(group, names) for group in grouped(arms, lambda r: _point(r, names))]
-
-
-def axis_names(axes: Sequence[str]) -> tuple[str, ...]:
-    """BASE_AXES, then the other axes once each."""
-    return tuple(dict.fromkeys((*BASE_AXES, *(a for a in axes if a not in ("seed", "arm")))))
-
-
-def best_settings(found: Sequence[Setting]) -> dict[str, Setting]:
-    """Per arm the setting with the best mean validation accuracy, arms in the order of ARMS.
-
-    Ties: more seeds, then the smaller axis values.
-    """
-    order = {arm: i for i, arm in enumerate(ARMS)}
-    best: dict[str, Setting] = {}
-    for s in sorted(found, key=lambda s: (order.get(s.arm, len(order)), s.arm, preference(s))):
-        best.setdefault(s.arm, s)
-    return best
-
-
 def arms_table(
-    results: pd.DataFrame, confidence: float = 0.95, axes: Sequence[str] = ()
+    found: Sequence[Setting],
+    spreads: Spreads,
+    outcomes: Outcomes | None = None,
+    confidence: float = 0.95,
 ) -> list[ArmRow]:
     """Every arm at the setting with its best mean validation accuracy.
 
     Args:
-        results: one row per trial.
+        found: of `settings`.
+        outcomes: where they were read; else differences rest on counts.
         confidence: of all limits.
-        axes: columns that tell settings apart, beside BASE_AXES.
-
-    Raises:
-        ValueError: a needed column or axis is absent altogether.
     """
-    return [_arm_row(s, confidence) for s in best_settings(settings(results, axes)).values()]
+    best = best_settings(found).values()
+    return [_arm_row(s, found, spreads, outcomes or {}, confidence) for s in best]
 
 
-def _arm_row(s: Setting, confidence: float) -> ArmRow:
-    low, high, kind = _test_limits(s, confidence)
-    drop = compare(
-        [
-            Comparison(
-                dense=r["dense/test_accuracy"],
-                pruned=r["final/test_accuracy"],
-                lost=r["final/test_lost"],
-                gained=r["final/test_gained"],
-                n_images=r["dense/test_n"],
-            )
-            for r in s.seeds
-        ],
-        confidence,
-    )
+def _arm_row(
+    s: Setting,
+    found: Sequence[Setting],
+    spreads: Spreads,
+    outcomes: Outcomes,
+    confidence: float,
+) -> ArmRow:
+    spread, scope = test_interval(s, confidence)
+    contrast = against_reference(s, found)
+    itself = s.arm == "dense" and contrast.b is s and contrast.of_a is contrast.of_b
+    gap = None if itself else spreads.difference(contrast, contrast.pairs(outcomes))
+    models, seeds = (
+        gap.interval(where, confidence) if gap else Interval(mean=0.0, low=None, high=None)
+        for where in (THESE_MODELS, OTHER_SEEDS)
+    )  # fmt: skip
     return ArmRow(
         arm=s.arm,
         n=len(s.seeds),
-        val_accuracy_mean=s.val_accuracy,
-        test_accuracy_mean=s.mean["final/test_accuracy"],
-        ci_low=low,
-        ci_high=high,
-        interval=kind,
-        difference_to_dense=_negated(drop.mean if drop else None),
-        difference_ci_low=_negated(drop.high if drop else None),
-        difference_ci_high=_negated(drop.low if drop else None),
+        val_accuracy_mean=s.mean[VAL],
+        test_accuracy_mean=s.mean[TEST],
+        ci_low=spread.low if spread else None,
+        ci_high=spread.high if spread else None,
+        scope=scope,
+        test_accuracy_whole=s.mean["final/test_accuracy"],
+        reference="before_fine_tuning" if contrast.a is contrast.b and not itself else "fine_tuned",
+        difference_to_dense=gap.mean if gap else None,
+        models_low=models.low,
+        models_high=models.high,
+        seeds_low=seeds.low,
+        seeds_high=seeds.high,
         sparsity_mean=s.mean["final/sparsity"],
         sparsity_model_mean=s.mean["final/sparsity_model"],
         macs_ratio=macs_ratio(s.mean),
+        macs_ratio_kept=kept_macs_ratio(s.mean),
+        images_per_s_ratio=speed_ratio(s.mean),
         **_epochs(s, confidence),
         setting=dict(s.axes),
     )
 
 
+def test_interval(s: Setting, confidence: float) -> tuple[Interval | None, Scope]:
+    """The mean test accuracy of a setting, and what its limits are about."""
+    tested = [a for r in s.seeds if (a := r[TEST]) is not None]
+    other = len(tested) >= FEWEST_SEEDS
+    scope = OTHER_SEEDS if other else THESE_MODELS
+    if not tested:
+        return None, scope
+    return accuracy_interval(tested, s.mean["dense/test_n"], confidence, seeds=other), scope
+
+
 def _epochs(s: Setting, confidence: float) -> dict[str, Any]:
     """The fields of ArmRow about epochs to within 1 point of dense."""
     reached = [e for r in s.seeds if (e := r["final/epochs_to_near_dense"]) is not None]
-    spread = mean_interval(reached, confidence) if reached else None
+    spread = mean_interval(reached, confidence) if len(reached) >= FEWEST_SEEDS else None
+    ran = s.mean["finetune.epochs"]
+    low, high = (spread.low, spread.high) if spread and ran else (None, None)
+    if low is not None and high is not None:
+        spread = sayable(sum(reached) / len(reached), low, high, 0, ran)
+        low, high = spread.low, spread.high
     return {
         "near_dense_reached": len(reached),
-        "epochs_to_near_dense": spread.mean if spread else None,
-        "epochs_ci_low": spread.low if spread else None,
-        "epochs_ci_high": spread.high if spread else None,
+        "epochs_to_near_dense": sum(reached) / len(reached) if reached else None,
+        "epochs_ci_low": low,
+        "epochs_ci_high": high,
         "epochs_lowest": min(reached, default=None),
         "epochs_highest": max(reached, default=None),
     }
 
 
-def dense_summary(results: pd.DataFrame, confidence: float = 0.95) -> dict[str, Any]:
-    """The dense models of a sweep: mean accuracies, n, and the limits of the test accuracy."""
+def dense_summary(
+    results: pd.DataFrame,
+    found: Sequence[Setting],
+    reference: Setting | None,
+    confidence: float = 0.95,
+) -> dict[str, Any]:
+    """`dense` of summary.json: the one dense model that everything final is measured against.
+
+    Args:
+        reference: the `dense` arm beside the recommended setting (`comparisons.dense_for`); None =
+            the best one that was run.
+
+    Returns:
+        `reference` and its mean accuracies, limits and n; `before_fine_tuning`: the same of the
+        dense models that all trials start from, and that pruned models are compared with before
+        any fine-tuning. Without a dense arm the two are the same.
+    """
+    before = _before_fine_tuning(results, confidence)
+    tuned = reference or best_settings(found).get("dense")
+    if tuned is None:
+        return {"reference": "before_fine_tuning", **before, "before_fine_tuning": before}
+    spread, scope = test_interval(tuned, confidence)
+    return {
+        "reference": "fine_tuned",
+        "val_accuracy": tuned.mean[VAL],
+        "test_accuracy": tuned.mean[TEST],
+        "test_ci_low": spread.low if spread else None,
+        "test_ci_high": spread.high if spread else None,
+        "scope": scope,
+        "n": len(tuned.seeds),
+        "before_fine_tuning": before,
+    }
+
+
+def _before_fine_tuning(results: pd.DataFrame, confidence: float) -> dict[str, Any]:
     metrics = ("dense/val_accuracy", "dense/test_accuracy")
     columns = ("stage.dense", "seed", "dense/test_n", *metrics)
     models = dense_models(rows(results, columns))
     mean = average(models, metrics)
     tested = [a for m in models if (a := m["dense/test_accuracy"]) is not None]
     counts = [m["dense/test_n"] for m in models if m["dense/test_n"] is not None]
-    images = min(counts, default=None)
-    spread = accuracy_interval(tested, images, confidence) if tested else None
+    other = len(tested) >= FEWEST_SEEDS
+    spread = (
+        accuracy_interval(tested, min(counts, default=None), confidence, seeds=other)
+        if tested
+        else None
+    )
     return {
         **{m.removeprefix("dense/"): mean[m] for m in metrics},
         "test_ci_low": spread.low if spread else None,
         "test_ci_high": spread.high if spread else None,
+        "scope": OTHER_SEEDS if other else THESE_MODELS,
         "n": len(models),
     }
-
-
-def _test_limits(
-    s: Setting, confidence: float
-) -> tuple[float | None, float | None, Literal["seeds", "images"] | None]:
-    tested = [a for r in s.seeds if (a := r["final/test_accuracy"]) is not None]
-    if len(tested) >= 2:
-        spread = mean_interval(tested, confidence)
-        if spread.low is not None and spread.high is not None:
-            return max(0.0, spread.low), min(1.0, spread.high), "seeds"
-    if tested and s.mean["dense/test_n"]:
-        return *wilson(tested[0], s.mean["dense/test_n"], confidence), "images"
-    return None, None, None
-
-
-def _setting(group: Sequence[Row], names: Sequence[str]) -> Setting:
-    seeds = [average(g, METRICS) for g in grouped(group, _seed)]
-    return Setting(
-        arm=group[0]["arm"],
-        axes={n: axis_value(group[0], n) for n in names},
-        trials=tuple(group),
-        seeds=tuple(seeds),
-        mean=average(seeds, METRICS),
-    )
-
-
-def _seed(row: Row) -> tuple[str, Any]:
-    for column in ("seed", "stage.dense"):
-        if row[column] is not None:
-            return column, row[column]
-    return "row", id(row)
-
-
-def _point(row: Row, names: Sequence[str]) -> tuple[Any, ...]:
-    """Hashable place of a row in the sweep; floats apart by rounding only are one place."""
-    return (row["arm"], *(_comparable(axis_value(row, n)) for n in names))
-
-
-def _comparable(value: Any) -> tuple[int, float, str]:
-    """Sorts and hashes any axis value: None, then numbers, then the rest as JSON."""
-    value = plain(value)
-    if value is None:
-        return 0, 0.0, ""
-    if isinstance(value, (int, float)):
-        return 1, round(float(value), 9), ""
-    return 2, 0.0, json.dumps(value, sort_keys=True, default=str)
-
-
-def preference(s: Setting) -> tuple[Any, ...]:
-    """Sort key: best validation accuracy, then more seeds, then smaller axis values."""
-    return (
-        -round(s.val_accuracy, 12),
-        -len(s.seeds),
-        *(_comparable(v) for v in s.axes.values()),
-        s.arm,
-    )
-
-
-def macs_ratio(row: Row) -> float | None:
-    """Final over dense multiply-accumulates."""
-    macs, dense = row["final/macs"], row["final/macs_dense"]
-    return macs / dense if macs is not None and dense else None
-
-
-def _negated(value: float | None) -> float | None:
-    return None if value is None else -value or 0.0

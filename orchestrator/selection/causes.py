@@ -121,7 +121,7 @@ def _conclusion(a: Loss, cures: Sequence[Effect]) -> str:
 
 def _told(a: Loss, effects: Sequence[Effect]) -> Iterator[str]:
     """Which suspects have an effect, and which cannot be told from none."""
-    told = {e.suspect for e in effects if e.verdict != "not told apart"}
+    told = {e.suspect for e in effects if e.verdict != "undecided"}
     labels = {e.suspect: e.label for e in effects}
     with_effect = [labels[s] for s in labels if s in told]
     without = [labels[s] for s in labels if s not in told]

@@ -17,16 +17,14 @@ from orchestrator.selection.couples import (
     by_attention,
     default_reading,
     finished,
-    preference,
     pruned,
     reached_sparsity,
     small_data,
 )
-from orchestrator.selection.curve import CURVE_COLUMNS, TIE, one_shot_curve, rows
+from orchestrator.selection.curve import CURVE_COLUMNS, one_shot_curve
 from orchestrator.selection.design import (
     ISSP_ARMS,
     PRESET,
-    Setting,
     read_settings,
     typical,
     varying_columns,
@@ -42,6 +40,8 @@ from orchestrator.selection.pairs import (
     mean,
     to_dense,
 )
+from orchestrator.selection.rows import TIE, rows
+from orchestrator.selection.settings import Setting, preference
 from orchestrator.selection.statistics import Interval, wilson
 from orchestrator.selection.verdicts import Claim, percent, side
 
@@ -58,8 +58,8 @@ def paper_claims(
 ) -> list[dict[str, Any]]:
     """Every claim with its verdict, in the order of the paper; see `Claim`.
 
-    "reproduced" and "not reproduced" need an interval that lies on one side of the limit. What
-    was not run, and what an interval does not decide, is "not tested", with the reason.
+    "reproduced" and "not reproduced" need an interval that lies on one side of the limit. What an
+    interval does not decide is "undecided", what was not run "not measured", with the reason.
 
     Args:
         results: one row per trial; may be empty.
@@ -90,7 +90,7 @@ def _one_shot(t: Evidence) -> Claim:
     curve = rows(one_shot_curve(t.measured, t.confidence), CURVE_COLUMNS)
     level = next((p for p in curve if abs(p["sparsity"] - ONE_SHOT) <= 1e-9), None)
     if level is None or level["drop"] is None:
-        return claim.untested("No one-shot mask of exactly 30 % was measured.")
+        return claim.unmeasured("No one-shot mask of exactly 30 % was measured.")
     found = Interval(mean=level["drop"], low=level["drop_low"], high=level["drop_high"])
     before = f"{percent(level['val_accuracy'])} on validation; "
     return claim.at_most(found, level["n"], t.tolerance, before)
@@ -106,7 +106,7 @@ def _tickets_keep(t: Evidence) -> Claim:
     )
     best = best_couple(t, "dense", "tickets", t.recovery, by_attention)
     if best is None:
-        return claim.untested("Needs `dense` and `tickets` at `patch_drop` 0.1, on equal seeds.")
+        return claim.unmeasured("Needs `dense` and `tickets` at `patch_drop` 0.1, on equal seeds.")
     found = interval(best.pairs, t.confidence)
     return claim.at_most(found, len(best.pairs), t.tolerance, best.words)
 
@@ -121,7 +121,7 @@ def _tickets_beat_random(t: Evidence) -> Claim:
     best = best_couple(t, "random_patches", "lotus", t.columns, by_attention, gain=True)
     if best is None:
         why = "Needs `lotus` and `random_patches` at `patch_drop` 0.1, on equal seeds."
-        return claim.untested(why)
+        return claim.unmeasured(why)
     return _judged_gain(t, claim, best)
 
 
@@ -135,8 +135,9 @@ def _near_dense(t: Evidence) -> Claim:
     for arm in ("tickets", "lotus"):
         ran = [s for s in t.settings if s.arm == arm and by_attention(s) and finished(s)]
         if ran:
-            return _near_judged(t, claim, max(ran, key=preference))
-    return claim.untested("Needs the arm `tickets` or `lotus` at `patch_drop` 0.1.")
+            most = min(ran, key=lambda s: (-len(finished(s)), preference(s)))
+            return _near_judged(t, claim, most)
+    return claim.unmeasured("Needs the arm `tickets` or `lotus` at `patch_drop` 0.1.")
 
 
 def _near_judged(t: Evidence, claim: Claim, s: Setting) -> Claim:
@@ -175,13 +176,13 @@ def _collapses(t: Evidence) -> Claim:
     )
     masked = [s for s in t.settings if s.arm in ISSP_ARMS and pruned(s)]
     if not masked:
-        return claim.untested("ISSP was not run.")
-    literal = [s for s in masked if s.values.get(PRESET) == LITERAL]
+        return claim.unmeasured("ISSP was not run.")
+    literal = [s for s in masked if s.axes.get(PRESET) == LITERAL]
     # LOTUS trained its masks on 10 % of the data. A reading with one thing changed is another.
     ran = literal or [s for s in masked if (reached_sparsity(s) or 0.0) > HALF + 1e-9]
     chosen = typical([s for s in ran if small_data(s)] or ran)
     if chosen is None or (reached_sparsity(chosen) or 0.0) <= HALF + 1e-9:
-        return claim.untested("No ISSP mask of that reading removes more than half.")
+        return claim.unmeasured("No ISSP mask of that reading removes more than half.")
     pairs = [p for r in pruned(chosen) if (p := to_dense(r, PRUNED)) is not None]
     reading = "literal reading" if literal else "this sweep's own reading, not the literal one"
     accuracy = percent(mean(pruned(chosen), PRUNED.accuracy))
@@ -195,7 +196,7 @@ def _cured_to_dense(t: Evidence) -> Claim:
     chosen = default_reading(t)
     best = best_couple(t, "dense", "lotus", t.recovery, lambda s: s is chosen)
     if best is None:
-        return claim.untested(_missing_cure("dense"))
+        return claim.unmeasured(_missing_cure("dense"))
     found = interval(best.pairs, t.confidence)
     return claim.at_most(found, len(best.pairs), t.tolerance, best.words)
 
@@ -205,9 +206,9 @@ def _cured_to_magnitude(t: Evidence) -> Claim:
     chosen = default_reading(t)
     like = Controls(t.settings).like(chosen, "magnitude", final=True) if chosen else {}
     if chosen is None or not like:
-        return claim.untested(_missing_cure("magnitude"))
+        return claim.unmeasured(_missing_cure("magnitude"))
     # From lotus to its control: what lotus has more.
-    pairs = [between(chosen.trials[seed], row, FINAL, outcomes=t.outcomes)
+    pairs = [between(chosen.first[seed], row, FINAL, outcomes=t.outcomes)
              for seed, row in like.items()]  # fmt: skip
     return _judged_gain(t, claim, Couple(chosen, tuple(p for p in pairs if p is not None)))
 

@@ -1,6 +1,6 @@
 """Arms against each other: paired by seed and by image, corrected for how many are compared.
 
-Three families, each a question of its own (methods.md, sections 2 and 4):
+Three families, each a question of its own (LOTUS; Instant Soup):
 
 - `against_dense`: every arm at its best setting against the `dense` arm, which has had the same
   fine-tuning, on test;
@@ -9,29 +9,58 @@ Three families, each a question of its own (methods.md, sections 2 and 4):
 - `after_pruning`: ISSP, one-shot magnitude and random masks at equal sparsity, on validation,
   before any fine-tuning.
 
-Within a family of m comparisons the corrected limits have confidence 1 - (1 - c) / m
-(Bonferroni): all of them hold together with confidence c, however the comparisons depend on
-each other, and here they do: they share images, seeds and arms. A verdict comes from them only.
+Accuracies on test are the deployed ones (`settings.py`). Each difference has two scopes
+(`scopes.py`), and in each an interval of its own and one that is corrected: within a family of m
+comparisons it has confidence 1 - (1 - c) / m (Bonferroni), so all of them hold together with
+confidence c, however the comparisons depend on each other, and here they do: they share images,
+seeds and arms. A verdict comes from the corrected interval only.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal
 
-import numpy as np
-
-from orchestrator.selection.arms import CONTROLS, Setting, best_settings, preference
-from orchestrator.selection.curve import Row
-from orchestrator.selection.pairs import Outcomes
-from orchestrator.selection.statistics import Interval, paired_drop
+from orchestrator.selection.pairs import (
+    CHOSEN_BY,
+    CONTROL,
+    DENSE,
+    DENSE_CHOSEN_BY,
+    FINAL,
+    PRUNED,
+    Measure,
+    Outcomes,
+    Pair,
+    together,
+)
+from orchestrator.selection.pairs import between as pair_of
+from orchestrator.selection.rows import Row
+from orchestrator.selection.scopes import (
+    OTHER_SEEDS,
+    THESE_MODELS,
+    Difference,
+    Scope,
+    Verdict,
+    difference,
+    needed,
+    verdict,
+)
+from orchestrator.selection.seeds import Accuracies, SeedSpread
+from orchestrator.selection.settings import (
+    CONTROLS,
+    Setting,
+    agree,
+    best_settings,
+    preference,
+    same_sparsity,
+    share_seeds,
+)
+from orchestrator.selection.statistics import Interval
 
 Family = Literal["against_dense", "against_controls", "after_pruning"]
-Verdict = Literal["better", "worse", "not told apart"]
 
 MOST_SEEDS = 30  # bounds what a report reads; the interval hardly narrows beyond
-EQUAL_SPARSITY = 1e-3
 FULLEST = ("lotus", "issp", "essential", "tickets")
 # Per control: the axis that must be above 0 for it to differ from lotus; what it tests.
 TESTS = {
@@ -44,19 +73,28 @@ _BY_MASK = ("magnitude", "random_mask")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contrast:
-    """Two settings to compare, and the name of what is compared in the outcomes of each."""
+    """Two settings to compare, and which evaluation of each."""
 
     family: Family
     a: Setting
     b: Setting
-    measured_a: str
-    measured_b: str
+    of_a: Measure
+    of_b: Measure
 
-    def pairs(self) -> list[list[tuple[str, str]]]:
-        """Per common seed, at most MOST_SEEDS of them, the keys of the trials to pair."""
-        mine, theirs = _by_seed(self.a), _by_seed(self.b)
-        common = sorted(mine.keys() & theirs.keys())[:MOST_SEEDS]
+    def trials(self) -> list[list[tuple[Row, Row]]]:
+        """Per common seed, at most MOST_SEEDS of them, the trials to pair."""
+        mine, theirs = self.a.by_seed(), self.b.by_seed()
+        common = share_seeds(self.a, self.b)[:MOST_SEEDS]
         return [list(product(mine[seed], theirs[seed])) for seed in common]
+
+    def pairs(self, outcomes: Outcomes) -> list[Pair]:
+        """One pair for each common seed on which both were measured."""
+        found = []
+        for seed in self.trials():
+            known = [pair_of(a, b, self.of_a, self.of_b, outcomes) for a, b in seed]
+            if read := [pair for pair in known if pair is not None]:
+                found.append(together(read))
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +103,14 @@ class ArmComparison:
 
     Attributes:
         n: seeds that both have; n_images: images of the split, the same for both.
-        ci_low, ci_high: limits of this comparison alone (`statistics.paired_drop`).
-        corrected_low, corrected_high: limits that hold together for the whole family.
-        verdict: of a, from the corrected limits. With n = 1 it is about those two models.
+        models_low, models_high: limits of this comparison alone, about these models; None where
+            nothing is said (`statistics.sayable`).
+        seeds_low, seeds_high: the same about other seeds; None below 3 seeds too.
+        *_corrected_*: limits that hold together for the whole family.
+        scope: the widest that something can be said about; `verdict` is in it, read from its
+            corrected limits, and `verdict_models` is about these models.
+        equal_within: of a verdict "equal", the bound; below `margin`.
+        would_decide: of a verdict "undecided", what would.
     """
 
     a: str
@@ -76,15 +119,76 @@ class ArmComparison:
     setting_b: dict[str, Any]
     split: str
     n: int
-    n_images: int
+    n_images: int | None
     mean: float
-    ci_low: float
-    ci_high: float
-    corrected_low: float
-    corrected_high: float
+    models_low: float | None
+    models_high: float | None
+    models_corrected_low: float | None
+    models_corrected_high: float | None
+    seeds_low: float | None
+    seeds_high: float | None
+    seeds_corrected_low: float | None
+    seeds_corrected_high: float | None
     family: Family
     family_size: int
+    margin: float
+    scope: Scope
     verdict: Verdict
+    verdict_models: Verdict
+    equal_within: float | None
+    would_decide: str | None
+
+    @property
+    def corrected(self) -> Interval:
+        """What the verdict was read from."""
+        if self.scope == OTHER_SEEDS:
+            low, high = self.seeds_corrected_low, self.seeds_corrected_high
+        else:
+            low, high = self.models_corrected_low, self.models_corrected_high
+        return Interval(mean=self.mean, low=low, high=high)
+
+
+class Spreads:
+    """The spread between seeds of every setting, by what was measured of it."""
+
+    def __init__(self, found: Sequence[Setting]) -> None:
+        self._found = found
+        self._known: dict[str, SeedSpread] = {}
+
+    def of(self, measure: Measure) -> SeedSpread:
+        """Of the accuracies that the measure names; masks share one pool, whoever made them."""
+        columns = [measure.accuracy]
+        if measure in (PRUNED, CONTROL):
+            columns = [PRUNED.accuracy, CONTROL.accuracy]
+        name = columns[0]
+        if name not in self._known:
+            self._known[name] = SeedSpread(accuracies(self._found, columns))
+        return self._known[name]
+
+    def difference(self, c: Contrast, pairs: Sequence[Pair]) -> Difference | None:
+        """The difference of a contrast, its spread between seeds borrowed from the whole sweep.
+
+        A setting against its own trials' dense models has the pairs' own spread.
+        """
+        own = c.a is c.b
+        return difference(pairs, None if own else self.of(c.of_a).between(c.a.place, c.b.place))
+
+
+def accuracies(found: Sequence[Setting], columns: Sequence[str]) -> Accuracies:
+    """Setting -> seed -> mean of the first of the columns that its trials have."""
+    table: dict[Any, Mapping[float, float]] = {}
+    for s in found:
+        values: dict[float, float] = {}
+        for seed, trials in s.by_seed().items():
+            known = [
+                v for r in trials
+                if (v := next((r[c] for c in columns if r.get(c) is not None), None)) is not None
+            ]  # fmt: skip
+            if known:
+                values[seed] = sum(known) / len(known)
+        if values:
+            table[s.place] = values
+    return table
 
 
 def contrasts(found: Sequence[Setting]) -> list[Contrast]:
@@ -95,38 +199,60 @@ def contrasts(found: Sequence[Setting]) -> list[Contrast]:
 
 def needed_trials(planned: Sequence[Contrast]) -> list[str]:
     """Keys of the trials whose outcomes the contrasts read, each once."""
-    keys = [key for c in planned for seed in c.pairs() for pair in seed for key in pair]
+    keys = [
+        str(row["key"])
+        for c in planned for seed in c.trials() for pair in seed for row in pair
+        if row["key"] is not None
+    ]  # fmt: skip
     return list(dict.fromkeys(keys))
 
 
 def compare_arms(
-    planned: Sequence[Contrast], outcomes: Outcomes, confidence: float = 0.95
+    planned: Sequence[Contrast],
+    outcomes: Outcomes,
+    spreads: Spreads,
+    confidence: float = 0.95,
+    margin: float = 0.01,
 ) -> list[ArmComparison]:
-    """The contrasts for which both sides have outcomes on the same images.
+    """The contrasts of which both sides were measured on the same images.
 
     Args:
-        outcomes: see `Outcomes`; trials may be missing.
+        outcomes: see `Outcomes`; where trials are missing, counts against the dense model serve.
         confidence: of one comparison alone, and of all of a family together.
+        margin: differences up to this count as equal, a fraction.
     """
-    counted = [(c, counts) for c in planned if (counts := _counts(c, outcomes)) is not None]
-    sizes = Counter(c.family for c, _ in counted)
-    return [_compared(c, counts, sizes[c.family], confidence) for c, counts in counted]
+    found = [(c, d) for c in planned if (d := spreads.difference(c, c.pairs(outcomes))) is not None]
+    sizes = Counter(c.family for c, _ in found)
+    return [_compared(c, d, sizes[c.family], confidence, margin) for c, d in found]
 
 
-def agree(a: Setting, b: Setting, ignored: str = "") -> bool:
-    """Whether two settings have the same value on every axis that both use, but `ignored`."""
-    return all(
-        name == ignored or value is None or b.axes[name] is None or value == b.axes[name]
-        for name, value in a.axes.items()
-    )
+def dense_for(setting: Setting, found: Sequence[Setting]) -> Setting | None:
+    """The `dense` arm with the same fine-tuning as a setting; most common seeds, then the best."""
+    fitting = [
+        s for s in found if s.arm == "dense" and agree(setting, s) and share_seeds(setting, s)
+    ]
+    return min(fitting, key=lambda s: (-len(share_seeds(setting, s)), preference(s)), default=None)
+
+
+def against_reference(
+    setting: Setting, found: Sequence[Setting], validation: bool = False
+) -> Contrast:
+    """A setting against the dense reference.
+
+    That is the `dense` arm with the same fine-tuning; where none was run, the dense models that
+    the setting's own trials started from, before fine-tuning.
+    """
+    own, before = (CHOSEN_BY, DENSE_CHOSEN_BY) if validation else (FINAL, DENSE)
+    dense = dense_for(setting, found)
+    if dense is None:
+        return Contrast(family="against_dense", a=setting, b=setting, of_a=own, of_b=before)
+    return Contrast(family="against_dense", a=setting, b=dense, of_a=own, of_b=own)
 
 
 def _against_dense(found: Sequence[Setting]) -> Iterator[Contrast]:
-    best = best_settings(found)
-    dense = best.pop("dense", None)
-    for setting in best.values() if dense else ():
-        if dense and _share_seeds(setting, dense):
-            yield _contrast("against_dense", setting, dense, "final.test", "final.test")
+    for setting in best_settings(found).values():
+        if setting.arm != "dense" and dense_for(setting, found):
+            yield against_reference(setting, found)
 
 
 def _against_controls(ordered: Sequence[Setting]) -> Iterator[Contrast]:
@@ -134,20 +260,18 @@ def _against_controls(ordered: Sequence[Setting]) -> Iterator[Contrast]:
         axis = TESTS[control][0]
         differing = [s for s in ordered if s.axes[axis] != 0]
         if pair := _match(differing, FULLEST, control, _differ_in_one_thing):
-            yield _contrast("against_controls", *pair, "final.test", "final.test")
+            a, b = pair
+            yield Contrast(family="against_controls", a=a, b=b, of_a=FINAL, of_b=FINAL)
 
 
 def _after_pruning(ordered: Sequence[Setting]) -> Iterator[Contrast]:
-    measured = {"issp": "issp.validation", "control": "control.validation"}
     for control in _BY_MASK:
         if pair := _match(ordered, ("lotus", "issp"), control, _equal_masks):
-            yield _contrast("after_pruning", *pair, measured["issp"], measured["control"])
+            a, b = pair
+            yield Contrast(family="after_pruning", a=a, b=b, of_a=PRUNED, of_b=CONTROL)
     if pair := _match(ordered, ("magnitude",), "random_mask", _equal_masks):
-        yield _contrast("after_pruning", *pair, measured["control"], measured["control"])
-
-
-def _contrast(family: Family, a: Setting, b: Setting, measured_a: str, measured_b: str) -> Contrast:
-    return Contrast(family=family, a=a, b=b, measured_a=measured_a, measured_b=measured_b)
+        a, b = pair
+        yield Contrast(family="after_pruning", a=a, b=b, of_a=CONTROL, of_b=CONTROL)
 
 
 def _match(
@@ -162,7 +286,7 @@ def _match(
         for mine in ordered:
             if mine.arm == arm:
                 for b in theirs:
-                    if fits(mine, b) and _share_seeds(mine, b):
+                    if fits(mine, b) and share_seeds(mine, b):
                         return mine, b
     return None
 
@@ -179,93 +303,42 @@ def _differ_in_one_thing(a: Setting, b: Setting) -> bool:
 
 
 def _equal_sparsity(a: Setting, b: Setting) -> bool:
-    mine, theirs = a.mean["final/sparsity"], b.mean["final/sparsity"]
-    return mine is None or theirs is None or abs(mine - theirs) < EQUAL_SPARSITY
+    return same_sparsity(a.mean["final/sparsity"], b.mean["final/sparsity"])
 
 
-def _share_seeds(a: Setting, b: Setting) -> bool:
-    return bool(_by_seed(a).keys() & _by_seed(b).keys())
-
-
-def _by_seed(setting: Setting) -> dict[float, list[str]]:
-    """Keys of the trials of each seed, in a fixed order."""
-    found: dict[float, list[str]] = {}
-    for trial in sorted(setting.trials, key=_key):
-        if trial["seed"] is not None and trial["key"] is not None:
-            found.setdefault(float(trial["seed"]), []).append(trial["key"])
-    return found
-
-
-def _key(trial: Row) -> str:
-    return str(trial["key"])
-
-
-@dataclass(frozen=True, slots=True)
-class _Counts:
-    """Per seed: images that only a, and that only b, gets right."""
-
-    only_a: list[float]
-    only_b: list[float]
-    n_images: int
-
-
-def _counts(contrast: Contrast, outcomes: Outcomes) -> _Counts | None:
-    only_a: list[float] = []
-    only_b: list[float] = []
-    sizes: set[int] = set()
-    for seed in contrast.pairs():
-        read = [
-            (outcomes[a][contrast.measured_a], outcomes[b][contrast.measured_b])
-            for a, b in seed
-            if contrast.measured_a in outcomes.get(a, ())
-            and contrast.measured_b in outcomes.get(b, ())
-        ]
-        if not read:
-            continue
-        sizes |= {len(bits) for pair in read for bits in pair}
-        if len(sizes) > 1:  # not the same images: nothing can be paired
-            return None
-        only_a.append(float(np.mean([np.count_nonzero(a & ~b) for a, b in read])))
-        only_b.append(float(np.mean([np.count_nonzero(~a & b) for a, b in read])))
-    n_images = sizes.pop() if sizes else 0
-    return _Counts(only_a, only_b, n_images) if n_images else None
-
-
-def _compared(c: Contrast, counts: _Counts, size: int, confidence: float) -> ArmComparison:
-    def limits(at: float) -> tuple[float, float]:
-        found = paired_drop(counts.only_a, counts.only_b, counts.n_images, at)
-        return _known(found)
-
-    low, high = limits(confidence)
-    corrected = limits(1 - (1 - confidence) / size)
-    net = [a - b for a, b in zip(counts.only_a, counts.only_b, strict=True)]
+def _compared(
+    c: Contrast, found: Difference, size: int, confidence: float, margin: float
+) -> ArmComparison:
+    each = 1 - (1 - confidence) / size
+    models, seeds = (found.interval(s, confidence) for s in (THESE_MODELS, OTHER_SEEDS))
+    models_all, seeds_all = (found.interval(s, each) for s in (THESE_MODELS, OTHER_SEEDS))
+    said, within = verdict(seeds_all if found.scope == OTHER_SEEDS else models_all, margin)
+    would = None
+    if said == "undecided":
+        would = needed(found, found.scope, each, margin).words(found.n_images)
     return ArmComparison(
         a=c.a.arm,
         b=c.b.arm,
         setting_a=dict(c.a.axes),
         setting_b=dict(c.b.axes),
-        split=c.measured_a.rpartition(".")[2],
-        n=len(net),
-        n_images=counts.n_images,
-        mean=float(np.mean(net)) / counts.n_images,
-        ci_low=low,
-        ci_high=high,
-        corrected_low=corrected[0],
-        corrected_high=corrected[1],
+        split=c.of_a.outcome.rpartition(".")[2],
+        n=found.n,
+        n_images=found.n_images,
+        mean=found.mean,
+        models_low=models.low,
+        models_high=models.high,
+        models_corrected_low=models_all.low,
+        models_corrected_high=models_all.high,
+        seeds_low=seeds.low,
+        seeds_high=seeds.high,
+        seeds_corrected_low=seeds_all.low,
+        seeds_corrected_high=seeds_all.high,
         family=c.family,
         family_size=size,
-        verdict=verdict(*corrected),
+        margin=margin,
+        scope=found.scope,
+        verdict=said,
+        verdict_models=verdict(models_all, margin)[0],
+        equal_within=within,
+        would_decide=would,
     )
-
-
-def _known(interval: Interval) -> tuple[float, float]:
-    assert interval.low is not None, "paired_drop always has limits"
-    assert interval.high is not None, "paired_drop always has limits"
-    return interval.low, interval.high
-
-
-def verdict(low: float, high: float) -> Verdict:
-    """What limits of a difference say: the sign, where they hold no 0."""
-    if low > 0:
-        return "better"
-    return "worse" if high < 0 else "not told apart"

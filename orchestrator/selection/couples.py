@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.selection.curve import Row
-from orchestrator.selection.design import PRESET, Point, Setting, point, typical
-from orchestrator.selection.matching import EQUAL_SPARSITY
+from orchestrator.selection.design import PRESET, Point, point, typical
 from orchestrator.selection.pairs import FINAL, PRUNED, Outcomes, Pair, between, mean
+from orchestrator.selection.rows import Row
+from orchestrator.selection.settings import EQUAL_SPARSITY, Setting, preference
 from orchestrator.selection.verdicts import percent
 
 DROP, HALF, SMALL = 0.1, 0.5, 0.1
@@ -47,7 +47,7 @@ class Couple:
     @property
     def words(self) -> str:
         """`97.0 % on test (lotus); `."""
-        accuracy = percent(mean(list(self.b.trials.values()), FINAL.accuracy))
+        accuracy = percent(mean(list(self.b.first.values()), FINAL.accuracy))
         return f"{accuracy} on test ({self.b.arm}); "
 
 
@@ -67,24 +67,16 @@ def best_couple(
     bases: dict[Point, list[Setting]] = {}
     for s in t.settings:
         if s.arm == base:
-            bases.setdefault(point(s.values, same), []).append(s)
+            bases.setdefault(point(s.axes, same), []).append(s)
     for b in (s for s in t.settings if s.arm == arm and fits(s)):
-        for a in bases.get(point(b.values, same), []):
+        for a in bases.get(point(b.axes, same), []):
             x, y = (b, a) if gain else (a, b)
-            pairs = [between(x.trials[seed], y.trials[seed], FINAL, outcomes=t.outcomes)
+            pairs = [between(x.first[seed], y.first[seed], FINAL, outcomes=t.outcomes)
                      for seed in a.seeds_with(b)]  # fmt: skip
             if known := tuple(p for p in pairs if p is not None):
                 found.append(Couple(b, known))
-    return max(found, key=_by_preference) if found else None
-
-
-def _by_preference(couple: Couple) -> tuple[int, float]:
-    return len(couple.pairs), preference(couple.b)[1]
-
-
-def preference(s: Setting) -> tuple[int, float]:
-    """More seeds, then validation: the test accuracy chooses nothing."""
-    return len(finished(s)), mean(list(s.trials.values()), "final/val_accuracy") or 0.0
+    # The test accuracy chooses nothing.
+    return min(found, key=lambda c: (-len(c.pairs), preference(c.b)), default=None)
 
 
 def by_attention(s: Setting) -> bool:
@@ -114,19 +106,19 @@ def _is(value: Any, level: float) -> bool:
 
 
 def _first(s: Setting) -> Row:
-    return next(iter(s.trials.values()))
+    return next(iter(s.first.values()))
 
 
 def pruned(s: Setting) -> list[Row]:
     """Its trials that have an accuracy right after pruning."""
-    return [r for r in s.trials.values() if r[PRUNED.accuracy] is not None]
+    return [r for r in s.first.values() if r[PRUNED.accuracy] is not None]
 
 
 def finished(s: Setting) -> list[Row]:
     """Its trials that have an accuracy at the end."""
-    return [r for r in s.trials.values() if r[FINAL.accuracy] is not None]
+    return [r for r in s.first.values() if r[FINAL.accuracy] is not None]
 
 
 def reached_sparsity(s: Setting) -> float | None:
     """Of the prunable weights after ISSP, mean over its trials."""
-    return mean(list(s.trials.values()), "issp/sparsity")
+    return mean(list(s.first.values()), "issp/sparsity")

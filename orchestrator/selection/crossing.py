@@ -29,6 +29,7 @@ from scipy import stats
 from trials.detect import DETECTORS, ROUNDING, first_violation
 
 DRAWS = 200
+WIDEST = 0.5  # half of all sparsities; see `statistics.sayable`
 Vector = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -37,7 +38,7 @@ class Detection:
     """What a detector reads from a curve; the fields are those of `EssentialSparsity`."""
 
     value: float
-    low: float
+    low: float | None
     high: float | None
     bracket: tuple[float, float | None]
 
@@ -46,6 +47,8 @@ def detect(
     points: Sequence[dict[str, Any]], tolerance: float, detector: str, confidence: float = 0.95
 ) -> Detection:
     """Read a detector of `trials.detect` off a curve, with its interval (module docstring).
+
+    Limits further apart than WIDEST are left out, and so is a lower one of 0 without an upper one.
 
     Args:
         points: rows of `one_shot_curve`, ascending in `sparsity`; those without a drop are
@@ -68,7 +71,11 @@ def detect(
         found = [read(levels, curve.tolist(), tolerance) for curve in drawn]
         low, high = _quantile_levels(levels, found, confidence)
         high = None if high is None or beyond is None else max(high, beyond)
-    return Detection(value=value, low=min(low, value), high=high, bracket=(value, beyond))
+    low = min(low, value)
+    unsaid = low <= 0 if high is None else high - low > WIDEST
+    if unsaid:  # no number that a person should read
+        return Detection(value=value, low=None, high=None, bracket=(value, beyond))
+    return Detection(value=value, low=low, high=high, bracket=(value, beyond))
 
 
 def side_by_side(

@@ -1,22 +1,27 @@
-"""The essential sparsity: the one-shot curve of a sweep and where it leaves its tolerance.
+"""The essential sparsity: the one-shot curve of a sweep and where it leaves its tolerance."""
 
-Also the few helpers that turn the table of trials into rows; `arms.py` uses them too.
-"""
-
-import math
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
 from orchestrator.selection.crossing import detect, side_by_side
+from orchestrator.selection.rows import (
+    Row,
+    average,
+    dense_identity,
+    dense_models,
+    distinct,
+    grouped,
+    missing_column,
+    rows,
+)
+from orchestrator.selection.scopes import OTHER_SEEDS, THESE_MODELS, Scope
+from orchestrator.selection.seeds import FEWEST_SEEDS
 from orchestrator.selection.statistics import Comparison, accuracy_interval, compare
-from trials.detect import DETECTORS, ROUNDING
+from trials.detect import DETECTORS
 
-Row = dict[str, Any]
-
-TIE = ROUNDING
 CURVE_COLUMNS = (
     "sparsity", "val_accuracy", "ci_low", "ci_high", "drop", "drop_low", "drop_high", "n",
 )  # fmt: skip
@@ -40,14 +45,17 @@ class EssentialSparsity:
         low, high: hold the point at which the true curve leaves the tolerance with this
             confidence (`crossing.py`); value is never below low. high is None when no level is
             certainly beyond.
+            Both are None where that says too little (`crossing.detect`).
+        scope: what the interval is about: other seeds, or with fewer than 3 these models.
         bracket: value and the next level; None when no level up to the highest violates,
             so that `value` is a lower bound.
         curve: see `one_shot_curve`.
     """
 
     value: float
-    low: float
+    low: float | None
     high: float | None
+    scope: Scope
     bracket: tuple[float, float | None]
     detector: str
     tolerance: float
@@ -66,12 +74,14 @@ def one_shot_curve(results: pd.DataFrame, confidence: float = 0.95) -> pd.DataFr
         results: one row per trial, and one per level that `sparsity: auto` measured for itself
             (`tables.curve_table`). Without `stage.*` a seed stands for its dense model;
             without lost and gained counts errors are taken as independent (wider interval).
-        confidence: of all limits.
+        confidence: of all limits. With fewer than 3 dense models they are about these models:
+            the noise of the images alone.
 
     Returns:
         Ascending in `sparsity` (nominal), accuracies as fractions; ci_* from
         `accuracy_interval`, drop* (dense - pruned) from `compare`, NaN where not measurable;
-        n = dense models. The row at sparsity 0 is the dense model itself, where measured.
+        n = dense models. The row at sparsity 0 is the dense model itself, where measured: its
+        drop is 0 by definition, and has no limits.
 
     Raises:
         ValueError: a column is absent without which the curve cannot be drawn.
@@ -88,9 +98,12 @@ def one_shot_curve(results: pd.DataFrame, confidence: float = 0.95) -> pd.DataFr
     points = [_level(s, levels[s], confidence) for s in sorted(levels)]
     if dense := dense_models(trials):
         accuracies = [d["dense/val_accuracy"] for d in dense]
-        spread = accuracy_interval(accuracies, _images(dense), confidence)
+        other = len(dense) >= FEWEST_SEEDS
+        spread = accuracy_interval(accuracies, _images(dense), confidence, seeds=other)
         points = [p for p in points if p["sparsity"] > 0]
-        points.insert(0, _point(0.0, spread.mean, spread.low, spread.high, 0, 0, 0, len(dense)))
+        points.insert(
+            0, _point(0.0, spread.mean, spread.low, spread.high, 0, None, None, len(dense))
+        )
     return pd.DataFrame(
         {c: pd.Series([p[c] for p in points], dtype="int64" if c == "n" else "float64")
          for c in CURVE_COLUMNS}
@@ -115,7 +128,9 @@ def _place(row: Row) -> Hashable:
 
 def _level(sparsity: float, measured: Sequence[Row], confidence: float) -> Row:
     models = [average(group, _METRICS) for group in grouped(measured, dense_identity)]
-    accuracy = accuracy_interval([m[_PRUNED] for m in models], _images(models), confidence)
+    other = len(models) >= FEWEST_SEEDS
+    accuracies = [m[_PRUNED] for m in models]
+    accuracy = accuracy_interval(accuracies, _images(models), confidence, seeds=other)
     drop = compare(
         [
             Comparison(
@@ -129,6 +144,7 @@ def _level(sparsity: float, measured: Sequence[Row], confidence: float) -> Row:
         ],
         confidence,
         pooled=True,
+        seeds=other,
     )
     limits = (drop.mean, drop.low, drop.high) if drop else (None, None, None)
     return _point(sparsity, accuracy.mean, accuracy.low, accuracy.high, *limits, len(models))
@@ -171,10 +187,12 @@ def essential_sparsity(
     if not bool(((curve["sparsity"] > 0) & curve["drop"].notna()).any()):
         return None
     found = detect(rows(curve, CURVE_COLUMNS), tolerance, detector, confidence)
+    fewest = int(curve.loc[curve["sparsity"] > 0, "n"].min())
     return EssentialSparsity(
         value=found.value,
         low=found.low,
         high=found.high,
+        scope=OTHER_SEEDS if fewest >= FEWEST_SEEDS else THESE_MODELS,
         bracket=found.bracket,
         detector=detector,
         tolerance=tolerance,
@@ -187,7 +205,7 @@ def essential_summary(found: EssentialSparsity | None) -> dict[str, Any] | None:
     """`essential_sparsity` of summary.json: the chosen detector, then all of them side by side."""
     if found is None:
         return None
-    names = ("value", "low", "high", "bracket", "detector", "tolerance")
+    names = ("value", "low", "high", "scope", "bracket", "detector", "tolerance")
     points = rows(found.curve, CURVE_COLUMNS)
     return {
         **{name: getattr(found, name) for name in names},
@@ -210,79 +228,6 @@ def _require_curve_columns(
     else:
         return
     raise missing_column(results, missing, "the one-shot curve")
-
-
-def missing_column(results: pd.DataFrame, column: str, question: str) -> ValueError:
-    """The error for a table that lacks a column altogether."""
-    have = ", ".join(sorted(map(str, results.columns))) or "none"
-    return ValueError(
-        f"results: no column `{column}`, which {question} needs (columns: {have}). "
-        "Pass the table that orchestrator.results(sweep) gives, or add the column."
-    )
-
-
-def rows(table: pd.DataFrame, columns: Iterable[str]) -> list[Row]:
-    """Rows of a table as dicts of Python scalars; None for NaN and for absent columns."""
-    wanted = list(dict.fromkeys(columns))
-    data = [
-        [plain(v) for v in table[c].tolist()] if c in table else [None] * len(table) for c in wanted
-    ]
-    return [dict(zip(wanted, values, strict=True)) for values in zip(*data, strict=True)]
-
-
-def plain(value: Any) -> Any:
-    """A JSON-ready value: NumPy scalars to Python's, NaN, infinities and NaT to None."""
-    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
-        value = value.item()
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return None if value is pd.NA or value is pd.NaT else value
-
-
-def average(group: Sequence[Row], columns: Iterable[str]) -> Row:
-    """Per column the mean of what is measured, None when nothing is."""
-    out: Row = {}
-    for column in columns:
-        values = [float(r[column]) for r in group if r.get(column) is not None]
-        out[column] = math.fsum(values) / len(values) if values else None
-    return out
-
-
-def axis_value(row: Row, name: str) -> Any:
-    """What a trial has of an axis: `auto` where every trial finds its own sparsity.
-
-    Such trials are one setting, although each of them has another level.
-    """
-    return "auto" if name == "sparsity" and row["auto_sparsity"] else row[name]
-
-
-def grouped(table: Iterable[Row], identity: Callable[[Row], Hashable]) -> list[list[Row]]:
-    """Rows with equal identity together, in order of first appearance."""
-    groups: dict[Hashable, list[Row]] = {}
-    for row in table:
-        groups.setdefault(identity(row), []).append(row)
-    return list(groups.values())
-
-
-def distinct(table: Iterable[Row], identity: Callable[[Row], Hashable]) -> list[Row]:
-    """The first row of each identity."""
-    return [group[0] for group in grouped(table, identity)]
-
-
-def dense_identity(row: Row) -> Hashable:
-    """Which dense model a row rests on: `stage.dense`, else its seed, else the row itself."""
-    if row["stage.dense"] is not None:
-        return ("stage", row["stage.dense"])
-    return ("seed", row["seed"]) if row["seed"] is not None else ("row", id(row))
-
-
-def dense_models(trials: Iterable[Row]) -> list[Row]:
-    """One row for each dense model with a validation accuracy."""
-    return distinct((r for r in trials if r["dense/val_accuracy"] is not None), dense_identity)
 
 
 def _essential_identity(row: Row) -> Hashable:

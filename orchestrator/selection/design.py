@@ -5,13 +5,21 @@ configuration, so two settings can be compared column by column.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
-from orchestrator.selection.curve import Row, axis_value, plain, rows
 from orchestrator.selection.pairs import CONTROL, FINAL, PRUNED
+from orchestrator.selection.rows import Row, axis_value, grouped, rows
+from orchestrator.selection.settings import (
+    METRICS,
+    Setting,
+    comparable,
+    number_or_text,
+    setting_of,
+    with_deployed,
+)
 
 PRESET = "issp.preset"
 ISSP_ARMS = ("issp", "lotus")
@@ -22,7 +30,7 @@ _SECTIONS = ("data.", "model.", "dense.", "tickets.", "essential.", "issp.", "fi
 _SUSPECT = ("issp.", "finetune.", "essential.")
 _IDENTITY = (
     "key", "arm", "seed", "auto_sparsity", "issp/sparsity", "control/sparsity", "final/sparsity",
-    "final/val_accuracy", "final/epochs_to_near_dense", "denoise/jaccard_mean",
+    "final/epochs_to_near_dense", "denoise/jaccard_mean",
 )  # fmt: skip
 # Read for every trial, whether they vary or not.
 _ALWAYS = (
@@ -54,29 +62,6 @@ LABELS = {
 }
 
 Point = tuple[tuple[int, float, str], ...]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Setting:
-    """All measured trials of one arm that differ in the seed only.
-
-    Attributes:
-        values: column -> value, of the configuration columns that vary within the sweep.
-        trials: seed -> trial; ascending in the seed.
-    """
-
-    arm: str
-    values: Mapping[str, Any]
-    trials: Mapping[Any, Row]
-
-    def measured(self) -> "Setting":
-        """The same with the trials only that have an accuracy right after pruning."""
-        kept = {k: r for k, r in self.trials.items() if r[PRUNED.accuracy] is not None}
-        return Setting(self.arm, self.values, kept)
-
-    def seeds_with(self, other: "Setting") -> list[Any]:
-        """The seeds that both have, ascending."""
-        return [seed for seed in self.trials if seed in other.trials]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,26 +105,13 @@ def value_of(setting: Setting, suspect: str, other: Setting | None = None) -> An
     Args:
         other: only the columns in which the two differ are named.
     """
-    columns = [c for c in setting.values if suspect_of(c) == suspect]
+    columns = [c for c in setting.axes if suspect_of(c) == suspect]
     if other is not None:
-        columns = [c for c in columns if point(setting.values, [c]) != point(other.values, [c])]
+        columns = [c for c in columns if point(setting.axes, [c]) != point(other.axes, [c])]
     if columns in ([suspect], []):
-        return number_or_text(setting.values.get(suspect))
-    said = (f"{c.partition('.')[2]}={number_or_text(setting.values[c])}" for c in columns)
+        return number_or_text(setting.axes.get(suspect))
+    said = (f"{c.partition('.')[2]}={number_or_text(setting.axes[c])}" for c in columns)
     return ", ".join(said)
-
-
-def number_or_text(value: Any) -> Any:
-    """MLflow keeps params as text: `0.10` -> 0.1, `5` -> 5, `[]` -> none, other text as it is."""
-    if value in ("[]", "()"):
-        return "none"
-    if isinstance(value, str | int | float) and not isinstance(value, bool):
-        try:
-            as_float = float(value)
-        except ValueError:
-            return value
-        return int(as_float) if as_float == int(as_float) else round(as_float, 9)
-    return value if value is None else str(value)
 
 
 def varying_columns(results: pd.DataFrame) -> tuple[str, ...]:
@@ -151,31 +123,30 @@ def varying_columns(results: pd.DataFrame) -> tuple[str, ...]:
 def read_settings(results: pd.DataFrame) -> list[Setting]:
     """Every setting of every arm, trials that failed later included, in a fixed order."""
     varying = varying_columns(results)
-    metrics = [c for m in (PRUNED, CONTROL, FINAL) for c in m.columns]
-    table = rows(results, (*_IDENTITY, *_ALWAYS, *varying, *metrics))
-    groups: dict[tuple[str, Point], list[Row]] = {}
-    for row in ({**r, "sparsity": axis_value(r, "sparsity")} for r in table):
-        if row["arm"] is not None and row["seed"] is not None:
-            groups.setdefault((str(row["arm"]), point(row, varying)), []).append(row)
-    found = []
-    for place in sorted(groups):
-        group = sorted(groups[place], key=lambda r: (r["seed"], str(r["key"])))
-        values = {c: group[0][c] for c in (*varying, PRESET)}
-        trials = {r["seed"]: r for r in reversed(group)}
-        found.append(Setting(place[0], values, dict(sorted(trials.items()))))
-    return found
+    measures = [c for m in (PRUNED, CONTROL, FINAL) for c in m.columns]
+    columns = (*_IDENTITY, *_ALWAYS, *varying, *measures, *METRICS)
+    known = [
+        with_deployed(r) for r in rows(results, columns)
+        if r["arm"] is not None and r["seed"] is not None
+    ]  # fmt: skip
+    groups = grouped(known, lambda r: _point(r, varying))
+    found = [setting_of(group, (*varying, PRESET)) for group in groups]
+    return sorted(found, key=lambda s: (s.arm, point(s.axes, varying)))
+
+
+def _point(row: Row, columns: Iterable[str]) -> tuple[str, Point]:
+    return str(row["arm"]), tuple(comparable(axis_value(row, c)) for c in columns)
 
 
 def point(values: Mapping[str, Any], columns: Iterable[str]) -> Point:
     """A place in the sweep that sorts and hashes; text that is a number is that number."""
-    return tuple(_comparable(values.get(c)) for c in columns)
+    return tuple(comparable(values.get(c)) for c in columns)
 
 
-def _comparable(value: Any) -> tuple[int, float, str]:
-    found = number_or_text(plain(value))
-    if found is None:
-        return 0, 0.0, ""
-    return (2, 0.0, found) if isinstance(found, str) else (1, float(found), "")
+def measured(s: Setting) -> Setting:
+    """The same with the trials only that have an accuracy right after pruning."""
+    kept = {k: r for k, r in s.first.items() if r[PRUNED.accuracy] is not None}
+    return replace(s, first=kept)
 
 
 def find_anchors(found: Sequence[Setting]) -> list[Anchor]:
@@ -187,10 +158,10 @@ def find_anchors(found: Sequence[Setting]) -> list[Anchor]:
     Returns:
         At most MOST_ANCHORS; empty when no two settings differ in one suspect only.
     """
-    pruned = [m for s in found if s.arm in ISSP_ARMS and (m := s.measured()).trials]
-    columns = sorted({c for s in pruned for c in s.values} - {PRESET})
+    pruned = [m for s in found if s.arm in ISSP_ARMS and (m := measured(s)).first]
+    columns = sorted({c for s in pruned for c in s.axes} - {PRESET})
     near = _near(pruned, columns)
-    richest = sorted(pruned, key=lambda s: (-len(near[id(s)]), -len(s.trials)))
+    richest = sorted(pruned, key=lambda s: (-len(near[id(s)]), -len(s.first)))
     hubs = _hubs(richest, columns)
     anchors = [Anchor(s, (*near[id(s)], *_readings(s, hubs, richest, columns))) for s in pruned]
     ordered = sorted((a for a in anchors if a.neighbours), key=lambda a: -len(a.neighbours))
@@ -199,8 +170,8 @@ def find_anchors(found: Sequence[Setting]) -> list[Anchor]:
 
 def typical(found: Sequence[Setting]) -> Setting | None:
     """The setting that a reading stands for: around it most was varied; ties: more seeds."""
-    near = _near(found, sorted({c for s in found for c in s.values} - {PRESET}))
-    return max(found, key=lambda s: (len(near[id(s)]), len(s.trials)), default=None)
+    near = _near(found, sorted({c for s in found for c in s.axes} - {PRESET}))
+    return max(found, key=lambda s: (len(near[id(s)]), len(s.first)), default=None)
 
 
 def _near(found: Sequence[Setting], columns: Sequence[str]) -> dict[int, tuple[Neighbour, ...]]:
@@ -211,7 +182,7 @@ def _near(found: Sequence[Setting], columns: Sequence[str]) -> dict[int, tuple[N
     for suspect in suspects:
         rest = [PRESET, *(c for c in columns if suspect_of(c) != suspect)]
         for s in found:
-            place = (suspect, s.arm, point(s.values, rest))
+            place = (suspect, s.arm, point(s.axes, rest))
             places.setdefault(place, []).append(s)
             where[id(s)].append((suspect, place))
     return {
@@ -229,7 +200,7 @@ def _hubs(found: Sequence[Setting], columns: Sequence[str]) -> list[Setting]:
     context = [PRESET, *(c for c in columns if suspect_of(c) is None)]
     best: dict[tuple[str, Point], Setting] = {}
     for s in found:
-        best.setdefault((s.arm, point(s.values, context)), s)
+        best.setdefault((s.arm, point(s.axes, context)), s)
     return list(best.values())
 
 
@@ -248,11 +219,11 @@ def _readings(
     if not any(h is setting for h in hubs):
         return []
     rest = [c for c in columns if not c.startswith("issp.")]
-    here, own = (setting.arm, point(setting.values, rest)), point(setting.values, [PRESET])
+    here, own = (setting.arm, point(setting.axes, rest)), point(setting.axes, [PRESET])
     others: dict[Point, Setting] = {}
     for other in found:
-        reading = point(other.values, [PRESET])
-        equal = reading != own and (other.arm, point(other.values, rest)) == here
+        reading = point(other.axes, [PRESET])
+        equal = reading != own and (other.arm, point(other.axes, rest)) == here
         if equal and setting.seeds_with(other):
             others.setdefault(reading, other)
     return [Neighbour(PRESET, other) for other in others.values()]
@@ -266,10 +237,10 @@ def _chosen(ordered: Sequence[Anchor], near: Mapping[int, Sequence[Neighbour]]) 
             if any(a.setting is c.setting for c in chosen) or len(chosen) == MOST_ANCHORS:
                 continue
             if wanted == "reading":
-                own = point(a.setting.values, [PRESET])
-                new = all(own != point(c.setting.values, [PRESET]) for c in chosen)
+                own = point(a.setting.axes, [PRESET])
+                new = all(own != point(c.setting.axes, [PRESET]) for c in chosen)
                 beside = any(
-                    own == point(n.setting.values, [PRESET]) for c in chosen for n in c.neighbours
+                    own == point(n.setting.axes, [PRESET]) for c in chosen for n in c.neighbours
                 )
                 new = new and (bool(near[id(a.setting)]) or not beside)
             else:
@@ -290,5 +261,5 @@ def _overlap(a: Anchor, b: Anchor) -> bool:
     """Whether one stands among the other's neighbours, or both have the same masks."""
     if any(n.setting is a.setting for n in b.neighbours):
         return True
-    stages = [{r[PRUNED.stage] for r in x.setting.trials.values()} - {None} for x in (a, b)]
+    stages = [{r[PRUNED.stage] for r in x.setting.first.values()} - {None} for x in (a, b)]
     return bool(stages[0]) and stages[0] == stages[1]

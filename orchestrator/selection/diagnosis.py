@@ -11,11 +11,9 @@ from typing import Any
 import pandas as pd
 
 from orchestrator.selection.causes import sentences
-from orchestrator.selection.curve import Row
 from orchestrator.selection.design import (
     Anchor,
     Neighbour,
-    Setting,
     find_anchors,
     label,
     point,
@@ -37,6 +35,8 @@ from orchestrator.selection.pairs import (
     mean,
     to_dense,
 )
+from orchestrator.selection.rows import Row
+from orchestrator.selection.settings import Setting
 from orchestrator.selection.statistics import Interval
 
 MOST_OUTCOMES = 300  # bounds what a report reads: beyond, pairs rest on counts
@@ -109,7 +109,7 @@ def needed_trials(results: pd.DataFrame) -> list[str]:
     controls = Controls(found)
     rows: list[Row] = []
     for s in (*(a.setting for a in anchors), *around):
-        rows += s.trials.values()
+        rows += s.first.values()
         for arm in ("magnitude", "random_mask"):
             rows += controls.like(s, arm, final=False).values()
     return list(dict.fromkeys(str(row["key"]) for row in rows))[:MOST_OUTCOMES]
@@ -132,7 +132,7 @@ def _ask(
     if limits:
         excess = _beyond(s, like["magnitude"], CONTROL, PRUNED, outcomes)
         final = _beyond(s, like["final_magnitude"], FINAL, FINAL, outcomes)
-        own = s.trials.values()
+        own = s.first.values()
         control = [to_dense(row, CONTROL) for row in like["magnitude"].values()]
         places = {
             "drop": family.add("drop", [to_dense(r, PRUNED) for r in own]),
@@ -152,7 +152,7 @@ def _beyond(
     outcomes: Outcomes | None,
 ) -> list[Pair | None]:
     """Per seed: what the setting loses beyond its control."""
-    return [between(row, s.trials[seed], of_control, own, outcomes)
+    return [between(row, s.first[seed], of_control, own, outcomes)
             for seed, row in controls.items()]  # fmt: skip
 
 
@@ -161,7 +161,7 @@ def _ask_effect(
 ) -> tuple[int | None, int]:
     """Places of the two effects: right after pruning (None where it cannot be), and at the end."""
     seeds = a.setting.seeds_with(n.setting)
-    couples = [(a.setting.trials[s], n.setting.trials[s]) for s in seeds]
+    couples = [(a.setting.first[s], n.setting.first[s]) for s in seeds]
     pruned = None
     if not n.suspect.startswith(_AFTER_PRUNING):
         pairs = [between(x, y, PRUNED, outcomes=outcomes) for x, y in couples]
@@ -171,7 +171,7 @@ def _ask_effect(
 
 
 def _loss(one: _Asked, name: str, limits: Sequence[Interval | None]) -> Loss:
-    trials = list(one.setting.trials.values())
+    trials = list(one.setting.first.values())
     drops = {m: _mean_loss(to_dense(r, m) for r in trials) for m in (PRUNED, FINAL)}
     excess = {
         kind: _mean_loss(_beyond(one.setting, one.controls[kind], *measures, None))
@@ -256,12 +256,12 @@ def _ranked(effects: Sequence[Effect]) -> list[Effect]:
 
 def _name(s: Setting, anchors: Sequence[Anchor]) -> str:
     """An anchor in words: its reading, its arm, and what else tells it from the others."""
-    preset = s.values.get("issp.preset")
+    preset = s.axes.get("issp.preset")
     others = [a.setting for a in anchors if a.setting is not s]
     apart = [
-        c for c in s.values if suspect_of(c) is not None and c != "issp.preset"
-        and any(o.values.get("issp.preset") == preset and o.arm == s.arm
-                and point(o.values, [c]) != point(s.values, [c]) for o in others)
+        c for c in s.axes if suspect_of(c) is not None and c != "issp.preset"
+        and any(o.axes.get("issp.preset") == preset and o.arm == s.arm
+                and point(o.axes, [c]) != point(s.axes, [c]) for o in others)
     ]  # fmt: skip
     extra = "".join(f", {label(c)} {value_of(s, suspect_of(c) or c)}" for c in apart[:3])
     reading = f"{preset} reading" if preset else "setting"

@@ -6,25 +6,28 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from orchestrator.selection.arms import ARMS, CONTROLS, ArmRow, Setting
+from orchestrator.selection.arms import ArmRow
 from orchestrator.selection.comparisons import TESTS, ArmComparison
 from orchestrator.selection.controls import control_warnings
 from orchestrator.selection.curve import (
     CURVE_ARMS,
     CURVE_COLUMNS,
-    TIE,
     EssentialSparsity,
+    level_rows,
+)
+from orchestrator.selection.losses import COLLAPSE, collapses
+from orchestrator.selection.rows import (
+    TIE,
     Row,
     dense_identity,
     dense_models,
     grouped,
-    level_rows,
     rows,
 )
-from orchestrator.selection.losses import COLLAPSE, collapses
+from orchestrator.selection.seeds import FEWEST_SEEDS
+from orchestrator.selection.settings import ARMS, CONTROLS, Setting, unmeasured
 
 COARSE = 0.1  # widest bracket of the essential sparsity that passes without a warning
-FEW_SEEDS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +73,7 @@ def warnings(found: Findings) -> list[str]:
         *_curve_warnings(found),
         *_source_warnings(found),
         *_arm_warnings(found),
-        *control_warnings(found.settings, found.arms, found.comparisons, found.confidence),
+        *control_warnings(found.comparisons),
         *_collapse_warnings(found),
     ]
 
@@ -89,10 +92,16 @@ def _not_measured(found: Findings) -> Iterator[str]:
     for control in CONTROLS:
         if control not in present:
             yield f"No finished `{control}` control: nothing shows that {TESTS[control][1]} helps."
-    if few := [f"{a.arm} ({a.n})" for a in found.arms if a.n < FEW_SEEDS]:
+    if few := [f"{a.arm} ({a.n})" for a in found.arms if a.n < FEWEST_SEEDS]:
         yield (
-            f"Fewer than {FEW_SEEDS} seeds: {', '.join(few)}. The spread between seeds is not "
-            "measured well there."
+            f"Other seeds: fewer than {FEWEST_SEEDS} were run of {', '.join(few)}, so intervals "
+            "and verdicts there are about these models only."
+        )
+    if left := unmeasured(found.settings):
+        yield (
+            f"Accuracy on the patches that a model keeps: {left} trial{'s' if left > 1 else ''} of "
+            "an older version lack it, and so enter no comparison. `lotus run` measures it; only "
+            "the last stage runs again."
         )
     if found.essential is None:
         yield (
@@ -116,7 +125,7 @@ def _trial_warnings(found: Findings) -> Iterator[str]:
     total = len(found.results)
     if found.failed:
         errors = Counter(
-            str(r["error"]).strip().splitlines()[0][:160]
+            _said(str(r["error"]))
             for r in rows(found.results, ["status", "error"])
             if r["status"] == "FAILED" and r["error"] and str(r["error"]).strip()
         )
@@ -129,6 +138,12 @@ def _trial_warnings(found: Findings) -> Iterator[str]:
             f"Axes that no trial carries: {', '.join(found.absent_axes)}. Settings that differ "
             "in them only are averaged."
         )
+
+
+def _said(error: str) -> str:
+    """The line of an error that names it: of a traceback the last."""
+    lines = error.strip().splitlines()
+    return lines[-1 if lines[0].startswith("Traceback") else 0].strip()[:160]
 
 
 def _curve_warnings(found: Findings) -> Iterator[str]:
@@ -157,10 +172,11 @@ def _curve_warnings(found: Findings) -> Iterator[str]:
             "is smaller than at a lower level, by more than the tolerance or back within it."
         )
     counts = [p["n"] for p in points]
-    if min(counts) == 1:
+    if min(counts) < FEWEST_SEEDS:
+        models = "dense model" if min(counts) == 1 else "dense models"
         yield (
-            "n = 1 dense model on the one-shot curve: its intervals hold for that model, not "
-            "for other seeds."
+            f"n = {min(counts)} {models} on the one-shot curve: its intervals hold for these "
+            "models, not for other seeds."
         )
     if min(counts) < max(counts):
         yield (
@@ -204,11 +220,6 @@ def _source_warnings(found: Findings) -> Iterator[str]:
 
 
 def _arm_warnings(found: Findings) -> Iterator[str]:
-    if single := [a.arm for a in found.arms if a.n == 1]:
-        yield (
-            f"n = 1 seed at the best setting of: {', '.join(single)}. Differences to other arms "
-            "may be chance."
-        )
     if twice := sorted({s.arm for s in found.settings if len(s.trials) > len(s.seeds)}):
         yield (
             f"Several trials share one setting and seed ({', '.join(twice)}): an axis of the "

@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.selection.arms import axis_names
-from orchestrator.selection.curve import Row, average, grouped, rows
+from orchestrator.selection.rows import Row, average, grouped, rows
+from orchestrator.selection.settings import axis_names
 
 METRIC = "rung/val_accuracy"
 _COLUMNS = ("arm", "status", "seed", "rung", METRIC, "final/val_accuracy", "final/test_accuracy")

@@ -8,7 +8,7 @@ from trials.detect import ROUNDING
 COLLAPSE = 0.2
 """Drop of accuracy below the dense model that is called a collapse."""
 
-Verdict = Literal["better", "worse", "not told apart"]
+Verdict = Literal["better", "worse", "undecided"]
 
 
 def collapses(drop: float | None) -> bool:
@@ -110,7 +110,7 @@ class Effect:
         low, high = (self.final_low, self.final_high) if later else (self.low, self.high)
         if low is not None and low > 0:
             return "better"
-        return "worse" if high is not None and high < 0 else "not told apart"
+        return "worse" if high is not None and high < 0 else "undecided"
 
     @property
     def words(self) -> str:

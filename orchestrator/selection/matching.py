@@ -3,34 +3,33 @@
 from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.selection.curve import Row
-from orchestrator.selection.design import Anchor, Point, Setting, point
+from orchestrator.selection.design import Anchor, Point, point
 from orchestrator.selection.pairs import CONTROL, FINAL, mean
-
-EQUAL_SPARSITY = 1e-6  # of the prunable weights: a control this near has the same count
+from orchestrator.selection.rows import Row
+from orchestrator.selection.settings import EQUAL_SPARSITY, Setting
 
 
 class Controls:
     """The controls of the sweep, found by what they must share with a masked trial."""
 
     def __init__(self, found: Sequence[Setting]) -> None:
-        self.columns = sorted({c for s in found for c in s.values})
+        self.columns = sorted({c for s in found for c in s.axes})
         self.context = [c for c in self.columns if c.startswith(("data.", "model.", "dense."))]
         recovery = ("finetune.", "tickets.")
         self.after = [*self.context, *(c for c in self.columns if c.startswith(recovery))]
         self.by_place: dict[tuple[str, Point, Any], list[Row]] = {}
         for s in found:
             if s.arm in ("magnitude", "random_mask"):
-                place = point(s.values, self.context)
-                for seed, row in s.trials.items():
+                place = point(s.axes, self.context)
+                for seed, row in s.first.items():
                     self.by_place.setdefault((s.arm, place, seed), []).append(row)
 
     def like(self, setting: Setting, arm: str, final: bool) -> dict[Any, Row]:
         """Seed -> the control at the same sparsity; `final`: with equal fine-tuning too."""
         found: dict[Any, Row] = {}
-        place = point(setting.values, self.context)
+        place = point(setting.axes, self.context)
         measure = FINAL if final else CONTROL
-        for seed, own in setting.trials.items():
+        for seed, own in setting.first.items():
             for row in self.by_place.get((arm, place, seed), []):
                 fits = _same_count(own, row) and row[measure.accuracy] is not None
                 if fits and (not final or self._equal_recovery(own, row)):
@@ -43,7 +42,7 @@ class Controls:
 
     def curve(self, anchors: Sequence[Anchor]) -> list[dict[str, Any]]:
         """Accuracy right after pruning of each control by sparsity, mean over its trials."""
-        places = {point(a.setting.values, self.context) for a in anchors}
+        places = {point(a.setting.axes, self.context) for a in anchors}
         levels: dict[tuple[str, float], dict[Any, Row]] = {}
         for (arm, place, seed), group in self.by_place.items():
             for row in group:

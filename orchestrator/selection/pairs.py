@@ -1,27 +1,31 @@
 """Two models of one sweep on the same images, seed by seed; and many such comparisons at once.
 
-A comparison's interval has the image part of `statistics.paired_drop`. Its seed part borrows
-from the other comparisons of the family, because two or three seeds say next to nothing about
-their own spread: at n = 2 and 20 comparisons an interval of its own would be 500 times the
-standard deviation wide. The variances between seeds are shrunk towards their common value
-(Smyth 2004, "moderated t"), as far as they themselves agree on one, and never below a
-comparison's own. Comparisons with one anchor
+Settings are compared in two scopes (`scopes.py`). The diagnosis and the claims ask other things,
+such as what one change to a mask does: here is their interval. With FEWEST_SEEDS seeds or more it
+is about other seeds, below about these models alone.
+
+It has the image part of `statistics.paired_drop`. Its seed part borrows from the other comparisons
+of the family: at n = 3 and 20 comparisons an interval of its own would be ten times as wide. The
+variances between seeds are shrunk towards their common value (Smyth 2004, "moderated t"), as far
+as they themselves agree on one, and never below a comparison's own. Comparisons with one anchor
 share its seeds and so are no independent witnesses: the degrees of freedom gained are capped.
 Measured family-wise coverage of a nominal 95 %, 20 comparisons with one anchor, no image noise,
 seeds that vary alike, most in the anchor, most in the variants, or very unequally: 94 to 100 % for
-n = 2, 3 and 5 with the cap at twice a comparison's own degrees; at four times it fell to 84 %.
+n = 3 and 5 with the cap at twice a comparison's own degrees; at four times it fell to 84 %.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special, stats
+from scipy import stats
 
-from orchestrator.selection.curve import Row, average
-from orchestrator.selection.statistics import Interval
+from orchestrator.selection.rows import Row, average
+from orchestrator.selection.seeds import FEWEST_SEEDS, Prior, Spread, common
+from orchestrator.selection.settings import drops_patches
+from orchestrator.selection.statistics import Interval, sayable
 
 Bits = NDArray[np.bool_]
 Outcomes = Mapping[str, Mapping[str, Bits]]
@@ -29,9 +33,6 @@ Outcomes = Mapping[str, Mapping[str, Bits]]
 
 MOST_DF = 2
 """Degrees of freedom with borrowing, at most this many times a comparison's own."""
-
-FEWEST = 3
-"""Comparisons with a spread of their own that a common variance needs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,14 +50,15 @@ class Measure:
     @property
     def columns(self) -> tuple[str, ...]:
         """What has to be read from the table."""
-        return self.accuracy, self.lost, self.gained, self.dense, self.n_images, self.stage
+        names = (self.accuracy, self.lost, self.gained, self.dense, self.n_images, self.stage)
+        return tuple(name for name in names if name)
 
 
 def _measure(prefix: str, split: str, outcome: str, stage: str) -> Measure:
     return Measure(
-        accuracy=f"{prefix}/{split}_accuracy",
-        lost=f"{prefix}/{split}_lost",
-        gained=f"{prefix}/{split}_gained",
+        accuracy=f"{prefix}{split}_accuracy",
+        lost=f"{prefix}{split}_lost",
+        gained=f"{prefix}{split}_gained",
         dense=f"dense/{split}_accuracy",
         n_images=f"dense/{split}_n",
         outcome=outcome,
@@ -64,9 +66,30 @@ def _measure(prefix: str, split: str, outcome: str, stage: str) -> Measure:
     )
 
 
-PRUNED = _measure("issp", "val", "issp.validation", "stage.issp")
-CONTROL = _measure("control", "val", "control.validation", "stage.control")
-FINAL = _measure("final", "test", "final.test", "stage.finetune")
+PRUNED = _measure("issp/", "val", "issp.validation", "stage.issp")
+CONTROL = _measure("control/", "val", "control.validation", "stage.control")
+FINAL = _measure("final/deployed_", "test", "deployed.test", "stage.finetune")
+"""The model that a trial ends with, on the tokens that it uses; see `settings.py`."""
+CHOSEN_BY = _measure("final/deployed_", "val", "deployed.validation", "stage.finetune")
+DENSE = Measure(
+    accuracy="dense/test_accuracy",
+    lost="",
+    gained="",
+    dense="dense/test_accuracy",
+    n_images="dense/test_n",
+    outcome="dense.test",
+    stage="stage.dense",
+)
+"""The dense model that a trial started from, before any fine-tuning."""
+DENSE_CHOSEN_BY = Measure(
+    accuracy="dense/val_accuracy",
+    lost="",
+    gained="",
+    dense="dense/val_accuracy",
+    n_images="dense/val_n",
+    outcome="dense.validation",
+    stage="stage.dense",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,12 +101,14 @@ class Pair:
         lost, gained: images that only a, and that only b, gets right; exact, or the largest
             that the known counts allow. Their difference is exact. None = not known.
         n_images: images that both were measured on.
+        by_image: (images,) +1 where only a is right, -1 where only b is, else 0; None = not known.
     """
 
     loss: float
     lost: float | None = None
     gained: float | None = None
     n_images: float | None = None
+    by_image: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
 
 
 def to_dense(row: Row, measure: Measure) -> Pair | None:
@@ -111,14 +136,14 @@ def between(
     x, y, n = a[of_a.accuracy], b[of_b.accuracy], a[of_a.n_images]
     if x is None or y is None:
         return None
-    if a[of_a.stage] is not None and a[of_a.stage] == b[of_b.stage]:
-        return Pair(loss=0.0, lost=0, gained=0, n_images=n) if n else Pair(loss=0.0)
-    right, theirs = _outcome(a, of_a, outcomes), _outcome(b, of_b, outcomes)
+    if of_a.stage and a[of_a.stage] is not None and a[of_a.stage] == b.get(of_b.stage):
+        same = np.zeros(int(n)) if n else None
+        return Pair(loss=0.0, lost=0 if n else None, gained=0 if n else None, n_images=n,
+                    by_image=same)  # fmt: skip
+    right, theirs = outcome_of(a, of_a, outcomes), outcome_of(b, of_b, outcomes)
     if right is not None and theirs is not None and len(right) == len(theirs) > 0:
-        lost, gained = int((right & ~theirs).sum()), int((~right & theirs).sum())
-        size = len(right)
-        return Pair(loss=(lost - gained) / size, lost=lost, gained=gained, n_images=size)
-    counts = [a[of_a.lost], a[of_a.gained], b[of_b.lost], b[of_b.gained]]
+        return _by_image(right, theirs)
+    counts = [*_counts(a, of_a), *_counts(b, of_b)]
     if not n or a[of_a.dense] is None or any(c is None for c in counts):
         return _independent(x, y, n)
     lost_a, gained_a, lost_b, gained_b = counts
@@ -136,80 +161,98 @@ def _independent(a: float, b: float, n: float | None) -> Pair:
     return Pair(loss=a - b, lost=a * (1 - b) * n, gained=b * (1 - a) * n, n_images=n)
 
 
-def _outcome(row: Row, measure: Measure, outcomes: Outcomes | None) -> np.ndarray | None:
-    found = (outcomes or {}).get(str(row.get("key")), {}).get(measure.outcome)
+def _by_image(right: Bits, theirs: Bits) -> Pair:
+    difference = right.astype(np.float64) - theirs
+    lost, gained = int((difference > 0).sum()), int((difference < 0).sum())
+    size = len(right)
+    return Pair(
+        loss=(lost - gained) / size,
+        lost=lost,
+        gained=gained,
+        n_images=size,
+        by_image=difference,
+    )
+
+
+def _counts(row: Row, measure: Measure) -> tuple[float | None, float | None]:
+    """Lost and gained against the dense model; of the dense model itself none."""
+    if not measure.lost:
+        return 0.0, 0.0
+    return row.get(measure.lost), row.get(measure.gained)
+
+
+def outcome_of(row: Row, measure: Measure, outcomes: Outcomes | None) -> Bits | None:
+    """Which images a trial's model gets right; None where that was not read."""
+    known = (outcomes or {}).get(str(row.get("key")), {})
+    found = known.get(measure.outcome)
+    if found is None and not drops_patches(row):  # whole images are the tokens that it uses
+        found = known.get(measure.outcome.replace("deployed.", "final."))
     return None if found is None else np.asarray(found, dtype=bool)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeedSpread:
-    """What the variances between seeds of a family have in common.
+def together(pairs: Sequence[Pair]) -> Pair:
+    """Several pairs of one seed as one: their mean.
 
-    Attributes:
-        variance: the common value.
-        df: its weight against a comparison's own variance; infinite when all agree.
+    Raises:
+        ValueError: no pair.
     """
+    if len(pairs) == 1:
+        return pairs[0]
+    if not pairs:
+        raise ValueError("together: no pairs; give at least one.")
 
-    variance: float
-    df: float
+    def mean(values: Sequence[float | None]) -> float | None:
+        known = [v for v in values if v is not None]
+        return math.fsum(known) / len(known) if len(known) == len(values) else None
+
+    known = [p.by_image for p in pairs if p.by_image is not None]
+    alike = len(known) == len(pairs) and len({len(one) for one in known}) == 1
+    return Pair(
+        loss=math.fsum(p.loss for p in pairs) / len(pairs),
+        lost=mean([p.lost for p in pairs]),
+        gained=mean([p.gained for p in pairs]),
+        n_images=mean([p.n_images for p in pairs]),
+        by_image=np.mean(known, axis=0) if alike else None,
+    )
 
 
-def seed_spread(comparisons: Sequence[Sequence[Pair]]) -> SeedSpread | None:
-    """The scaled F distribution that the variances between seeds follow, by their logarithms.
-
-    None with fewer than FEWEST variances, or when most are 0.
-
-    Source: Smyth, Stat. Appl. Genet. Mol. Biol. 3 (2004) 3, section 6.2 (limma's fitFDist).
-    """
+def seed_spread(comparisons: Sequence[Sequence[Pair]]) -> Prior | None:
+    """What the variances between seeds of a family have in common, see `seeds.common`."""
     losses = [[p.loss for p in pairs] for pairs in comparisons if len(pairs) > 1]
-    variances = np.array([np.var(values, ddof=1) for values in losses], dtype=float)
-    half = np.array([len(values) - 1 for values in losses], dtype=float) / 2
-    if len(variances) < FEWEST or not np.median(variances) > 0:
-        return None
-    logs = np.log(np.maximum(variances, 1e-5 * np.median(variances)))
-    logs = logs - special.digamma(half) + np.log(half)
-    centre = float(logs.mean())
-    excess = float(logs.var(ddof=1) - special.polygamma(1, half).mean())
-    if excess <= 1e-6:
-        return SeedSpread(variance=math.exp(centre), df=math.inf)
-    prior = optimize.brentq(lambda x: float(special.polygamma(1, x)) - excess, 1e-3, 1e7)
-    variance = math.exp(centre + float(special.digamma(prior)) - math.log(prior))
-    return SeedSpread(variance=variance, df=2 * prior)
+    return common([Spread(float(np.var(own, ddof=1)), len(own) - 1.0) for own in losses])
 
 
 def interval(
-    pairs: Sequence[Pair], confidence: float, spread: SeedSpread | None = None
+    pairs: Sequence[Pair], confidence: float, spread: Prior | None = None
 ) -> Interval | None:
     """Mean loss over seeds with its limits; None without a pair.
 
     half² = z² V + t² max(0, s² - V) / m. V: the image variance (`paired_drop`), left out where
-    image counts are not known. s²: the variance between seeds, shrunk to `spread`; V is taken
-    out of it only where it has 2 degrees of freedom or more. One seed without `spread`: the
-    interval is about that seed's models.
+    image counts are not known. s²: the variance between seeds, shrunk to `spread`. With fewer
+    than FEWEST_SEEDS seeds the second part is left out: the interval is about these models.
 
     Returns:
-        Fractions, limits clipped to [-1, 1]; None for limits that nothing gives.
+        Fractions; without limits where nothing gives any, or none that a person should read
+        (`statistics.sayable`).
     """
     if not pairs:
         return None
     losses = [p.loss for p in pairs]
     mean, m = math.fsum(losses) / len(losses), len(losses)
     image = _image_variance(pairs)
-    variance, df = _shrunk(losses, spread)
+    variance, df = _shrunk(losses, spread) if m >= FEWEST_SEEDS else (0.0, None)
     if image is None and df is None:
         return Interval(mean=mean, low=None, high=None)
     half = float(stats.norm.ppf((1 + confidence) / 2)) * math.sqrt(image or 0.0)
     if df is not None:
-        left = max(0.0, variance - (image or 0.0)) if df >= 2 else variance
+        left = max(0.0, variance - (image or 0.0))
         half = math.hypot(half, stats.t.ppf((1 + confidence) / 2, df) * math.sqrt(left / m))
-    return Interval(mean=mean, low=max(-1.0, mean - half), high=min(1.0, mean + half))
+    return sayable(mean, mean - half, mean + half, -1, 1)
 
 
-def _shrunk(losses: Sequence[float], spread: SeedSpread | None) -> tuple[float, float | None]:
-    """Variance between seeds and its degrees of freedom; None = not known."""
+def _shrunk(losses: Sequence[float], spread: Prior | None) -> tuple[float, float]:
+    """Variance between seeds and its degrees of freedom."""
     own = len(losses) - 1
-    if not own:
-        return 0.0, None
     variance = float(np.var(losses, ddof=1))
     if spread is None:
         return variance, own
@@ -222,14 +265,23 @@ def _shrunk(losses: Sequence[float], spread: SeedSpread | None) -> tuple[float, 
 
 def _image_variance(pairs: Sequence[Pair]) -> float | None:
     """Agresti and Min's, averaged over the seeds: the images are the same for all."""
-    variances = []
-    for p in pairs:
-        if p.lost is None or p.gained is None or not p.n_images:
-            return None
-        n = p.n_images + 2
-        b, c = p.lost + 0.5, p.gained + 0.5
-        variances.append(((b + c) - (b - c) ** 2 / n) / n**2)
-    return math.fsum(variances) / len(variances)
+    variances = [agresti_min(p) for p in pairs]
+    known = [v for v in variances if v is not None]
+    return math.fsum(known) / len(known) if len(known) == len(variances) else None
+
+
+def agresti_min(pair: Pair) -> float | None:
+    """Variance of a loss by the choice of the images; None without counts.
+
+    ((b + c) - (b - c)² / n) / n² with b = lost + 0.5, c = gained + 0.5, n = n_images + 2.
+
+    Source: Agresti & Min, Statistics in Medicine 24 (2005) 729.
+    """
+    if pair.lost is None or pair.gained is None or not pair.n_images:
+        return None
+    n = pair.n_images + 2
+    b, c = pair.lost + 0.5, pair.gained + 0.5
+    return ((b + c) - (b - c) ** 2 / n) / n**2
 
 
 class Family:

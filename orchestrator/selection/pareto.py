@@ -3,8 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.selection.arms import CONTROLS, Setting, macs_ratio, preference
-from orchestrator.selection.curve import TIE
+from orchestrator.selection.rows import TIE
+from orchestrator.selection.settings import (
+    CONTROLS,
+    TEST,
+    VAL,
+    Setting,
+    kept_macs_ratio,
+    macs_ratio,
+    preference,
+)
 
 Costs = tuple[float, float, float]
 """Lower is better: minus accuracy, multiply-accumulates, minus sparsity."""
@@ -19,7 +27,8 @@ def dominates(one: Costs, other: Costs) -> bool:
 def front(settings: Sequence[Setting]) -> list[Setting]:
     """The non-dominated settings by validation accuracy, MACs and final sparsity.
 
-    Means over seeds. Controls are no answer and left out, and so are settings without a measured
+    Accuracy and MACs are those of one deployed forward pass, choosing the patches included. Means
+    over seeds. Controls are no answer and left out, and so are settings without a measured
     cost. Equal settings are all kept. Best accuracy first.
     """
     known = {i: c for i, s in enumerate(settings) if (c := _costs(s)) is not None}
@@ -37,10 +46,11 @@ def pareto(settings: Sequence[Setting]) -> list[dict[str, Any]]:
         {
             "arm": s.arm,
             "n": len(s.seeds),
-            "val_accuracy_mean": s.val_accuracy,
-            "test_accuracy_mean": s.mean["final/test_accuracy"],
-            "macs": s.mean["final/macs"],
+            "val_accuracy_mean": s.mean[VAL],
+            "test_accuracy_mean": s.mean[TEST],
+            "macs": s.mean["final/macs_deployed"],
             "macs_ratio": macs_ratio(s.mean),
+            "macs_ratio_kept": kept_macs_ratio(s.mean),
             "sparsity_mean": s.mean["final/sparsity"],
             "setting": dict(s.axes),
         }
@@ -49,8 +59,8 @@ def pareto(settings: Sequence[Setting]) -> list[dict[str, Any]]:
 
 
 def _costs(s: Setting) -> Costs | None:
-    macs, sparsity = s.mean["final/macs"], s.mean["final/sparsity"]
-    if s.arm in CONTROLS or macs is None or sparsity is None:
+    macs, sparsity = s.mean["final/macs_deployed"], s.mean["final/sparsity"]
+    if s.arm in CONTROLS or macs is None or sparsity is None or s.mean[VAL] is None:
         return None
     # Means of equal numbers may differ in the last bits; TIE is far below any real difference.
     digits = 9

@@ -33,6 +33,21 @@ class Interval:
     high: float | None
 
 
+def sayable(mean: float, low: float, high: float, least: float, most: float) -> Interval:
+    """The interval, clipped to what the value can be; without limits where they say nothing.
+
+    Wider than half of what is possible, or of no width (which no few images can justify), an
+    interval is no number that a person should read: then only the mean is left.
+
+    Args:
+        least, most: of the value, such as -1 and 1 for a difference of accuracies.
+    """
+    low, high = max(least, low), min(most, high)
+    if not 0 < high - low <= (most - least) / 2:
+        return Interval(mean=mean, low=None, high=None)
+    return Interval(mean=mean, low=low, high=high)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """One pruned model against its own dense model on the same images.
@@ -81,6 +96,7 @@ def paired_drop(
     n_images: float,
     confidence: float = 0.95,
     pooled: bool = False,
+    seeds: bool = True,
 ) -> Interval:
     """Accuracy drop dense - pruned, paired by image, over m >= 1 dense models.
 
@@ -96,9 +112,10 @@ def paired_drop(
         n_images: images measured, the same for all seeds.
         confidence: two-sided, in (0, 1).
         pooled: one half-width for both parts.
+        seeds: False = the image part alone: the interval is about these models.
 
     Returns:
-        Fractions, limits clipped to [-1, 1].
+        Fractions; see `sayable` for limits that are left out.
 
     Raises:
         ValueError: no seed, unequal lengths, or counts that cannot be.
@@ -122,18 +139,23 @@ def paired_drop(
     variances = ((b + c + 1) - (b - c) ** 2 / n_adjusted) / n_adjusted**2
     image_variance = float(variances.mean())
     mean = float(drops.mean())
-    if pooled and len(lost) > 1:
+    if not seeds:
+        half = _z(confidence) * math.sqrt(image_variance)
+    elif pooled and len(lost) > 1:
         half = _pooled_half_width(drops.tolist(), image_variance, confidence)
     else:
         half = math.hypot(
             _z(confidence) * math.sqrt(image_variance),
             _seed_half_width(drops.tolist(), image_variance, confidence),
         )
-    return Interval(mean=mean, low=max(-1.0, mean - half), high=min(1.0, mean + half))
+    return sayable(mean, mean - half, mean + half, -1, 1)
 
 
 def compare(
-    comparisons: Sequence[Comparison], confidence: float = 0.95, pooled: bool = False
+    comparisons: Sequence[Comparison],
+    confidence: float = 0.95,
+    pooled: bool = False,
+    seeds: bool = True,
 ) -> Interval | None:
     """`paired_drop` over comparisons, one for each dense model; None when nothing is measured.
 
@@ -145,14 +167,19 @@ def compare(
     if not known:
         return None
     if len(shares) < len(known):
-        return mean_interval([drop for _, drop in known], confidence)
+        spread = mean_interval([drop for _, drop in known], confidence)
+        if spread.low is None or spread.high is None or not seeds:
+            return Interval(mean=spread.mean, low=None, high=None)
+        return sayable(spread.mean, spread.low, spread.high, -1, 1)
     n_images = min(c.n_images for c, _ in known if c.n_images)
     lost, gained = ([share[i] * n_images for share in shares] for i in (0, 1))
-    return paired_drop(lost, gained, n_images, confidence, pooled)
+    return paired_drop(lost, gained, n_images, confidence, pooled, seeds)
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Mean and Student t interval, mean ± t(n-1) * s / sqrt(n); no limits when n < 2.
+    """Mean and Student t interval, mean ± t(n-1) * s / sqrt(n).
+
+    No limits when n < 2, nor where all values are equal: that they are says little about others.
 
     Raises:
         ValueError: no values.
@@ -164,6 +191,8 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     if len(values) < 2:
         return Interval(mean=mean, low=None, high=None)
     half = _t_half_width(float(np.var(values, ddof=1)), len(values), confidence)
+    if not half > 0:
+        return Interval(mean=mean, low=None, high=None)
     return Interval(mean=mean, low=mean - half, high=mean + half)
 
 
@@ -180,27 +209,35 @@ def wilson(share: float, n: float, confidence: float = 0.95) -> tuple[float, flo
 
 
 def accuracy_interval(
-    accuracies: Sequence[float], n_images: float | None, confidence: float = 0.95
+    accuracies: Sequence[float],
+    n_images: float | None,
+    confidence: float = 0.95,
+    seeds: bool = True,
 ) -> Interval:
     """Mean accuracy over seeds measured on the same images, clipped to [0, 1].
 
     Image part: Wilson at the mean accuracy with n_images (not m * n_images). Seed part: as
     in `paired_drop`, with p(1-p)/n for V. Each side is combined by sqrt(image² + seed²).
     Without n_images only the spread over seeds is left (`mean_interval`).
+
+    Args:
+        seeds: False = the image part alone: the interval is about these models.
     """
-    spread = mean_interval(accuracies, confidence)
-    mean = spread.mean
+    mean = float(np.mean(accuracies))
     if not n_images:
-        if spread.low is None or spread.high is None:
-            return spread
-        return Interval(mean=mean, low=max(0.0, spread.low), high=min(1.0, spread.high))
+        spread = mean_interval(accuracies, confidence)
+        if spread.low is None or spread.high is None or not seeds:
+            return Interval(mean=mean, low=None, high=None)
+        return sayable(mean, spread.low, spread.high, 0, 1)
     low, high = wilson(mean, n_images, confidence)
     image_variance = float(np.mean([p * (1 - p) / n_images for p in accuracies]))
-    seed = _seed_half_width(accuracies, image_variance, confidence)
-    return Interval(
-        mean=mean,
-        low=max(0.0, mean - math.hypot(mean - low, seed)),
-        high=min(1.0, mean + math.hypot(high - mean, seed)),
+    seed = _seed_half_width(accuracies, image_variance, confidence) if seeds else 0.0
+    return sayable(
+        mean,
+        mean - math.hypot(mean - low, seed),
+        mean + math.hypot(high - mean, seed),
+        0,
+        1,
     )
 
 

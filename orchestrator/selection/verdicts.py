@@ -1,12 +1,13 @@
 """A claim and its verdict, read from an interval alone."""
 
+import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
-from orchestrator.selection.curve import TIE
+from orchestrator.selection.rows import TIE
 from orchestrator.selection.statistics import Interval
 
-Verdict = Literal["reproduced", "not reproduced", "not tested"]
+Verdict = Literal["reproduced", "not reproduced", "undecided", "not measured"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +33,10 @@ class Claim:
     mean: float | None = None
     ci_low: float | None = None
     ci_high: float | None = None
-    verdict: Verdict = "not tested"
+    verdict: Verdict = "not measured"
     why: str = ""
 
-    def untested(self, why: str) -> "Claim":
+    def unmeasured(self, why: str) -> "Claim":
         """The claim when the sweep did not measure it."""
         return replace(self, why=why)
 
@@ -53,7 +54,7 @@ class Claim:
         self, found: Interval | None, n: int, limit: float, said: str, below: bool
     ) -> "Claim":
         if found is None:
-            return self.untested("Nothing was measured against the dense model.")
+            return self.unmeasured("Nothing was measured against the dense model.")
         verdict, why = side(found, limit, below)
         limits = ""
         if found.low is not None and found.high is not None:
@@ -74,13 +75,13 @@ def side(found: Interval, limit: float, below: bool) -> tuple[Verdict, str]:
     """On which side of the limit the whole interval lies, and whether that is the claim's."""
     said = f"{100 * limit:g}"
     if found.low is None or found.high is None:
-        return "not tested", "undecided: nothing gives an interval; more seeds would"
+        return "undecided", "the interval is too wide to say; more seeds or images would decide"
     if found.high <= limit + TIE:
         return ("reproduced" if below else "not reproduced"), f"the interval is not above {said}"
     if found.low > limit + TIE:
         return ("not reproduced" if below else "reproduced"), f"the interval lies above {said}"
-    return "not tested", (
-        f"undecided: the interval {signed(found.low)} to {signed(found.high)} holds the limit "
+    return "undecided", (
+        f"the interval {signed(found.low)} to {signed(found.high)} holds the limit "
         f"{said}; more seeds or images would decide"
     )
 
@@ -93,3 +94,53 @@ def percent(value: float | None) -> str:
 def signed(value: float) -> str:
     """A difference of fractions in points."""
     return f"{100 * value:+z.1f}"
+
+
+def points_of(tolerance: float) -> str:
+    """0.01 -> `1 point`, 0.02 -> `2 points`."""
+    size = f"{100 * tolerance:g}"
+    return f"{size} point{'' if size == '1' else 's'}"
+
+
+def percent_points(size: float | None) -> str:
+    """A bound in points, rounded up so that it still holds: 0.0072 -> `0.8 points`."""
+    if size is None:
+        return "an unknown margin"
+    tenths = math.ceil(round(1000 * size, 6))
+    return f"{tenths / 10:.1f} point{'' if tenths == 10 else 's'}"
+
+
+def points_between(low: float | None, high: float | None) -> str:
+    """`interval -0.5 to +1.2`, or that there is none to be read."""
+    if low is None or high is None:
+        return "no interval: too few images or seeds to say"
+    ends = [signed(low), signed(high)]
+    if ends[0] == ends[1]:  # narrower than a tenth of a point
+        ends = [f"{100 * v:+z.2f}" for v in (low, high)]
+    return f"interval {ends[0]} to {ends[1]}"
+
+
+def level(value: Any) -> str:
+    """A setting or a sparsity: 0.225569 -> `22.6 %`, 0.6 -> `60 %`, 0.0004 -> `0.04 %`.
+
+    As many digits as say something; nothing that is not all or nothing is rounded to 100 or 0.
+    Text stays as it is.
+    """
+    if value is None or isinstance(value, str | bool):
+        return "–" if value is None else str(value)
+    percent = 100 * float(value)
+    for digits in range(1, 5):
+        rounded = round(percent, digits)
+        if rounded == percent or (rounded not in (0, 100) and abs(rounded) >= 10 ** (1 - digits)):
+            break
+    return f"{rounded:.{digits}f}".rstrip("0").rstrip(".") + " %"
+
+
+def share(value: float | None) -> str:
+    """A fraction as percent with two digits after the point."""
+    return "–" if value is None else f"{100 * value:.2f} %"
+
+
+def ratio(value: float | None) -> str:
+    """`0.87×`."""
+    return "–" if value is None else f"{value:.2f}×"

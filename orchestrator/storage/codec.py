@@ -9,10 +9,11 @@ import dataclasses
 import json
 import types
 import typing
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from trials.errors import FormatError
-from trials.formats import header_of, pack, unpack
+from trials.formats import Raw, header_of, pack, raw_tensors, unpack
 from trials.lazy import torch
 
 if TYPE_CHECKING:
@@ -73,6 +74,15 @@ def decode(content: bytes, kind: type[R]) -> R:
     """
     from safetensors.torch import load
 
+    return _decoded(content, kind, load)
+
+
+def decode_raw(content: bytes, kind: type[R]) -> R:
+    """The same with `Raw` in place of tensors, masks as their bits: without torch."""
+    return _decoded(content, kind, raw_tensors)
+
+
+def _decoded(content: bytes, kind: type[R], load: Callable[[bytes], Mapping[str, Any]]) -> R:
     try:
         tree = json.loads(header_of(content)[FORMAT])
         result = _decode(tree, kind, load(content))
@@ -85,14 +95,17 @@ def decode(content: bytes, kind: type[R]) -> R:
     return result
 
 
-def _decode(tree: dict[str, Any], hint: Any, tensors: dict[str, Tensor]) -> Any:
+def _decode(tree: dict[str, Any], hint: Any, tensors: Mapping[str, Any]) -> Any:
     if "tensor" in tree:
         return tensors[tree["tensor"]]
     if "bits" in tree:
-        return unpack(tensors[tree["bits"]], tuple(tree["shape"]))
+        bits = tensors[tree["bits"]]
+        return bits if isinstance(bits, Raw) else unpack(bits, tuple(tree["shape"]))
     if "fields" in tree:
         kind: Any = next(one for one in _options(hint) if dataclasses.is_dataclass(one))
-        hints = typing.get_type_hints(kind, localns={"Tensor": torch.Tensor})  # see trials.lazy
+        raw = any(isinstance(one, Raw) for one in tensors.values())
+        tensor = Raw if raw else torch.Tensor
+        hints = typing.get_type_hints(kind, localns={"Tensor": tensor})  # see trials.lazy
         fields = tree["fields"].items()
         return kind(**{name: _decode(one, hints[name], tensors) for name, one in fields})
     if "items" in tree:

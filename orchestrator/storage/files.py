@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import fsspec
@@ -63,7 +64,7 @@ class Files:
             self.fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
         except (ValueError, ImportError) as error:
             raise LotusError(
-                f"storage.path = {redacted(url)} cannot be used: {redacted(str(error))}"
+                f"{_named_in(url)} = {redacted(url)} cannot be used: {redacted(str(error))}"
             ) from None
         self.root = root.rstrip("/")
         self.local = "file" in _protocols(self.fs)
@@ -252,7 +253,14 @@ class Files:
 
     @property
     def _named(self) -> str:
-        return f"the store, storage.path = {redacted(self.url)},"
+        return f"the store, {_named_in(self.url)} = {redacted(self.url)},"
+
+
+def _named_in(url: str) -> str:
+    """What the user can change: the variable, where that says it."""
+    said = os.environ.get("LOTUS_STORE")
+    same = said and url in (said, str(Path(said).expanduser().absolute()))
+    return "LOTUS_STORE" if same else "storage.path"
 
 
 def _measure(operation: str, size: int, start: float) -> None:

@@ -18,6 +18,8 @@ import re
 import time
 import uuid
 import warnings
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
@@ -46,6 +48,7 @@ class Entry:
         object: sha256 of the stored bytes.
         seconds: time it took to compute, saving excluded.
         work_macs: the estimate that the plan made of it, so that later plans can learn.
+        work_calls: likewise, see `Load.calls`; None = not known, of an earlier version.
         computed_by: key of the trial or shared stage for which it was computed; "" = unknown.
     """
 
@@ -61,6 +64,11 @@ class Entry:
     versions: dict[str, str]
     created: float
     computed_by: str = ""
+    work_calls: float | None = None
+
+
+OPTIONAL = frozenset({"computed_by", "work_calls"})
+"""Fields that earlier versions did not write."""
 
 
 class Store:
@@ -96,22 +104,40 @@ class Store:
         """All index entries."""
         return [entry for entry in self.indexed().values() if entry is not None]
 
+    def newest(self, each: int) -> list[Entry]:
+        """The newest index entries, at most so many of each stage; no others are read."""
+        infos = self.files.list("index")
+        paths = sorted(self._among(infos), key=lambda path: -infos[path].modified)
+        taken: Counter[str] = Counter()
+        chosen = []
+        for path in paths:
+            stage = path.split("/")[1]
+            taken[stage] += 1
+            if taken[stage] <= each:
+                chosen.append(path)
+        found = map(_entry, self.files.read_all(chosen).values())
+        return [entry for entry in found if entry is not None]
+
     def indexed(self) -> dict[str, Entry | None]:
         """All index entries by path; None where one is damaged."""
         contents = self.files.read_all(self._indexed())
         return {path: _entry(content) for path, content in contents.items()}
 
-    def get(self, node: Node[R]) -> tuple[R, Entry] | None:
+    def get(self, node: Node[R], *, raw: bool = False) -> tuple[R, Entry] | None:
         """A result, verified against its digest.
 
         A damaged or missing object warns, is set aside, and counts as not computed.
+
+        Args:
+            raw: with `Raw` in place of tensors, without torch.
         """
         entry = self.entry(node)
         if entry is None:
             return None
         path = object_path(entry.object)
         try:
-            return codec.decode(self._object(entry.object), node.stage.result), entry
+            decode = codec.decode_raw if raw else codec.decode
+            return decode(self._object(entry.object), node.stage.result), entry
         except (FormatError, FileNotFoundError) as error:
             self._set_aside(entry, path, error)
             return None
@@ -144,6 +170,7 @@ class Store:
         path = object_path(digest)
         # What is there already is made to look new, for `lotus gc` leaves alone what is new.
         self.files.renew(path, content)
+        work = node.work()
         entry = Entry(
             key=key_of(node),
             stage=node.stage.name,
@@ -151,7 +178,8 @@ class Store:
             object=digest,
             bytes=len(content),
             seconds=seconds,
-            work_macs=node.work_macs(),
+            work_macs=work.macs,
+            work_calls=work.calls,
             device=device,
             host=host(),
             versions=versions(),
@@ -183,7 +211,11 @@ class Store:
 
     def _indexed(self) -> list[str]:
         """Paths of all index entries; what an interrupted writer left is none."""
-        return [path for path in self.files.list("index") if path.endswith(".json")]
+        return self._among(self.files.list("index"))
+
+    @staticmethod
+    def _among(paths: Iterable[str]) -> list[str]:
+        return [path for path in paths if path.endswith(".json")]
 
     def _set_aside(self, entry: Entry, path: str, error: Exception) -> None:
         warnings.warn(
@@ -234,13 +266,14 @@ def _check(values: dict[str, Any]) -> str:
 
 def _has(values: dict[str, Any], name: str) -> bool:
     """Whether to read a field: one that earlier versions did not write may be absent."""
-    return name != "computed_by" or name in values
+    return name not in OPTIONAL or name in values
 
 
 def _plausible(entry: Entry) -> bool:
     """Whether the fields have their types: an entry from a version before the check has none."""
     texts = (entry.key, entry.stage, entry.object, entry.device, entry.host, entry.computed_by)
-    numbers = (entry.bytes, entry.seconds, entry.work_macs, entry.created, entry.version)
+    calls = 0.0 if entry.work_calls is None else entry.work_calls
+    numbers = (entry.bytes, entry.seconds, entry.work_macs, calls, entry.created, entry.version)
     return (
         all(isinstance(one, str) for one in texts)
         and all(isinstance(one, int | float) and one >= 0 for one in numbers)

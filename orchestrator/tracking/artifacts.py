@@ -4,17 +4,22 @@ Only what a table or a comparison names is fetched: a sweep may have ten thousan
 """
 
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from orchestrator.tracking.tracker import Tracker, patiently
-from trials.errors import FormatError
+from orchestrator.secrets import redacted, without_password
+from orchestrator.tracking.patience import TrackingAway, patiently, reason_of
+from orchestrator.tracking.places import local
+from orchestrator.tracking.runs import Run
+from orchestrator.tracking.tracker import Tracker
+from trials.errors import FormatError, LotusError
 from trials.formats import load_packed_mask
 
 OUTCOMES = "outcomes/correct.safetensors"
@@ -22,33 +27,217 @@ OUTCOMES = "outcomes/correct.safetensors"
 T = TypeVar("T")
 
 
+LIMITS = {"checkpoints/": 32 * 2**30, "masks/": 2**30}
+"""Largest artifact that is read, in bytes, by folder: a mask of 2^33 weights."""
+
+LIMIT = 128 * 2**20
+"""Of every other: the outcomes on a billion images."""
+
+LISTED = 20
+"""Runs that are asked for their artifacts, where asking takes a request each."""
+
+
+class ArtifactError(LotusError):
+    """An artifact that cannot be read."""
+
+
+class ArtifactsGone(ArtifactError):  # noqa: N818 - named for what it is
+    """The artifacts of a finished run are not where MLflow says."""
+
+
+class ArtifactTooLarge(ArtifactError):  # noqa: N818
+    """An artifact is larger than what is read of its kind."""
+
+
 @contextmanager
 def fetched(tracker: Tracker, run_id: str, path: str) -> Iterator[Path | None]:
-    """A local copy of an artifact, gone afterwards; None when the run has none of that name."""
+    """A local copy of an artifact, gone afterwards; None when the run has none of that name.
+
+    Raises:
+        ArtifactsGone: the run has none at all, although it ended well.
+        ArtifactTooLarge: it is not read.
+    """
     folder = str(Path(path).parent)
-    names = {f.path for f in patiently(lambda: tracker.client.list_artifacts(run_id, folder))}
-    if path not in names:
+    sizes = {one.path: one.file_size for one in listed(tracker, run_id, folder)}
+    if path not in sizes:
+        run = tracker.ask(lambda: tracker.client.get_run(run_id))
+        if _has_artifacts(run) and not listed(tracker, run_id):
+            raise ArtifactsGone(gone_at(run.info.artifact_uri))
         yield None
         return
+    limit = next((LIMITS[kind] for kind in LIMITS if path.startswith(kind)), LIMIT)
+    _refuse_larger(path, run_id, sizes[path] or 0, limit)
     with tempfile.TemporaryDirectory() as place:
-        yield Path(patiently(lambda: tracker.client.download_artifacts(run_id, path, place)))
+        local = Path(
+            _asked(tracker, run_id, lambda: _download(tracker, run_id, path, place, limit))
+        )
+        _refuse_larger(path, run_id, local.stat().st_size, limit)
+        yield local
+
+
+def listed(tracker: Tracker, run_id: str, folder: str | None = None) -> list[Any]:
+    """What lies in a folder of a run's artifacts.
+
+    Raises:
+        ArtifactsGone: the place where they should be is not there.
+    """
+    return list(_asked(tracker, run_id, lambda: tracker.client.list_artifacts(run_id, folder)))
+
+
+def gone(tracker: Tracker, runs: Sequence[Run]) -> str:
+    """A sentence on finished runs that have no artifacts any more; "" when all have theirs.
+
+    Of those that lie on this machine every one is looked at, of others `LISTED`.
+    """
+    finished = [run for run in runs if _has_artifacts(run) and not _superseded(run)]
+    resolved = getattr(tracker.client, "resolved_address", str)
+    near = [run for run in finished if local(run.info.artifact_uri)]
+    far = [run for run in finished if not local(run.info.artifact_uri)]
+    asked = far[:: -(-len(far) // LISTED) or 1]
+    lost = [
+        gone_at(run.info.artifact_uri)
+        for run in near
+        if not _has_content(local(resolved(run.info.artifact_uri)))
+    ]
+    for run in asked:
+        try:
+            if not listed(tracker, run.info.run_id):
+                lost.append(gone_at(run.info.artifact_uri))
+        except ArtifactsGone as error:
+            lost.append(str(error))
+    if not lost:
+        return ""
+    seen = f"{len(near) + len(asked)} finished trials" + " that were looked at" * (asked != far)
+    return f"The artifacts of {len(lost)} of {seen} are missing: {lost[0]}"
+
+
+def _superseded(run: Run) -> bool:
+    return run.data.tags.get("lotus.superseded") == "true"
+
+
+def _has_content(folder: Path | None) -> bool:
+    try:
+        return folder is not None and any(folder.iterdir())
+    except OSError:
+        return False
+
+
+def gone_at(address: str) -> str:
+    """What to do about artifacts that are not at an address."""
+    shown = without_password(address)
+    if local(address) is not None:
+        where = (
+            f"{shown}, where the database says, nor beside it. If their folder was moved, put it "
+            "beside the database"
+        )
+        return f"they are not at {where}. If they are lost, {AGAIN}"
+    return (
+        f"they are not at {shown}. Bring that place back (a bucket, the folder of a server). If "
+        f"they are lost, {AGAIN}"
+    )
+
+
+AGAIN = "`lotus doctor SWEEP --repair` writes them again from the store"
+
+
+def _has_artifacts(run: Any) -> bool:
+    """Whether a run must have some: each trial that ends well writes what it was made with."""
+    return bool(run.info.status == "FINISHED" and run.data.tags.get("lotus.kind") == "trial")
+
+
+def _asked(tracker: Tracker, run_id: str, call: Callable[[], T]) -> T:
+    """Ask for artifacts. A place that is not there is told from a store that is away."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return patiently(call, tracker.artifacts)
+    except TrackingAway as error:
+        if not tracker.answers():
+            raise
+        raise ArtifactsGone(_silent(tracker, run_id, error)) from error
+    except (ArtifactError, MlflowException):
+        raise
+    except Exception as error:  # of the library for that kind of place, as a bucket that is gone
+        raise ArtifactsGone(_silent(tracker, run_id, error)) from error
+
+
+def _silent(tracker: Tracker, run_id: str, error: Exception) -> str:
+    address = tracker.ask(lambda: tracker.client.get_run(run_id)).info.artifact_uri
+    return f"{gone_at(address)}. MLflow answers, and that place does not: {reason_of(error)}"
+
+
+def _download(tracker: Tracker, run_id: str, path: str, place: str, limit: int) -> str:
+    """Fetch a file; of a server that sends more than it has said, no more than the limit."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+    from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
+
+    address = tracker.client.get_run(run_id).info.artifact_uri
+    if limit > max(LIMIT, LIMITS["masks/"]) or local(address) is not None:
+        return str(tracker.client.download_artifacts(run_id, path, place))
+    known = get_artifact_repository(address, tracking_uri=tracker.client.tracking_uri)
+    if not isinstance(known, HttpArtifactRepository):
+        return str(known.download_artifacts(path, place))
+    return _streamed(known, path, Path(place) / Path(path).name, run_id, limit)
+
+
+def _streamed(known: Any, path: str, to: Path, run_id: str, limit: int) -> str:
+    from mlflow.utils.rest_utils import augmented_raise_for_status, http_request
+
+    answer = http_request(known._host_creds, f"/{path}", "GET", stream=True)
+    with answer:
+        augmented_raise_for_status(answer)
+        size = 0
+        with to.open("wb") as file:
+            for chunk in answer.iter_content(chunk_size=2**20):
+                size += len(chunk)
+                _refuse_larger(path, run_id, size, limit)
+                file.write(chunk)
+    return str(to)
+
+
+def _refuse_larger(path: str, run_id: str, size: int, limit: int) -> None:
+    if size > limit:
+        raise ArtifactTooLarge(
+            f"{path} of run {run_id} has {size:,} bytes or more, and at most {limit:,} are read of "
+            "such a file: remove it in MLflow if it is not of this program"
+        )
+
+
+def remove(tracker: Tracker, run_id: str, paths: Sequence[str]) -> None:
+    """Take artifacts away, as far as the place where they are allows it."""
+    if not paths:
+        return
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    where = tracker.ask(lambda: tracker.client.get_run(run_id)).info.artifact_uri
+    try:
+        place = get_artifact_repository(where, tracking_uri=tracker.address.uri)
+        for path in paths:
+            patiently(lambda path=path: place.delete_artifacts(path))  # type: ignore[misc]
+    except (MlflowException, NotImplementedError, OSError) as error:
+        warnings.warn(
+            f"{len(paths)} artifacts of an earlier report could not be removed from run {run_id}: "
+            f"{redacted(str(error))[:200]}",
+            stacklevel=2,
+        )
 
 
 def read_each(
     tracker: Tracker, run_ids: Sequence[str], path: str, load: Callable[[Path], T]
-) -> Iterator[tuple[str, T | FormatError]]:
+) -> Iterator[tuple[str, T | FormatError | ArtifactError]]:
     """Run id and content, one at a time, of the runs that have the artifact.
 
-    A damaged one gives its error instead: one bad file must not cost the report.
+    One that cannot be read gives its error instead: one bad file must not cost the report.
     """
     for run_id in run_ids:
-        with fetched(tracker, run_id, path) as local:
-            if local is None:
-                continue
-            try:
-                content: T | FormatError = load(local)
-            except FormatError as error:
-                content = error
+        try:
+            with fetched(tracker, run_id, path) as found:
+                if found is None:
+                    continue
+                content: T | FormatError | ArtifactError = load(found)
+        except (FormatError, ArtifactError) as error:
+            content = error
         yield run_id, content
 
 
@@ -63,14 +252,19 @@ def outcomes_of(
 
     Returns:
         Trial key -> name (`final.test`, `issp.validation`, ...) -> bool (images,), for the
-        trials that have the artifact; and a sentence for each damaged one.
+        trials that have the artifact; and sentences on those that have it not, or cannot be read.
     """
     wanted = table[table["key"].isin(set(keys))]
     names = dict(zip(wanted["run_id"], wanted["key"], strict=True))
     found: dict[str, dict[str, NDArray[np.bool_]]] = {}
     damaged: list[str] = []
+    without = set(names)
     for run_id, content in read_each(tracker, list(names), OUTCOMES, load_packed_mask):
-        if isinstance(content, FormatError):
+        without.discard(run_id)
+        if isinstance(content, ArtifactError):
+            if not isinstance(content, ArtifactsGone):  # that is said of all at once, see `gone`
+                damaged.append(f"{content}. It enters no comparison.")
+        elif isinstance(content, FormatError):
             damaged.append(
                 f"{OUTCOMES} of run {run_id} cannot be read and enters no comparison: remove the "
                 "run in MLflow and run the sweep again to have it written again."
@@ -80,4 +274,9 @@ def outcomes_of(
                 name: np.unpackbits(bits, count=images, bitorder="little").astype(bool)
                 for name, (bits, images) in content.items()
             }
+    if without:
+        damaged.append(
+            f"{OUTCOMES} is not among the artifacts of {len(without)} of {len(names)} compared "
+            f"trials, which enter no comparison by images. {AGAIN}."
+        )
     return found, damaged

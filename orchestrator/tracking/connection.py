@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import getpass
 import logging
 import random
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.planning.config import SweepConfig
 from orchestrator.secrets import without_password
-from orchestrator.tracking import database
+from orchestrator.surroundings import have_name, user_name
+from orchestrator.tracking import database, opening, places, schema
 from orchestrator.tracking.patience import (
     LOCKED,
     Breaker,
@@ -25,6 +28,10 @@ from orchestrator.versions import VERSION, git_commit
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+
+EXPERIMENTS = 100
+"""Searched at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +54,41 @@ def open_sweep(sweep: SweepConfig, create: bool = True) -> Address | None:
         None when it is not there and `create` is False.
 
     Raises:
-        TrackingError: the store cannot be reached.
+        TrackingError: the store cannot be reached, or with `create` not be written to.
     """
     uri = sweep.tracking.uri
     if not create and _absent(uri):
         return None
+    if create and (path := database.path_of(uri)) is not None:
+        make_ready(path, sweep.experiment_name)
     client = connect(uri)
     experiment_id = _experiment(client, sweep, create)
     if experiment_id is None:
         return None
     run_id = _parent_of(client, experiment_id, sweep.name, create)
     return Address(uri, experiment_id, run_id) if run_id else None
+
+
+def make_ready(path: Path, experiment: str, whatever: bool = False) -> None:
+    """See that an SQLite database can be written to by this MLflow, and that its artifacts can.
+
+    Args:
+        experiment: that of the sweep, by name.
+        whatever: artifacts that are nowhere are to be made anew, beside the database.
+
+    Raises:
+        TrackingError: it cannot, and what to do.
+    """
+    if database.read_only(path):
+        raise TrackingError(
+            f"{path} cannot be written to: its file system is read-only, or it is somebody else's. "
+            "It can be read (`lotus status`, `select`, `report --output`, `export`). To go on with "
+            "its sweeps, copy its folder to where it can be written to"
+        )
+    if path.exists():
+        database.prepare(path)
+        schema.migrate(path)
+        places.ready_to_write(path, experiment, whatever)
 
 
 def _parent_of(client: MlflowClient, experiment_id: str, name: str, create: bool) -> str | None:
@@ -85,10 +116,8 @@ def parents(client: MlflowClient, experiment_id: str, name: str, view: Any = Non
     Args:
         view: MLflow's `ViewType`; None = active ones only.
     """
-    from mlflow.entities import ViewType
-
     query = f"tags.`lotus.kind` = 'sweep' and tags.`lotus.name` = '{name}'"
-    found = client.search_runs([experiment_id], query, view or ViewType.ACTIVE_ONLY)
+    found = _runs_of(client, [experiment_id], query, view)
     return sorted(found, key=lambda run: ("lotus.trials_planned" not in run.data.tags, age(run)))
 
 
@@ -107,13 +136,43 @@ def list_sweeps(uri: str) -> list[Any]:
     if _absent(uri):
         return []
     client = connect(uri)
-    experiments = [e.experiment_id for e in patiently(client.search_experiments)]
-    query = "tags.`lotus.kind` = 'sweep'"
-    return list(patiently(lambda: client.search_runs(experiments, query)))
+    experiments = [one.experiment_id for one in _all(client.search_experiments)]
+    return _runs_of(client, experiments, "tags.`lotus.kind` = 'sweep'")
 
 
-def run_exists(uri: str, run_id: str) -> bool:
-    """Whether a run is there and not deleted. Asked once, without patience.
+def _all(search: Callable[..., Any]) -> list[Any]:
+    """Every page of what MLflow finds."""
+    found: list[Any] = []
+    token: str | None = None
+    while True:
+        page = patiently(lambda token=token: search(page_token=token))  # type: ignore[misc]
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+def _runs_of(
+    client: MlflowClient, experiments: Sequence[str], query: str, view: Any = None
+) -> list[Any]:
+    """Runs of experiments, however many there are of either; a server takes a hundred at once."""
+    from mlflow.entities import ViewType
+
+    found: list[Any] = []
+    for start in range(0, len(experiments), EXPERIMENTS):
+        some = list(experiments[start : start + EXPERIMENTS])
+        found += _all(partial(client.search_runs, some, query, view or ViewType.ACTIVE_ONLY))
+    return found
+
+
+Known = Literal["active", "deleted", "unknown"]
+
+
+def state_of_run(uri: str, run_id: str) -> Known:
+    """What MLflow knows of a run. Asked once, without patience.
+
+    Deleted is only what it shows as deleted. A run that it does not know says nothing: its database
+    may have been restored from a copy, or made anew.
 
     Raises:
         TrackingError: the tracking store cannot be asked.
@@ -127,9 +186,9 @@ def run_exists(uri: str, run_id: str) -> bool:
         run = patiently(lambda: client.get_run(run_id), Breaker(uri, tripped=True))
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return False
+            return "unknown"
         raise TrackingError(reason_of(error)) from error
-    return bool(run.info.lifecycle_stage == "active")
+    return "deleted" if run.info.lifecycle_stage == "deleted" else "active"
 
 
 class LateClient:
@@ -154,7 +213,7 @@ class LateClient:
 def connect(uri: str, wait: bool = True) -> Any:
     """An `MlflowClient` that tries each request once and shortly, or what stands for it.
 
-    A new SQLite database is made whole.
+    A new SQLite database is made whole. One that is there is never migrated here, see `opening.py`.
 
     Args:
         wait: for a database that is away.
@@ -171,15 +230,19 @@ def connect(uri: str, wait: bool = True) -> Any:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     logging.getLogger("mlflow.store.artifact").setLevel(logging.WARNING)  # a line per empty run
     own_patience()
+    have_name()  # MLflow asks for it too
     breaker = None if wait else Breaker("", tripped=True)
-    path = database.path_of(uri)
+    path, opened = database.path_of(uri), uri
     try:
         if path is not None:
             database.prepare(path)
+            opened = patiently(lambda: opening.address(path), breaker)
         elif "://" in uri and not uri.startswith("http"):
             patiently(lambda: _knock(uri), breaker)
-        client = patiently(lambda: _client(uri), breaker)
-        return client if path is None else plainly(client, path)
+        client = patiently(lambda: _client(opened, uri), breaker)
+        if path is None:
+            return client
+        return places.resolved(plainly(client, path) if opened == uri else client, path)
     except TrackingError:
         raise
     except Exception as error:  # of MLflow, SQLAlchemy or the database's own driver
@@ -188,7 +251,7 @@ def connect(uri: str, wait: bool = True) -> Any:
         ) from error
 
 
-def _client(uri: str) -> MlflowClient:
+def _client(uri: str, shown: str) -> MlflowClient:
     """A client, which for a database asks it at once; of its troubles only a lock may pass."""
     from mlflow import MlflowClient
 
@@ -198,7 +261,7 @@ def _client(uri: str) -> MlflowClient:
         if LOCKED in str(error):
             raise
         raise TrackingError(
-            f"tracking.uri = {without_password(uri)}: {reason_of(error)}"
+            f"tracking.uri = {without_password(shown)}: {reason_of(error)}"
         ) from error
 
 
@@ -208,7 +271,7 @@ def _knock(uri: str) -> None:
 
     engine = sqlalchemy.create_engine(uri)
     try:
-        engine.connect().close()
+        schema.check_server(engine, without_password(uri))
     finally:
         engine.dispose()
 
@@ -250,6 +313,6 @@ def origin() -> dict[str, str]:
         "lotus.version": VERSION,
         "mlflow.source.name": "lotus",
         "mlflow.source.type": "LOCAL",
-        "mlflow.user": getpass.getuser(),
+        "mlflow.user": user_name(),
     }
     return tags | {"mlflow.source.git.commit": commit} if commit else tags

@@ -14,6 +14,7 @@ import sqlite3
 import time
 import uuid
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.disks import file_system
@@ -37,12 +38,42 @@ def path_of(uri: str) -> Path | None:
     return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
 
 
+def read_only(path: Path) -> bool:
+    """Whether a database is there that this user cannot write to, or whose folder."""
+    return path.exists() and not all(os.access(one, os.W_OK) for one in (path, path.parent))
+
+
+@contextlib.contextmanager
+def at_rest(uri: str) -> Iterator[None]:
+    """Leave an SQLite database as one file, when what writes to it has ended.
+
+    Whoever closes it last puts its log back; but workers are killed, and others stay connected.
+    """
+    try:
+        yield
+    finally:
+        path = path_of(uri)
+        if path is not None and path.exists():
+            fold_in(path)
+
+
+def fold_in(path: Path) -> None:
+    """Put the write-ahead log back into the database. Of one in use, as much as can be."""
+    with (
+        contextlib.suppress(sqlite3.Error),
+        contextlib.closing(sqlite3.connect(path, timeout=1)) as opened,
+    ):
+        opened.execute("pragma wal_checkpoint(truncate)")
+
+
 def prepare(path: Path) -> None:
     """See that there is a complete database at a path.
 
     Raises:
         TrackingError: what is there was left half-made and holds something.
     """
+    if read_only(path):
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
         _mend(path)

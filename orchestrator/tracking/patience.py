@@ -62,15 +62,20 @@ def own_patience() -> None:
     Its seven retries with doubling pauses would block a call for minutes, and a created run whose
     answer was lost would be created again. What somebody has set in the environment stays.
     """
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_S))
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("PGCONNECT_TIMEOUT", "10")
+    _unless_set("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    _unless_set("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_S))
+    _unless_set("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    _unless_set("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    _unless_set("PGCONNECT_TIMEOUT", "10")
     # A large file goes in parts to where the server keeps it, not through the server: that would
     # answer only when it has passed everything on, which may take longer than we wait.
-    os.environ.setdefault(IN_PARTS, "true")
-    os.environ.setdefault("MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE", str(LARGE_BYTES))
+    _unless_set(IN_PARTS, "true")
+    _unless_set("MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE", str(LARGE_BYTES))
+
+
+def _unless_set(name: str, value: str) -> None:
+    """Set a variable of the environment; one that is empty counts as unset."""
+    os.environ[name] = os.environ.get(name) or value
 
 
 def is_away(error: BaseException) -> bool:

@@ -218,15 +218,19 @@ def plainly(client: Any, path: Path) -> Any:
 
 def _found(path: Path) -> tuple[str, str]:
     """The installed MLflow and the revision of a database; "" = not known."""
-    import mlflow
-
-    version = ".".join(mlflow.__version__.split(".")[:2])
     try:
         with closing(sqlite3.connect(path, timeout=BUSY_S)) as database:
             rows = database.execute("select version_num from alembic_version").fetchall()
     except sqlite3.Error:  # MLflow says what is wrong with it
         rows = []
-    return version, rows[0][0] if len(rows) == 1 else ""
+    return mlflow_version(), rows[0][0] if len(rows) == 1 else ""
+
+
+def mlflow_version() -> str:
+    """Of the installed MLflow, without the last number."""
+    import mlflow
+
+    return ".".join(mlflow.__version__.split(".")[:2])
 
 
 def _plain(metrics: Sequence[Metric], params: Sequence[Param], tags: Sequence[RunTag]) -> bool:

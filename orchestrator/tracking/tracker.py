@@ -65,6 +65,7 @@ class Child:
     tags: Mapping[str, str]
     start_ms: int
     metrics: Mapping[str, float]
+    end_ms: int | None = None
 
 
 def belongs(tags: Mapping[str, str]) -> bool:
@@ -88,6 +89,8 @@ class Tracker:
         self.address = address
         self.client: Any = TimedClient(LateClient(address.uri) if late else connect(address.uri))
         self.breaker = Breaker(address.uri)
+        # Of their own: MLflow may answer where the place of the artifacts does not.
+        self.artifacts = Breaker(address.uri)
 
     def ask(self, call: Callable[[], T]) -> T:
         """Make a call, waiting for a store that is away."""
@@ -111,6 +114,7 @@ class Tracker:
                 run.data.tags,
                 run.info.start_time,
                 run.data.metrics,
+                run.info.end_time,
             )
             for run in self.runs()
         ]

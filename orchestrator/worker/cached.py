@@ -69,14 +69,6 @@ def held_bytes(result: Any) -> int:
     return 0
 
 
-def _counted(progress: Callable[[Progress], None]) -> Callable[[Progress], None]:
-    def counted(step: Progress) -> None:
-        metrics.count(metrics.PROGRESS)
-        progress(step)
-
-    return counted
-
-
 @dataclass(slots=True)
 class Cached:
     """The executor of a trial: each node from memory, from the store, or computed and stored.
@@ -85,6 +77,7 @@ class Cached:
         started: told the name of each stage that is really computed.
         owner: of what is computed, so that a later attempt knows its own work again.
         guard: around each computation of a stage, by its name.
+        told: told the key of the stage that is computed, and the fraction that is done.
         hits: nodes that came from the store or from memory, and were not the owner's own.
         computed: nodes that this executor computed, now or for the same owner before.
     """
@@ -96,6 +89,7 @@ class Cached:
     started: Callable[[Node[Any]], None] = lambda node: None
     owner: str = ""
     guard: Callable[[str], AbstractContextManager[None]] = lambda stage: nullcontext()
+    told: Callable[[str, float], None] = lambda stage, fraction: None
     hits: dict[str, Entry] = field(default_factory=dict)
     computed: dict[str, Entry] = field(default_factory=dict)
 
@@ -134,6 +128,7 @@ class Cached:
         for parent in node.parents():
             self.get(parent)
         self.started(node)
+        self.told(key, 0.0)
         start = time.perf_counter()
         result = self._call(node)
         seconds = time.perf_counter() - start
@@ -146,13 +141,23 @@ class Cached:
         self.memory.put(key, result, entry)
         return result
 
+    def _counted(self, key: str) -> Callable[[Progress], None]:
+        """What a stage tells of its progress, counted and passed on."""
+
+        def counted(step: Progress) -> None:
+            metrics.count(metrics.PROGRESS)
+            self.told(key, step.done / max(1, step.total))
+            self.ctx.progress(step)
+
+        return counted
+
     def _call(self, node: Node[R]) -> R:
         """Run a stage; when memory runs out again at once, with ever smaller micro-batches."""
         while True:
             ctx = dataclasses.replace(
                 self.ctx,
                 snapshots=self.store.snapshots(node),
-                progress=_counted(self.ctx.progress),
+                progress=self._counted(key_of(node)),
             )
             try:
                 with self.guard(node.stage.name):

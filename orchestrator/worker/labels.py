@@ -1,11 +1,13 @@
 """How the runs of stages and trials are called, and by what they are found again."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from orchestrator.planning.config import flat
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.storage.keys import key_of
+from orchestrator.storage.store import Entry
+from orchestrator.versions import MADE_WITH, in_words
 from orchestrator.worker.cached import Cached
 from orchestrator.worker.job import Job
 from trials.pipeline import TrialGraph
@@ -52,10 +54,16 @@ def stage_run_name(node: Node[Any], job: Job, name: str) -> str:
 
 
 def trial_params(trial: PlannedTrial, results: Mapping[str, Any]) -> dict[str, Any]:
-    """The axes that the arm uses and the resolved configuration, flat and dotted."""
+    """The axes that the arm uses and the resolved configuration, flat and dotted.
+
+    Args:
+        results: of its stages; without the one that picks a sparsity `auto` is absent.
+    """
     axes = dict(trial.axes)
     if axes.get("sparsity") == "auto":
-        axes["sparsity"] = results["pick"].sparsity
+        del axes["sparsity"]
+        if "pick" in results:
+            axes["sparsity"] = results["pick"].sparsity
     points = ("arm", "sparsity", "patch_drop", "mask_data_fraction", "seed")
     settings = {k: v for k, v in flat(trial.config).items() if k not in points}
     return settings | axes
@@ -64,6 +72,22 @@ def trial_params(trial: PlannedTrial, results: Mapping[str, Any]) -> dict[str, A
 def stage_tags(trial: PlannedTrial) -> dict[str, str]:
     """The lineage: which stage results the trial is made of."""
     return {f"lotus.stage.{name}": key_of(node) for name, node in trial.graph.stages().items()}
+
+
+def trial_tags(trial: PlannedTrial) -> dict[str, str]:
+    """What the run of a trial is tagged with from its beginning."""
+    tags = {"lotus.arm": trial.config.arm} | stage_tags(trial)
+    if trial.config.rungs:
+        tags["lotus.rung"] = str(trial.config.rungs[-1])
+    if trial.axes.get("sparsity") == "auto":
+        tags["lotus.sparsity"] = "auto"
+    return tags
+
+
+def made_with(entries: Iterable[Entry]) -> dict[str, str]:
+    """The versions of everything that a result is made of."""
+    text = in_words(entry.versions for entry in entries)
+    return {MADE_WITH: text} if text else {}
 
 
 def memory_tags(cached: Cached) -> dict[str, str]:

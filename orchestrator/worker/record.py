@@ -235,7 +235,10 @@ def write_checkpoint(result: Dense | Finetuned, path: Path, key: str) -> None:
         "mean": json.dumps(arch.mean),
         "std": json.dumps(arch.std),
     }
-    formats.save_checkpoint(result.checkpoint.state, _place(path), header)
+    state: Any = result.checkpoint.state
+    raw = any(isinstance(one, formats.Raw) for one in state.values())
+    save = formats.save_raw if raw else formats.save_checkpoint
+    save(state, _place(path), header)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

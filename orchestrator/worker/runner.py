@@ -7,10 +7,12 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.experimental import internal_kv
 
 from orchestrator.worker import exporter, failures
 from orchestrator.worker.attempt_log import recording
-from orchestrator.worker.job import Job
+from orchestrator.worker.job import Job, Settings
+from orchestrator.worker.telling import Teller
 from orchestrator.worker.worker import run_stage, run_trial, worker
 
 OVERDUE_S = 3.0
@@ -19,6 +21,25 @@ what a batch should take."""
 
 _SORTS: set[str] = set()
 """What this process has run."""
+
+
+_TELLERS: dict[bytes, Teller] = {}
+
+
+def told_where(settings: Settings) -> bytes:
+    """Where the processes of a sweep say how far they have come."""
+    return f"lotus-sweep-told/{settings.address.parent}".encode()
+
+
+def _teller(settings: Settings) -> Teller:
+    """Of this process, for a sweep."""
+    space = told_where(settings)
+    if space not in _TELLERS:
+        name = ray.get_runtime_context().get_worker_id()
+        _TELLERS[space] = Teller(
+            lambda note: internal_kv._internal_kv_put(name, note, overwrite=True, namespace=space)
+        )
+    return _TELLERS[space]
 
 
 def work(config: dict[str, Any], payload: Any) -> None:
@@ -49,6 +70,7 @@ def _work(one: Mapping[str, Any], settings: Any, boxes: Any) -> dict[str, Any]:
         try:
             here = worker(settings)
             here.micro_batch, here.fresh = one["micro_batch"], one["fresh"]
+            here.tell = _teller(settings).tell
             opened = here.source(job, lambda: ray.get(boxes[job.source][0]))
             if one["kind"] == "stage":
                 run_stage(here, job, one["key"], opened)

@@ -26,11 +26,12 @@ from orchestrator.worker.failures import NodeError, failure_of, write_evidence
 from orchestrator.worker.job import Job, Settings
 from orchestrator.worker.labels import (
     curve_level,
+    made_with,
     memory_tags,
     probe_run_name,
     stage_run_name,
-    stage_tags,
     trial_params,
+    trial_tags,
 )
 from orchestrator.worker.watchdog import limited
 from trials.context import Context, Progress
@@ -49,6 +50,7 @@ class Worker:
     Attributes:
         micro_batch: of the job that runs now; None unless memory has run out before.
         fresh: whether nobody has begun the job that runs now before.
+        tell: told the keys of an item and of a stage of it, and the fraction that is done.
     """
 
     settings: Settings
@@ -58,6 +60,7 @@ class Worker:
     opened: dict[str, Opened] = field(default_factory=dict)
     micro_batch: int | None = None
     fresh: bool = False
+    tell: Callable[[str, str, float], None] = lambda item, stage, fraction: None
 
     def context(self, progress: Callable[[Progress], None]) -> Context:
         """Where stages run in this process."""
@@ -86,6 +89,7 @@ class Worker:
             self.memory,
             owner=f"{self.settings.address.parent}/{key}",
             guard=guard,
+            told=lambda stage, fraction: self.tell(key, stage, fraction),
         )
 
     def start(self, key: str, kind: str, name: str, tags: Mapping[str, str]) -> RunLog:
@@ -183,6 +187,7 @@ def _run_stage(
                 log.artifacts(Path(folder))
     params = flat(node.config) | ({"seed": node.seed} if node.seed is not None else {})
     tags = ({} if computed else {"lotus.cached": "true"}) | memory_tags(cached)
+    tags |= made_with([entry] if entry else [])
     if isinstance(result, Probe):
         tags["mlflow.runName"] = probe_run_name(result, node.seed)
     if dense is not None and (level := curve_level(node, result, graph)):
@@ -196,23 +201,21 @@ def _run_stage(
 def run_trial(here: Worker, job: Job, opened: Opened) -> dict[str, float]:
     """Run one trial and write its run; those of its metrics that search methods read."""
     trial = PlannedTrial(job.key, job.name, job.config, here.graph(job, opened), dict(job.axes))
-    tags: dict[str, str] = {"lotus.arm": trial.config.arm} | stage_tags(trial)
-    if trial.config.rungs:
-        tags["lotus.rung"] = str(trial.config.rungs[-1])
-    if trial.axes.get("sparsity") == "auto":
-        tags["lotus.sparsity"] = "auto"
-    log = here.start(trial.key, "trial", trial.name, tags)
+    log = here.start(trial.key, "trial", trial.name, trial_tags(trial))
 
     def progress(step: Progress) -> None:
         if step.epoch is not None:
             log.metrics(record.epoch_metrics(step.epoch), step.done)
 
+    results: dict[str, Any] = {}
     try:
         cached = here.cached(opened, progress, job.key, log)
-        results = {name: cached.get(node) for name, node in trial.graph.stages().items()}
+        for name, node in trial.graph.stages().items():
+            results[name] = cached.get(node)
         metrics = trial_metrics(results)
         _write(here, trial, results, metrics, cached, opened, log)
     except Exception as error:
+        log.flush(trial_params(trial, results))
         fail(log, error)
         raise
     found = {name: metrics.get(name) for name in RESULT_METRICS}
@@ -248,7 +251,7 @@ def _write(
             entries[name] = entry
     log.metrics(record.time_metrics(entries, cached.hits))
     cached.measure_hits()
-    log.flush(trial_params(trial, results), memory_tags(cached))
+    log.flush(trial_params(trial, results), memory_tags(cached) | made_with(entries.values()))
     with tempfile.TemporaryDirectory() as folder:
         everything = here.settings.checkpoints == "all"
         record.write_trial(trial, results, opened.dataset, Path(folder), everything)

@@ -1,12 +1,17 @@
 """What 10,000 trials cost when their stages cost nothing: plan, run, driver's memory, report.
 
-    .venv/bin/python tests/benchmarks/bookkeeping.py [--trials 10000]
+    .venv/bin/python tests/benchmarks/bookkeeping.py [--trials 10000] [--pairs 3]
 
 The stages give results at hand (`empty/sitecustomize.py`); graph, keys, store, queue, Ray Tune,
 MLflow's runs (SQLite), artifacts and the report are what every sweep has. Beside it runs a bare
-Ray Tune loop of as many trials that do nothing, with reused actors and without tracking. Bounds:
-`lotus plan` 5 s and 500 MB; the run's time per trial 1.2 times the bare loop's; the driver 1 GB;
-the report 60 s.
+Ray Tune loop of as many trials that do nothing, with reused actors and without tracking: each of
+its trials is one of Tune, while short items of a sweep share them.
+
+Timed are whole processes, from the start of Python to its end, in pairs one after the other: the
+bare loop, then `lotus run --no-report` and `lotus report` in a new folder. `ratio` is the wall
+time of the whole `lotus run` over the whole bare loop's; `ratio_trials` leaves start and end out,
+from the first run's start to the last one's end over Tune's `fit`. Bounds: `lotus plan` 5 s and
+500 MB; `ratio` 1.2; the driver 1 GB; the report 60 s.
 """
 
 import argparse
@@ -23,9 +28,12 @@ from typing import Any
 
 import psutil
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.benchmarks.measuring import about, spread
+
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__)
-sys.path.insert(0, str(ROOT))
 
 SWEEP = """\
 name: bookkeeping
@@ -175,45 +183,58 @@ def tracked(path: Path) -> dict[str, float]:
     }
 
 
-def commit() -> str:
-    """Of the code that was measured."""
-    asked = ("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD")
-    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+LOTUS = [sys.executable, "-m", "orchestrator.cli"]
 
 
-def figures(trials: int, folder: Path) -> dict[str, Any]:
-    """Plan, bare loop, run and report, one after the other."""
-    from orchestrator.versions import hardware, versions
+def say(name: str, found: Any) -> None:
+    """Progress, for whoever waits."""
+    print(json.dumps({name: found}), file=sys.stderr, flush=True)
 
+
+def pair(trials: int, folder: Path) -> dict[str, Any]:
+    """The bare loop, the sweep and its report, one after the other, in a new folder."""
     path, log = sweep_file(folder, trials), folder / "log"
     write_results(path, folder / "results")
     empty = {
         "PYTHONPATH": os.pathsep.join([str(HERE.parent / "empty"), str(ROOT)]),
         "LOTUS_EMPTY_STAGES": str(folder / "results"),
     }
-    lotus = [sys.executable, "-m", "orchestrator.cli"]
-    found: dict[str, Any] = {"date": time.strftime("%Y-%m-%d"), "trials": trials}
-    found |= {"hardware": hardware(), "versions": versions(), "load": os.getloadavg()[0]}
-    imports = [sys.executable, "-c", "import torch, timm, mlflow"]
-    steps: dict[str, tuple[list[str], dict[str, str]]] = {
-        "imports_alone": (imports, {}),
-        "plan": ([*lotus, "plan", str(path)], {}),
-        "bare": ([sys.executable, str(HERE), "--bare", "--trials", str(trials)], {}),
-        "run": ([*lotus, "run", str(path), "--no-report"], empty),
-        "report": ([*lotus, "report", str(path)], {}),
-    }
-    for name, (command, environment) in steps.items():
-        found[name] = measured(command, log, **environment)
-        if name == "bare":
-            found[name] |= json.loads(log.read_text().splitlines()[-1])
-        print(json.dumps({name: found[name]}), file=sys.stderr, flush=True)
+    found: dict[str, Any] = {}
+    loop = [sys.executable, str(HERE), "--bare", "--trials", str(trials)]
+    found["bare"] = measured(loop, log)
+    found["bare"] |= json.loads(log.read_text().splitlines()[-1])
+    found["run"] = measured([*LOTUS, "run", str(path), "--no-report"], log, **empty)
     found["run"] |= tracked(path)
+    found["report"] = measured([*LOTUS, "report", str(path)], log)
     page = folder / "reports" / "bookkeeping" / "report.html"
     found["report"]["page_bytes"] = page.stat().st_size
-    per_trial = {"bare": found["bare"]["fit_s"], "run": found["run"]["trials_s"]}
-    found["s_per_trial"] = {name: value / trials for name, value in per_trial.items()}
-    found["ratio"] = per_trial["run"] / per_trial["bare"]
-    found["commit"] = commit()
+    found["ratio"] = round(found["run"]["wall_s"] / found["bare"]["wall_s"], 4)
+    found["ratio_trials"] = round(found["run"]["trials_s"] / found["bare"]["fit_s"], 4)
+    say("pair", found)
+    return found
+
+
+def figures(trials: int, pairs: int, keep: Path | None) -> dict[str, Any]:
+    """Imports and plan once, then the pairs."""
+    found: dict[str, Any] = about() | {"trials": trials}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path, log = sweep_file(folder, trials), folder / "log"
+        imports = [sys.executable, "-c", "import torch, timm, mlflow"]
+        for step, command in (("imports_alone", imports), ("plan", [*LOTUS, "plan", str(path)])):
+            found[step] = measured(command, log)
+            say(step, found[step])
+    found["pairs"] = []
+    for number in range(pairs):
+        with contextlib.ExitStack() as stack:
+            new = stack.enter_context(tempfile.TemporaryDirectory())
+            folder = keep / str(number) if keep else Path(new)
+            folder.mkdir(parents=True, exist_ok=True)
+            found["pairs"].append(pair(trials, folder))
+    for name in ("ratio", "ratio_trials"):
+        found[name] = spread([one[name] for one in found["pairs"]])
+    for name, kind in (("bare", "wall_s"), ("run", "wall_s"), ("report", "wall_s")):
+        found[f"{name}_s_per_trial"] = spread([one[name][kind] / trials for one in found["pairs"]])
     return found
 
 
@@ -221,16 +242,14 @@ def main() -> None:
     """Run everything and print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--trials", type=int, default=10_000, help="a multiple of 400")
+    parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--keep", type=Path, help="work in this new folder and leave it")
     parser.add_argument("--bare", action="store_true", help="only the bare loop")
     options = parser.parse_args()
     if options.bare:
         bare(options.trials)
         return
-    with contextlib.ExitStack() as stack:
-        folder = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folder.mkdir(exist_ok=True)
-        print(json.dumps(figures(options.trials, folder), indent=1))
+    print(json.dumps(figures(options.trials, options.pairs, options.keep), indent=1))
 
 
 if __name__ == "__main__":

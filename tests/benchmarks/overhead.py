@@ -1,33 +1,32 @@
 """What the orchestrator costs: `lotus run` against the same stages in a bare Ray Tune loop.
 
-    .venv/bin/python tests/benchmarks/overhead.py [--pairs 3]
+    .venv/bin/python tests/benchmarks/overhead.py [--pairs 3] > tests/benchmarks/overhead.json
 
-Both run the bundled sweep `digits` as a process of their own, one after the other, in pairs. The
-bare loop computes each unique stage once as well: shared stages as Ray tasks, the rest in Tune
-trials with reused actors. It keeps results in Ray's object store and records nothing: no MLflow,
-no store, no report, no progress. The ratio of whole-process wall times is what a user pays; the
-bound is 1.15. The last result stands in overhead.json.
+Both run the bundled sweep `digits` as a process of their own, one after the other, in pairs; timed
+is the whole process, from the start of Python to its end. The bare loop computes each unique stage
+once as well: shared stages as Ray tasks, the rest in Tune trials with reused actors. It keeps
+results in Ray's object store and records nothing: no MLflow, no store, no report, no progress. The
+ratio of a pair is what a user pays; the bound is 1.15.
 """
 
 import argparse
 import json
 import logging
 import os
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-from orchestrator.versions import hardware, versions
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.benchmarks import measuring
 
 HERE = Path(__file__)
 
 
-def bare() -> None:
-    """The sweep without the orchestrator."""
+def bare(sweep: str) -> None:
+    """A sweep without the orchestrator."""
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     import ray
     from ray import tune
@@ -36,7 +35,7 @@ def bare() -> None:
     from orchestrator.planning.sweepfile import load_sweep
     from orchestrator.storage.keys import key_of
 
-    planned = plan(load_sweep("digits"))
+    planned = plan(load_sweep(sweep))
     ray.init(
         address="local",
         include_dashboard=False,
@@ -113,40 +112,33 @@ def _trial(config: dict[str, Any], payload: Any) -> None:
     tune.report({"accuracy": final.validation.accuracy})
 
 
-def timed(command: list[str]) -> float:
-    """Wall seconds of a process in a fresh working directory."""
+def timed(command: list[str]) -> measuring.Spent:
+    """A whole process in a fresh working directory."""
     with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-        return time.perf_counter() - start
+        return measuring.timed(command, Path(folder))
 
 
 def main() -> None:
     """Run the pairs and print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--sweep", default="digits", help="a file or a bundled sweep")
     parser.add_argument("--bare", action="store_true", help="only the bare loop, once")
     options = parser.parse_args()
     if options.bare:
-        bare()
+        bare(options.sweep)
         return
     lotus = str(Path(sys.executable).with_name("lotus"))
     pairs = []
+    found: dict[str, Any] = measuring.about() | {"sweep": options.sweep, "pairs": pairs}
     for _ in range(options.pairs):
-        without = timed([sys.executable, str(HERE), "--bare"])
-        with_lotus = timed([lotus, "run", "digits"])
-        pairs.append({"bare_s": without, "lotus_s": with_lotus, "ratio": with_lotus / without})
+        without = timed([sys.executable, str(HERE), "--bare", "--sweep", options.sweep])
+        whole = timed([lotus, "run", options.sweep])
+        pair = {"bare_s": without.wall_s, "lotus_s": whole.wall_s}
+        pair |= {"bare_cpu_s": without.cpu_s, "lotus_cpu_s": whole.cpu_s}
+        pairs.append(pair | {"ratio": round(whole.wall_s / without.wall_s, 4)})
         print(json.dumps(pairs[-1]), file=sys.stderr, flush=True)
-    ratios = [pair["ratio"] for pair in pairs]
-    found = {
-        "date": time.strftime("%Y-%m-%d"),
-        "hardware": hardware(),
-        "versions": versions(),
-        "pairs": pairs,
-        "ratio_median": statistics.median(ratios),
-        "ratio_min": min(ratios),
-        "ratio_max": max(ratios),
-    }
+    found["ratio"] = measuring.spread([pair["ratio"] for pair in pairs])
     print(json.dumps(found, indent=1))
 
 

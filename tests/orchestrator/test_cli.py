@@ -1,17 +1,21 @@
 """The command line: codes, help, JSON; nothing that a user can mend shows a traceback."""
 
+import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
 
+import click
 import pytest
 import yaml
 
 from orchestrator import cli as command_line
-from orchestrator.planning.config import SweepConfig
-from orchestrator.planning.sweepfile import bundled, load_sweep, resolved_yaml
+from orchestrator.commands.terminal import Terminal
+from orchestrator.planning.config import StorageSection, SweepConfig, TrackingSection
+from orchestrator.planning.sweepfile import about, bundled, load_sweep, resolved_yaml
 from orchestrator.versions import VERSION
 from tests.conftest import COMMAND, loaded_by
 
@@ -30,6 +34,22 @@ def test_every_command_has_help(command: str, lotus: Lotus) -> None:
     assert code == 0
     assert out.startswith(f"Usage: lotus {command}")
     assert command_line.cli.commands[command].help
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_is_in_whole_sentences_within_80_columns(
+    command: str, lotus: Lotus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    _, out, _ = lotus(*filter(None, [command]), "--help")
+    assert max(map(len, out.splitlines())) <= 80
+    assert "..." not in out.replace("[ARGS]...", ""), "cut off"
+    shown = command_line.cli.commands[command] if command else command_line.cli
+    helps = [option.help for option in shown.params if isinstance(option, click.Option)]
+    for text in (shown.help, *helps):
+        assert text
+        assert re.fullmatch(r"[A-Z](.|\n)*\.", text.strip()), text
+        assert not re.search(r" = |; default|as for", text, re.IGNORECASE), text
 
 
 def test_the_program_itself_has_help_and_a_version(lotus: Lotus) -> None:
@@ -102,7 +122,7 @@ def test_the_plan_as_json(sweep_file: Callable[..., Path], lotus: Lotus, tmp_pat
     assert code == 0
     found = json.loads(out)
     assert found["sweep"] == "tiny"
-    assert found["trials"] == {"planned": 3, "missing": 3}
+    assert found["trials"] == {"planned": 3, "missing": 3, "failed": 0}
     assert found["names"] == [
         "lotus-s0.30-d0.10-f0.10-seed0",
         "dense-seed0",
@@ -125,7 +145,7 @@ def test_a_finished_sweep_plans_nothing(tracked_trial: Any, lotus: Lotus) -> Non
     code, out, _ = lotus("plan", str(tracked_trial.path), "--json")
     assert code == 0
     found = json.loads(out)
-    assert found["trials"] == {"planned": 1, "missing": 0}
+    assert found["trials"] == {"planned": 1, "missing": 0, "failed": 0}
     assert (found["stages"], found["stored"], found["device_hours"]) == (10, 10, 0.0)
 
 
@@ -152,7 +172,7 @@ def test_status_before_a_run_is_all_missing(
     assert [row] == [
         {
             "sweep": "tiny", "planned": 1, "finished": 0, "running": 0, "failed": 0, "missing": 1,
-            "errors": {}, "waiting": 0,
+            "errors": {}, "waiting": 0, "experiment": "tiny",
         }
     ]  # fmt: skip
     assert lotus("status", "--json", "--tracking-uri", f"sqlite:///{tmp_path}/new/x.db")[:2] == (
@@ -192,6 +212,70 @@ def test_a_file_that_is_no_database_is_refused_in_words(
     assert err.startswith("Error: ")
 
 
+@pytest.mark.parametrize("args", [("plan", "FILE"), ("status",), ("gc",), ("ui",)], ids=" ".join)
+def test_a_tracking_address_of_the_environment_is_named_when_it_cannot_be_used(
+    args: tuple[str, ...], sweep_file: Callable[..., Path], lotus: Lotus,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:  # fmt: skip
+    path = without_line("tracking:", sweep_file())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "./mlruns")
+    code, out, err = lotus(*(str(path) if arg == "FILE" else arg for arg in args))
+    assert (code, out) == (2, "")
+    assert "MLFLOW_TRACKING_URI = ./mlruns: must be sqlite:///PATH" in err
+    assert "Traceback" not in err
+
+
+def without_line(start: str, path: Path) -> Path:
+    """A sweep file that says one thing less."""
+    lines = path.read_text("utf-8").splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if not line.startswith(start)), "utf-8")
+    return path
+
+
+def test_it_is_one_problem_among_those_of_the_file(
+    sweep_file: Callable[..., Path], lotus: Lotus, monkeypatch: pytest.MonkeyPatch, tiny_text: str
+) -> None:
+    text = tiny_text.replace("dense: {epochs: 1", "dense: {epochs: 0.5")
+    path = without_line("tracking:", sweep_file(text=text))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "ftp://me:secret-word@there")
+    _, _, err = lotus("plan", str(path))
+    first, *problems = err.splitlines()
+    assert first == f"{path}: 2 problems"
+    assert problems[0].startswith("  dense.epochs = 0.5: ")
+    assert problems[1].startswith("  tracking.uri: MLFLOW_TRACKING_URI = ftp://me:***@there: must")
+
+
+@pytest.mark.parametrize("name", ["MLFLOW_TRACKING_URI", "LOTUS_STORE"])
+def test_a_place_that_is_empty_in_the_environment_is_unset(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(name, "")
+    assert TrackingSection().uri == f"sqlite:///{tmp_path}/lotus/mlflow.db"
+    assert StorageSection().path == f"{tmp_path}/lotus/store"
+
+
+def test_an_empty_address_of_a_cluster_is_none_and_its_variable_is_named(
+    lotus: Lotus, sweep_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")
+    code, _, err = lotus("logs", str(sweep_file()))
+    assert code == 2
+    assert "--address" in err
+    assert "RAY_API_SERVER_ADDRESS" in lotus("logs", "--help")[1]
+
+
+def test_a_store_of_the_environment_is_named_when_it_cannot_be_used(
+    lotus: Lotus, sweep_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = without_line("storage:", sweep_file())
+    monkeypatch.setenv("LOTUS_STORE", "nothing://x")
+    code, _, err = lotus("plan", str(path))
+    assert code == 1
+    assert err.startswith("Error: LOTUS_STORE = nothing://x cannot be used")
+
+
 def test_the_user_interface_needs_a_store(lotus: Lotus, tmp_path: Path) -> None:
     code, _, err = lotus("ui", "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db")
     assert code == 1
@@ -205,7 +289,30 @@ def test_bundled_sweeps_are_listed_with_what_they_are(lotus: Lotus) -> None:
     assert code == 0
     lines = out.splitlines()
     assert [line.split()[0] for line in lines] == sorted(bundled())
-    assert all(len(line) > 40 for line in lines)
+    assert all(re.fullmatch(r"\S+ +[A-Z].*[.?]", line) for line in lines), "whole sentences"
+
+
+@pytest.mark.parametrize("width", [60, 200])
+def test_the_list_in_a_terminal_breaks_between_words(width: int) -> None:
+    out = io.StringIO()
+    shown = Terminal(file=out, force_terminal=True, color_system=None, width=width)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command_line, "console", shown)
+        command_line.cli.main(["list"], standalone_mode=False)
+    words = " ".join(re.sub(r"\x1b\[[\d;]*m", "", out.getvalue()).split())
+    assert max(map(len, out.getvalue().splitlines())) <= width + len("\x1b[1m\x1b[0m")
+    assert all(name in words for name in bundled())
+    assert about(bundled()["digits"]).split()[-1] in words
+
+
+def test_a_plan_without_its_data_is_refused_in_one_line_that_says_what_to_do(
+    lotus: Lotus, tmp_path: Path
+) -> None:
+    code, out, err = lotus("plan", "lotus-paper", "--set", f"data.root={tmp_path}")
+    assert (code, out) == (1, "")
+    (line,) = err.splitlines()
+    assert line.startswith(f"Error: data.root = {tmp_path} holds no CIFAR-10")
+    assert "--set data.root=FOLDER" in line
 
 
 def test_the_schema_is_one_and_describes_every_section(lotus: Lotus) -> None:

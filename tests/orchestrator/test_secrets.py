@@ -1,9 +1,13 @@
 """Passwords never leave the sweep file."""
 
+import os
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dashboards.data import hide_password
 from orchestrator.secrets import redacted, without_password
 
 
@@ -99,3 +103,43 @@ def test_passwords_in_addresses_and_arguments_are_hidden(text: str, shown: str) 
 @given(st.text())
 def test_hiding_twice_hides_no_more(text: str) -> None:
     assert redacted(redacted(text)) == redacted(text)
+
+
+PIECES = (
+    "postgresql://", "https://", "s3://", "u", "me@corp", ":", "@", "/", "p@ss", "p/w", "host",
+    ":5000", "?password=", "&token=", "x", " ", "'", '"', ";", ",", "***", "passwd = ", "pwd=",
+    "secret_key=", "api_key=", "X-Amz-Signature=", "X-Amz-Credential=", "the tokens=", "\n", "#",
+)  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+def test_a_page_hides_what_everything_else_hides(text: str) -> None:
+    with pytest.MonkeyPatch.context() as here:
+        for name in list(os.environ):
+            here.delenv(name)
+        assert hide_password(text) == redacted(text)
+
+
+@pytest.mark.parametrize("hide", [redacted, hide_password, without_password])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://host/x?password=hunter2",
+        "https://host/x?a=b&token=hunter2&c=d",
+        "https://host/x?X-Amz-Signature=hunter2&X-Amz-Credential=hunter2",
+        "postgresql://u:p@hunter2@host/db",
+        "postgresql://u@corp:hunter2@host/db",
+        "postgresql://u:p/hunter2@host/db",
+        "postgresql://u:hunter2@[::1]:5432/db",
+    ],
+)
+def test_a_password_is_hidden_wherever_an_address_can_have_one(
+    hide: Callable[[str], str], text: str
+) -> None:
+    assert "hunter2" not in hide(text)
+    assert "host" in hide(text) or "::1" in hide(text)
+
+
+@pytest.mark.parametrize("text", ["http://host:5000/a@b", "http://host:5000?x=a@b", "s3://b/a@b:c"])
+def test_what_is_no_password_stays(text: str) -> None:
+    assert redacted(text) == hide_password(text) == without_password(text) == text

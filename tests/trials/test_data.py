@@ -198,7 +198,7 @@ def test_cifar10_without_a_folder_says_what_to_name() -> None:
 
 
 def test_cifar10_that_is_absent_says_which_folder_it_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"data_batch_1 cannot be read .*cifar-10-batches-py"):
+    with pytest.raises(DataError, match=rf"data.root = {tmp_path} .* no cifar-10-batches-py"):
         data.load(DataConfig(name="cifar10", root=tmp_path))
 
 

@@ -293,3 +293,21 @@ def test_a_header_in_memory_is_bounded_and_text(content: bytes) -> None:
 def test_a_header_in_memory_is_that_of_the_file(file: Path) -> None:
     formats.save_checkpoint({"w": torch.ones(3)}, file, {"lotus": "yes"})
     assert formats.header_of(file.read_bytes()) == header(file)
+
+
+def test_weights_that_are_moved_as_bytes_make_the_same_file(tmp_path: Path) -> None:
+    state = {"head.weight": torch.randn(3, 4), "norm.bias": torch.zeros(2), "n": torch.tensor(7)}
+    header = {"timm_model": "vit"}
+    formats.save_checkpoint(state, tmp_path / "a.safetensors", header)
+    raw = formats.raw_tensors((tmp_path / "a.safetensors").read_bytes())
+    formats.save_raw(raw, tmp_path / "b.safetensors", header)
+    said, found = formats.load_with_header(tmp_path / "b.safetensors")
+    assert said == header, "with the digest that `load_with_header` verifies"
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in state.items())
+    assert all(found[name].dtype == tensor.dtype for name, tensor in state.items())
+
+
+def test_bytes_that_are_no_tensors_are_refused() -> None:
+    with pytest.raises(FormatError, match="cannot be read as safetensors"):
+        formats.raw_tensors(b"nothing of the kind")

@@ -218,6 +218,27 @@ def test_steps_makes_exactly_that_many(
     assert same(bits(made), before) == (count == 0)
 
 
+def test_the_loss_of_steps_is_the_mean_over_steps_and_not_over_epochs(
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last epoch may be begun only: it counts by the steps that it has."""
+    seen: list[float] = []
+    real = Trainer._step
+
+    def step(made: Trainer, *given: Any) -> Tensor:
+        loss = real(made, *given)
+        seen.append(float(loss))
+        return loss
+
+    monkeypatch.setattr(Trainer, "_step", step)
+    made = trainer(subset=torch.arange(64))  # two full batches an epoch
+    found = made.steps(5)
+    assert len(seen) == 5
+    epochs = [(seen[0] + seen[1]) / 2, (seen[2] + seen[3]) / 2, seen[4]]
+    assert abs(sum(epochs) / 3 - sum(seen) / 5) > 1e-3, "else this test shows nothing"
+    assert found == pytest.approx(sum(seen) / 5, rel=1e-9)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_distillation_mixes_cross_entropy_with_the_divergence_from_the_teacher(
     trainer: Callable[..., Trainer],

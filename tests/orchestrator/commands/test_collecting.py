@@ -3,12 +3,14 @@
 import json
 import os
 import random
+import sqlite3
 import threading
 import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -27,7 +29,7 @@ from orchestrator.storage.store import Store
 from orchestrator.tracking.lease import machine
 from orchestrator.tracking.tracker import Tracker, open_sweep
 from trials.errors import LotusError
-from trials.stage import STAGES, Node, Source, StageConfig
+from trials.stage import STAGES, Load, Node, Source, StageConfig
 from trials.stages.attention import PatchScores
 
 T = TypeVar("T")
@@ -46,7 +48,7 @@ class Setting(StageConfig):
 def node(number: int) -> Node[PatchScores]:
     """A call; those of equal parity have equal results, and so one object."""
     inputs = {"data": Source("data", "d")}
-    return Node(STAGES["attention"], Setting(number=number), None, inputs, lambda: 1e6)
+    return Node(STAGES["attention"], Setting(number=number), None, inputs, lambda: Load(1e6))
 
 
 NODES = [node(i) for i in range(6)]
@@ -159,6 +161,33 @@ def test_what_is_young_stays(store: Store) -> None:
     before = files(store)
     assert dict(free(store, GRACE_S).files) == {}
     assert files(store) == before
+
+
+YOUNG = {
+    "an object that no entry names yet": f"objects/ab/{'ab' * 32}.safetensors",
+    "half an object": f"objects/ab/{'ab' * 32}.safetensors.1.part",
+    "a training": f"unfinished/{KEYS[5]}.safetensors",
+    "a damaged object": "damaged/b",
+    "a note": "pending/d/c.json",
+    "a probe": ".probe-abc",
+}
+
+
+@pytest.mark.parametrize("what", YOUNG)
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_what_is_young_of_every_kind_stays(what: str, dry_run: bool, tmp_path: Path) -> None:
+    """As `lotus gc` calls it, with the period of grace that it has by itself."""
+    store = Store(str(tmp_path))
+    need(store, "k", set())
+    need(store, "d", {1})
+    path = YOUNG[what]
+    store.files.write(path, b"1")
+    assert dict(collect(store, kept_by_name, dry_run=dry_run).files) == {}
+    assert store.files.info(path) is not None
+    for old in (path, "sweeps/d.json"):
+        os.utime(tmp_path / old, (time.time() - GRACE_S - 60,) * 2)
+    assert sum(collect(store, kept_by_name, dry_run=dry_run).files.values()) == 2
+    assert (store.files.info(path) is None) == (not dry_run)
 
 
 def test_what_was_left_behind_goes(store: Store) -> None:
@@ -467,6 +496,61 @@ def test_a_sweep_is_kept_while_its_run_exists(tracked: SweepConfig) -> None:
     assert asker([])(made) == (False, "its run is deleted")
     client.restore_run(address.parent)
     assert asker([])(made)[0]
+
+
+def aged(store: Store) -> None:
+    """Everything is past the period of grace."""
+    for path in store.files.list():
+        os.utime(store.files.full(path), (time.time() - 2 * GRACE_S,) * 2)
+
+
+@pytest.mark.parametrize("how", ["restored from a copy", "made anew"])
+def test_results_of_a_sweep_that_its_database_has_lost_are_kept_counted_and_said(
+    how: str, tiny: Callable[..., SweepConfig], lotus: Lotus, tmp_path: Path
+) -> None:
+    sweep, file = tiny(), str(tmp_path / "sweep.yaml")
+    database = tmp_path / "mlflow.db"
+    other = open_sweep(tiny("", "name=other"))
+    assert other is not None
+    with (
+        closing(sqlite3.connect(database)) as opened,
+        closing(sqlite3.connect(tmp_path / "yesterday.db")) as copy,
+    ):
+        opened.backup(copy)
+    address, store = open_sweep(sweep), Store(sweep.storage.path)
+    assert address is not None
+    made = Pin(
+        run_id=address.parent,
+        sweep=sweep.name,
+        experiment=sweep.experiment_name,
+        tracking=sweep.tracking.uri,
+        keys=(KEYS[0],),
+        host="h",
+        written=1.0,
+    )
+    pins.write(store.files, made)
+    put(store, 0)
+    aged(store)
+    Tracker(address).client._tracking_client.store._dispose_engine()
+    for left in tmp_path.glob("mlflow.db*"):
+        left.unlink()
+    if how == "restored from a copy":
+        (tmp_path / "yesterday.db").rename(database)
+    else:
+        assert open_sweep(tiny("", "name=other")) is not None
+    before = files(store)
+    code, out, _ = lotus("gc", file)
+    assert code == 0
+    assert "kept     tiny: its tracking store does not know its run" in out
+    assert "1 of 1 kept sweeps are unknown to MLflow" in out
+    assert "`lotus gc --force` frees their results" in out
+    assert files(store) == before
+    found = json.loads(lotus("gc", file, "--dry-run", "--json")[1])
+    assert (found["unknown"], found["freed_bytes"]) == (["tiny"], 0)
+    code, out, _ = lotus("gc", file, "--force")
+    assert code == 0
+    assert "dropped  tiny: its tracking store does not know its run, and --force was given" in out
+    assert present(store) == set()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What people see in the terminal."""
 
 import io
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -31,14 +32,6 @@ def test_differences_are_shown_as_points(value: float, text: str) -> None:
 )
 def test_durations_are_short(seconds: float, text: str) -> None:
     assert shown.duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("hours", "text"),
-    [(0.05, "3.0 device-minutes"), (1.5, "1.50 device-hours"), (12345.6, "12,345.60 device-hours")],
-)
-def test_device_hours_have_a_unit_one_would_use(hours: float, text: str) -> None:
-    assert shown.hours(hours) == text
 
 
 def screen() -> Console:
@@ -75,22 +68,41 @@ def test_progress_is_told_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shown.time, "monotonic", lambda: clock[0])
     console = screen()
     with Display(console, trials=4, stages=2) as display:
+        stages = [item(name, "stage") for name in ("dense", "pretrained")]
+        display.begins([*stages, *map(item, "abcd")], 0)
+        display.room(2, 2, True)
         display.started(item("dense", "stage"))
         clock[0] = 11
         display.tick()
-        assert "shared stages 0/2 · now: dense · 11s" in text(console)
+        assert "shared stages 0/2 · now: dense · 11s · estimating the time left" in text(console)
         display.tick()  # not again at once
         assert text(console).count("shared stages") == 1
         display.ended(item("dense", "stage"), None)
         display.ended(item("pretrained", "stage"), None)
         for name in "abc":
             display.started(item(name))
+        display.took(item("a"), 20.0)
         display.ended(item("a"), None)
         clock[0] = 30
         display.tick()
     assert (
-        "trials 1 done, 2 running, 0 failed of 4 · shared stages 2/2 · now: b, c · 30s · 30s left"
+        "trials 1 done, 2 running, 0 failed of 4 · shared stages 2/2 · now: b, c · 30s · 28s left"
     ) in text(console)
+
+
+def test_what_happens_after_the_last_trial_is_told_and_its_seconds_are_not_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(shown.time, "monotonic", lambda: clock[0])
+    console = screen()
+    with Display(console, trials=1, stages=0) as display:
+        display.begins([item("a")], 0)
+        assert "now: starting Ray" in display._line().plain
+        display.started(item("a"))
+        clock[0] = 9
+        display.ended(item("a"), None)
+        assert display._line().plain.endswith("now: reading the results · 9s · seconds left")
 
 
 def summary(**changes: Any) -> dict[str, Any]:
@@ -108,7 +120,7 @@ def summary(**changes: Any) -> dict[str, Any]:
         "arms": [
             {"arm": "lotus", "test_accuracy_mean": 0.95, "n": 2, "difference_to_dense": -0.01},
         ],
-        "cost": {"device_hours": 2.0, "device_hours_saved": 1.0},
+        "cost": {"device": "cpu", "device_hours": 2.0, "device_hours_saved": 1.0},
         "warnings": ["only [one] seed"],
     } | changes  # fmt: skip
 
@@ -131,7 +143,7 @@ def test_the_end_shows_the_answer_and_where_to_look(tmp_path: Path) -> None:
         "97.0 % on validation, 96.0 % on test",
         "95.0 % on test, n = 2 (-1.0 points to the dense model)",
         "8 finished of 9, 1 failed",
-        "2.00 device-hours used, 1.00 device-hours saved",
+        "2.0 CPU-hours instead of 3.0",
         "! only [one] seed",
         f"Report    {page}",
         "lotus ui --tracking-uri sqlite:////tmp/mlflow.db",
@@ -164,6 +176,14 @@ def test_a_server_is_its_own_user_interface() -> None:
     assert shown.ui_command("http://host:5000") == "http://host:5000"
 
 
+@pytest.mark.parametrize("folder", ["my sweeps", "ärger", "a#1", "it's $HOME", "a;b & (c)*"])
+def test_the_command_can_be_pasted_whatever_the_folder_is_called(folder: str) -> None:
+    uri = f"sqlite:////home/{folder}/mlflow.db"
+    asked = f"set -- {shown.ui_command(uri)}; printf '%s\\0' \"$@\""
+    done = subprocess.run(["sh", "-c", asked], capture_output=True, check=True)
+    assert done.stdout.decode().split("\0")[1:-1] == ["ui", "--tracking-uri", uri]
+
+
 def test_an_attempt_that_failed_is_said_in_one_line_and_is_no_failure() -> None:
     console = Console(file=io.StringIO(), width=40)
     display = Display(console, trials=1, stages=0)
@@ -177,10 +197,11 @@ def test_an_attempt_that_failed_is_said_in_one_line_and_is_no_failure() -> None:
 def test_what_failed_is_named_with_its_reason_its_run_and_the_way_on() -> None:
     console = Console(file=io.StringIO(), width=60)
     failed = {"lotus-a": "StageInputError: lower `lr`\nmore", "dense-b": "its process died [bold]"}
-    finished: Any = SimpleNamespace(failed=failed, runs={"lotus-a": "r1"})
+    finished: Any = SimpleNamespace(failed=failed, runs={"lotus-a": "r1"}, failed_stages=1)
     show_failed(console, finished)
     said = text(console)
-    assert "2 failed:\n  lotus-a: StageInputError: lower `lr`\n    log and traceback" in said
+    assert "1 trial and 1 shared stage failed:\n  lotus-a: StageInputError: lower `lr`\n" in said
+    assert "`lr`\n    log and traceback" in said
     assert "MLflow run r1, artifacts failure/" in said
     assert "  dense-b: its process died [bold]\n" in said
     assert "run the same command again: only these run" in said

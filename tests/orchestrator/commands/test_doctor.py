@@ -1,12 +1,20 @@
 """Checks before anything is spent. Ray itself is looked at by the tests of the cluster."""
 
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestrator.commands import doctor
 from orchestrator.planning.config import SweepConfig
+from orchestrator.planning.sweepfile import load_sweep
+from tests.orchestrator.conftest import TINY
+from tests.orchestrator.programs import environment
 
 Tiny = Callable[..., SweepConfig]
 Lotus = Callable[..., tuple[int, str, str]]
@@ -32,21 +40,52 @@ def test_without_a_sweep_only_the_machine_is_looked_at() -> None:
 def test_a_good_sweep_passes_everything(tiny: Tiny, tmp_path: Path) -> None:
     found = looked(tiny())
     assert list(found)[2:] == [
-        "data and weights", "store", "tracking", "runs", "Ray and devices",
+        "data", "model", "weights", "store", "tracking", "runs", "Ray and devices",
     ]  # fmt: skip
     assert all(check.ok for check in found.values())
-    data = found["data and weights"].found
-    assert "64 train, 40 validation, 500 test images" in data
-    assert "weights random" in data
+    assert "64 train, 40 validation, 500 test images" in found["data"].found
+    assert "vit_tiny_patch16_224 can be built, 16 patches, 2 blocks" in found["model"].found
+    assert found["weights"].found == "random"
     assert f"{tmp_path}/store is writable" in found["store"].found
     assert not (tmp_path / "mlflow.db").exists()
     assert not list(tmp_path.rglob(".probe*"))
 
 
-def test_absent_data_is_found_and_the_rest_still_looked_at(tiny: Tiny) -> None:
-    bad = looked(tiny("", "data.name=cifar10", "data.root=/nowhere/at/all"))
-    assert [name for name, check in bad.items() if not check.ok] == ["data and weights"]
-    assert "data.root" in bad["data and weights"].found
+def test_absent_data_a_misspelt_model_and_an_absent_file_are_all_found_at_once(tiny: Tiny) -> None:
+    bad = looked(
+        tiny(
+            "",
+            "data.name=cifar10",
+            "data.root=/nowhere/at/all",
+            "model.name=vit_tiny_patch16_225",
+            "model.pretrained=/nowhere/w.safetensors",
+        )
+    )
+    wrong = {name: check.found for name, check in bad.items() if not check.ok}
+    assert wrong.keys() == {"data", "model", "weights"}
+    assert "data.root" in wrong["data"]
+    assert "near it: vit_tiny_patch16_224" in wrong["model"]
+    assert "/nowhere/w.safetensors" in wrong["weights"]
+
+
+def test_every_model_of_an_axis_is_looked_at(tiny: Tiny) -> None:
+    names = "search: {model.name: [vit_tiny_patch16_224, vit_tiny_patch61_224, vit_no_384]}\n"
+    found = looked(tiny(names))["model"]
+    assert not found.ok
+    assert "vit_tiny_patch61_224" in found.found
+    assert "vit_no_384" in found.found
+
+
+def test_what_a_run_cannot_be_compared_for_is_not_said_twice(
+    tracked_trial: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(tracked_trial.path.read_text())
+    sweep = load_sweep(path, ["data.validation=9999"])
+    wrong = {name: check.found for name, check in looked(sweep).items() if not check.ok}
+    assert wrong.keys() == {"data", "runs"}
+    assert "data.validation" in wrong["data"]
+    assert wrong["runs"] == "cannot be looked at before what is said above is mended"
 
 
 def test_a_store_that_cannot_be_written_is_found(tiny: Tiny, tmp_path: Path) -> None:
@@ -79,4 +118,38 @@ def test_the_command_ends_with_1_when_a_check_fails(
     assert "NO" not in out.replace("NOT", "")
     code, out, _ = lotus("doctor", str(sweep_file()), "--set", "data.validation=9999")
     assert code == 1
-    assert "NO  data and weights" in out
+    assert "NO  data: " in out
+
+
+def test_weights_that_cannot_be_had_are_said_in_seconds(
+    sweep_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    """As a user without a network sees it; the run would fail after a minute and a half."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        nowhere = f"http://127.0.0.1:{found.getsockname()[1]}"
+    path = sweep_file(text=TINY.replace("pretrained: false", "pretrained: true"))
+    program = (
+        "from orchestrator.commands import doctor\n"
+        "from orchestrator import load_sweep\n"
+        "import sys\n"
+        "doctor._cluster = lambda sweep, address: '1 node(s)'\n"
+        "for check in doctor.examine(load_sweep(sys.argv[1]), None):\n"
+        "    print(check.name, check.ok, check.found, sep='|')\n"
+    )
+    away = {"HF_ENDPOINT": nowhere, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "0"}
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)],
+        env=environment(**away),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert time.monotonic() - start < 60
+    wrong = [line.split("|") for line in done.stdout.splitlines() if "|False|" in line]
+    ((name, _, said),) = wrong
+    assert name == "weights"
+    assert "are not in the cache" in said
+    assert f"the hub {nowhere} cannot be reached" in said
+    assert not list((tmp_path / "hf").rglob("*.safetensors"))

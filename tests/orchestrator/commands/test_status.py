@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -71,6 +72,8 @@ def test_a_selection_is_plain_json_and_words(tracked_trial: Any) -> None:
     words = status.describe_selection(found)
     assert "recommended: lotus-s0.30-d0.10-f0.10-seed0" in words
     assert "essential sparsity: " in words
+    assert not re.search(r"\b0\.\d", words.split("recommended")[0]), "shares are in percent"
+    assert "tolerance 1 point)" in words
 
 
 def test_an_empty_selection_says_so(tiny: Callable[..., SweepConfig]) -> None:

@@ -55,6 +55,11 @@ def command(line: Line) -> bool:
     return any(word == line.value or word.endswith(f"/{line.value}") for word in said)
 
 
+def entrypoint(line: Line) -> bool:
+    """As a command, or of a start that wrote the file it is there for and was replaced."""
+    return command(line) or Path(f"/proc/{line.container.pid}/root/tmp/s3.json").exists()
+
+
 def variable(line: Line) -> bool:
     """In the environment."""
     return f"{line.rest}={line.value}" in running.environment(line.container)
@@ -132,7 +137,7 @@ def deployment(line: Line) -> bool:
 
 LOOKED_FOR: dict[str, Callable[[Line], bool]] = {
     "command": command,
-    "entrypoint": command,
+    "entrypoint": entrypoint,
     "environment": variable,
     "user": user,
     "cap_drop": no_capability,

@@ -161,7 +161,7 @@ class Stack:
 
     def _spec(self, name: str, container: str) -> Spec:
         service = self.services[name]
-        image = images()[service["image"].rsplit(":", 1)[0]]
+        image = images()[service["image"].split(":")[0]]
         command = [*image.entrypoint, *service.get("entrypoint", []), *service["command"]]
         own = composed.networks(service)
         return Spec(

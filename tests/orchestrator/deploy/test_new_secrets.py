@@ -39,8 +39,26 @@ def test_what_is_not_a_secret_stays_as_the_example_has_it(tmp_path: Path) -> Non
 
 def test_secrets_in_use_are_not_replaced(tmp_path: Path) -> None:
     target = tmp_path / "env"
-    target.write_text("RAY_AUTH_TOKEN=in-use\n")
+    target.write_text("".join(f"{name}=in-use\n" for name in secret_names()))
+    before = target.read_text()
     done = made(target)
     assert done.returncode == 1
     assert "is there already and stays as it is" in done.stderr
-    assert target.read_text() == "RAY_AUTH_TOKEN=in-use\n"
+    assert target.read_text() == before
+
+
+def test_a_file_of_an_earlier_version_gets_the_secrets_that_are_new(tmp_path: Path) -> None:
+    target = tmp_path / "env"
+    target.write_text("RAY_AUTH_TOKEN=in-use\nLOTUS_WORKERS=7")
+    target.chmod(0o600)
+    done = made(target)
+    assert done.returncode == 0, done.stderr
+    assert "MLFLOW_NODES_PASSWORD" in done.stdout
+    assert "RAY_AUTH_TOKEN" not in done.stdout
+    found = env_of(target)
+    assert found.pop("RAY_AUTH_TOKEN") == "in-use"
+    assert found.pop("LOTUS_WORKERS") == "7"
+    assert found.keys() == set(secret_names()) - {"RAY_AUTH_TOKEN"}
+    assert all(len(value) == 40 for value in found.values())
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert made(target).returncode == 1

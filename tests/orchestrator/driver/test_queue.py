@@ -42,7 +42,7 @@ def test_what_needs_a_failed_item_fails_without_running_and_nothing_else_does() 
     assert queue.finished
     assert queue.errors["a"] == "broken"
     assert queue.errors["b"] == "a failed: broken"
-    assert queue.errors["c"] == "b failed: a failed: broken"
+    assert queue.errors["c"] == "a failed: broken", "what everything began with"
     assert "d" not in queue.errors
 
 
@@ -91,12 +91,20 @@ def test_urgent_items_go_before_what_is_waiting() -> None:
     assert drain(queue) == ["now", "a", "b"]
 
 
+def test_items_that_are_taken_back_are_the_next_ones_in_the_order_they_had() -> None:
+    queue = WorkQueue([item("a"), item("b"), item("c"), item("d")])
+    handed = [index for _ in range(3) if (index := queue.next()) is not None]
+    queue.back(handed[1:])
+    assert queue.ahead == handed[1]
+    assert drain(queue) == ["b", "c", "d"]
+
+
 def test_an_added_item_that_needs_a_failed_one_fails_at_once_with_what_needs_it() -> None:
     queue = WorkQueue([item("a")], growing=True)
     drain(queue, frozenset({"a"}))
     assert queue.add([item("b", "a"), item("c", "b"), item("d")]) == [1, 2]
     assert queue.errors["b"] == "a failed: broken"
-    assert queue.errors["c"] == "b failed: a failed: broken"
+    assert queue.errors["c"] == "a failed: broken", "what everything began with"
     assert drain(queue) == ["d"]
 
 

@@ -1,6 +1,6 @@
 """Trials by state, as Prometheus is told."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 
@@ -35,6 +35,18 @@ class Told(Watcher):
 
     def added(self, item: Item) -> None:
         self.said.append(f"added {item.name}")
+
+    def begins(self, items: Sequence[Item], more: int) -> None:
+        self.said.append(f"begins {len(items)} {more}")
+
+    def room(self, at_once: int, running: int, pending: bool) -> None:
+        self.said.append(f"room {at_once} {running} {pending}")
+
+    def came(self, item: str, stage: str, fraction: float, at: float) -> None:
+        self.said.append(f"came {item} {stage} {fraction} {at}")
+
+    def took(self, item: Item, seconds: float) -> None:
+        self.said.append(f"took {item.name} {seconds}")
 
     def started(self, item: Item) -> None:
         self.said.append(f"started {item.name}")
@@ -107,12 +119,17 @@ def test_a_trial_that_results_call_for_waits(gauges: Gauges) -> None:
 def test_the_other_watcher_is_told_everything(gauges: Gauges) -> None:
     inner = Told()
     counted = tally(inner)
+    counted.begins([trial("a")], 3)
     counted.added(trial("a"))
     counted.started(trial("a"))
+    counted.room(2, 1, True)
+    counted.came("a", "dense", 0.5, 7.0)
+    counted.took(trial("a"), 1.5)
     counted.back(trial("a"))
     counted.again(trial("a"), "why")
     counted.ended(trial("a"), None)
     counted.tick()
-    told = ["added a", "started a", "back a", "again a: why", "ended a: None", "tick"]
+    told = ["begins 1 3", "added a", "started a", "room 2 1 True", "came a dense 0.5 7.0"]
+    told += ["took a 1.5", "back a", "again a: why", "ended a: None", "tick"]
     assert inner.said == told
     assert all(name in Tally.__dict__ for name in vars(Watcher) if not name.startswith("_"))

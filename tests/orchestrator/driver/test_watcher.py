@@ -12,8 +12,12 @@ METHODS = {n: f for n, f in vars(Watcher).items() if inspect.isfunction(f)}
 def test_a_watcher_that_overrides_nothing_says_nothing() -> None:
     item = Item(key="k", name="lotus-seed0", kind="trial")
     told = {
+        "begins": ([item], 0),
         "added": (item,),
         "started": (item,),
+        "room": (2, 1, True),
+        "came": ("k", "dense", 0.5, 1.0),
+        "took": (item, 1.0),
         "back": (item,),
         "again": (item, "its process died"),
         "ended": (item, "broken"),

@@ -29,6 +29,8 @@ def happen(stage: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         elif kind in ("ahead", "behind"):  # by a day, of the true time
             jumping_clock.set_to(86400 if kind == "ahead" else -86400)
+        elif kind == "raise":
+            raise ValueError("broken for a test")
         elif kind == "hang":
             time.sleep(3600)
         elif kind == "slow":

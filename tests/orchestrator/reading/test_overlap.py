@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from orchestrator.reading import overlap
-from orchestrator.selection.curve import rows
+from orchestrator.selection.rows import rows
 from trials import formats, masks
 from trials.errors import FormatError
 from trials.masks import KeepMask

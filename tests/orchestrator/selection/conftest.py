@@ -86,6 +86,12 @@ def lossy(prefix: str, split: str, loss: float) -> dict[str, Any]:
     }
 
 
+def ended(loss: float) -> dict[str, Any]:
+    """Metrics of the model at the end, on whole images and as much on the patches that it keeps."""
+    whole = lossy("final", "val", loss) | lossy("final", "test", loss)
+    return whole | {name.replace("final/", "final/deployed_"): v for name, v in whole.items()}
+
+
 def masked(
     config: dict[str, Any], seed: int, law: Law, noise: float, arm: str = "lotus"
 ) -> dict[str, Any]:
@@ -93,16 +99,16 @@ def masked(
     sparsity, loss = law(config)
     loss += noise * (seed - 1)
     metrics = {"issp/sparsity": sparsity, "final/sparsity": sparsity}
-    metrics |= lossy("issp", "val", loss) | lossy("final", "test", loss / 16)
-    metrics |= {"final/val_accuracy": DENSE - loss / 16, "final/epochs_to_near_dense": 3.0}
+    metrics |= lossy("issp", "val", loss) | ended(loss / 16)
+    metrics |= {"final/epochs_to_near_dense": 3.0}
     return trial(arm, config, seed, **metrics)
 
 
 def control(arm: str, sparsity: float, loss: float, seed: int) -> dict[str, Any]:
     """A control at one sparsity; its `issp.*` settings mean nothing."""
     metrics = {"control/sparsity": sparsity, "final/sparsity": sparsity}
-    metrics |= lossy("control", "val", loss) | lossy("final", "test", loss / 16)
-    metrics |= {"final/val_accuracy": DENSE - loss / 16, "stage.control": f"{arm}-{sparsity}"}
+    metrics |= lossy("control", "val", loss) | ended(loss / 16)
+    metrics |= {"stage.control": f"{arm}-{sparsity}"}
     return trial(arm, DEFAULT | {"issp.target_sparsity": str(sparsity)}, seed, **metrics)
 
 

@@ -14,6 +14,7 @@ from tests.orchestrator.selection.conftest import (
     LITERAL,
     N,
     control,
+    ended,
     lossy,
     masked,
     one_shot_loss,
@@ -29,14 +30,14 @@ def verdicts(rows: list[dict[str, Any]] | pd.DataFrame, **options: Any) -> dict[
 
 
 def one_shot(level: float, loss: float, seed: int = 0) -> dict[str, Any]:
-    metrics = lossy("essential", "val", loss) | lossy("final", "test", loss)
-    extra = {"stage.essential": f"{level}-{seed}", "final/val_accuracy": 0.9 - loss}
+    metrics = lossy("essential", "val", loss) | ended(loss)
+    extra = {"stage.essential": f"{level}-{seed}"}
     return trial("essential", DEFAULT | {"sparsity": level}, seed, **metrics, **extra)
 
 
 def tuned(arm: str, loss: float, seed: int = 0, **changes: Any) -> dict[str, Any]:
     """A fine-tuned trial without ISSP metrics."""
-    metrics = lossy("final", "test", loss) | {"final/val_accuracy": 0.9 - loss}
+    metrics = ended(loss)
     config = DEFAULT | ({"patch_drop": None} if arm == "dense" else {}) | changes
     near = np.nan if loss > 0.01 else 3.0
     return trial(arm, config, seed, **metrics, **{"final/epochs_to_near_dense": near})
@@ -45,36 +46,36 @@ def tuned(arm: str, loss: float, seed: int = 0, **changes: Any) -> dict[str, Any
 def test_an_empty_sweep_tests_nothing_and_says_what_each_claim_needs() -> None:
     found = paper_claims(pd.DataFrame())
     assert [c["figure"] for c in found] == [2, 3, 3, 4, 5, None, None]
-    assert all(c["verdict"] == "not tested" and c["why"] and c["n"] == 0 for c in found)
+    assert all(c["verdict"] == "not measured" and c["why"] and c["n"] == 0 for c in found)
 
 
 @pytest.mark.parametrize(
-    ("loss", "verdict"), [(0.001, "reproduced"), (0.01, "not tested"), (0.05, "not reproduced")]
+    ("loss", "verdict"), [(0.001, "reproduced"), (0.01, "undecided"), (0.05, "not reproduced")]
 )
 def test_one_shot_at_30_percent_is_judged_by_its_interval(loss: float, verdict: str) -> None:
     claim = verdicts([one_shot(0.3, loss)])["one_shot_30"]
     assert claim["verdict"] == verdict
     assert claim["mean"] == pytest.approx(loss)
     assert claim["ci_low"] < loss < claim["ci_high"]
-    assert ("holds the limit" in claim["why"]) == (verdict == "not tested")
+    assert ("holds the limit" in claim["why"]) == (verdict == "undecided")
 
 
 def test_a_neighbouring_level_does_not_stand_in() -> None:
-    assert verdicts([one_shot(0.31, 0.0)])["one_shot_30"]["verdict"] == "not tested"
+    assert verdicts([one_shot(0.31, 0.0)])["one_shot_30"]["verdict"] == "not measured"
     assert verdicts([one_shot(0.1 + 0.2, 0.0)])["one_shot_30"]["n"] == 1
     near = verdicts([tuned("dense", 0.0), tuned("tickets", 0.0, patch_drop=0.11)])
-    assert near["tickets_keep"]["verdict"] == "not tested"
+    assert near["tickets_keep"]["verdict"] == "not measured"
 
 
 def test_tickets_are_compared_with_dense_of_equal_fine_tuning_only() -> None:
     rows = [tuned("dense", 0.0), tuned("tickets", 0.001)]
     assert verdicts(rows)["tickets_keep"]["verdict"] == "reproduced"
     rows[0] |= {"finetune.epochs": "3"}
-    assert verdicts(rows)["tickets_keep"]["verdict"] == "not tested"
+    assert verdicts(rows)["tickets_keep"]["verdict"] == "not measured"
 
 
 def test_tickets_beat_random_patches_only_where_the_interval_says_so() -> None:
-    for loss, verdict in ((0.1, "reproduced"), (0.002, "not tested"), (-0.09, "not reproduced")):
+    for loss, verdict in ((0.1, "reproduced"), (0.002, "undecided"), (-0.09, "not reproduced")):
         rows = [tuned("lotus", 0.05), tuned("random_patches", 0.05 + loss)]
         claim = verdicts(rows)["tickets_beat_random"]
         assert claim["verdict"] == verdict
@@ -85,22 +86,22 @@ def test_outcomes_by_image_make_a_comparison_exact() -> None:
     rows = [tuned("lotus", 0.05), tuned("random_patches", 0.052)]
     right = np.arange(N) >= round(0.05 * N) + round(0.1 * N)
     worse = np.arange(N) >= round(0.052 * N) + round(0.1 * N)
-    given = {rows[0]["key"]: {"final.test": right}, rows[1]["key"]: {"final.test": worse}}
+    given = {rows[0]["key"]: {"deployed.test": right}, rows[1]["key"]: {"deployed.test": worse}}
     bounds = verdicts(rows)["tickets_beat_random"]
     exact = verdicts(rows, outcomes=given)["tickets_beat_random"]
     assert exact["mean"] == pytest.approx(bounds["mean"])
-    assert (bounds["verdict"], exact["verdict"]) == ("not tested", "reproduced")
+    assert (bounds["verdict"], exact["verdict"]) == ("undecided", "reproduced")
 
 
 def test_near_dense_counts_the_seeds_that_got_there() -> None:
     rows = [tuned("tickets", 0.001, s) for s in range(2)] + [tuned("tickets", 0.05, 2)]
     claim = verdicts(rows)["near_dense_by_5"]
     assert "2 of 3 seeds (tickets) got within 1 point by epoch 5" in claim["ours"]
-    assert claim["verdict"] == "not tested"
+    assert claim["verdict"] == "undecided"
     assert verdicts(rows[:2])["near_dense_by_5"]["verdict"] == "reproduced"
     longer = [r | {"finetune.epochs": "9"} for r in rows[:2]]
     assert verdicts(longer)["near_dense_by_5"]["mean"] == 1.0
-    assert verdicts(longer)["near_dense_by_5"]["verdict"] == "not tested"  # two seeds are few
+    assert verdicts(longer)["near_dense_by_5"]["verdict"] == "undecided"  # two seeds are few
 
 
 def test_the_literal_reading_decides_about_the_collapse_and_not_its_variants() -> None:
@@ -118,9 +119,9 @@ def test_without_the_literal_reading_the_sweeps_own_is_named_as_such() -> None:
     assert claim["verdict"] == "not reproduced"
     assert "this sweep's own reading" in claim["ours"]
     half = [masked(DEFAULT, 0, lambda c: (0.5, 0.5), 0.0)]
-    assert verdicts(half)["issp_collapses"]["verdict"] == "not tested"
+    assert verdicts(half)["issp_collapses"]["verdict"] == "not measured"
     mild = [masked(LITERAL, 0, lambda c: (0.45, 0.03), 0.0), *own]
-    assert verdicts(mild)["issp_collapses"]["verdict"] == "not tested"
+    assert verdicts(mild)["issp_collapses"]["verdict"] == "not measured"
 
 
 def test_the_cure_is_the_default_reading_at_exactly_one_half() -> None:
@@ -134,11 +135,13 @@ def test_the_cure_is_the_default_reading_at_exactly_one_half() -> None:
     assert found["issp_cured_magnitude"]["mean"] == pytest.approx(0.048)
     off = pd.DataFrame(rows)
     off["issp/sparsity"] += 0.001
-    assert verdicts(off)["issp_cured_dense"]["verdict"] == "not tested"
+    assert verdicts(off)["issp_cured_dense"]["verdict"] == "not measured"
 
 
 def test_failed_trials_and_absent_columns_are_no_error() -> None:
-    table = star(lambda c: (0.5, 0.03)).drop(columns=["issp.preset", "final/test_lost", "key"])
+    table = star(lambda c: (0.5, 0.03)).drop(
+        columns=["issp.preset", "final/deployed_test_lost", "key"]
+    )
     table.loc[::2, [c for c in table.columns if c.startswith("final/")]] = np.nan
     assert len(paper_claims(table)) == 7
 
@@ -149,8 +152,8 @@ def test_failed_trials_and_absent_columns_are_no_error() -> None:
         (-0.02, 0.009, "reproduced", "not reproduced"),
         (-0.02, 0.01, "reproduced", "not reproduced"),
         (0.011, 0.02, "not reproduced", "reproduced"),
-        (0.01, 0.02, "not tested", "not tested"),
-        (None, None, "not tested", "not tested"),
+        (0.01, 0.02, "undecided", "undecided"),
+        (None, None, "undecided", "undecided"),
     ],
 )
 def test_a_verdict_needs_the_whole_interval_on_one_side(

@@ -1,5 +1,6 @@
-"""Arms against each other: what is compared, exact small cases, coverage by simulation."""
+"""Arms against each other: what is compared, exact small cases, the summary."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,10 +8,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from scipy import stats
 
 from orchestrator.selection import comparisons, summarise
-from orchestrator.selection.arms import Setting, settings
-from orchestrator.selection.comparisons import compare_arms, contrasts, needed_trials, verdict
+from orchestrator.selection.comparisons import (
+    ArmComparison,
+    Spreads,
+    compare_arms,
+    contrasts,
+    needed_trials,
+)
+from orchestrator.selection.scopes import OTHER_SEEDS, THESE_MODELS
+from orchestrator.selection.settings import Setting, settings
 from orchestrator.selection.statistics import paired_drop
 
 Bits = NDArray[np.bool_]
@@ -21,9 +30,10 @@ def trial(arm: str, seed: int = 0, **values: Any) -> dict[str, Any]:
     row = {
         "arm": arm, "seed": seed, "status": "FINISHED", "sparsity": 0.3, "patch_drop": 0.1,
         "mask_data_fraction": 0.1, "final/val_accuracy": 0.9, "final/test_accuracy": 0.9,
-        "final/sparsity": 0.6, "dense/val_accuracy": 0.9, "dense/val_n": 1000,
-        "essential/val_accuracy": 0.9,
+        "final/deployed_test_accuracy": 0.9, "final/sparsity": 0.6, "dense/val_accuracy": 0.9,
+        "dense/val_n": 1000, "essential/val_accuracy": 0.9,
     } | values  # fmt: skip
+    row.setdefault("final/deployed_val_accuracy", row["final/val_accuracy"])
     if arm in ("dense", "magnitude", "random_mask"):
         row |= {"sparsity": None, "mask_data_fraction": None}
     if arm == "dense":
@@ -45,8 +55,27 @@ def bits(right: int, n: int, first: int = 0) -> Bits:
 
 
 def all_outcomes(trials: Sequence[dict[str, Any]], images: int = 50) -> dict[str, dict[str, Bits]]:
-    names = ("final.test", "issp.validation", "control.validation")
+    names = ("deployed.test", "issp.validation", "control.validation")
     return {t["key"]: {name: bits(40, images) for name in names} for t in trials}
+
+
+def measured(
+    trials: Sequence[dict[str, Any]], outcomes: dict[str, dict[str, Bits]]
+) -> list[dict[str, Any]]:
+    """The trials with the test accuracies that their outcomes mean."""
+    return [
+        t | {"final/deployed_test_accuracy": float(outcomes[t["key"]]["deployed.test"].mean())}
+        for t in trials
+    ]
+
+
+def compared(
+    trials: Sequence[dict[str, Any]],
+    outcomes: dict[str, dict[str, Bits]],
+    confidence: float = 0.95,
+) -> list[ArmComparison]:
+    points = found(*measured(trials, outcomes))
+    return compare_arms(contrasts(points), outcomes, Spreads(points), confidence)
 
 
 # --- what is compared -----------------------------------------------------------------
@@ -119,119 +148,123 @@ def test_only_the_trials_that_are_compared_are_read_and_few_seeds_of_them() -> N
 def test_a_comparison_counts_image_by_image_and_seed_by_seed() -> None:
     trials = [trial(arm, seed) for arm in ("lotus", "dense") for seed in (0, 1)]
     outcomes = {
-        trials[0]["key"]: {"final.test": bits(80, 100)},
-        trials[1]["key"]: {"final.test": bits(70, 100)},
-        trials[2]["key"]: {"final.test": bits(80, 100, first=10)},  # 10 lost, 10 gained
-        trials[3]["key"]: {"final.test": bits(66, 100)},  # 4 images fewer
+        trials[0]["key"]: {"deployed.test": bits(80, 100)},
+        trials[1]["key"]: {"deployed.test": bits(70, 100)},
+        trials[2]["key"]: {"deployed.test": bits(80, 100, first=10)},  # 10 lost, 10 gained
+        trials[3]["key"]: {"deployed.test": bits(66, 100)},  # 4 images fewer
     }
-    (c,) = compare_arms(contrasts(found(*trials)), outcomes)
-    expected = paired_drop([10, 4], [10, 0], 100)
+    (c,) = compared(trials, outcomes)
     assert (c.a, c.b, c.split, c.n, c.n_images) == ("lotus", "dense", "test", 2, 100)
-    assert (c.mean, c.ci_low, c.ci_high) == (pytest.approx(0.02), expected.low, expected.high)
-    assert (c.corrected_low, c.corrected_high) == (c.ci_low, c.ci_high), "a family of one"
-    assert c.verdict == "not told apart"
+    assert c.mean == pytest.approx(0.02)
+    # 20 images differ for the first seed and 4 for the second, by half a point of the mean each.
+    variance = (24 * 0.25 + 1 / 2 - 2**2 / 102) / 102**2
+    half = float(stats.norm.ppf(0.975)) * math.sqrt(variance)
+    assert (c.models_low, c.models_high) == pytest.approx((0.02 - half, 0.02 + half))
+    assert (c.models_corrected_low, c.models_corrected_high) == (c.models_low, c.models_high)
+    assert (c.scope, c.seeds_low, c.seeds_corrected_low) == ("these models", None, None)
+    assert (c.verdict, c.verdict_models) == ("undecided", "undecided")
+    assert (c.would_decide or "").endswith("would decide")
+    by_counts = paired_drop([10, 4], [10, 0], 100, seeds=False)
+    assert c.models_low is not None
+    assert by_counts.low is not None
+    assert c.models_low > by_counts.low, "seeds that err on different images say more"
 
 
 def test_swapping_two_arms_changes_the_sign_and_nothing_else() -> None:
     trials = [trial(arm, seed) for arm in ("lotus", "dense") for seed in (0, 1, 2)]
     rng = np.random.default_rng(0)
-    outcomes = {t["key"]: {"final.test": rng.random(400) < 0.9} for t in trials}
-    (there,) = compare_arms(contrasts(found(*trials)), outcomes)
+    outcomes = {t["key"]: {"deployed.test": rng.random(400) < 0.9} for t in trials}
+    (there,) = compared(trials, outcomes)
     keys = [t["key"] for t in trials]
     swapped = {a: outcomes[b] for a, b in zip(keys, keys[3:] + keys[:3], strict=True)}
-    (back,) = compare_arms(contrasts(found(*trials)), swapped)
-    assert back.mean == -there.mean
-    assert back.ci_low == pytest.approx(-there.ci_high, abs=1e-15)
-    assert back.corrected_high == pytest.approx(-there.corrected_low, abs=1e-15)
+    (back,) = compared(trials, swapped)
+    assert there.scope == back.scope == "other seeds"
+    assert back.mean == pytest.approx(-there.mean, abs=1e-15)
+    for kind in ("models", "models_corrected", "seeds", "seeds_corrected"):
+        low, high = (getattr(there, f"{kind}_{end}") for end in ("low", "high"))
+        assert getattr(back, f"{kind}_low") == pytest.approx(-high, abs=1e-15)
+        assert getattr(back, f"{kind}_high") == pytest.approx(-low, abs=1e-15)
 
 
 def test_the_correction_is_bonferronis_over_the_comparisons_of_a_family() -> None:
     trials = [trial(a, s) for a in ("dense", "lotus", "issp", "tickets") for s in (0, 1, 2)]
     outcomes = all_outcomes(trials)
     for t in trials[3:6]:
-        outcomes[t["key"]]["final.test"] = bits(30, 50)
-    result = compare_arms(contrasts(found(*trials)), outcomes, 0.9)
+        outcomes[t["key"]]["deployed.test"] = bits(30, 50)
+    points = found(*measured(trials, outcomes))
+    result = compare_arms(contrasts(points), outcomes, Spreads(points), 0.9)
     lotus = next(c for c in result if c.a == "lotus")
-    expected = paired_drop([0, 0, 0], [10, 10, 10], 50, 1 - 0.1 / 3)
+    contrast = next(c for c in contrasts(points) if c.a.arm == "lotus")
+    expected = Spreads(points).difference(contrast, contrast.pairs(outcomes))
+    assert expected is not None
     assert lotus.family_size == 3
-    assert (lotus.corrected_low, lotus.corrected_high) == (expected.low, expected.high)
-    assert lotus.corrected_low < lotus.ci_low < lotus.mean < lotus.ci_high < lotus.corrected_high
+    for kind, scope in (("models", THESE_MODELS), ("seeds", OTHER_SEEDS)):
+        low, high = (getattr(lotus, f"{kind}_{end}") for end in ("low", "high"))
+        all_low, all_high = (getattr(lotus, f"{kind}_corrected_{end}") for end in ("low", "high"))
+        corrected = expected.interval(scope, 1 - 0.1 / 3)
+        assert (all_low, all_high) == (corrected.low, corrected.high)
+        assert all_low < low < lotus.mean < high < all_high
+    assert (lotus.corrected.low, lotus.corrected.high) == (all_low, all_high)
     assert lotus.verdict == "worse"
 
 
-def test_a_difference_that_holds_alone_but_not_corrected_is_not_told_apart() -> None:
+def test_a_difference_that_holds_alone_but_not_corrected_is_undecided() -> None:
     trials = [trial(arm) for arm in ("dense", "lotus", "issp", "tickets")]
     outcomes = all_outcomes(trials, 1000)
-    outcomes[trials[1]["key"]]["final.test"] = bits(46, 1000)
-    c = next(c for c in compare_arms(contrasts(found(*trials)), outcomes) if c.a == "lotus")
-    assert c.ci_low > 0
-    assert c.corrected_low < 0
-    assert c.verdict == "not told apart"
+    outcomes[trials[1]["key"]]["deployed.test"] = bits(46, 1000)
+    c = next(c for c in compared(trials, outcomes) if c.a == "lotus")
+    assert c.models_low is not None
+    assert c.models_corrected_low is not None
+    assert c.models_low > 0
+    assert c.models_corrected_low < 0
+    assert c.verdict == "undecided"
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "said"),
-    [
-        (0.001, 0.1, "better"),
-        (-0.1, -0.001, "worse"),
-        (0.0, 0.1, "not told apart"),
-        (-0.1, 0.0, "not told apart"),
-    ],
-)
-def test_a_verdict_needs_limits_on_one_side_of_zero(low: float, high: float, said: str) -> None:
-    assert verdict(low, high) == said
+def test_models_that_agree_on_many_images_are_equal_within_the_margin() -> None:
+    trials = [trial(arm, seed) for arm in ("lotus", "dense") for seed in (0, 1, 2)]
+    (c,) = compared(trials, all_outcomes(trials, 1000))
+    assert (c.mean, c.verdict, c.scope, c.would_decide) == (0, "equal", "other seeds", None)
+    assert c.equal_within is not None
+    assert 0 < c.equal_within <= c.margin == 0.01
 
 
 def test_two_trials_of_one_seed_weigh_as_one_seed() -> None:
     twice = [trial("lotus"), trial("lotus") | {"key": "again"}]
     dense = trial("dense")
     outcomes = {
-        twice[0]["key"]: {"final.test": bits(60, 100)},
-        "again": {"final.test": bits(80, 100)},
-        dense["key"]: {"final.test": bits(80, 100)},
+        twice[0]["key"]: {"deployed.test": bits(60, 100)},
+        "again": {"deployed.test": bits(80, 100)},
+        dense["key"]: {"deployed.test": bits(80, 100)},
     }
-    (c,) = compare_arms(contrasts(found(*twice, dense)), outcomes)
-    expected = paired_drop([0], [10], 100)
-    assert (c.n, c.mean, c.ci_low) == (1, pytest.approx(-0.1), expected.low)
+    (c,) = compared([*twice, dense], outcomes)
+    half = float(stats.norm.ppf(0.975)) * math.sqrt((20 * 0.25 + 1 - 10**2 / 102) / 102**2)
+    assert (c.n, c.mean, c.models_low) == (1, pytest.approx(-0.1), pytest.approx(-0.1 - half))
 
 
-def test_outcomes_that_are_absent_or_of_other_images_give_no_comparison() -> None:
-    trials = [trial("lotus"), trial("dense")]
-    planned = contrasts(found(*trials))
-    assert compare_arms(planned, {}) == []
-    assert compare_arms(planned, {t["key"]: {} for t in trials}) == []
-    sizes = zip(trials, (50, 60), strict=True)
-    assert compare_arms(planned, {t["key"]: {"final.test": bits(9, n)} for t, n in sizes}) == []
+def test_without_outcomes_of_the_same_images_counts_serve_and_are_rather_too_wide() -> None:
+    counts = {"final/deployed_test_lost": 20, "final/deployed_test_gained": 5}
+    dense = {"dense/test_accuracy": 0.9, "dense/test_n": 1000}
+    ours = trial("lotus", **{"final/deployed_test_accuracy": 0.885}, **counts, **dense)
+    theirs = trial("dense", **dense) | {
+        "final/deployed_test_lost": 3, "final/deployed_test_gained": 3,
+    }  # fmt: skip
+    points = found(ours, theirs)
+    planned, spreads = contrasts(points), Spreads(points)
+    sizes = zip((ours, theirs), (50, 60), strict=True)
+    other = {t["key"]: {"deployed.test": bits(9, n)} for t, n in sizes}
+    (none,) = compare_arms(planned, {}, spreads)
+    assert [none] == compare_arms(planned, {ours["key"]: {}}, spreads)
+    assert [none] == compare_arms(planned, other, spreads)
+    assert none.mean == pytest.approx(-0.015)
+    widest = paired_drop([20 + 3], [5 + 3], 1000)  # of no image both right, of none both wrong
+    assert (none.models_low, none.models_high) == pytest.approx((-widest.high, -widest.low))  # type: ignore[operator]
 
 
-# --- coverage -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("seeds", "spread"), [(1, 0.0), (3, 0.0), (3, 0.01), (5, 0.01)])
-def test_all_corrected_intervals_of_a_family_hold_together_as_often_as_they_say(
-    seeds: int, spread: float
-) -> None:
-    """No arm differs from dense but by the luck of its images and of its seeds."""
-    arms, images, repeats = 7, 1000, 400
-    rng = np.random.default_rng([seeds, int(1000 * spread)])
-    trials = [
-        trial(arm, seed)
-        for arm in ("dense", *comparisons.FULLEST, "random_mask", "magnitude", "random_patches")
-        for seed in range(seeds)
-    ]
-    planned = [c for c in contrasts(found(*trials)) if c.family == "against_dense"]
-    assert len(planned) == arms
-    together = alone = 0
-    for _ in range(repeats):
-        easy = rng.random(images)  # images differ in how hard they are, for every model alike
-        share = np.clip(0.9 + rng.normal(0, spread, len(trials)), 0, 1)
-        right = easy * 0.7 + rng.random((len(trials), images)) * 0.3 < share[:, None]
-        outcomes = {t["key"]: {"final.test": r} for t, r in zip(trials, right, strict=True)}
-        result = compare_arms(planned, outcomes)
-        together += all(c.corrected_low <= 0 <= c.corrected_high for c in result)
-        alone += all(c.ci_low <= 0 <= c.ci_high for c in result)
-    assert together / repeats >= 0.94
-    assert together > alone, "uncorrected limits must do worse, or the test shows nothing"
+def test_what_was_not_measured_is_not_compared() -> None:
+    bare = {"final/deployed_test_accuracy": None}
+    points = found(trial("lotus", **bare), trial("dense"))
+    assert len(contrasts(points)) == 1
+    assert compare_arms(contrasts(points), {}, Spreads(points)) == []
 
 
 # --- in the summary -------------------------------------------------------------------
@@ -248,43 +281,60 @@ def test_the_summary_carries_comparisons_and_warns_by_them() -> None:
     trials = [trial(a, s) for a in ("lotus", "magnitude", "random_mask") for s in (0, 1, 2)]
     outcomes = all_outcomes(trials, 1000)
     for t in trials[6:]:
-        outcomes[t["key"]]["final.test"] = bits(0, 1000)
+        outcomes[t["key"]]["deployed.test"] = bits(0, 1000)
     for t in trials[:6]:
-        outcomes[t["key"]]["final.test"] = bits(900, 1000)
-    out = summary(trials, outcomes)
+        outcomes[t["key"]]["deployed.test"] = bits(900, 1000)
+    out = summary(measured(trials, outcomes), outcomes)
     said = {(c["family"], c["b"]): c["verdict"] for c in out["comparisons"]}
     assert said[("against_controls", "random_mask")] == "better"
-    assert said[("against_controls", "magnitude")] == "not told apart"
+    assert said[("against_controls", "magnitude")] == "equal"
     control = [w for w in out["warnings"] if "paired by image" in w]
     assert len(control) == 1
-    assert "`magnitude` cannot be told apart" in control[0]
-    assert "n = 3, corrected for 2 comparisons" in control[0]
+    assert "lotus is equal within 0.3 points to its control `magnitude`" in control[0]
+    assert "n = 3, other seeds, corrected for 2 comparisons" in control[0]
+    assert "does not show that denoising the mask helps" in control[0]
 
 
-def test_a_control_that_wins_is_said_to_differ_the_wrong_way() -> None:
+def test_a_control_that_wins_is_said_to_do_better() -> None:
     trials = [trial(a, s) for a in ("lotus", "magnitude") for s in (0, 1, 2)]
     outcomes = all_outcomes(trials, 1000)
     for t in trials[3:]:
-        outcomes[t["key"]]["final.test"] = bits(900, 1000)
-    (said,) = [w for w in summary(trials, outcomes)["warnings"] if "paired by image" in w]
-    assert "differ the wrong way" in said
+        outcomes[t["key"]]["deployed.test"] = bits(900, 1000)
+    found = summary(measured(trials, outcomes), outcomes)["warnings"]
+    (said,) = [w for w in found if "paired by image" in w]
+    assert "lotus does worse than its control `magnitude`" in said
+    assert "n = 3, other seeds)" in said, "one comparison is not corrected"
 
 
-def test_without_outcomes_controls_are_judged_by_their_accuracies() -> None:
-    trials = [trial(a, s) for a in ("lotus", "magnitude") for s in (0, 1, 2)]
+def test_without_outcomes_and_counts_two_seeds_leave_a_control_undecided() -> None:
+    trials = [trial(a, s) for a in ("lotus", "magnitude") for s in (0, 1)]
     out = summary(trials, None)
-    assert out["comparisons"] == []
-    assert any("by accuracies alone" in w for w in out["warnings"])
+    (c,) = [c for c in out["comparisons"] if c["family"] == "against_controls"]
+    limits = [v for name, v in c.items() if name.endswith(("_low", "_high"))]
+    assert (c["verdict"], limits) == ("undecided", [None] * 8)
+    (said,) = [w for w in out["warnings"] if "control `magnitude`" in w]
+    assert "cannot be told apart" in said
+    assert "no interval: too few images or seeds to say" in said
 
 
 def test_epochs_to_near_dense_are_over_the_seeds_that_got_there() -> None:
-    near = [2.0, None, 5.0]
-    trials = [trial("lotus", s, **{"final/epochs_to_near_dense": e}) for s, e in enumerate(near)]
-    (arm,) = summary(trials, None)["arms"]
-    assert (arm["n"], arm["near_dense_reached"], arm["epochs_to_near_dense"]) == (3, 2, 3.5)
-    assert (arm["epochs_lowest"], arm["epochs_highest"]) == (2.0, 5.0)
-    half = 12.7062047 * np.std([2, 5], ddof=1) / 2**0.5
-    assert arm["epochs_ci_high"] == pytest.approx(3.5 + half)
-    never = [trial("lotus", s, **{"final/epochs_to_near_dense": None}) for s in (0, 1)]
-    (arm,) = summary(never, None)["arms"]
-    assert (arm["near_dense_reached"], arm["epochs_to_near_dense"]) == (0, None)
+    def arm(*near: float | None) -> dict[str, Any]:
+        trials = [
+            trial("lotus", s, **{"final/epochs_to_near_dense": e, "finetune.epochs": "20"})
+            for s, e in enumerate(near)
+        ]
+        (only,) = summary(trials, None)["arms"]
+        return dict(only)
+
+    two = arm(2.0, None, 5.0)
+    assert (two["n"], two["near_dense_reached"], two["epochs_to_near_dense"]) == (3, 2, 3.5)
+    assert (two["epochs_lowest"], two["epochs_highest"]) == (2.0, 5.0)
+    assert (two["epochs_ci_low"], two["epochs_ci_high"]) == (None, None), "two say little of others"
+    three = arm(2.0, 5.0, None, 5.0)
+    half = float(stats.t.ppf(0.975, 2)) * float(np.std([2, 5, 5], ddof=1)) / 3**0.5
+    assert three["epochs_ci_low"] == 0, "never below nothing"
+    assert three["epochs_ci_high"] == pytest.approx(4 + half)
+    apart = arm(1.0, 8.0, 15.0)
+    assert (apart["epochs_ci_low"], apart["epochs_ci_high"]) == (None, None), "wider than half"
+    never = arm(None, None)
+    assert (never["near_dense_reached"], never["epochs_to_near_dense"]) == (0, None)

@@ -12,7 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.selection.crossing import crossing_interval, detect, side_by_side
+from orchestrator.selection.crossing import (
+    WIDEST,
+    crossing_interval,
+    detect,
+    side_by_side,
+)
 from trials.detect import DETECTORS
 
 LEVELS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
@@ -86,10 +91,18 @@ def test_no_detector_falls_with_the_tolerance_and_none_leaves_its_interval(
         first, second = (detect(points(drops, half), t, name) for t in (small, large))
         assert first.value <= second.value
         for one in (first, second):
+            if one.low is None:
+                assert one.high is None
+                continue
             assert one.low <= one.value < (one.high or math.inf)
-        if name == "first_violation":
-            assert first.low <= second.low
-            assert (first.high or 1) <= (second.high or 1)
+            assert one.high is None or one.high - one.low <= WIDEST
+            assert one.low > 0 or one.high is not None, "nothing to nothing says nothing"
+    limits = [
+        crossing_interval(LEVELS, np.array(drops), half * np.array(LEVELS), t, 0.95)
+        for t in (small, large)
+    ]
+    assert limits[0][0] <= limits[1][0]
+    assert (limits[0][1] or 1) <= (limits[1][1] or 1)
 
 
 def test_side_by_side_shows_every_detector_with_a_wider_interval_under_more_noise() -> None:

@@ -84,7 +84,7 @@ def test_trials_that_found_their_own_sparsity_are_one_setting() -> None:
         for seed, level in enumerate((0.31, 0.33, 0.34))
     ]
     [found] = read_settings(pd.DataFrame(rows))
-    assert (found.values["sparsity"], list(found.trials)) == ("auto", [0, 1, 2])
+    assert (found.axes["sparsity"], list(found.first)) == ("auto", [0, 1, 2])
 
 
 def test_a_reading_is_compared_although_more_was_varied_elsewhere() -> None:
@@ -154,13 +154,13 @@ def test_without_a_collapse_it_is_said_that_none_appeared() -> None:
     assert found["sentences"][0].startswith("The collapse did not appear")
     assert "cure" not in said(found)
     assert "no collapse to explain" in said(found)
-    assert all(r["verdict"] == "not told apart" for r in found["suspects"])
+    assert all(r["verdict"] == "undecided" for r in found["suspects"])
 
 
 def test_a_collapse_that_fine_tuning_leaves_is_said_to_stay() -> None:
     table = star(lambda c: (reached(c), one_shot_loss(reached(c))))
     literal = table["issp.preset"].eq("lotus_literal") & table["issp/sparsity"].eq(0.79)
-    table.loc[literal, ["final/test_lost", "final/test_accuracy"]] = [1500, 0.6]
+    table.loc[literal, ["final/deployed_test_lost", "final/deployed_test_accuracy"]] = [1500, 0.6]
     anchor = found_in(table)["anchors"]
     where = {a["collapsed"] for a in anchor if "literal" in a["name"]}
     assert where == {"right after pruning and after fine-tuning"}
@@ -233,7 +233,7 @@ def test_without_a_one_at_a_time_design_there_is_no_diagnosis(table: pd.DataFram
         ["issp/val_lost", "issp/val_gained"],
         ["dense/val_n", "dense/test_n"],
         ["issp/sparsity"],
-        ["final/test_accuracy", "final/test_lost", "final/test_gained"],
+        ["final/deployed_test_accuracy", "final/deployed_test_lost", "final/deployed_test_gained"],
         ["issp.preset"],
         ["control/val_accuracy", "control/sparsity", "denoise/jaccard_mean"],
     ],

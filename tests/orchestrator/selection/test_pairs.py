@@ -22,10 +22,10 @@ from orchestrator.selection.statistics import paired_drop
 def row(key: str, dense: np.ndarray, own: np.ndarray) -> dict[str, object]:
     """A trial with the counts that its bits mean."""
     return {
-        "key": key, "final/test_accuracy": float(own.mean()), "dense/test_n": len(own),
+        "key": key, "final/deployed_test_accuracy": float(own.mean()), "dense/test_n": len(own),
         "dense/test_accuracy": float(dense.mean()), "stage.finetune": None,
-        "final/test_lost": int((dense & ~own).sum()),
-        "final/test_gained": int((~dense & own).sum()),
+        "final/deployed_test_lost": int((dense & ~own).sum()),
+        "final/deployed_test_gained": int((~dense & own).sum()),
     }  # fmt: skip
 
 
@@ -37,7 +37,9 @@ def test_counts_bound_the_discordance_and_keep_the_difference(
     dense, one, two = (rng.random(200) < share for share in (p, q, r))
     a, b = row("a", dense, one), row("b", dense, two)
     bound = between(a, b, FINAL)
-    exact = between(a, b, FINAL, outcomes={"a": {"final.test": one}, "b": {"final.test": two}})
+    exact = between(
+        a, b, FINAL, outcomes={"a": {"deployed.test": one}, "b": {"deployed.test": two}}
+    )
     assert bound is not None
     assert exact is not None
     assert None not in (bound.lost, bound.gained, exact.lost, exact.gained)
@@ -52,6 +54,8 @@ def test_one_stage_result_differs_from_itself_in_no_image() -> None:
     a = row("a", dense, np.arange(100) < 50) | {"stage.finetune": "same"}
     pair = between(a, a | {"key": "b"}, FINAL)
     assert pair == Pair(loss=0.0, lost=0, gained=0, n_images=100)
+    assert pair.by_image is not None
+    assert pair.by_image.tolist() == [0] * 100
 
 
 def test_without_a_family_the_interval_is_that_of_paired_drop() -> None:
@@ -87,7 +91,7 @@ def test_variances_that_agree_are_pooled_and_those_that_do_not_are_kept() -> Non
 
 def family_coverage(m: int, anchor: float, variants: list[float], repeats: int) -> float:
     """How often all 12 intervals of a family with one anchor hold the true effect, 0."""
-    rng = np.random.default_rng([m, int(1e4 * anchor), len(variants)])
+    rng = np.random.default_rng([m, int(1e5 * anchor), len(variants)])
     hits = 0
     for _ in range(repeats):
         base = rng.normal(0, anchor, m)
@@ -100,10 +104,10 @@ def family_coverage(m: int, anchor: float, variants: list[float], repeats: int) 
     return hits / repeats
 
 
-@pytest.mark.parametrize("m", [2, 3])
+@pytest.mark.parametrize("m", [3, 5])
 @pytest.mark.parametrize(
     ("anchor", "variants"),
-    [(0.01, [0.01]), (0.03, [0.005]), (0.002, [0.01]), (0.005, [0.005] * 11 + [0.05])],
+    [(0.001, [0.001]), (0.003, [0.0005]), (0.0002, [0.001]), (5e-4, [5e-4] * 11 + [0.005])],
     ids=["alike", "anchor", "variants", "one wild"],
 )
 def test_all_intervals_of_a_family_hold_together(
@@ -112,13 +116,30 @@ def test_all_intervals_of_a_family_hold_together(
     assert family_coverage(m, anchor, variants, 300) >= 0.92
 
 
-def test_two_seeds_borrow_enough_to_tell_a_large_effect() -> None:
+def test_three_seeds_borrow_enough_to_tell_an_effect_that_they_could_not_tell_alone() -> None:
     rng = np.random.default_rng(1)
     family = Family(0.95)
-    for effect in [0.4] + [0.0] * 19:
-        family.add("effect", [Pair(loss=effect + float(x)) for x in rng.normal(0, 0.01, 2)])
+    family.add("effect", [Pair(loss=0.1 + x) for x in (-0.015, 0.0, 0.015)])
+    for _ in range(19):
+        family.add("effect", [Pair(loss=float(x)) for x in rng.normal(0, 0.01, 3)])
     first = family.intervals()[0]
     assert first is not None
     assert first.low is not None
     assert first.low > 0
     assert MOST_DF == 2
+    alone = interval(family.members[0][1], 1 - 0.05 / family.size)
+    assert alone is not None
+    assert alone.low is not None
+    assert alone.low < 0
+
+
+def test_two_seeds_are_judged_by_their_images_alone() -> None:
+    counts = [(30, 10), (45, 12)]
+    pairs = [Pair(loss=(b - c) / 1000, lost=b, gained=c, n_images=1000) for b, c in counts]
+    ours = interval(pairs, 0.95)
+    theirs = paired_drop([b for b, _ in counts], [c for _, c in counts], 1000, seeds=False)
+    assert ours is not None
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
+    bare = interval([Pair(loss=p.loss) for p in pairs], 0.95)
+    assert bare is not None
+    assert (bare.low, bare.high) == (None, None)

@@ -15,7 +15,8 @@ import torch
 from orchestrator.storage.keys import canonical, key_of
 from orchestrator.storage.store import Store, StoreUnusable, object_path
 from trials.errors import LotusError
-from trials.stage import STAGES, Node, Source, StageConfig
+from trials.formats import Raw
+from trials.stage import STAGES, Load, Node, Source, StageConfig
 from trials.stages.attention import PatchScores
 
 
@@ -28,7 +29,7 @@ class Setting(StageConfig):
 def node(number: int = 0) -> Node[PatchScores]:
     """A call whose result is small."""
     inputs = {"data": Source("data", "d")}
-    return Node(STAGES["attention"], Setting(number=number), None, inputs, lambda: 1e6)
+    return Node(STAGES["attention"], Setting(number=number), None, inputs, lambda: Load(1e6, 3.0))
 
 
 def scores(value: float = 1.0) -> PatchScores:
@@ -57,7 +58,8 @@ def test_what_is_put_is_got(store: Store) -> None:
     result, again = found
     assert torch.equal(result.test, scores().test)
     assert again == entry == store.entry(node())
-    assert (entry.seconds, entry.device, entry.work_macs) == (1.5, "cpu", 1e6)
+    assert (entry.seconds, entry.device) == (1.5, "cpu")
+    assert (entry.work_macs, entry.work_calls) == (1e6, 3.0)
     assert (entry.stage, entry.version, entry.key) == ("attention", 1, key_of(node()))
     assert entry.versions["torch"]
     assert entry.host
@@ -175,10 +177,11 @@ def test_an_entry_from_a_later_version_is_read(store: Store) -> None:
 
 def test_an_entry_from_before_there_was_a_check_is_read(store: Store) -> None:
     store.put(node(), scores(), 1, "cpu", computed_by="t")
-    rewritten(store, drop=("check", "computed_by"))
+    rewritten(store, drop=("check", "computed_by", "work_calls"))
     found = store.get(node())
     assert found is not None
     assert found[1].computed_by == ""
+    assert found[1].work_calls is None, "an earlier version did not count them"
 
 
 @pytest.mark.parametrize(
@@ -354,3 +357,27 @@ def test_a_result_for_which_there_is_no_room_is_said_and_leaves_the_others(
     assert store.keys() == {key_of(node(0))}
     assert store.get(node(0)) is not None
     assert not [name for name in files(store) if name.endswith(".part")]
+
+
+def test_of_each_stage_the_newest_entries_alone_are_read(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [store.put(node(number), scores(number), 1.0, "cpu").key for number in range(3)]
+    assert {entry.key for entry in store.newest(10)} == set(keys)
+    read: list[str] = []
+    real = store.files.read_all
+    monkeypatch.setattr(store.files, "read_all", lambda paths: read.extend(paths) or real(paths))
+    (newest,) = store.newest(1)
+    assert len(read) == 1
+    if store.local:  # elsewhere files may be equally old
+        assert newest.key == keys[-1]
+
+
+def test_a_result_is_read_without_torch(store: Store) -> None:
+    store.put(node(), scores(2.0), 1.0, "cpu")
+    found = store.get(node(), raw=True)
+    assert found is not None
+    raw: Any = found[0].train
+    assert isinstance(raw, Raw)
+    assert (raw.kind, raw.shape) == ("F32", (2, 3))
+    assert raw.data == scores(2.0).train.numpy().tobytes()

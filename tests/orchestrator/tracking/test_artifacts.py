@@ -1,5 +1,9 @@
 """Artifacts read back from a real MLflow store."""
 
+import contextlib
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +14,7 @@ import pytest
 from orchestrator.reading import overlap
 from orchestrator.reading.tables import trials_table
 from orchestrator.tracking import artifacts
-from orchestrator.tracking.tracker import RunLog
+from orchestrator.tracking.tracker import Address, RunLog, Tracker
 from trials import formats
 from trials.stages.evaluate import Final
 
@@ -60,3 +64,103 @@ def test_a_damaged_artifact_is_said_and_costs_nothing_else(
     )
     assert isinstance(content[run.info.run_id], formats.FormatError)
     assert isinstance(content[trials["run_id"].iloc[0]], dict)
+
+
+class Liar(BaseHTTPRequestHandler):
+    """An MLflow server with one finished trial, whose artifacts are other than it says."""
+
+    said, sent, served = 10, 10, 0
+
+    def do_GET(self) -> None:
+        if "/runs/get" in self.path:
+            place = {"artifact_uri": f"mlflow-artifacts:/1/{RUN}", "lifecycle_stage": "active"}
+            info = {"run_id": RUN, "run_uuid": RUN, "experiment_id": "1", "status": "FINISHED"}
+            info |= place
+            self.answer(json.dumps({"run": {"info": info, "data": {}}}).encode())
+        elif "/mlflow-artifacts/artifacts?" in self.path:
+            files = [{"path": "correct.safetensors", "is_dir": False, "file_size": self.said}]
+            self.answer(json.dumps({"files": files}).encode())
+        elif "/mlflow-artifacts/artifacts/" in self.path:
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                for _ in range(self.sent // 2**20):
+                    self.wfile.write(bytes(2**20))
+                    type(self).served += 2**20
+        else:
+            self.send_error(404)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.answer(b"{}")  # no logged models
+
+    def answer(self, content: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Silent."""
+
+
+RUN = "0" * 32
+
+
+@pytest.mark.parametrize(
+    ("said", "served"), [(2**40, 0), (10, 64 * 2**20)], ids=["says so", "says less"]
+)
+def test_of_a_foreign_server_no_more_is_read_than_the_limit(
+    said: int, served: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artifacts, "LIMIT", 8 * 2**20)
+    handler = type("Handler", (Liar,), {"said": said, "sent": 2**30})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        tracker = Tracker(Address(f"http://127.0.0.1:{server.server_port}", "1", "p"))
+        with (
+            pytest.raises(artifacts.ArtifactTooLarge) as refused,
+            artifacts.fetched(tracker, RUN, artifacts.OUTCOMES),
+        ):
+            pass
+        text = str(refused.value)
+        assert text.startswith(f"{artifacts.OUTCOMES} of run {RUN} has ")
+        assert "at most 8,388,608 are read" in text
+        assert "\n" not in text
+        assert handler.served <= served  # type: ignore[attr-defined]
+        table = pd.DataFrame([{"run_id": RUN, "key": "k"}])
+        found, damaged = artifacts.outcomes_of(tracker, table, ["k"])
+        assert (found, len(damaged)) == ({}, 1)
+        assert "at most 8,388,608 are read" in damaged[0]
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        (artifacts.OUTCOMES, None),
+        (overlap.MASK, "masks/"),
+        ("checkpoints/final.safetensors", "checkpoints/"),
+    ],
+)
+def test_every_kind_of_file_has_its_limit(
+    path: str,
+    kind: str | None,
+    tracked_trial: Any,
+    trials: pd.DataFrame,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if kind:
+        monkeypatch.setitem(artifacts.LIMITS, kind, 100)
+    else:
+        monkeypatch.setattr(artifacts, "LIMIT", 100)
+    run = trials["run_id"].iloc[0]
+    with (
+        pytest.raises(artifacts.ArtifactTooLarge, match="at most 100 are read"),
+        artifacts.fetched(tracked_trial.tracker, run, path),
+    ):
+        pass

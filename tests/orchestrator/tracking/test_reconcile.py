@@ -78,6 +78,20 @@ def test_a_deleted_run_is_noticed_until_it_is_delivered_again(tracker: Tracker) 
     assert reconcile(tracker) == []
 
 
+def test_a_deleted_run_that_the_sweep_file_no_longer_asks_for_is_not_missed(
+    tracker: Tracker,
+) -> None:
+    old, wanted = tracker.start("old", "trial", "old", {}), tracker.start("new", "trial", "new", {})
+    for log in (old, wanted):
+        log.finish()
+    tracker.client.set_tag(old.run_id, "lotus.superseded", "true")
+    tracker.client.delete_run(old.run_id)
+    assert reconcile(tracker) == []
+    tracker.client.delete_run(wanted.run_id)
+    (said,) = reconcile(tracker)
+    assert said.startswith("1 run is deleted in MLflow")
+
+
 def test_a_deleted_sweep_is_noticed(tracked: SweepConfig, tracker: Tracker) -> None:
     tracker.sweep_log().flush(tags={"lotus.trials_planned": 1})
     tracker.client.delete_run(tracker.address.parent)

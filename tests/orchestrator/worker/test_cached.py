@@ -291,3 +291,14 @@ def test_what_an_earlier_attempt_of_the_same_trial_computed_is_no_hit(tiny: Tiny
     other = ran("sweep/other")
     other.all()
     assert len(other.cached.hits) == len(STAGES)
+
+
+def test_how_far_each_stage_is_can_be_told(tiny: Tiny) -> None:
+    ran = Ran(tiny())
+    told: dict[str, list[float]] = {}
+    ran.cached.told = lambda stage, fraction: told.setdefault(stage, []).append(fraction)
+    ran.all()
+    assert told.keys() == {key_of(node) for node in ran.trial.graph.stages().values()}
+    assert all(fractions[0] == 0.0 for fractions in told.values())
+    assert told[key_of(ran.node("finetune"))] == [0.0, 0.5, 1.0]
+    assert told[key_of(ran.node("denoise"))] == [0.0, 0.5, 1.0]

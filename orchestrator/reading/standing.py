@@ -1,0 +1,107 @@
+"""Whether a report is of the sweep as it stands: by one digest over all that it depends on."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from orchestrator.planning.config import SweepConfig
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.sweepfile import resolved_yaml
+from orchestrator.tracking.runs import Run
+from orchestrator.tracking.tracker import Child
+from orchestrator.versions import VERSION
+
+TAG = "lotus.report_of"
+"""On the sweep's run: the digest of what its report was made from."""
+
+FIELD = "made_from"
+"""The same in summary.json."""
+
+Row = tuple[str, str, int | None, bool, Mapping[str, float]]
+"""A run: id, status, end, whether superseded, metrics."""
+
+
+def of_runs(sweep: SweepConfig, runs: Iterable[Run]) -> str:
+    """The digest of a sweep whose runs were just read."""
+    return _digest(
+        sweep,
+        (
+            (
+                run.info.run_id,
+                run.info.status,
+                run.info.end_time,
+                run.data.tags.get("lotus.superseded") == "true",
+                run.data.metrics,
+            )
+            for run in runs
+        ),
+    )
+
+
+def of_children(plan: Plan, children: Iterable[Child]) -> str:
+    """The same before those are marked as superseded that the plan has no more."""
+    planned = {trial.key for trial in plan.trials} | set(plan.shared)
+
+    def superseded(child: Child) -> bool:
+        if plan.complete or child.key in planned:
+            return child.key not in planned
+        return child.tags.get("lotus.superseded") == "true"
+
+    return _digest(
+        plan.sweep,
+        ((c.run_id, c.status, c.end_ms, superseded(c), c.metrics) for c in children),
+    )
+
+
+def _digest(sweep: SweepConfig, rows: Iterable[Row]) -> str:
+    found = hashlib.sha256(f"{VERSION}\n{resolved_yaml(sweep)}".encode())
+    for run_id, status, end_ms, superseded, metrics in sorted(rows, key=lambda row: row[0]):
+        found.update(repr((run_id, status, end_ms, superseded)).encode())
+        if not superseded:
+            found.update(repr(sorted(metrics.items())).encode())
+    return found.hexdigest()
+
+
+def summary_of(folder: Path, digest: str | None) -> dict[str, Any] | None:
+    """The summary that lies in a folder, if it was made from just this."""
+    try:
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    fits = isinstance(summary, dict) and summary.get(FIELD) == digest
+    return summary if fits else None
+
+
+def report_folder(sweep: SweepConfig) -> Path:
+    """Where the report lies on this machine: beside the store, or in the working directory.
+
+    A sweep is its name within its experiment. `@` is in no name, so no two sweeps have one folder.
+    """
+    own, experiment = sweep.name, sweep.experiment_name
+    return _reports(sweep) / (own if own == experiment else f"{own}@{experiment}")
+
+
+def _reports(sweep: SweepConfig) -> Path:
+    path = sweep.storage.path
+    base = Path("lotus").absolute() if "://" in path else Path(path).parent
+    return base / "reports"
+
+
+def adopt_older(sweep: SweepConfig, run_ids: Iterable[str]) -> None:
+    """Move the report of an earlier version, which went by the sweep's name alone.
+
+    Whose it is stands in its own table of trials: another experiment's stays where it is.
+    """
+    now, before = report_folder(sweep), _reports(sweep) / sweep.name
+    if now == before or now.exists() or not (before / "trials.csv").is_file():
+        return
+    try:
+        listed = set(pd.read_csv(before / "trials.csv", usecols=["run_id"], dtype=str)["run_id"])
+        if listed & set(run_ids):
+            before.rename(now)
+    except (OSError, ValueError):  # not a report, or not to be moved: it stays
+        return

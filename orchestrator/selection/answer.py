@@ -1,0 +1,146 @@
+"""The answer of a sweep in a few sentences, the same on every screen.
+
+Essential sparsity: what one-shot pruning may remove. One-shot level: where a setting's first mask
+stands. Final sparsity: what its model has lost in the end. All are fractions of the prunable
+weights.
+"""
+
+from orchestrator.selection.curve import CURVE_COLUMNS, EssentialSparsity
+from orchestrator.selection.recommendation import Recommended, in_words
+from orchestrator.selection.rows import rows
+from orchestrator.selection.settings import BASE_AXES
+from orchestrator.selection.verdicts import level, points_of, ratio, share
+
+ARM_WORDS = {
+    "tickets": "Tickets only",
+    "essential": "One-shot pruning only",
+    "issp": "ISSP on all patches",
+    "lotus": "LOTUS",
+}
+
+
+def answer(essential: EssentialSparsity | None, best: Recommended | None) -> dict[str, str | None]:
+    """`answer` of summary.json: whole sentences.
+
+    Returns:
+        `essential` (how much may be removed), `recommended` (which setting), `saves` (what it
+        saves), `costs` (in accuracy, and how sure that is); None for what there is not.
+    """
+    return {
+        "essential": essential_words(essential),
+        "recommended": f"{_standing(best)}: {setting_words(best)}." if best else None,
+        "saves": saving_words(best) if best else None,
+        "costs": in_words(best) if best else None,
+    }
+
+
+def essential_words(found: EssentialSparsity | None) -> str:
+    """How much one-shot pruning may remove, and from which level on it may not."""
+    if found is None:
+        return "The essential sparsity was not measured."
+    losses = {
+        round(p["sparsity"], 9): p["drop"]
+        for p in rows(found.curve, CURVE_COLUMNS) if p["drop"] is not None
+    }  # fmt: skip
+    value, beyond = found.bracket
+    tolerated = points_of(found.tolerance)
+    at, after = (_lost(losses.get(round(x or 0.0, 9))) for x in (value, beyond))
+    if value == 0:
+        start = f"The essential sparsity is below {level(beyond)}, the lowest level measured"
+        rest = f"removing that much of the prunable weights in one shot already loses {after}"
+        said = f"{start}: {rest}, more than the tolerated {tolerated}"
+    elif found.detector != "first_violation":
+        said = (
+            f"The essential sparsity is {level(value)} by the detector "
+            f"{found.detector.replace('_', ' ')}: removing that much of the prunable weights in "
+            f"one shot loses {at} before fine-tuning"
+        )
+        said += f"; at {level(beyond)} the loss is {after}" if beyond is not None else ""
+    elif beyond is None:
+        said = (
+            f"The essential sparsity is at least {level(value)}, the highest level measured: even "
+            f"that much of the prunable weights can be removed in one shot for at most {tolerated}"
+        )
+    else:
+        said = (
+            f"The essential sparsity is {level(value)}: that much of the prunable weights can be "
+            f"removed in one shot for at most {tolerated}, before fine-tuning; at {level(beyond)} "
+            f"the loss is {after}"
+        )
+    return f"{said}. {_limits(found)}"
+
+
+def _lost(drop: float | None) -> str:
+    if drop is None:
+        return "an unknown amount"
+    size = f"{100 * drop:.1f}"
+    return f"{size} point{'' if size == '1.0' else 's'}"
+
+
+def _limits(found: EssentialSparsity) -> str:
+    if found.low is None:
+        return f"For {found.scope}, its interval is too wide to give."
+    ends = level(found.low), level(found.high)
+    if ends[0] == ends[1]:  # narrower than a tenth of a percent
+        ends = share(found.low), share(found.high)
+    where = f"above {ends[0]}" if found.high is None else f"between {ends[0]} and {ends[1]}"
+    return f"For {found.scope}, it lies {where} with {100 * found.confidence:g} % confidence."
+
+
+def _standing(best: Recommended) -> str:
+    """What a setting that is named here deserves to be called."""
+    within = f"within {points_of(best.tolerance)} of dense"
+    if best.verdict == "shown":
+        return "Recommended"
+    if best.chosen == "best on validation":
+        return f"No setting is {within} on validation; the most accurate"
+    if best.verdict == "exceeded":
+        return f"Cheapest candidate by validation, but on test not {within}"
+    return f"Cheapest candidate, not shown to be {within}"
+
+
+def setting_words(best: Recommended) -> str:
+    """`LOTUS (one-shot level 30 %, final sparsity 70 %, 10 % of the patches dropped, ...)`."""
+    parts = []
+    if best.sparsity is not None:
+        parts.append(f"one-shot level {level(best.sparsity)}")
+    if best.final_sparsity:
+        parts.append(f"final sparsity {level(best.final_sparsity)}")
+    if best.patch_drop:
+        parts.append(f"{level(best.patch_drop)} of the patches dropped")
+    if best.mask_data_fraction is not None:
+        parts.append(f"masks from {level(best.mask_data_fraction)} of the data")
+    further = {k: v for k, v in best.setting.items() if k not in BASE_AXES and v is not None}
+    parts += [f"{name} {value}" for name, value in further.items()]
+    arm = ARM_WORDS.get(best.arm, best.arm)
+    return f"{arm} ({', '.join(parts)})" if parts else arm
+
+
+def saving_words(best: Recommended) -> str:
+    """What it saves at inference, and what it does not."""
+    zeros = ""
+    if best.final_sparsity:
+        zeros = (
+            f" {level(best.final_sparsity)} of the prunable weights are zero, which by itself "
+            "speeds nothing up."
+        )
+    kept, whole = best.macs_ratio_kept, best.macs_ratio
+    if kept is None or whole is None:
+        return f"Its multiply-accumulates (MACs) were not measured.{zeros}"
+    if not best.patch_drop and abs(whole - 1) <= 1e-9:
+        return f"It keeps all patches and needs the multiply-accumulates (MACs) of dense.{zeros}"
+    said = f"On the patches that it keeps it needs {ratio(kept)} the multiply-accumulates (MACs)"
+    said += " of dense"
+    if best.images_per_s_ratio is not None:
+        said += f" and runs at {ratio(best.images_per_s_ratio)} its images/s, as measured"
+    if whole - kept > 1e-9:
+        said += (
+            f". Choosing the patches costs another {ratio(whole - kept)}: {ratio(whole)} in all, "
+            "unless they are known beforehand"
+        )
+    return f"{said}.{zeros}"
+
+
+def model_words(n: int) -> str:
+    """Why it is this one of its setting's models that is kept and exported."""
+    return "its only seed" if n == 1 else f"the median of its {n} seeds on validation"

@@ -1,0 +1,86 @@
+"""A table of trials as rows of plain values, and which rows rest on one dense model."""
+
+import math
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from trials.detect import ROUNDING
+
+Row = dict[str, Any]
+
+TIE = ROUNDING
+
+
+def missing_column(results: pd.DataFrame, column: str, question: str) -> ValueError:
+    """The error for a table that lacks a column altogether."""
+    have = ", ".join(sorted(map(str, results.columns))) or "none"
+    return ValueError(
+        f"results: no column `{column}`, which {question} needs (columns: {have}). "
+        "Pass the table that orchestrator.results(sweep) gives, or add the column."
+    )
+
+
+def rows(table: pd.DataFrame, columns: Iterable[str]) -> list[Row]:
+    """Rows of a table as dicts of Python scalars; None for NaN and for absent columns."""
+    wanted = list(dict.fromkeys(columns))
+    data = [
+        [plain(v) for v in table[c].tolist()] if c in table else [None] * len(table) for c in wanted
+    ]
+    return [dict(zip(wanted, values, strict=True)) for values in zip(*data, strict=True)]
+
+
+def plain(value: Any) -> Any:
+    """A JSON-ready value: NumPy scalars to Python's, NaN, infinities and NaT to None."""
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+        value = value.item()
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return None if value is pd.NA or value is pd.NaT else value
+
+
+def average(group: Sequence[Row], columns: Iterable[str]) -> Row:
+    """Per column the mean of what is measured, None when nothing is."""
+    out: Row = {}
+    for column in columns:
+        values = [float(r[column]) for r in group if r.get(column) is not None]
+        out[column] = math.fsum(values) / len(values) if values else None
+    return out
+
+
+def axis_value(row: Row, name: str) -> Any:
+    """What a trial has of an axis: `auto` where every trial finds its own sparsity.
+
+    Such trials are one setting, although each of them has another level.
+    """
+    return "auto" if name == "sparsity" and row["auto_sparsity"] else row[name]
+
+
+def grouped(table: Iterable[Row], identity: Callable[[Row], Hashable]) -> list[list[Row]]:
+    """Rows with equal identity together, in order of first appearance."""
+    groups: dict[Hashable, list[Row]] = {}
+    for row in table:
+        groups.setdefault(identity(row), []).append(row)
+    return list(groups.values())
+
+
+def distinct(table: Iterable[Row], identity: Callable[[Row], Hashable]) -> list[Row]:
+    """The first row of each identity."""
+    return [group[0] for group in grouped(table, identity)]
+
+
+def dense_identity(row: Row) -> Hashable:
+    """Which dense model a row rests on: `stage.dense`, else its seed, else the row itself."""
+    if row["stage.dense"] is not None:
+        return ("stage", row["stage.dense"])
+    return ("seed", row["seed"]) if row["seed"] is not None else ("row", id(row))
+
+
+def dense_models(trials: Iterable[Row]) -> list[Row]:
+    """One row for each dense model with a validation accuracy."""
+    return distinct((r for r in trials if r["dense/val_accuracy"] is not None), dense_identity)

@@ -1,0 +1,227 @@
+"""A difference of two settings in two scopes: these models, and other seeds.
+
+*These models*: the models are what they are, and only the choice of the images is left to chance.
+With the outcomes of all models by image, the difference of an image is averaged over the seeds,
+and its variance over the images is the variance V of the mean; from counts alone V is at most the
+mean of the seeds' own variances. Half-width: z sqrt(V).
+
+*Other seeds*: another n seeds would have given another n pairs of models. The variance between
+seeds P (`seeds.py`) contains the noise of the images that the seeds do not share; what they do
+share, the covariance C of two seeds' differences, is in no spread between them. So the variance
+of the mean is P / n + C, but never below V, with Welch's and Satterthwaite's degrees of freedom
+for the sum. With fewer than FEWEST_SEEDS seeds nothing is said about other seeds.
+
+Both scopes, at 95 %, for a family of comparisons: `tests/benchmarks/comparison_coverage.json`.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from orchestrator.selection.pairs import Pair, agresti_min
+from orchestrator.selection.seeds import FEWEST_SEEDS, Spread
+from orchestrator.selection.statistics import Interval, sayable
+
+Scope = Literal["these models", "other seeds"]
+Verdict = Literal["better", "worse", "equal", "undecided"]
+
+THESE_MODELS: Scope = "these models"
+OTHER_SEEDS: Scope = "other seeds"
+MOST_SEEDS_NEEDED = 100
+MOST_IMAGES_NEEDED = 100  # times as many as there are
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """The mean difference a - b over seeds, and what its intervals are made of.
+
+    Attributes:
+        n: seeds; n_images: images of each.
+        image_variance: V, of the mean by the choice of the images; None = no counts.
+        shared: C, what seeds share of it.
+        spread: P, between seeds; None = nothing can be said about other seeds.
+    """
+
+    mean: float
+    n: int
+    n_images: int | None
+    image_variance: float | None
+    shared: float
+    spread: Spread | None
+
+    @property
+    def scope(self) -> Scope:
+        """The widest scope that something can be said about."""
+        return THESE_MODELS if self.spread is None else OTHER_SEEDS
+
+    def interval(self, scope: Scope, confidence: float) -> Interval:
+        """The mean with its limits, fractions; without limits where there are none to be read."""
+        half = self.half_width(scope, confidence)
+        if half is None:
+            return Interval(mean=self.mean, low=None, high=None)
+        return sayable(self.mean, self.mean - half, self.mean + half, -1, 1)
+
+    def half_width(
+        self, scope: Scope, confidence: float, seeds: float | None = None, images: float = 1.0
+    ) -> float | None:
+        """Of the interval, as measured or as it would be.
+
+        Args:
+            seeds: with that many instead.
+            images: with that many times the images.
+        """
+        if scope == THESE_MODELS:
+            if self.image_variance is None:
+                return None
+            z = float(stats.norm.ppf((1 + confidence) / 2))
+            return z * math.sqrt(self.image_variance / images)
+        if self.spread is None:
+            return None
+        n = seeds or self.n
+        own = (self.image_variance or 0.0) - self.shared  # of V, what seeds average out
+        unshared = max(0.0, own) * self.n
+        between = max(0.0, self.spread.variance - unshared) + unshared / images
+        floor = (unshared / n + self.shared) / images
+        total = between / n + self.shared / images
+        if not total > 0 and not floor > 0:
+            return None
+        df = self.spread.df * (n - 1) / (self.n - 1)
+        if between > 0:
+            df *= (total * n / between) ** 2
+        t = float(stats.t.ppf((1 + confidence) / 2, min(df, 1e6)))
+        return t * math.sqrt(max(total, floor))
+
+
+def difference(pairs: Sequence[Pair], spread: Spread | None = None) -> Difference | None:
+    """A difference from its pairs, one for each seed; None without any.
+
+    Args:
+        spread: between seeds, of this difference (`seeds.SeedSpread.between`); None = the
+            pairs' own.
+    """
+    if not pairs:
+        return None
+    losses = [p.loss for p in pairs]
+    n = len(losses)
+    variance, shared = _image_variances(pairs)
+    if n < FEWEST_SEEDS:
+        spread = None
+    elif spread is None:
+        spread = Spread(float(np.var(losses, ddof=1)), n - 1.0)
+    counts = [p.n_images for p in pairs if p.n_images]
+    return Difference(
+        mean=math.fsum(losses) / n,
+        n=n,
+        n_images=int(min(counts)) if counts else None,
+        image_variance=variance,
+        shared=shared,
+        spread=spread,
+    )
+
+
+def _image_variances(pairs: Sequence[Pair]) -> tuple[float | None, float]:
+    """V and C, see the module docstring; from counts alone as if seeds shared all their images.
+
+    A half image more on either side keeps V above 0 where all models agree (Agresti and Min);
+    averaged over n seeds it is a n-th of that.
+    """
+    own = [v for p in pairs if (v := agresti_min(p)) is not None]
+    n = len(pairs)
+    if len(own) < n:
+        return None, 0.0
+    mean = math.fsum(own) / n
+    found = [p.by_image for p in pairs if p.by_image is not None]
+    if len(found) < n or len({len(one) for one in found}) > 1:
+        return mean, mean * (1 - 1 / n)
+    together = np.mean(found, axis=0)
+    size = len(together) + 2
+    total = float((together**2).sum()) + 1 / n
+    variance = (total - float(together.sum()) ** 2 / size) / size**2
+    shared = max(0.0, variance - (mean - variance) / (n - 1)) if n > 1 else 0.0
+    return variance, min(shared, variance)
+
+
+def verdict(found: Interval, margin: float) -> tuple[Verdict, float | None]:
+    """What an interval of a - b says of a, and how near the two are where they are called equal.
+
+    "equal" rests on two one-sided tests: the whole interval lies within the margin; it says the
+    interval's farther end, which is smaller than the margin.
+
+    Args:
+        margin: differences up to this do not matter, a fraction.
+    """
+    if found.low is None or found.high is None:
+        return "undecided", None
+    if found.low > 0:
+        return "better", None
+    if found.high < 0:
+        return "worse", None
+    bound = max(-found.low, found.high)
+    return ("equal", bound) if bound <= margin else ("undecided", None)
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """What would decide, if the difference and the spread stay as measured; None = not enough."""
+
+    seeds: int | None
+    images: int | None
+
+    def words(self, n_images: int | None) -> str:
+        """`about 9 seeds, or 2,400 images, would decide`."""
+        parts = []
+        if self.seeds is not None:
+            parts.append(f"{self.seeds} seeds")
+        if self.images is not None and n_images:
+            parts.append(f"{self.images:,} images")
+        if parts:
+            return f"about {', or '.join(parts)}, would decide"
+        return "neither more seeds nor more images alone would decide"
+
+
+def needed(
+    found: Difference, scope: Scope, confidence: float, margin: float, noninferior: bool = False
+) -> Needed:
+    """The fewest seeds, and the fewest images, with which the interval would decide.
+
+    It decides when its half-width is below the larger of |mean| (better or worse) and
+    margin - |mean| (equal); for non-inferiority below |mean + margin|.
+    """
+    goal = max(abs(found.mean), margin - abs(found.mean))
+    if noninferior:
+        goal = abs(found.mean + margin)
+    seeds = None
+    if scope == OTHER_SEEDS:
+        for n in range(found.n + 1, MOST_SEEDS_NEEDED + 1):
+            half = found.half_width(scope, confidence, seeds=n)
+            if half is not None and half <= goal:
+                seeds = n
+                break
+    images = None
+    if found.n_images:
+        factor = _least_factor(found, scope, confidence, goal)
+        images = None if factor is None else _rounded(factor * found.n_images)
+    return Needed(seeds, images)
+
+
+def _least_factor(found: Difference, scope: Scope, confidence: float, goal: float) -> float | None:
+    """How many times the images bring the half-width to the goal; None beyond what is sensible."""
+    low, high = 1.0, float(MOST_IMAGES_NEEDED)
+    half = found.half_width(scope, confidence, images=high)
+    if half is None or half > goal:
+        return None
+    for _ in range(40):
+        middle = math.sqrt(low * high)
+        half = found.half_width(scope, confidence, images=middle)
+        low, high = (middle, high) if half is None or half > goal else (low, middle)
+    return high
+
+
+def _rounded(count: float) -> int:
+    """Two digits, upwards: a plan, not a measurement."""
+    step: int = 10 ** max(0, math.floor(math.log10(count)) - 1)
+    return math.ceil(count / step) * step

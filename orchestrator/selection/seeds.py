@@ -1,0 +1,148 @@
+"""How much another seed would have changed an arm: the spread between seeds, borrowed carefully.
+
+Two or three seeds say next to nothing about their own spread. A sweep has many settings, though,
+and all of them met the same seeds. So accuracies are split into what a setting is worth, what a
+seed is worth to all settings (a better dense model lifts them all, and cancels in a difference),
+and a residual; its variance v is each setting's own, with n - 1 degrees of freedom. The variances
+are shrunk towards what they have in common, as far as they themselves agree on one (moderated
+t): v' = (d0 v0 + d v) / (d0 + d), with d0 + d degrees of freedom, but never below v, and d0 at most
+MOST_BORROWED times d: all residuals share the seeds' estimates, so they are no independent
+witnesses. A difference of two settings has variance v'a + v'b, with Welch's and Satterthwaite's
+degrees of freedom.
+
+Measured family-wise coverage, with arms that vary alike, unlike and one that varies four times as
+much: `tests/benchmarks/comparison_coverage.json`.
+
+Source: Smyth, Stat. Appl. Genet. Mol. Biol. 3 (2004) 3, section 6.2 (limma's fitFDist);
+Satterthwaite, Biometrics Bulletin 2 (1946) 110; the caps: ours, by simulation.
+"""
+
+import math
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, special
+
+FEWEST_SEEDS = 3
+"""Below, nothing is said about other seeds."""
+
+FEWEST_SETTINGS = 3
+"""Variances that a common one is estimated from."""
+
+MOST_BORROWED = 3.0
+"""Degrees of freedom that come from other settings, at most this many times a setting's own."""
+
+_ROUNDS = 25
+
+Accuracies = Mapping[Hashable, Mapping[float, float]]
+"""Setting -> seed -> accuracy on one split."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A variance between seeds, of an accuracy (a fraction) or a difference, and what it is worth.
+
+    Attributes:
+        df: degrees of freedom.
+    """
+
+    variance: float
+    df: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What the variances of many settings have in common; `df` is infinite when all agree."""
+
+    variance: float
+    df: float
+
+
+class SeedSpread:
+    """The moderated residual variance of every setting of a sweep, for one split."""
+
+    def __init__(self, accuracies: Accuracies) -> None:
+        own = residual_variances({k: v for k, v in accuracies.items() if len(v) > 1})
+        prior = common([v for v in own.values() if v.df > 0])
+        self._spreads = {key: _moderated(v, prior) for key, v in own.items()}
+
+    def between(self, a: Hashable, b: Hashable) -> Spread | None:
+        """Of the difference of two settings at one seed; None where one had a single seed."""
+        if a not in self._spreads or b not in self._spreads:
+            return None
+        x, y = self._spreads[a], self._spreads[b]
+        total = x.variance + y.variance
+        if not total > 0:
+            return Spread(0.0, x.df + y.df)
+        return Spread(total, total**2 / (x.variance**2 / x.df + y.variance**2 / y.df))
+
+
+def residual_variances(accuracies: Accuracies) -> dict[Hashable, Spread]:
+    """Per setting the variance of what is left without the setting's and the seeds' own worth.
+
+    The two are found by alternating means, so settings may lack seeds. Divided by
+    (n - 1) (k - 1) / k for k settings: exact where all vary alike; of an arm that varies more than
+    the others a little too little, of a quiet one a little too much.
+    """
+    seeds = sorted({seed for values in accuracies.values() for seed in values})
+    place = {seed: j for j, seed in enumerate(seeds)}
+    y = np.full((len(accuracies), len(seeds)), np.nan)
+    for i, values in enumerate(accuracies.values()):
+        for seed, accuracy in values.items():
+            y[i, place[seed]] = accuracy
+    if not y.size:
+        return {}
+    left = _residuals(y)
+    known = ~np.isnan(y)
+    # How many settings a setting shares its seeds with, on average.
+    peers = (known @ known.sum(0)) / known.sum(1)
+    freedom = known.sum(1) - 1.0
+    scale = np.where(peers > 1, (peers - 1) / np.maximum(peers, 1), 1.0)
+    found = np.nansum(left**2, axis=1) / (freedom * scale)
+    return {
+        key: Spread(float(v), float(df))
+        for key, v, df in zip(accuracies, found, freedom, strict=True)
+    }
+
+
+def _residuals(y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(K, S) accuracies less the means of rows and columns; NaN where nothing was measured."""
+    left: NDArray[np.float64] = y - np.nanmean(y, axis=1, keepdims=True)
+    if len(y) < 2:
+        return left
+    complete = not np.isnan(y).any()
+    for _ in range(1 if complete else _ROUNDS):
+        left = left - np.nanmean(left, axis=0, keepdims=True)
+        left = left - np.nanmean(left, axis=1, keepdims=True)
+    return left
+
+
+def common(variances: list[Spread]) -> Prior | None:
+    """The scaled F distribution that the variances follow, by their logarithms.
+
+    None with fewer than FEWEST_SETTINGS, or when most are 0.
+    """
+    values = np.array([v.variance for v in variances], dtype=float)
+    half = np.array([v.df for v in variances], dtype=float) / 2
+    if len(values) < FEWEST_SETTINGS or not np.median(values) > 0:
+        return None
+    logs = np.log(np.maximum(values, 1e-5 * np.median(values)))
+    logs = logs - special.digamma(half) + np.log(half)
+    centre = float(logs.mean())
+    excess = float(logs.var(ddof=1) - special.polygamma(1, half).mean())
+    if excess <= 1e-6:
+        return Prior(math.exp(centre), math.inf)
+    half_df = optimize.brentq(lambda x: float(special.polygamma(1, x)) - excess, 1e-3, 1e7)
+    variance = math.exp(centre + float(special.digamma(half_df)) - math.log(half_df))
+    return Prior(variance, 2 * half_df)
+
+
+def _moderated(own: Spread, prior: Prior | None) -> Spread:
+    if prior is None:
+        return own
+    borrowed = min(prior.df, MOST_BORROWED * own.df)
+    df = borrowed + own.df
+    weighted = (borrowed * prior.variance + own.df * own.variance) / df
+    return Spread(max(weighted, own.variance), df)

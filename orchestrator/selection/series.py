@@ -1,0 +1,159 @@
+"""The series that figures draw, computed here so that pages only draw.
+
+Rows of plain values; accuracies are fractions. Intervals are the mean's, by
+`statistics.accuracy_interval`: about other seeds from FEWEST_SEEDS seeds on, below about these
+models.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from orchestrator.selection.rows import Row, grouped, rows
+from orchestrator.selection.seeds import FEWEST_SEEDS
+from orchestrator.selection.settings import BASE_AXES, Setting, best_settings, comparable
+from orchestrator.selection.statistics import accuracy_interval
+
+MASKED_ARMS = ("lotus", "issp")
+_STAGES = ("issp", "final")
+Curves = Mapping[str, Sequence[tuple[int, float]]]
+"""Trial key -> (epoch from 1, validation accuracy on whole images)."""
+
+
+def spread(values: Sequence[float], n_images: float | None, confidence: float) -> Row:
+    """mean, low and high (of the values), ci_low, ci_high, n."""
+    seeds = len(values) >= FEWEST_SEEDS
+    found = accuracy_interval(values, n_images, confidence, seeds=seeds)
+    return {
+        "mean": found.mean,
+        "low": min(values),
+        "high": max(values),
+        "ci_low": found.low,
+        "ci_high": found.high,
+        "n": len(values),
+    }
+
+
+def curves_of(table: pd.DataFrame) -> dict[str, list[tuple[int, float]]]:
+    """Learning curves (`tables.learning_curves`) by trial."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for row in rows(table, ("key", "epoch", "val_accuracy")):
+        if row["key"] is not None and row["val_accuracy"] is not None:
+            found.setdefault(str(row["key"]), []).append((int(row["epoch"]), row["val_accuracy"]))
+    return found
+
+
+def finetuning(
+    found: Sequence[Setting], curves: Curves, confidence: float = 0.95
+) -> dict[str, list[Row]]:
+    """Validation accuracy per epoch at the best setting of each arm, over seeds.
+
+    Returns:
+        arm -> rows with epoch (from 1) and `spread`; arms without a curve are left out.
+    """
+    lines: dict[str, list[Row]] = {}
+    for arm, setting in best_settings(found).items():
+        epochs: dict[int, list[float]] = {}
+        for trial in setting.trials:
+            for epoch, accuracy in curves.get(str(trial["key"]), ()):
+                epochs.setdefault(epoch, []).append(accuracy)
+        images = setting.mean["dense/val_n"]
+        if epochs:
+            lines[arm] = [
+                {"epoch": epoch} | spread(epochs[epoch], images, confidence)
+                for epoch in sorted(epochs)
+            ]
+    return lines
+
+
+def by_mask_data(
+    found: Sequence[Setting], recommended: Mapping[str, Any] | None, confidence: float = 0.95
+) -> list[Row]:
+    """Accuracy right after ISSP and after fine-tuning, by mask data fraction, on validation.
+
+    One arm, one patch drop and one value of each further axis, so that only the fraction and the
+    sparsity vary: the place with the most fractions; on a tie the recommended patch drop, then
+    LOTUS, then more trials.
+
+    Args:
+        recommended: the recommended setting.
+
+    Returns:
+        arm, patch_drop (None: all patches), sparsity (None: of its own), fraction, stage
+        (`issp` | `final`) and `spread`, over seeds, each the mean of its trials.
+    """
+    masked = [
+        s for s in found
+        if s.arm in MASKED_ARMS and s.axes["mask_data_fraction"] is not None
+        and s.mean["issp/val_accuracy"] is not None
+    ]  # fmt: skip
+    places = grouped([{"setting": s} for s in masked], lambda r: _beside(r["setting"]))
+    if not places:
+        return []
+    wanted = comparable((recommended or {}).get("patch_drop"))
+
+    def fullness(place: list[Row]) -> tuple[Any, ...]:
+        here = [r["setting"] for r in place]
+        fractions = {comparable(s.axes["mask_data_fraction"]) for s in here}
+        same = comparable(here[0].axes["patch_drop"]) == wanted
+        return len(fractions), same, here[0].arm == "lotus", sum(len(s.trials) for s in here)
+
+    chosen = [r["setting"] for r in max(places, key=fullness)]
+    return [
+        row for s in sorted(chosen, key=lambda s: s.place) for stage in _STAGES
+        if (row := _mask_data_row(s, stage, confidence)) is not None
+    ]  # fmt: skip
+
+
+def _beside(s: Setting) -> tuple[Any, ...]:
+    """Where a setting stands but for its sparsity and its mask data."""
+    free = ("sparsity", "mask_data_fraction")
+    return (s.arm, *(comparable(v) for name, v in s.axes.items() if name not in free))
+
+
+def _mask_data_row(s: Setting, stage: str, confidence: float) -> Row | None:
+    column = f"{stage}/val_accuracy"
+    values = [float(r[column]) for r in s.seeds if r[column] is not None]
+    if not values:
+        return None
+    place = {name: s.axes[name] for name in BASE_AXES}
+    place["fraction"] = place.pop("mask_data_fraction")
+    if place["sparsity"] is not None and not isinstance(place["sparsity"], str):
+        place["sparsity"] = round(float(place["sparsity"]), 9)
+    limits = spread(values, s.mean["dense/val_n"], confidence)
+    return {"arm": s.arm, **place, "stage": stage, **limits}
+
+
+def stage_seconds(results: pd.DataFrame) -> list[Row]:
+    """Seconds per stage as recorded per trial: stage, total_s, median_s, n; dearest first."""
+    found = []
+    for column in map(str, results.columns):
+        if column.startswith("time/") and column.endswith("_s") and column != "time/total_s":
+            seconds = pd.to_numeric(results[column], errors="coerce").dropna()
+            if len(seconds):
+                found.append({
+                    "stage": column.removeprefix("time/").removesuffix("_s"),
+                    "total_s": float(seconds.sum()),
+                    "median_s": float(seconds.median()),
+                    "n": len(seconds),
+                })  # fmt: skip
+    return sorted(found, key=lambda row: (-row["total_s"], row["stage"]))
+
+
+def throughput(results: pd.DataFrame) -> list[Row]:
+    """Training images per second by patch drop: patch_drop, mean, low, high (over trials), n.
+
+    A trial without a patch drop trained on all patches: 0.
+    """
+    rates: dict[float, list[float]] = {}
+    for row in rows(results, ("status", "patch_drop", "final/train_images_per_s")):
+        if row["status"] in (None, "FINISHED") and row["final/train_images_per_s"] is not None:
+            drop = round(float(row["patch_drop"] or 0.0), 9)
+            rates.setdefault(drop, []).append(float(row["final/train_images_per_s"]))
+    return [
+        {"patch_drop": drop, "mean": float(np.mean(values)), "low": min(values),
+         "high": max(values), "n": len(values)}
+        for drop, values in sorted(rates.items())
+    ]  # fmt: skip
