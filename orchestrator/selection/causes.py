@@ -6,6 +6,7 @@ Every statement about a cause is read from simultaneous limits; a mean alone dec
 from collections.abc import Iterable, Iterator, Sequence
 
 from orchestrator.selection.losses import COLLAPSE, Effect, Loss, collapses
+from orchestrator.selection.verdicts import between
 
 HALF = 0.5  # "more than 50 % of the weights", LOTUS
 SAME = 0.01  # sparsities this near are called the same
@@ -202,8 +203,7 @@ def _limits(low: float | None, high: float | None, signed: bool = False) -> str:
     """`interval +1.0 to +2.0, `, or nothing where there is none."""
     if low is None or high is None:
         return ""
-    form = "+z.1f" if signed or low < 0 else "z.1f"
-    return f"interval {format(100 * low, form)} to {format(100 * high, form)}, "
+    return f"interval {between(low, high, '+z' if signed or low < 0 else 'z')}, "
 
 
 def _upper(text: str) -> str:

@@ -155,7 +155,9 @@ def _near_judged(t: Evidence, claim: Claim, s: Setting) -> Claim:
     share = sayable(mean_share, *wilson(mean_share, len(ran), t.confidence), 0, 1)
     verdict, why = side(share, HALF, below=False)
     limits = ""
-    if share.low is not None and share.high is not None:
+    if share.low is None or share.high is None:
+        why = "too few seeds to say; more would decide"
+    else:
         between = f"{percent(share.low)} to {percent(share.high)}"
         limits, why = f" ({between})", f"{why} % of the seeds"
         if verdict == "undecided":

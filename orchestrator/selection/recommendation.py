@@ -31,7 +31,7 @@ from orchestrator.selection.settings import (
     speed_ratio,
 )
 from orchestrator.selection.statistics import Interval
-from orchestrator.selection.verdicts import percent, points_of, signed
+from orchestrator.selection.verdicts import between, percent, points_of
 
 Verdict = Literal["shown", "not shown", "exceeded"]
 Chosen = Literal["shown on validation", "within on validation", "best on validation"]
@@ -349,7 +349,7 @@ def _seeds(best: Recommended) -> str:
 def _limits(low: float | None, high: float | None, otherwise: str) -> str:
     if low is None or high is None:
         return otherwise
-    return f"{signed(low)} to {signed(high)}"
+    return between(low, high)
 
 
 def _cost(s: Setting) -> tuple[Any, ...]:

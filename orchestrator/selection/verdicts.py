@@ -58,7 +58,7 @@ class Claim:
         verdict, why = side(found, limit, below)
         limits = ""
         if found.low is not None and found.high is not None:
-            limits = f" (interval {signed(found.low)} to {signed(found.high)})"
+            limits = f" (interval {between(found.low, found.high)})"
         return replace(
             self,
             ours=f"{said} {signed(found.mean)} points{limits}, n = {n}",
@@ -81,7 +81,7 @@ def side(found: Interval, limit: float, below: bool) -> tuple[Verdict, str]:
     if found.low > limit + TIE:
         return ("not reproduced" if below else "reproduced"), f"the interval lies above {said}"
     return "undecided", (
-        f"the interval {signed(found.low)} to {signed(found.high)} holds the limit "
+        f"the interval {between(found.low, found.high)} holds the limit "
         f"{said}; more seeds or images would decide"
     )
 
@@ -114,10 +114,20 @@ def points_between(low: float | None, high: float | None) -> str:
     """`interval -0.5 to +1.2`, or that there is none to be read."""
     if low is None or high is None:
         return "no interval: too few images or seeds to say"
-    ends = [signed(low), signed(high)]
-    if ends[0] == ends[1]:  # narrower than a tenth of a point
-        ends = [f"{100 * v:+z.2f}" for v in (low, high)]
-    return f"interval {ends[0]} to {ends[1]}"
+    return f"interval {between(low, high)}"
+
+
+def between(low: float, high: float, sign: str = "+z") -> str:
+    """Two fractions in points, with digits enough to tell them apart: `-0.02 to +0.02`.
+
+    Args:
+        sign: how Python's format writes it.
+    """
+    for digits in range(1, 7):
+        ends = [f"{100 * v:{sign}.{digits}f}" for v in (low, high)]
+        if ends[0] != ends[1]:
+            break
+    return f"{ends[0]} to {ends[1]}"
 
 
 def level(value: Any) -> str:

@@ -18,10 +18,9 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from orchestrator import notices
-from orchestrator.tracking import opening
+from orchestrator.tracking import opening, schema
 from orchestrator.tracking.database import read_only
 from orchestrator.tracking.patience import TrackingError
-from orchestrator.tracking.schema import keep
 
 FOLDER = "artifacts"
 """Of a database, beside it."""
@@ -139,7 +138,7 @@ def settle(path: Path, whatever: bool = False) -> list[str]:
         return []
     if read_only(path):
         raise TrackingError(f"{path} cannot be written to here, so its addresses stay as they are")
-    kept = keep(path, "before-move")
+    kept = schema.keep(path, "before-move")
     with closing(sqlite3.connect(path, timeout=opening.BUSY_S, isolation_level=None)) as opened:
         opened.execute("begin immediate")
         changed = [_rewritten(opened, one) for one in wanted]
@@ -191,6 +190,30 @@ def absent(path: Path, one: Elsewhere) -> str:
         f"to either place (a disk that is not mounted?). If they are lost, `lotus doctor SWEEP "
         "--repair` writes them again, beside the database, from the store"
     )
+
+
+def for_server(path: Path) -> str:
+    """What an MLflow server opens to show a database; what it would not show is said.
+
+    Raises:
+        TrackingError: it is of another MLflow; a server would migrate it, or refuse.
+    """
+    with opening.reading(path) as opened:
+        found = schema.of(opened)
+    if found.age == "older":
+        raise TrackingError(
+            f"{path} is of an older MLflow (schema {found.revision}, now {found.wanted}), and is "
+            "left as it is. `lotus run` with one of its sweeps migrates it and keeps a copy; then "
+            "it can be shown"
+        )
+    for one in elsewhere(path):
+        if not one.moved and one.folder.exists():
+            continue
+        notices.say(
+            f"{path} names artifacts in {one.folder}, where the UI looks for them. `lotus run`, or "
+            "`lotus doctor SWEEP --repair`, has it name the folder beside it"
+        )
+    return opening.address(path)
 
 
 def resolved(client: Any, path: Path) -> Any:

@@ -101,7 +101,13 @@ def test_near_dense_counts_the_seeds_that_got_there() -> None:
     assert verdicts(rows[:2])["near_dense_by_5"]["verdict"] == "reproduced"
     longer = [r | {"finetune.epochs": "9"} for r in rows[:2]]
     assert verdicts(longer)["near_dense_by_5"]["mean"] == 1.0
-    assert verdicts(longer)["near_dense_by_5"]["verdict"] == "undecided"  # two seeds are few
+    few = verdicts(longer)["near_dense_by_5"]
+    assert (few["verdict"], few["ci_low"], few["ci_high"]) == ("undecided", None, None)
+    assert "share 100.0 %" in few["ours"]
+    assert few["why"].startswith("too few seeds to say")
+    many = [tuned("tickets", 0.001, s) | {"finetune.epochs": "9"} for s in range(5)]
+    assert verdicts(many)["near_dense_by_5"]["verdict"] == "reproduced"
+    assert "(56.6 % to 100.0 %)" in verdicts(many)["near_dense_by_5"]["ours"]
 
 
 def test_the_literal_reading_decides_about_the_collapse_and_not_its_variants() -> None:

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.selection import summarise
-from orchestrator.selection.arms import settings
 from orchestrator.selection.halving import halving
 from orchestrator.selection.pareto import dominates, pareto
+from orchestrator.selection.settings import settings
 
 
 def full(arm: str = "lotus", seed: int = 0, **values: Any) -> dict[str, Any]:
@@ -19,7 +19,9 @@ def full(arm: str = "lotus", seed: int = 0, **values: Any) -> dict[str, Any]:
         "mask_data_fraction": 0.1, "rung": None, "stage.dense": f"dense-{seed}",
         "dense/val_accuracy": 0.9, "dense/test_accuracy": 0.89, "dense/val_n": 100.0,
         "essential/val_accuracy": 0.9, "final/val_accuracy": 0.9, "final/test_accuracy": 0.88,
-        "final/macs": 90.0, "final/macs_dense": 100.0, "final/sparsity": 0.5,
+        "final/deployed_val_accuracy": 0.9, "final/deployed_test_accuracy": 0.88,
+        "final/macs": 80.0, "final/macs_selector": 10.0, "final/macs_deployed": 90.0,
+        "final/macs_dense": 100.0, "final/sparsity": 0.5,
     }  # fmt: skip
     row |= values
     return row | {"key": str(sorted(map(str, row.items()))), "name": "n", "run_id": "r"}
@@ -54,8 +56,8 @@ triples = st.tuples(*[st.integers(0, 3)] * 3)
 def test_the_front_is_what_nothing_dominates_and_dominates_all_else(
     points: list[tuple[int, int, int]],
 ) -> None:
-    rows = [full(sparsity=i / 10, **{"final/val_accuracy": a / 10, "final/macs": float(m + 1),
-                                     "final/sparsity": s / 10})
+    rows = [full(sparsity=i / 10, **{"final/deployed_val_accuracy": a / 10,
+                                     "final/macs_deployed": float(m + 1), "final/sparsity": s / 10})
             for i, (a, m, s) in enumerate(points)]  # fmt: skip
     found = pareto(settings(pd.DataFrame(rows)))
     kept = {points[round(row["setting"]["sparsity"] * 10)] for row in found}
@@ -69,7 +71,11 @@ def test_the_front_is_what_nothing_dominates_and_dominates_all_else(
 
 
 def test_controls_and_stopped_trials_are_on_no_front() -> None:
-    rows = [full(), full(arm="random_mask", **{"final/val_accuracy": 0.99}), stopped(1, 1.0)]
+    rows = [
+        full(),
+        full(arm="random_mask", **{"final/deployed_val_accuracy": 0.99}),
+        stopped(1, 1.0),
+    ]
     assert [row["arm"] for row in pareto(settings(pd.DataFrame(rows)))] == ["lotus"]
 
 
@@ -108,4 +114,28 @@ def test_a_sweep_of_which_only_rungs_have_run_is_summarised_without_final_number
 
 
 def test_the_dense_models_test_accuracy_is_not_lost_behind_a_stopped_trial() -> None:
-    assert summary(LADDER)["dense"]["test_accuracy"] == 0.89
+    found = summary(LADDER)["dense"]
+    assert (found["reference"], found["test_accuracy"]) == ("before_fine_tuning", 0.89)
+    assert found["before_fine_tuning"]["test_accuracy"] == 0.89
+
+
+def test_accuracy_on_whole_images_and_macs_of_kept_patches_move_nothing_on_the_front() -> None:
+    rows = [full(patch_drop=q / 10) for q in (1, 2, 3)]
+    rows[0] |= {"final/deployed_val_accuracy": 0.91}
+    expected = pareto(settings(pd.DataFrame(rows)))
+    flattered = [dict(row) for row in rows]
+    flattered[1] |= {"final/val_accuracy": 0.99, "final/macs": 1.0}
+    found = pareto(settings(pd.DataFrame(flattered)))
+    assert [r["setting"] for r in found] == [r["setting"] for r in expected]
+    assert [(r["macs"], r["macs_ratio"], r["macs_ratio_kept"]) for r in expected] == [
+        (90.0, 0.9, 0.8)
+    ]
+
+
+def test_a_trial_of_before_that_drops_patches_is_on_no_front_and_a_whole_one_is() -> None:
+    old = [
+        {k: v for k, v in full(patch_drop=q).items() if "deployed" not in k and "sel" not in k}
+        for q in (0.0, 0.1)
+    ]
+    found = pareto(settings(pd.DataFrame(old)))
+    assert [(row["setting"]["patch_drop"], row["macs"]) for row in found] == [(0.0, 80.0)]

@@ -11,14 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.selection import (
-    arms_table,
+    arms,
     essential_sparsity,
     one_shot_curve,
-    recommend,
+    recommendation,
     select,
     summarise,
 )
-from orchestrator.selection.arms import CONTROLS, LOTUS_ARMS
+from orchestrator.selection.arms import ArmRow
+from orchestrator.selection.comparisons import Spreads
+from orchestrator.selection.recommendation import Recommended
+from orchestrator.selection.settings import CONTROLS, LOTUS_ARMS, WHOLE, settings
 from trials.detect import DETECTORS
 
 HUGE = 1e20  # images: no noise from their choice
@@ -38,10 +41,15 @@ def trial(arm: str = "lotus", seed: int = 0, **values: Any) -> dict[str, Any]:
         "essential/val_lost": max(drop, 0) * n, "essential/val_gained": max(-drop, 0) * n,
         "final/val_accuracy": DENSE - final, "final/test_accuracy": 0.97 - final,
         "final/test_lost": max(final, 0) * n, "final/test_gained": max(-final, 0) * n,
+        "final/val_lost": max(final, 0) * n, "final/val_gained": max(-final, 0) * n,
         "final/sparsity": 0.5, "final/sparsity_model": 0.49, "final/macs": 90.0,
-        "final/macs_dense": 100.0, "issp/val_accuracy": 0.95,
+        "final/macs_selector": 10.0, "final/macs_dense": 100.0, "final/macs_training": 500.0,
+        "issp/val_accuracy": 0.95,
     }  # fmt: skip
     row |= values
+    for deployed, whole in WHOLE.items():  # as good on the patches that it keeps
+        row.setdefault(deployed, row[whole])
+    row.setdefault("final/macs_deployed", row["final/macs"] + row["final/macs_selector"])
     row.setdefault("key", f"{arm}-{seed}-{level}-{row['patch_drop']}-{row['mask_data_fraction']}")
     row.setdefault("name", f"{arm}-s{level}-seed{seed}")
     return row
@@ -59,6 +67,16 @@ def summary(results: pd.DataFrame, **options: Any) -> dict[str, Any]:
     return summarise(results, **given)
 
 
+def arms_table(results: pd.DataFrame, axes: Sequence[str] = ()) -> list[ArmRow]:
+    points = settings(results, axes)
+    return arms.arms_table(points, Spreads(points))
+
+
+def recommend(results: pd.DataFrame, tolerance: float = 0.01) -> Recommended | None:
+    points = settings(results)
+    return recommendation.recommend(points, Spreads(points), tolerance=tolerance)
+
+
 # --- the one-shot curve ---------------------------------------------------------------
 
 
@@ -72,7 +90,8 @@ def test_trials_that_share_a_stage_count_once() -> None:
 def test_the_curve_ascends_from_the_dense_model_where_it_was_measured() -> None:
     curve = one_shot_curve(sweep({0.5: 0.1, 0.1: 0.0, 0.3: 0.01}))
     assert curve["sparsity"].tolist() == [0.0, 0.1, 0.3, 0.5]
-    assert curve.loc[0, ["drop", "drop_low", "drop_high"]].tolist() == [0, 0, 0]
+    assert curve.loc[0, "drop"] == 0
+    assert curve.loc[0, ["drop_low", "drop_high"]].isna().all(), "0 by definition, not measured"
     np.testing.assert_allclose(curve["val_accuracy"], [0.98, 0.98, 0.97, 0.88])
     np.testing.assert_allclose(curve["drop"], [0, 0, 0.01, 0.1], atol=1e-12)
     bare = sweep({0.1: 0.0}).drop(columns="dense/val_accuracy")
@@ -84,8 +103,8 @@ def test_limits_hold_their_estimate_and_accuracies_stay_fractions() -> None:
     assert (curve["ci_low"] <= curve["val_accuracy"]).all()
     assert (curve["val_accuracy"] <= curve["ci_high"]).all()
     assert curve[["ci_low", "ci_high"]].stack().between(0, 1).all()
-    assert (curve["drop_low"] <= curve["drop"]).all()
-    assert (curve["drop"] <= curve["drop_high"]).all()
+    assert (curve["drop_low"] <= curve["drop"])[1:].all()
+    assert (curve["drop"] <= curve["drop_high"])[1:].all()
 
 
 def test_masks_of_control_arms_are_not_on_the_curve() -> None:
@@ -165,13 +184,15 @@ def test_a_drop_equal_to_the_tolerance_is_within_it(noise: float) -> None:
 
 def test_noise_widens_the_limits_around_the_value() -> None:
     drops = {0.1: 0.0, 0.3: 0.008, 0.5: 0.012, 0.7: 0.3}
-    found = essential_sparsity(sweep(drops, n=1000))
+    found = essential_sparsity(sweep(drops, n=4000))
     assert found is not None
     assert found.value == 0.3
+    assert found.low is not None
     assert found.low < 0.3
     assert (found.high or 1) > 0.5
     certain = essential_sparsity(sweep(drops))
     assert certain is not None
+    assert certain.low is not None
     assert (found.high or 1) - found.low > 2 * ((certain.high or 1) - certain.low)
 
 
@@ -215,11 +236,16 @@ def test_the_essential_sparsity_grows_with_the_tolerance(
     assert a is not None
     assert b is not None
     assert a.value <= b.value
-    assert a.low <= b.low
-    assert (a.high or 1) <= (b.high or 1)
+    if a.low is not None and b.low is not None:
+        assert a.low <= b.low
+        assert (a.high or 1) <= (b.high or 1)
     for found in (a, b):
-        assert found.low <= found.value == found.bracket[0]
-        assert found.value < (found.high or 1)
+        assert found.value == found.bracket[0]
+        if found.low is None:
+            assert found.high is None
+            assert n < HUGE or found.bracket[1] is None or np.ptp(found.bracket) > 0.5
+            continue
+        assert found.low <= found.value < (found.high or 1)
 
 
 def test_a_detector_is_one_entry_in_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,12 +275,12 @@ def test_an_arm_stands_at_its_best_setting_by_validation_whatever_the_test_says(
     ])  # fmt: skip
     [row] = arms_table(table)
     assert row.setting == {"sparsity": 0.3, "patch_drop": 0.1, "mask_data_fraction": 0.1}
-    assert (row.n, row.interval) == (3, "seeds")
+    assert (row.n, row.scope) == (3, "other seeds")
     assert row.val_accuracy_mean == pytest.approx(DENSE - 0.011)
     assert row.test_accuracy_mean == pytest.approx(0.97 - 0.011)
     half = 4.302652729911275 * 0.001 / 3**0.5
     assert (row.ci_low, row.ci_high) == pytest.approx((0.959 - half, 0.959 + half))
-    assert row.macs_ratio == pytest.approx(0.9)
+    assert (row.macs_ratio, row.macs_ratio_kept) == pytest.approx((1.0, 0.9))
     assert (row.sparsity_mean, row.sparsity_model_mean) == pytest.approx((0.5, 0.49))
 
 
@@ -264,17 +290,19 @@ def test_the_difference_to_dense_is_paired_and_signed_for_the_arm() -> None:
     )
     assert worse.difference_to_dense == pytest.approx(-0.02)
     assert better.difference_to_dense == pytest.approx(0.02)
-    assert worse.difference_ci_low == pytest.approx(-(better.difference_ci_high or 0))
-    assert worse.difference_ci_low < -0.02 < (worse.difference_ci_high or 0) < 0  # type: ignore[operator]
+    assert worse.models_low == pytest.approx(-(better.models_high or 0))
+    assert worse.models_low < -0.02 < (worse.models_high or 0) < 0  # type: ignore[operator]
+    assert worse.reference == better.reference == "before_fine_tuning"
+    assert (worse.seeds_low, worse.seeds_high) == (None, None), "one seed"
 
 
 def test_one_seed_gets_the_interval_of_its_images_and_says_so() -> None:
     [row] = arms_table(pd.DataFrame([trial(n=1000)]))
-    assert (row.n, row.interval) == (1, "images")
+    assert (row.n, row.scope) == (1, "these models")
     assert row.ci_low is not None
     assert row.ci_low < 0.97 < (row.ci_high or 0)
     bare = pd.DataFrame([trial(n=1000)]).drop(columns="dense/test_n")
-    assert arms_table(bare)[0].interval is None
+    assert (arms_table(bare)[0].ci_low, arms_table(bare)[0].ci_high) == (None, None)
 
 
 def test_arms_stand_in_their_order_and_unfinished_trials_do_not_count() -> None:
@@ -310,7 +338,8 @@ def test_trials_that_found_their_own_sparsity_are_one_setting_of_all_seeds() -> 
     assert (row.setting["sparsity"], row.n) == ("auto", 3)
     assert (chosen := recommend(table)) is not None
     assert chosen.setting["sparsity"] == "auto"
-    assert chosen.sparsity == 0.31, "the level of the trial itself"
+    assert chosen.sparsity == "auto", "the setting's; each of its trials found another level"
+    assert chosen.seed == 1, "the median seed; of equal ones by their order"
 
 
 # --- the recommendation ---------------------------------------------------------------
@@ -327,6 +356,8 @@ def test_within_tolerance_the_fewest_macs_win_then_sparsity_then_accuracy() -> N
     small, sparse = {"final/macs": 70.0}, {"final/sparsity": 0.7}
     assert key_of({}, {"final_drop": 0.009, **small}, sparse) == "1"
     assert key_of({}, {"final_drop": 0.009, **sparse}, {"final_drop": -0.01}) == "1"
+    selecting = {"final/macs": 60.0, "final/macs_selector": 41.0}  # cheap but for its choice
+    assert key_of({}, selecting) == "0"
     assert key_of({"final_drop": 0.005}, {"final_drop": 0.004}) == "1"
     assert key_of({"final_drop": 0.005}, {"final_drop": 0.02, **small, **sparse}) == "0"
     assert key_of({"final_drop": 0.01}, {"final_drop": 0.0101, **small}) == "0"
@@ -334,9 +365,10 @@ def test_within_tolerance_the_fewest_macs_win_then_sparsity_then_accuracy() -> N
 
 @pytest.mark.parametrize("noise", [1e-12, -1e-12, 0.0])
 def test_an_accuracy_below_dense_by_exactly_the_tolerance_is_within_it(noise: float) -> None:
-    found = recommend(pd.DataFrame([trial("dense"), trial(final_drop=0.01 + noise)]), 0.01)
+    exactly = {"final_drop": 0.01 + noise, "final/macs": 70.0}
+    found = recommend(pd.DataFrame([trial("dense"), trial(sparsity=0.1), trial(**exactly)]), 0.01)
     assert found is not None
-    assert found.within_tolerance
+    assert (found.macs_ratio_kept, found.within_tolerance) == (0.7, True)
 
 
 def test_when_nothing_is_within_tolerance_the_best_accuracy_is_named_as_such() -> None:
@@ -348,16 +380,6 @@ def test_when_nothing_is_within_tolerance_the_best_accuracy_is_named_as_such() -
     assert found.reason.startswith("None of 2 settings")
 
 
-def test_the_best_seed_by_validation_is_the_trial_and_the_smallest_on_ties() -> None:
-    table = pd.DataFrame([
-        trial(seed=s, final_drop=d, **{"final/test_accuracy": t})
-        for s, d, t in ((3, 0.001, 0.5), (2, 0.001, 0.6), (0, 0.002, 0.99))
-    ])  # fmt: skip
-    found = recommend(table)
-    assert found is not None
-    assert (found.seed, found.test_accuracy) == (2, 0.6)
-
-
 def test_the_dense_arm_is_the_reference_when_it_was_run() -> None:
     lotus = trial(final_drop=0.015)
     alone = recommend(pd.DataFrame([lotus]))
@@ -366,7 +388,9 @@ def test_the_dense_arm_is_the_reference_when_it_was_run() -> None:
     assert against is not None
     assert (alone.within_tolerance, against.within_tolerance) == (False, True)
     assert "before fine-tuning" in alone.reason
-    assert "dense arm with equal fine-tuning" in against.reason
+    assert "dense with equal fine-tuning" in against.reason
+    assert (alone.reference, against.reference) == ("before_fine_tuning", "fine_tuned")
+    assert against.difference == pytest.approx(-0.005)
 
 
 @pytest.mark.parametrize("arm", ["dense", *CONTROLS])
@@ -380,13 +404,15 @@ def test_the_test_set_changes_nothing_that_is_selected() -> None:
         trial(seed=s, sparsity=p, final_drop=float(rng.normal(0.01, 0.005)))
         for s in range(3) for p in (0.1, 0.3, 0.5)
     ])  # fmt: skip
-    columns = ["final/test_accuracy", "final/test_lost", "final/test_gained", "dense/test_accuracy"]
+    columns = [c for c in table.columns if "test_" in c and not c.endswith("_n")]
+    assert len(columns) == 7
     other = table.copy()
     other[columns] = rng.permuted(other[columns].to_numpy(), axis=0)
     a, b = recommend(table), recommend(other)
     assert a is not None
     assert b is not None
-    assert (a.trial_key, a.reason) == (b.trial_key, b.reason)
+    assert (a.trial_key, a.reason, a.chosen) == (b.trial_key, b.reason, b.chosen)
+    assert a.test_accuracy != b.test_accuracy
     assert [r.setting for r in arms_table(table)] == [r.setting for r in arms_table(other)]
 
 
@@ -409,26 +435,31 @@ def test_a_sweep_without_measurements_has_no_answer_and_no_error(table: pd.DataF
     assert chosen.recommended is None
     assert one_shot_curve(table).empty
     out = json.loads(json.dumps(summary(table, planned=3), allow_nan=False))
-    assert out["dense"] == {
+    nothing = {
         "val_accuracy": None, "test_accuracy": None, "test_ci_low": None, "test_ci_high": None,
-        "n": 0,
+        "scope": "these models", "n": 0,
     }  # fmt: skip
+    before = {"reference": "before_fine_tuning", "before_fine_tuning": nothing}
+    assert out["dense"] == nothing | before
     assert out["arms"] == []
 
 
 @pytest.mark.parametrize(
-    "column", ["essential/val_accuracy", "sparsity", "final/val_accuracy", "arm", "issp.merge"]
+    "column", ["essential/val_accuracy", "sparsity", "final/val_accuracy", "arm"]
 )
 def test_an_absent_column_is_named_with_what_to_do(column: str) -> None:
-    table = sweep({0.1: 0.0, 0.3: 0.02}).assign(**{"issp.merge": "vote_topk"})
+    table = sweep({0.1: 0.0, 0.3: 0.02})
     with pytest.raises(ValueError, match=rf"no column `{column}`.*Pass the table"):
-        select(table.drop(columns=column), axes=["issp.merge"])
+        select(table.drop(columns=column))
 
 
-def test_a_recommendation_needs_some_dense_accuracy() -> None:
-    table = sweep({0.1: 0.0}).drop(columns="dense/val_accuracy")
-    with pytest.raises(ValueError, match="dense/val_accuracy"):
-        recommend(table)
+def test_without_any_dense_accuracy_the_best_is_recommended_and_shown_to_be_nothing() -> None:
+    found = recommend(sweep({0.1: 0.0}).drop(columns=["dense/val_accuracy", "dense/test_accuracy"]))
+    assert found is not None
+    assert (found.chosen, found.verdict, found.difference) == (
+        "best on validation", "not shown", None,
+    )  # fmt: skip
+    assert recommendation.in_words(found) == "Its accuracy against dense was not measured."
 
 
 def test_an_arm_without_pruning_alone_is_no_error() -> None:
@@ -457,28 +488,35 @@ def test_the_summary_is_json_with_exactly_the_promised_fields() -> None:
     assert json.loads(json.dumps(out, allow_nan=False)) == out
     assert list(out) == [
         "sweep", "confidence", "trials", "dense", "essential_sparsity", "arms", "comparisons",
-        "recommended", "claims", "diagnosis", "pareto", "halving", "cost", "not_measured",
-        "warnings",
+        "recommended", "answer", "claims", "diagnosis", "pareto", "halving", "by_mask_data",
+        "stage_seconds", "throughput", "cost", "not_measured", "warnings",
     ]  # fmt: skip
     assert out["trials"] == {"planned": 30, "finished": 30, "failed": 0}
-    assert out["dense"] == pytest.approx(
-        {"val_accuracy": 0.98, "test_accuracy": 0.97, "test_ci_low": 0.97, "test_ci_high": 0.97,
-         "n": 3}
-    )  # fmt: skip
+    dense = {"val_accuracy": 0.98, "test_accuracy": 0.97, "test_ci_low": 0.97,
+             "test_ci_high": 0.97, "n": 3}  # fmt: skip
+    before = out["dense"].pop("before_fine_tuning")
+    assert (out["dense"].pop("reference"), before.pop("scope")) == ("fine_tuned", "other seeds")
+    assert out["dense"].pop("scope") == "other seeds"
+    assert out["dense"] == pytest.approx(dense)
+    assert before == pytest.approx(dense)
     assert set(out["essential_sparsity"]) == {
-        "value", "low", "high", "bracket", "detector", "tolerance", "curve", "detectors",
+        "value", "low", "high", "scope", "bracket", "detector", "tolerance", "curve", "detectors",
     }  # fmt: skip
     assert out["essential_sparsity"]["bracket"] == [0.3, 0.4]
     assert set(out["essential_sparsity"]["curve"][0]) == {
         "sparsity", "val_accuracy", "ci_low", "ci_high", "drop", "drop_low", "drop_high", "n",
     }  # fmt: skip
     assert set(out["arms"][0]) == {
-        "arm", "n", "val_accuracy_mean", "test_accuracy_mean", "ci_low", "ci_high", "interval",
-        "difference_to_dense", "difference_ci_low", "difference_ci_high", "sparsity_mean",
-        "sparsity_model_mean", "macs_ratio", "setting", "near_dense_reached",
+        "arm", "n", "val_accuracy_mean", "test_accuracy_mean", "ci_low", "ci_high", "scope",
+        "test_accuracy_whole", "reference", "difference_to_dense", "models_low", "models_high",
+        "seeds_low", "seeds_high", "sparsity_mean", "sparsity_model_mean", "macs_ratio",
+        "macs_ratio_kept", "images_per_s_ratio", "setting", "near_dense_reached",
         "epochs_to_near_dense", "epochs_ci_low", "epochs_ci_high", "epochs_lowest",
         "epochs_highest",
     }  # fmt: skip
+    assert {"trial_key", "n", "scope", "verdict", "difference", "seeds_low", "reason"} < set(
+        out["recommended"]
+    )
     assert out["cost"] == {
         "device": "CPU", "device_hours": 1.0, "device_hours_saved": 0.5, "wall_s": None,
     }  # fmt: skip
@@ -514,7 +552,6 @@ def with_dense_seed(table: pd.DataFrame) -> pd.DataFrame:
         (lambda t: pd.concat([t, sweep({0.45: 0.001})]), "not monotone: at 0.45"),
         (lambda t: pd.concat([t, sweep({0.45: 0.2, 0.5: 0.1})]), "not monotone: at 0.5"),
         (lambda t: t[t["seed"] == 0], "n = 1 dense model"),
-        (lambda t: t[t["seed"] == 0], "n = 1 seed at the best setting"),
         (lambda t: t.drop(columns="essential/val_lost"), "no count of lost images"),
         (lambda t: t.assign(**{"issp/val_accuracy": 0.5}), "ISSP collapse: in 24 of 24"),
         (lambda t: t[~((t["sparsity"] == 0.4) & (t["seed"] > 0))], "rest on 1 to 3 dense models"),
@@ -528,17 +565,17 @@ def test_what_is_doubtful_is_said(change: Any, sentence: str) -> None:
 @pytest.mark.parametrize("control", CONTROLS)
 def test_a_control_as_good_as_lotus_is_said(control: str) -> None:
     table = full_sweep()
-    same = table["arm"] == control
-    table.loc[same, "final/val_accuracy"] = DENSE - 0.001 * (table.loc[same, "seed"] - 1)
+    alike = [trial(control, seed=s, final_drop=0.01 * (s - 1)) for s in range(3)]
+    table = pd.concat([table[table["arm"] != control], pd.DataFrame(alike)], ignore_index=True)
     said = [w for w in summary(table)["warnings"] if "cannot be told apart" in w]
     assert len(said) == 1
     assert f"`{control}`" in said[0]
 
 
 def test_a_control_of_one_seed_is_judged_by_the_noise_of_its_images() -> None:
-    rows = [trial(n=1000), trial("random_patches", final_drop=0.005, n=1000)]
+    rows = [trial(n=200), trial("random_patches", final_drop=0.005, n=200)]
     assert any("cannot be told apart" in w for w in summary(pd.DataFrame(rows))["warnings"])
-    rows[1] = trial("random_patches", final_drop=0.1, n=1000)
+    rows[1] = trial("random_patches", final_drop=0.1, n=200)
     assert not any("cannot be told apart" in w for w in summary(pd.DataFrame(rows))["warnings"])
 
 
@@ -550,7 +587,8 @@ def test_random_patches_without_a_dropped_patch_are_no_control() -> None:
 def test_what_was_not_measured_is_said() -> None:
     said = " ".join(summary(sweep({0.1: 0.0}, seeds=[0]))["not_measured"])
     for part in ("dense, tickets, essential, issp", "`random_mask`", "lotus (1)",
-                 "beyond the essential sparsity", "sparse kernels"):  # fmt: skip
+                 "Other seeds: fewer", "beyond the essential sparsity",
+                 "sparse kernels"):  # fmt: skip
         assert part in said
 
 

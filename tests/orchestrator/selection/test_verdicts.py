@@ -37,4 +37,5 @@ def test_a_bound_is_rounded_up_so_that_it_still_holds(value: float, text: str) -
 def test_an_interval_shows_two_ends_or_says_that_there_is_none() -> None:
     assert points_between(-0.005, 0.012) == "interval -0.5 to +1.2"
     assert points_between(0.0051, 0.0054) == "interval +0.51 to +0.54"
+    assert points_between(-1e-6, 1e-6) == "interval -0.0001 to +0.0001"
     assert points_between(None, 0.1) == "no interval: too few images or seeds to say"
