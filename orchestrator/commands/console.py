@@ -32,6 +32,9 @@ SOON_S = 10.0
 ESTIMATE_S = 1.0
 """Between two estimates of the time left, where making one costs nothing."""
 
+BEGAN = time.monotonic()
+"""When this module was imported: as a command begins to work."""
+
 QUIET_S = 10.0
 """Without a terminal, a line of progress this often."""
 
@@ -78,6 +81,7 @@ class Display(Watcher):
             self.live.stop()
 
     def begins(self, items: Sequence[Item], more: int) -> None:
+        self.time_left.begins(time.monotonic() - BEGAN)
         self.time_left.more = more
         for item in items:
             self.time_left.add(item)

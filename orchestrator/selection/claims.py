@@ -154,10 +154,8 @@ def _near_judged(t: Evidence, claim: Claim, s: Setting) -> Claim:
     mean_share = early / len(ran)
     share = sayable(mean_share, *wilson(mean_share, len(ran), t.confidence), 0, 1)
     verdict, why = side(share, HALF, below=False)
-    limits = ""
-    if share.low is None or share.high is None:
-        why = "too few seeds to say; more would decide"
-    else:
+    limits, why = "", "too few seeds to say; more would decide" if share.low is None else why
+    if share.low is not None and share.high is not None:
         between = f"{percent(share.low)} to {percent(share.high)}"
         limits, why = f" ({between})", f"{why} % of the seeds"
         if verdict == "undecided":
