@@ -196,7 +196,9 @@ def test_status_and_select_of_a_finished_sweep(tracked_trial: Any, lotus: Lotus)
     found = json.loads(out)
     assert found["essential_sparsity"]["tolerance"] == 0.5
     assert found["recommended"]["name"] == "lotus-s0.30-d0.10-f0.10-seed0"
-    assert "recommended: lotus-s0.30" in lotus("select", path)[1]
+    said = lotus("select", path, "--tolerance", "0.5")[1]
+    assert said.splitlines()[:4] == list(found["answer"].values())
+    assert "Its model: lotus-s0.30-d0.10-f0.10-seed0, " in said
 
 
 def test_status_and_select_import_nothing_that_computes(tracked_trial: Any) -> None:
