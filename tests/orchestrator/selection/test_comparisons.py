@@ -157,7 +157,7 @@ def test_a_comparison_counts_image_by_image_and_seed_by_seed() -> None:
     assert (c.a, c.b, c.split, c.n, c.n_images) == ("lotus", "dense", "test", 2, 100)
     assert c.mean == pytest.approx(0.02)
     # 20 images differ for the first seed and 4 for the second, by half a point of the mean each.
-    variance = (24 * 0.25 + 1 / 2 - 2**2 / 102) / 102**2
+    variance = (24 * 0.25 + 1 - 2**2 / 102) / 102**2
     half = float(stats.norm.ppf(0.975)) * math.sqrt(variance)
     assert (c.models_low, c.models_high) == pytest.approx((0.02 - half, 0.02 + half))
     assert (c.models_corrected_low, c.models_corrected_high) == (c.models_low, c.models_high)
