@@ -147,17 +147,15 @@ def _has_artifacts(run: Any) -> bool:
 
 def _asked(tracker: Tracker, run_id: str, call: Callable[[], T]) -> T:
     """Ask for artifacts. A place that is not there is told from a store that is away."""
-    from mlflow.exceptions import MlflowException
-
     try:
         return patiently(call, tracker.artifacts)
     except TrackingAway as error:
         if not tracker.answers():
             raise
         raise ArtifactsGone(_silent(tracker, run_id, error)) from error
-    except (ArtifactError, MlflowException):
+    except ArtifactError:
         raise
-    except Exception as error:  # of the library for that kind of place, as a bucket that is gone
+    except Exception as error:  # of MLflow or the library for that place: a bucket that is gone
         raise ArtifactsGone(_silent(tracker, run_id, error)) from error
 
 

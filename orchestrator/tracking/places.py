@@ -80,7 +80,8 @@ def elsewhere(path: Path) -> list[Elsewhere]:
     try:
         with opening.reading(path) as opened:
             return _elsewhere(opened, beside)
-    except sqlite3.Error:  # MLflow says what is wrong with it
+    except sqlite3.Error as error:  # MLflow says what else is wrong with it
+        schema.refuse_locked(error)
         return []
 
 
@@ -139,10 +140,15 @@ def settle(path: Path, whatever: bool = False) -> list[str]:
     if read_only(path):
         raise TrackingError(f"{path} cannot be written to here, so its addresses stay as they are")
     kept = schema.keep(path, "before-move")
-    with closing(sqlite3.connect(path, timeout=opening.BUSY_S, isolation_level=None)) as opened:
-        opened.execute("begin immediate")
-        changed = [_rewritten(opened, one) for one in wanted]
-        opened.execute("commit")
+    try:
+        with closing(sqlite3.connect(path, timeout=opening.BUSY_S, isolation_level=None)) as opened:
+            opened.execute("begin immediate")
+            changed = [_rewritten(opened, one) for one in wanted]
+            opened.execute("commit")
+    except sqlite3.Error as error:
+        kept.unlink()
+        schema.refuse_locked(error)
+        raise TrackingError(f"{path}: its addresses stay as they are: {error}") from error
     return [
         f"{path} names artifacts in {one.folder}, and its folder is now {path.parent}: {count} "
         f"addresses are rewritten. What it was is kept as {kept.name}, and may be removed"
