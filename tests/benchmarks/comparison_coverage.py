@@ -41,7 +41,7 @@ SPREAD = 0.005
 """Standard deviation of an arm between seeds beyond the seed's own, half a point."""
 
 LAWS: dict[str, Callable[[int], Vector]] = {
-    "none": lambda k: np.zeros(k),
+    "none": np.zeros,
     "equal": lambda k: np.full(k, SPREAD),
     "unequal": lambda k: SPREAD * np.geomspace(7**-0.5, 7**0.5, k),
     "one wild": lambda k: SPREAD * np.where(np.arange(k) == k - 1, 4.0, 1.0),
