@@ -263,6 +263,16 @@ TESTS: dict[str, tuple[str, ...]] = {
     "A path with a space, an accent or `#`": (
         "commands/test_console.py::test_the_command_can_be_pasted_whatever_the_folder_is_called",
     ),
+    "An update makes the last stage measure more, and an old sweep is run again": (
+        "storage/test_before_deployed.py::test_a_sweep_of_before_evaluates_again_and_trains_nothing",
+        "storage/test_before_deployed.py::"
+        "test_every_result_of_before_but_the_evaluation_is_still_known_by_its_key",
+    ),
+    "A model of before such an update is exported": (
+        "storage/test_before_deployed.py::"
+        "test_a_trial_of_before_is_exported_and_what_it_did_not_measure_is_said",
+        "reading/test_card.py::test_what_an_earlier_version_did_not_measure_is_said_and_not_guessed",
+    ),
     "A node turns on the cluster": (
         "deploy/test_accounts.py::"
         "test_a_sweep_can_be_run_published_and_collected_with_what_a_node_holds",
