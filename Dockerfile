@@ -4,6 +4,7 @@
 FROM python:3.11.14-slim-bookworm AS base
 ENV PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    PYTHONSAFEPATH=1 \
     PATH=/opt/lotus/code/bin:/opt/lotus/venv/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONPATH=/opt/lotus/code
 

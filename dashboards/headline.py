@@ -7,7 +7,6 @@ from dashboards.text import (
     DASH,
     arm_label,
     clean,
-    device_hours,
     duration,
     interval,
     level,
@@ -19,6 +18,8 @@ from dashboards.text import (
     ratio,
     tolerance_points,
 )
+
+SENTENCES = ("essential", "recommended", "saves", "costs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,10 @@ def answer(summary: dict[str, Any]) -> list[str]:
         planned = plural(counts.get("planned") or 0, "trial")
         return [f"No trial has finished yet, of {planned} planned."]
     said = summary.get("answer") or {}
-    found = [clean(said[name]) for name in ("essential",) if said.get(name)]
-    if said.get("recommended"):
-        parts = [f"Recommended: {clean(said['recommended'])}."]
-        parts += [clean(said[name]) for name in ("saves", "costs") if said.get(name)]
-        return [*found, *parts]
-    return [*found, "The trials that finished allow no recommendation."]
+    found = [clean(text) for name in SENTENCES if (text := said.get(name))]
+    if not said.get("recommended"):
+        found.append("The trials that finished allow no recommendation.")
+    return found
 
 
 def sparsity_interval(found: dict[str, Any]) -> str:
@@ -67,96 +66,86 @@ def sparsity_interval(found: dict[str, Any]) -> str:
 def essential_card(summary: dict[str, Any]) -> Card:
     """s* with its interval; says when the levels did not reach it, or all were beyond it."""
     found = summary.get("essential_sparsity")
-    label = "Essential sparsity, in one shot"
+    label = "Essential sparsity"
     if not found:
         return Card(label, DASH, "Not measured in this sweep.")
-    loss = f" Tolerated loss: {tolerance_points(found.get('tolerance'))}, before fine-tuning."
+    tolerated = f"Tolerated loss: {tolerance_points(found.get('tolerance'))}, before fine-tuning."
     value, bracket = number(found.get("value")), list(found.get("bracket") or [])
-    if value is None:
-        return Card(label, "None", f"No level measured stays near dense.{loss}")
-    reached = len(bracket) < 2 or bracket[1] is not None
-    bounds = sparsity_interval(found)
+    beyond = number(bracket[1]) if len(bracket) > 1 else None
+    bounds, scope = sparsity_interval(found), clean(found.get("scope"), 40)
     confidence = percent(summary.get("confidence", 0.95), 0)
-    scope = clean(found.get("scope"), 40)
     note = f"{confidence} interval, {scope}: {bounds}."
     if bounds == DASH:
-        note = f"No interval: too wide to say ({scope})."
-    return Card(label, ("" if reached else "≥ ") + level(value), note + loss)
+        note = f"The interval is too wide to say ({scope})."
+    if not value:
+        note = f"No level measured stays within the tolerance. {note}"
+        return Card(label, f"Below {level(beyond)}" if beyond else "None", f"{note} {tolerated}")
+    return Card(label, level(value) if beyond else f"≥ {level(value)}", f"{note} {tolerated}")
 
 
 def recommended_cards(summary: dict[str, Any]) -> list[Card]:
     """What the recommended setting reaches, beside the dense reference, and what it saves."""
     best = summary.get("recommended")
     if not best:
-        return [Card("Recommended setting", DASH, "No trial qualifies yet.")]
-    n = plural(int(best.get("n") or 0), "seed")
+        return [Card("Setting", DASH, "No trial qualifies yet.")]
     tuned = best.get("reference") == "fine_tuned"
     source = "with equal fine-tuning" if tuned else "before fine-tuning"
+    tokens = "on the patches that it keeps" if best.get("patch_drop") else "on whole images"
+    mean = f"Mean over {plural(int(best.get('n') or 0), 'seed')}, {tokens}."
+    dense = percent(best.get("dense_test_accuracy"))
+    gap = points(best.get("difference"))
+    one_shot = level(best.get("sparsity"))
+    known = "" if one_shot == DASH else f" One-shot level: {one_shot}."
     return [
-        Card(
-            "Recommended setting",
-            arm_label(best.get("arm")),
-            clean(best.get("reason"), 400),
-        ),
-        Card(
-            "Its test accuracy",
-            percent(best.get("test_accuracy")),
-            f"Mean of {n}, on the tokens that it uses. Dense {source}: "
-            f"{percent(best.get('dense_test_accuracy'))}.",
-        ),
-        Card("Against dense, points", points(best.get("difference")), scopes_note(summary, best)),
-        Card(
-            "Final sparsity",
-            percent(best.get("final_sparsity")),
-            "Of the prunable weights, in the recommended model. Its one-shot level was "
-            f"{level(best.get('sparsity'))}."
-            if best.get("sparsity") is not None
-            else "Of the prunable weights, in the recommended model.",
-        ),
-        Card("MACs per image, to dense", ratio(best.get("macs_ratio")), _macs_note(best)),
-    ]
+        Card("Setting", arm_label(best.get("arm")), clean(best.get("reason"), 600)),
+        Card("Test accuracy", percent(best.get("test_accuracy")),
+             f"{mean} Dense {source}: {dense}."),
+        Card("Difference to dense", gap if gap == DASH else f"{gap} points",
+             scopes_note(summary, best)),
+        Card("Final sparsity", percent(best.get("final_sparsity")),
+             f"Of the prunable weights.{known}"),
+        Card("MACs per image, relative to dense", ratio(best.get("macs_ratio")), _macs_note(best)),
+    ]  # fmt: skip
 
 
 def scopes_note(summary: dict[str, Any], best: dict[str, Any]) -> str:
     """Both intervals of the recommended setting's difference, each with its scope."""
-    models = points_interval(best.get("models_low"), best.get("models_high"))
-    seeds = points_interval(best.get("seeds_low"), best.get("seeds_high"))
-    if models == DASH:
-        models = "too few images to say"
-    if seeds == DASH:
-        seeds = f"not said from {plural(int(best.get('n') or 0), 'seed')}"
-    confidence = percent(summary.get("confidence", 0.95), 0)
-    verdict = clean(best.get("verdict"), 40)
+    few = f"too few seeds ({int(best.get('n_compared') or 0)}) to say"
+    alone = best.get("scope") == "these models"
+    models = _limits(best, "models", "too few images to say")
+    seeds = _limits(best, "seeds", few if alone else "too wide to say")
+    confidence = percent(best.get("confidence", 0.95), 0)
     tolerated = tolerance_points(best.get("tolerance"))
     said = {
         "shown": f"Shown to be within {tolerated}",
         "exceeded": f"Shown to lose more than {tolerated}",
-    }.get(verdict, f"Not shown to be within {tolerated}")
-    return f"{confidence} intervals: these models {models}; other seeds {seeds}. {said}."
+    }.get(clean(best.get("verdict"), 40), f"Not shown to be within {tolerated}")
+    scope = clean(best.get("scope"), 40)
+    return f"{confidence} intervals: these models {models}; other seeds {seeds}. {said} ({scope})."
+
+
+def _limits(best: dict[str, Any], scope: str, otherwise: str) -> str:
+    found = points_interval(best.get(f"{scope}_low"), best.get(f"{scope}_high"))
+    return otherwise if found == DASH else found
 
 
 def _macs_note(best: dict[str, Any]) -> str:
     kept, whole = number(best.get("macs_ratio_kept")), number(best.get("macs_ratio"))
-    if kept is None or whole is None or kept >= 1 - 1e-9:
+    if kept is None or whole is None:
+        return "Not measured."
+    if not best.get("patch_drop"):
         return "All patches are kept; zeros alone speed nothing up."
     speed = number(best.get("images_per_s_ratio"))
-    said = f"{ratio(kept)} on the kept patches"
-    said += f", measured {ratio(speed)} images/s" if speed is not None else ""
+    said = f"{ratio(kept)} on the kept patches alone"
+    said += f", measured at {ratio(speed)} the images/s" if speed is not None else ""
     if whole - kept > 1e-9:
         return f"{said}; the rest chooses the patches."
     return f"{said}."
 
 
 def cost_words(cost: dict[str, Any]) -> str:
-    """`4.6 CPU-minutes instead of 29 without sharing`."""
-    used, saved = number(cost.get("device_hours")), number(cost.get("device_hours_saved"))
-    device = clean(cost.get("device") or "device").upper()
-    if used is None:
-        return DASH
-    whole = used + (saved or 0.0)
-    if whole < 1:
-        return f"{60 * used:.1f} {device}-minutes instead of {60 * whole:.1f} without sharing"
-    return f"{device_hours(used)} {device}-hours instead of {device_hours(whole)} without sharing"
+    """`4.6 CPU-minutes instead of 29 without sharing stages`, as the summary says it."""
+    return clean(cost.get("words"), 200) or DASH
 
 
 def cards(summary: dict[str, Any]) -> list[Card]:
@@ -164,12 +153,13 @@ def cards(summary: dict[str, Any]) -> list[Card]:
     cost, counts = summary.get("cost") or {}, summary.get("trials") or {}
     finished, failed = counts.get("finished") or 0, counts.get("failed") or 0
     missing = max((counts.get("planned") or 0) - finished - failed, 0)
-    used, _, rest = cost_words(cost).partition(" instead")
-    wall = "" if cost.get("wall_s") is None else f" {duration(cost['wall_s'])} on the clock."
+    used, _, rest = cost_words(cost).partition(" instead ")
+    rest = f"Instead {rest}." if rest else ""
+    wall = "" if cost.get("wall_s") is None else f"{duration(cost['wall_s'])} on the clock."
     return [
         essential_card(summary),
         *recommended_cards(summary),
-        Card("Cost", used, f"Instead{rest}: stages are shared.{wall}" if rest else "Unknown."),
+        Card("Cost", used, f"{rest} {wall}".strip() or "No stage was shared."),
         Card(
             "Trials finished",
             f"{finished:,} of {counts.get('planned') or 0:,}",

@@ -118,17 +118,6 @@ def time_unit(seconds: float) -> tuple[str, float]:
     return ("s", 1.0) if seconds < 90 else ("min", 60.0) if seconds < 5400 else ("h", 3600.0)
 
 
-def device_hours(value: Any) -> str:
-    """Device-hours: `12.3`, `0.24`, `0.004`."""
-    x = number(value)
-    if x is None:
-        return DASH
-    if 0 < x < 0.001:
-        return "< 0.001"
-    digits = 1 if x >= 10 or x == 0 else 2 if x >= 0.1 else 3
-    return f"{x:,.{digits}f}"
-
-
 def amount(value: Any) -> str:
     """A count or a rate: `3`, `2.5`, `12,400`."""
     x = number(value)

@@ -10,7 +10,7 @@ def cost_words(cost: Mapping[str, Any]) -> str:
     """What a sweep took, and what its trials would have taken had they shared nothing.
 
     >>> cost_words({"device": "cpu", "device_hours": 0.077, "device_hours_saved": 0.41})
-    '4.6 CPU-minutes instead of 29'
+    '4.6 CPU-minutes instead of 29 without sharing stages'
 
     Args:
         cost: of summary.json.
@@ -19,7 +19,9 @@ def cost_words(cost: Mapping[str, Any]) -> str:
     times, unit = _unit(used)
     words = f"{_number(used * times)} {DEVICES.get(cost.get('device') or '', 'device')}-{unit}"
     alone = _number((used + saved) * times)
-    return words if alone == _number(used * times) else f"{words} instead of {alone}"
+    if alone == _number(used * times):
+        return words
+    return f"{words} instead of {alone} without sharing stages"
 
 
 def device_time(device_hours: float, device: str = "") -> str:

@@ -15,13 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.commands.terminal import can_be_written_over
-from orchestrator.costs import cost_words
 from orchestrator.driver.driver import Finished
 from orchestrator.driver.queue import Item
 from orchestrator.driver.timeleft import Countdown, TimeLeft
 from orchestrator.driver.watcher import Watcher
 from orchestrator.planning.plan import Plan
 from orchestrator.secrets import without_password
+from orchestrator.selection.answer import model_words
 
 UI = "http://127.0.0.1:5000"
 """Where `lotus ui` serves unless told otherwise."""
@@ -31,6 +31,9 @@ SOON_S = 10.0
 
 ESTIMATE_S = 1.0
 """Between two estimates of the time left, where making one costs nothing."""
+
+BEGAN = time.monotonic()
+"""When this module was imported: as a command begins to work."""
 
 QUIET_S = 10.0
 """Without a terminal, a line of progress this often."""
@@ -78,6 +81,7 @@ class Display(Watcher):
             self.live.stop()
 
     def begins(self, items: Sequence[Item], more: int) -> None:
+        self.time_left.begins(time.monotonic() - BEGAN)
         self.time_left.more = more
         for item in items:
             self.time_left.add(item)
@@ -235,12 +239,12 @@ def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
     said, best = summary["answer"], summary["recommended"]
     rows = [("essential sparsity", said["essential"])]
     if best:
-        rows += [("recommended", f"{said['recommended']}."), ("saves", said["saves"])]
-        rows += [("costs", said["costs"])]
-        rows += [("its model", f"{best['name']}, the median of {best['n']} seeds on validation")]
+        rows += [("setting", said["recommended"]), ("saves", said["saves"])]
+        rows += [("accuracy", said["costs"])]
+        rows += [("model", f"{best['name']}, {model_words(best['n'])}")]
     if diagnosis := summary.get("diagnosis"):
         rows.append(("ISSP", diagnosis["sentences"][0]))
-    return [*rows, ("trials", _trials(summary["trials"])), ("cost", cost_words(summary["cost"]))]
+    return [*rows, ("trials", _trials(summary["trials"])), ("cost", summary["cost"]["words"])]
 
 
 def _trials(trials: dict[str, int]) -> str:

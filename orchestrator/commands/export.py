@@ -19,6 +19,7 @@ from orchestrator.planning.config import SweepConfig
 from orchestrator.reading.card import measured
 from orchestrator.secrets import redacted
 from orchestrator.selection import select
+from orchestrator.storage.keys import key_of
 from orchestrator.tracking.artifacts import fetched
 from orchestrator.tracking.tracker import Tracker, open_sweep
 from orchestrator.worker import record
@@ -137,8 +138,9 @@ def _checkpoint(sweep: SweepConfig, tracker: Tracker, row: Mapping[str, Any]) ->
         if path is not None:
             return record.read_checkpoint(path)
     state = look(sweep)
-    planned = {trial.key: trial for trial in state.plan.trials} if state else {}
-    tuned = planned[row["key"]].graph.finetune if row["key"] in planned else None
+    # By the recovery's own key: the trial's is another one once a version evaluates more.
+    recovered = [t.graph.finetune for t in state.plan.trials if t.graph.finetune] if state else []
+    tuned = {key_of(node): node for node in recovered}.get(str(row.get("stage.finetune")))
     found = state.store.get(tuned) if state and tuned else None
     if found is None:
         raise LotusError(

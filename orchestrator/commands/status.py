@@ -14,7 +14,7 @@ from orchestrator.planning.plan import plan
 from orchestrator.reading.tables import axis_columns, curve_table, trials_table
 from orchestrator.secrets import redacted
 from orchestrator.selection import Selection, wanted_trials
-from orchestrator.selection.answer import answer
+from orchestrator.selection.answer import answer, model_words
 from orchestrator.selection.pairs import Outcomes
 from orchestrator.storage.store import Entry, Store, object_path
 from orchestrator.tracking.artifacts import outcomes_of
@@ -289,7 +289,7 @@ def describe_selection(found: Selection) -> str:
     said = answer(found.essential, found.recommended)
     lines = [str(said["essential"])]
     if (best := found.recommended) is None:
-        return "\n".join([*lines, "Recommended: nothing (no finished trial of a LOTUS arm)."])
-    lines += [f"Recommended: {said['recommended']}.", str(said["saves"]), str(said["costs"])]
-    lines += [best.reason, f"Its model: {best.name}, the median seed on validation."]
+        return "\n".join([*lines, "Nothing is recommended: no trial of a LOTUS arm has finished."])
+    lines += [str(said[name]) for name in ("recommended", "saves", "costs")]
+    lines += [best.reason, f"Its model: {best.name}, {model_words(best.n)}."]
     return "\n".join(lines)

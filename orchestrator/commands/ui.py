@@ -15,6 +15,7 @@ from typing import IO
 
 from orchestrator.secrets import redacted, without_password
 from orchestrator.tracking import database
+from orchestrator.tracking.places import for_server
 from trials.errors import LotusError
 
 PORT = 5000
@@ -52,11 +53,12 @@ def serve(uri: str, host: str, port: int | None, say: Say) -> int:
         connect(uri, wait=False)  # the server would try for minutes, without a word
     elif not path.exists():
         raise LotusError(f"{path} does not exist: no sweep has run there yet")
+    root, opened = artifact_root(uri), for_server(path) if path else uri
     with tempfile.TemporaryFile() as log:
         found = free_port(host, port)
         if port is None and found != PORT:
             say(f"Port {PORT} is taken by another program; this is port {found}.")
-        server = Server(_started(uri, host, found, log), log)
+        server = Server(_started(opened, root, host, found, log), log)
         try:
             address = f"http://{_reached(host)}:{found}"
             server.until_it_answers(address)
@@ -106,11 +108,11 @@ class Server:
             self.process.wait()
 
 
-def _started(uri: str, host: str, port: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
+def _started(uri: str, root: str, host: str, port: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
     """The server. Its job runner is for evaluating language models and costs four processes."""
     command = [sys.executable, "-P", "-m", "mlflow", "server", "--host", host, "--port", str(port)]
     command += ["--workers", "1", "--uvicorn-opts", "--log-level warning"]
-    command += ["--default-artifact-root", artifact_root(uri)]
+    command += ["--default-artifact-root", root]
     # The address may hold a password, which everybody on this machine could read in a command line.
     environment = {
         "MLFLOW_BACKEND_STORE_URI": uri,

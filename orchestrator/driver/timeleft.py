@@ -22,14 +22,15 @@ ITEM_S = 0.3
 PATIENCE_S = 30.0
 """So long processes may be missing before they are taken not to come."""
 
-ENDING_S = 6.0
-"""Reading back, figures, report and the best model, at the end."""
+ENDING = 0.8
+"""Reading back, figures, report and the best model take this part of what the start took: both are
+imports and small calls of one process, on the same machine beside the same other programs."""
+
+ENDING_S = 4.0
+"""And at least so long."""
 
 ENDING_ITEM_S = 0.004
 """What each item adds to that."""
-
-SLOWEST = 4.0
-"""At most so many times as long as that the end takes, where stages take longer too."""
 
 SETTLE_S = 15.0
 """A shorter estimate is shown by and by, in about so long."""
@@ -107,8 +108,14 @@ class TimeLeft:
     _running: dict[str, _Running] = field(default_factory=dict)
     _done_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     _took: dict[str, _Pace] = field(default_factory=lambda: defaultdict(_Pace))
+    _ending_s: float = ENDING_S
+    _over_since: float | None = None
     _at_once: int = 1
     _short_since: float | None = None
+
+    def begins(self, start_s: float) -> None:
+        """The start is over, after so many seconds."""
+        self._ending_s = max(ENDING_S, ENDING * start_s)
 
     def add(self, item: Item) -> None:
         """Something is to run."""
@@ -195,8 +202,13 @@ class TimeLeft:
         if everything <= 0 or ended + begun < KNOWN * everything:
             return None
         last = self._laid_out(expected, ahead) + later / self._at_once
-        slow = min(max(usual, 1.0), SLOWEST)
-        return last + slow * (ENDING_S + ENDING_ITEM_S * len(self._known))
+        if self._open:
+            self._over_since = None
+        elif self._over_since is None:
+            self._over_since = now
+        gone = 0.0 if self._over_since is None else now - self._over_since
+        ending_s = self._ending_s + ENDING_ITEM_S * len(self._known)
+        return last + max(0.0, ending_s - gone)
 
     def _paces(self) -> tuple[float, dict[str, float]]:
         """By what factor items take longer than predicted: in general, and by mix.

@@ -14,7 +14,6 @@ import pandas as pd
 from dashboards import Picture, ReportData, write_report
 from dashboards import files as report_files
 from orchestrator import selection
-from orchestrator.costs import cost_words
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.sweepfile import resolved_yaml
@@ -24,6 +23,7 @@ from orchestrator.reading.standing import report_folder
 from orchestrator.reading.tables import axis_columns, curve_table, learning_curves, trials_table
 from orchestrator.secrets import without_password
 from orchestrator.selection import diagnosis, series
+from orchestrator.selection.answer import model_words
 from orchestrator.selection.settings import best_settings, settings
 from orchestrator.storage.store import Store
 from orchestrator.tracking.artifacts import ArtifactError, fetched, gone, outcomes_of, remove
@@ -178,7 +178,7 @@ def _note(summary: dict[str, Any]) -> str:
     lines = [f"LOTUS sweep **{summary['sweep']}**. The report stands under Artifacts, `report/`."]
     lines += [f"- {said}" for said in summary["answer"].values() if said]
     if best := summary["recommended"]:
-        lines.append(f"- the model kept is `{best['name']}`, the median seed on validation")
+        lines.append(f"- Its model is `{best['name']}`, {model_words(best['n'])}.")
     return "\n".join(lines)
 
 
@@ -212,7 +212,6 @@ def summarise(
         extra_warnings=[*ages.warning(mixed), *unreadable],
         outcomes=outcomes,
     )
-    summary["cost"]["words"] = cost_words(summary["cost"])
     return {
         **summary,
         "experiment": sweep.experiment_name,

@@ -58,7 +58,7 @@ def curve_table(runs: Iterable[Any]) -> pd.DataFrame:
 
 def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(rows)
-    for name in ("run_id", "name", "key", "arm", "status", "error", *NUMBERS):
+    for name in ("run_id", "name", "key", "arm", "status", "error", "versions", *NUMBERS):
         if name not in table:
             table[name] = pd.Series(dtype=float if name in NUMBERS else object)
     for name in NUMBERS:

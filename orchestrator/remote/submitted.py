@@ -23,9 +23,11 @@ def main() -> None:
     here = Path(__file__).resolve().parent
     if CHOSEN not in sys.argv:
         _use(_python_of_ray())
+    if str(here) not in sys.path:  # as where PYTHONSAFEPATH is set
+        sys.path.insert(0, str(here))
     job = json.loads((here / "job.json").read_text(encoding="utf-8"))
     _check(job, (here / "orchestrator").is_dir())
-    _leave(here)
+    _leave()
     from orchestrator.entry import main as lotus
 
     os.environ["LOTUS_SENT_SWEEP"] = str(here / "sweep.yaml")  # see reading/again.py
@@ -97,10 +99,8 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _leave(here: Path) -> None:
+def _leave() -> None:
     """Work where files may stay: what was sent is removed with the job."""
-    if str(here) not in sys.path:
-        sys.path.insert(0, str(here))
     from orchestrator.surroundings import have_name, private_folder
 
     have_name()

@@ -55,7 +55,9 @@ class SearchBlock(StageConfig):
     sampling_seed: int = Field(0, ge=0, description="of everything that is drawn")
     batch: int = Field(4, ge=1, description="optuna: settings that are chosen together")
     objectives: tuple[Objective, ...] = Field(
-        ("accuracy", "macs", "sparsity"), description="optuna: what is improved, all at once"
+        ("accuracy", "macs", "sparsity"),
+        description="optuna: what is improved, all at once; accuracy on validation and MACs are "
+        "those of the patches that a trial keeps, the choice of the patches included",
     )
     reduction: int = Field(3, ge=2, description="halving: 1/reduction of a rung goes on")
     min_epochs: int = Field(1, ge=1, description="halving: fine-tuning epochs of the lowest rung")

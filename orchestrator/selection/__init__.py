@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from orchestrator.costs import cost_words
 from orchestrator.selection.answer import answer
 from orchestrator.selection.arms import ArmRow, arms_table, dense_summary
 from orchestrator.selection.claims import paper_claims
@@ -171,6 +172,12 @@ def summarise(
         confidence=CONFIDENCE,
         diagnosed=diagnosis is not None,
     )
+    cost = {
+        "device": device,
+        "device_hours": device_hours,
+        "device_hours_saved": device_hours_saved,
+        "wall_s": wall_s,
+    }
     summary = {
         "sweep": sweep,
         "confidence": CONFIDENCE,
@@ -188,12 +195,7 @@ def summarise(
         "by_mask_data": by_mask_data(points, best.setting if best else None, CONFIDENCE),
         "stage_seconds": stage_seconds(results),
         "throughput": throughput(results),
-        "cost": {
-            "device": device,
-            "device_hours": device_hours,
-            "device_hours_saved": device_hours_saved,
-            "wall_s": wall_s,
-        },
+        "cost": cost | {"words": cost_words(cost)},
         "not_measured": not_measured(found),
         "warnings": [*extra_warnings, *warnings(found)],
     }

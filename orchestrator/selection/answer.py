@@ -5,11 +5,10 @@ stands. Final sparsity: what its model has lost in the end. All are fractions of
 weights.
 """
 
-from typing import Any
-
 from orchestrator.selection.curve import CURVE_COLUMNS, EssentialSparsity
 from orchestrator.selection.recommendation import Recommended, in_words
-from orchestrator.selection.rows import Row, rows
+from orchestrator.selection.rows import rows
+from orchestrator.selection.settings import BASE_AXES
 from orchestrator.selection.verdicts import level, points_of, ratio, share
 
 ARM_WORDS = {
@@ -21,7 +20,7 @@ ARM_WORDS = {
 
 
 def answer(essential: EssentialSparsity | None, best: Recommended | None) -> dict[str, str | None]:
-    """`answer` of summary.json.
+    """`answer` of summary.json: whole sentences.
 
     Returns:
         `essential` (how much may be removed), `recommended` (which setting), `saves` (what it
@@ -29,7 +28,7 @@ def answer(essential: EssentialSparsity | None, best: Recommended | None) -> dic
     """
     return {
         "essential": essential_words(essential),
-        "recommended": setting_words(best) if best else None,
+        "recommended": f"{_standing(best)}: {setting_words(best)}." if best else None,
         "saves": saving_words(best) if best else None,
         "costs": in_words(best) if best else None,
     }
@@ -39,87 +38,112 @@ def essential_words(found: EssentialSparsity | None) -> str:
     """How much one-shot pruning may remove, and from which level on it may not."""
     if found is None:
         return "The essential sparsity was not measured."
-    drops = {
+    losses = {
         round(p["sparsity"], 9): p["drop"]
         for p in rows(found.curve, CURVE_COLUMNS) if p["drop"] is not None
     }  # fmt: skip
-    tolerated = points_of(found.tolerance)
     value, beyond = found.bracket
-    if beyond is None:
-        return (
-            f"At least {level(value)} of the prunable weights can be removed in one shot within "
-            f"{tolerated}: no level measured loses more{_interval(found)}."
+    tolerated = points_of(found.tolerance)
+    at, after = (_lost(losses.get(round(x or 0.0, 9))) for x in (value, beyond))
+    if found.detector != "first_violation":
+        said = (
+            f"The essential sparsity is {level(value)} by the detector "
+            f"{found.detector.replace('_', ' ')}: removing that much of the prunable weights in "
+            f"one shot loses {at} before fine-tuning"
         )
-    lost = _lost(drops.get(round(beyond, 9)))
-    if value == 0:
-        return (
-            f"Already {level(beyond)} of the prunable weights, the lowest level, {lost} in one "
-            f"shot, more than {tolerated}{_interval(found)}."
+        said += f"; at {level(beyond)} the loss is {after}" if beyond is not None else ""
+    elif value == 0:
+        said = (
+            f"The essential sparsity is below {level(beyond)}, the lowest level measured: removing "
+            f"that much of the prunable weights in one shot already loses {after}, more than the "
+            f"tolerated {tolerated}"
         )
-    return (
-        f"Up to {level(value)} of the prunable weights can be removed in one shot within "
-        f"{tolerated}; {level(beyond)} cannot ({lost}){_interval(found)}."
-    )
+    elif beyond is None:
+        said = (
+            f"The essential sparsity is at least {level(value)}, the highest level measured: even "
+            "that much of the prunable weights can be removed in one shot for a loss of at most "
+            f"{tolerated}, before fine-tuning"
+        )
+    else:
+        said = (
+            f"The essential sparsity is {level(value)}: that much of the prunable weights can be "
+            f"removed in one shot for a loss of at most {tolerated}, before fine-tuning; at "
+            f"{level(beyond)} the loss is {after}"
+        )
+    return f"{said}. {_limits(found)}"
 
 
 def _lost(drop: float | None) -> str:
-    return "loses an unknown share" if drop is None else f"loses {100 * drop:.1f} points"
+    if drop is None:
+        return "an unknown amount"
+    size = f"{100 * drop:.1f}"
+    return f"{size} point{'' if size == '1.0' else 's'}"
 
 
-def _interval(found: EssentialSparsity) -> str:
+def _limits(found: EssentialSparsity) -> str:
     if found.low is None:
-        return f"; the interval is too wide to say ({found.scope})"
-    ends = level(found.low), "the highest level" if found.high is None else level(found.high)
-    if ends[0] == ends[1]:
+        return f"For {found.scope}, its interval is too wide to give."
+    ends = level(found.low), level(found.high)
+    if ends[0] == ends[1]:  # narrower than a tenth of a percent
         ends = share(found.low), share(found.high)
-    between = f"above {ends[0]}" if found.high is None else f"from {ends[0]} to {ends[1]}"
-    return f"; {100 * found.confidence:g} % interval {between}, {found.scope}"
+    where = f"above {ends[0]}" if found.high is None else f"between {ends[0]} and {ends[1]}"
+    return f"For {found.scope}, it lies {where} with {100 * found.confidence:g} % confidence."
 
 
-def setting_words(best: Recommended | Row) -> str:
-    """`LOTUS: one-shot level 30 %, final sparsity 70 %, 10 % of the patches dropped, …`."""
-    row: Any = best if isinstance(best, dict) else None
+def _standing(best: Recommended) -> str:
+    """What a setting that is named here deserves to be called."""
+    within = f"within {points_of(best.tolerance)} of dense"
+    if best.verdict == "shown":
+        return "Recommended"
+    if best.chosen == "best on validation":
+        return f"No setting is {within} on validation; the most accurate"
+    if best.verdict == "exceeded":
+        return f"Cheapest candidate by validation, but on test not {within}"
+    return f"Cheapest candidate, not shown to be {within}"
 
-    def of(name: str) -> Any:
-        return row.get(name) if row is not None else getattr(best, name)
 
+def setting_words(best: Recommended) -> str:
+    """`LOTUS (one-shot level 30 %, final sparsity 70 %, 10 % of the patches dropped, ...)`."""
     parts = []
-    if of("sparsity") is not None:
-        parts.append(f"one-shot level {level(of('sparsity'))}")
-    if of("final_sparsity"):
-        parts.append(f"final sparsity {level(of('final_sparsity'))}")
-    if of("patch_drop"):
-        parts.append(f"{level(of('patch_drop'))} of the patches dropped")
-    if of("mask_data_fraction") is not None:
-        parts.append(f"masks from {level(of('mask_data_fraction'))} of the data")
-    further = {
-        k: v for k, v in (of("setting") or {}).items()
-        if k not in ("sparsity", "patch_drop", "mask_data_fraction") and v is not None
-    }  # fmt: skip
+    if best.sparsity is not None:
+        parts.append(f"one-shot level {level(best.sparsity)}")
+    if best.final_sparsity:
+        parts.append(f"final sparsity {level(best.final_sparsity)}")
+    if best.patch_drop:
+        parts.append(f"{level(best.patch_drop)} of the patches dropped")
+    if best.mask_data_fraction is not None:
+        parts.append(f"masks from {level(best.mask_data_fraction)} of the data")
+    further = {k: v for k, v in best.setting.items() if k not in BASE_AXES and v is not None}
     parts += [f"{name} {value}" for name, value in further.items()]
-    arm = ARM_WORDS.get(of("arm"), of("arm"))
-    return f"{arm}: {', '.join(parts)}" if parts else str(arm)
+    arm = ARM_WORDS.get(best.arm, best.arm)
+    return f"{arm} ({', '.join(parts)})" if parts else arm
 
 
 def saving_words(best: Recommended) -> str:
     """What it saves at inference, and what it does not."""
-    whole = best.macs_ratio_kept is not None and best.macs_ratio_kept >= 1 - 1e-9
-    zeros = "Zeros alone speed nothing up"
-    removed = f"{level(best.final_sparsity)} of the prunable weights are zero"
-    if best.macs_ratio is None:
-        return f"{removed}. {zeros}."
-    if whole:
-        return f"{removed}; multiply-accumulates (MACs) as dense. {zeros}."
-    speed = ""
-    if best.images_per_s_ratio is not None:
-        speed = f", measured {ratio(best.images_per_s_ratio)} images/s"
-    chosen = ""
-    if best.macs_ratio_kept is not None and best.macs_ratio - best.macs_ratio_kept > 1e-9:
-        chosen = (
-            f"; choosing them costs {ratio(best.macs_ratio - best.macs_ratio_kept)} more, so "
-            f"{ratio(best.macs_ratio)} in all where nobody else has chosen them"
+    zeros = ""
+    if best.final_sparsity:
+        zeros = (
+            f" {level(best.final_sparsity)} of the prunable weights are zero, which by itself "
+            "speeds nothing up."
         )
-    return (
-        f"{removed}. On the kept patches {ratio(best.macs_ratio_kept)} the MACs of dense{speed}"
-        f"{chosen}. {zeros}."
-    )
+    kept, whole = best.macs_ratio_kept, best.macs_ratio
+    if kept is None or whole is None:
+        return f"Its multiply-accumulates (MACs) were not measured.{zeros}"
+    if not best.patch_drop and abs(whole - 1) <= 1e-9:
+        return f"It keeps all patches and needs the multiply-accumulates (MACs) of dense.{zeros}"
+    said = f"On the patches that it keeps it needs {ratio(kept)} the multiply-accumulates (MACs)"
+    said += " of dense"
+    if best.images_per_s_ratio is not None:
+        said += f", and does {ratio(best.images_per_s_ratio)} as many images/s (measured)"
+    if whole - kept > 1e-9:
+        said += (
+            f". Choosing the patches costs another {ratio(whole - kept)}: {ratio(whole)} in all, "
+            "unless they are known beforehand"
+        )
+    return f"{said}.{zeros}"
+
+
+def model_words(n: int) -> str:
+    """Why it is this one of its setting's models that is kept and exported."""
+    return "its only seed" if n == 1 else f"the median of its {n} seeds on validation"

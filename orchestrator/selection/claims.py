@@ -151,20 +151,24 @@ def _near_judged(t: Evidence, claim: Claim, s: Setting) -> Claim:
         pairs = [p for r in ran if (p := to_dense(r, FINAL)) is not None]
         before += f"after epoch {epochs:g}, on test: "
         return claim.at_most(interval(pairs, t.confidence), len(pairs), t.tolerance, before)
-    share = sayable(early / len(ran), *wilson(early / len(ran), len(ran), t.confidence), 0, 1)
-    low, high = share.low, share.high
+    mean_share = early / len(ran)
+    share = sayable(mean_share, *wilson(mean_share, len(ran), t.confidence), 0, 1)
     verdict, why = side(share, HALF, below=False)
-    unsaid = low is None or high is None
-    limits = "" if low is None or high is None else f" ({percent(low)} to {percent(high)})"
+    limits, why = "", "too few seeds to say; more would decide" if share.low is None else why
+    if share.low is not None and share.high is not None:
+        between = f"{percent(share.low)} to {percent(share.high)}"
+        limits, why = f" ({between})", f"{why} % of the seeds"
+        if verdict == "undecided":
+            why = f"the interval {between} holds half of the seeds; more seeds would decide"
     return replace(
         claim,
         ours=f"{before}share {percent(share.mean)}{limits}",
         n=len(ran),
         mean=share.mean,
-        ci_low=low,
-        ci_high=high,
+        ci_low=share.low,
+        ci_high=share.high,
         verdict=verdict,
-        why="too few seeds to say; more would decide" if unsaid else f"{why} % of the seeds",
+        why=why,
     )
 
 

@@ -125,7 +125,7 @@ def _trial_warnings(found: Findings) -> Iterator[str]:
     total = len(found.results)
     if found.failed:
         errors = Counter(
-            str(r["error"]).strip().splitlines()[0][:160]
+            _said(str(r["error"]))
             for r in rows(found.results, ["status", "error"])
             if r["status"] == "FAILED" and r["error"] and str(r["error"]).strip()
         )
@@ -138,6 +138,12 @@ def _trial_warnings(found: Findings) -> Iterator[str]:
             f"Axes that no trial carries: {', '.join(found.absent_axes)}. Settings that differ "
             "in them only are averaged."
         )
+
+
+def _said(error: str) -> str:
+    """The line of an error that names it: of a traceback the last."""
+    lines = error.strip().splitlines()
+    return lines[-1 if lines[0].startswith("Traceback") else 0].strip()[:160]
 
 
 def _curve_warnings(found: Findings) -> Iterator[str]:

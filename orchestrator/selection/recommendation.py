@@ -44,14 +44,14 @@ class Recommended:
     Attributes:
         trial_key, name, seed: of the trial whose model stands for it: the median seed by
             validation accuracy, of an even number the lower of the middle two.
-        n: seeds; n_images: test images.
+        n: seeds; n_compared: those that the dense reference has too; n_images: test images.
         final_sparsity: of the prunable weights; sparsity_model: of all parameters.
         test_accuracy_whole: of the same models on whole images, as plain timm runs them.
         reference: what `dense_*` and the difference are about; see `comparisons.dense_for`.
         difference: test accuracy minus that of the dense reference at the same seeds.
         models_low, models_high, seeds_low, seeds_high: its limits in both scopes; None where
             nothing is said.
-        scope: the one in which the verdict is given.
+        scope: the one in which the verdict is given; confidence: of all its limits.
         verdict: whether the loss is at most the tolerance: "shown" (the whole interval is),
             "exceeded" (none of it is), else "not shown".
         within_tolerance: the verdict is "shown".
@@ -71,6 +71,7 @@ class Recommended:
     mask_data_fraction: float | None
     seed: int | None
     n: int
+    n_compared: int
     n_images: int | None
     final_sparsity: float | None
     sparsity_model: float | None
@@ -86,6 +87,7 @@ class Recommended:
     seeds_low: float | None
     seeds_high: float | None
     scope: Scope
+    confidence: float
     tolerance: float
     verdict: Verdict
     within_tolerance: bool
@@ -211,6 +213,7 @@ def _recommended(
         mask_data_fraction=s.axes["mask_data_fraction"],
         seed=None if trial["seed"] is None else int(trial["seed"]),
         n=len(s.seeds),
+        n_compared=gap.n if gap else 0,
         n_images=gap.n_images if gap else None,
         final_sparsity=s.mean["final/sparsity"],
         sparsity_model=s.mean["final/sparsity_model"],
@@ -226,6 +229,7 @@ def _recommended(
         seeds_low=seeds.low,
         seeds_high=seeds.high,
         scope=scope,
+        confidence=confidence,
         tolerance=tolerance,
         verdict=verdict,
         within_tolerance=verdict == "shown",
@@ -285,50 +289,61 @@ def _reason(chosen: Chosen, counts: dict[str, int], on_test: Contrast, tolerance
         if on_test.a is on_test.b
         else "dense with equal fine-tuning"
     )
-    near = f"{points_of(tolerance)} of {source} ({dense} on validation)"
-    cheapest = "the fewest multiply-accumulates, then the highest sparsity"
+    near = f"within {points_of(tolerance)} of {source} ({dense} on validation)"
+    cheapest = (
+        f"this one ({mean}) needs the fewest multiply-accumulates and, of those that need equally "
+        "few, removes the most weights"
+    )
+    total, shown, within = (counts[name] for name in ("candidates", "shown", "within"))
     if chosen == "shown on validation":
-        return (
-            f"Of {counts['candidates']} settings, {counts['shown']} are shown on validation to be "
-            f"within {near}; of these this one has {cheapest} (mean {mean})."
-        )
+        are = "is" if shown == 1 else "are"
+        return f"{shown} of {_settings(total)} {are} shown to be {near}; of them {cheapest}."
     if chosen == "within on validation":
         return (
-            f"Cheapest candidate: of {counts['candidates']} settings none is shown on validation "
-            f"to be within {near}; {counts['within']} are by their mean, and of these this one "
-            f"has {cheapest} (mean {mean})."
+            f"None of {_settings(total)} is shown on validation to be {near}, but the mean of "
+            f"{within} is; of them {cheapest}."
         )
-    return (
-        f"None of {counts['candidates']} settings is within {near}; this one has the best mean "
-        f"validation accuracy ({mean})."
-    )
+    return f"None of {_settings(total)} is {near}; this one is the most accurate there ({mean})."
+
+
+def _settings(count: int) -> str:
+    return f"{count:,} setting{'' if count == 1 else 's'}"
 
 
 def in_words(best: Recommended) -> str:
-    """What it costs in accuracy, and how sure that is: the same sentence on every screen."""
+    """What it costs in accuracy, and how sure that is: the same sentences on every screen."""
     if best.difference is None:
-        return "Its accuracy against dense was not measured."
-    source = "equal fine-tuning" if best.reference == "fine_tuned" else "dense before fine-tuning"
+        return "Its accuracy on test was not compared with dense."
+    tuned = best.reference == "fine_tuned"
+    source = "dense with equal fine-tuning" if tuned else "dense before fine-tuning"
     size = f"{abs(100 * best.difference):.1f}"
     points = f"{size} point{'' if size == '1.0' else 's'}"
-    start = "Costs no accuracy" if size == "0.0" else (
-        f"{'Costs' if best.difference < 0 else 'Gains'} {points}"
+    start = "It differs from dense by less than 0.1 points" if size == "0.0" else (
+        f"It {'loses' if best.difference < 0 else 'gains'} {points}"
     )  # fmt: skip
-    start += (
-        f" ({percent(best.test_accuracy)} against {percent(best.dense_test_accuracy)} on test, "
-        f"{source}, n = {best.n})"
-    )
     models = _limits(best.models_low, best.models_high, "too few images to say")
     few = f"too few seeds ({best.n}) to say" if best.scope == THESE_MODELS else "too wide to say"
     seeds = _limits(best.seeds_low, best.seeds_high, few)
     tolerated = points_of(best.tolerance)
     said = {
-        "shown": f"shown to be within {tolerated} of dense ({best.scope})",
-        "exceeded": f"shown to lose more than {tolerated} ({best.scope})",
-        "not shown": f"not shown to be within {tolerated} of dense ({best.scope})",
+        "shown": f"Shown to be within {tolerated} of dense",
+        "exceeded": f"Shown to lose more than {tolerated}",
+        "not shown": f"Not shown to be within {tolerated} of dense",
     }[best.verdict]
     would = f"; {best.would_show}" if best.would_show else ""
-    return f"{start}: these models {models}; other seeds {seeds}. It is {said}{would}."
+    return (
+        f"{start} on test: {percent(best.test_accuracy)} against "
+        f"{percent(best.dense_test_accuracy)} for {source} "
+        f"({_seeds(best)}). "
+        f"{100 * best.confidence:g} % intervals: these models {models}; other seeds {seeds}. "
+        f"{said} ({best.scope}){would}."
+    )
+
+
+def _seeds(best: Recommended) -> str:
+    said = f"mean of {best.n} seed{'' if best.n == 1 else 's'}"
+    fewer = f"; the difference is that of {best.n_compared}, which both have"
+    return said + (fewer if best.n_compared < best.n else "")
 
 
 def _limits(low: float | None, high: float | None, otherwise: str) -> str:

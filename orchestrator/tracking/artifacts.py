@@ -89,7 +89,7 @@ def gone(tracker: Tracker, runs: Sequence[Run]) -> str:
 
     Of those that lie on this machine every one is looked at, of others `LISTED`.
     """
-    finished = [run for run in runs if _has_artifacts(run)]
+    finished = [run for run in runs if _has_artifacts(run) and not _superseded(run)]
     resolved = getattr(tracker.client, "resolved_address", str)
     near = [run for run in finished if local(run.info.artifact_uri)]
     far = [run for run in finished if not local(run.info.artifact_uri)]
@@ -109,6 +109,10 @@ def gone(tracker: Tracker, runs: Sequence[Run]) -> str:
         return ""
     seen = f"{len(near) + len(asked)} finished trials" + " that were looked at" * (asked != far)
     return f"The artifacts of {len(lost)} of {seen} are missing: {lost[0]}"
+
+
+def _superseded(run: Run) -> bool:
+    return run.data.tags.get("lotus.superseded") == "true"
 
 
 def _has_content(folder: Path | None) -> bool:
@@ -143,17 +147,15 @@ def _has_artifacts(run: Any) -> bool:
 
 def _asked(tracker: Tracker, run_id: str, call: Callable[[], T]) -> T:
     """Ask for artifacts. A place that is not there is told from a store that is away."""
-    from mlflow.exceptions import MlflowException
-
     try:
         return patiently(call, tracker.artifacts)
     except TrackingAway as error:
         if not tracker.answers():
             raise
         raise ArtifactsGone(_silent(tracker, run_id, error)) from error
-    except (ArtifactError, MlflowException):
+    except ArtifactError:
         raise
-    except Exception as error:  # of the library for that kind of place, as a bucket that is gone
+    except Exception as error:  # of MLflow or the library for that place: a bucket that is gone
         raise ArtifactsGone(_silent(tracker, run_id, error)) from error
 
 

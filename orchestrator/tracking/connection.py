@@ -60,7 +60,7 @@ def open_sweep(sweep: SweepConfig, create: bool = True) -> Address | None:
     if not create and _absent(uri):
         return None
     if create and (path := database.path_of(uri)) is not None:
-        make_ready(path, sweep.experiment_name)
+        patiently(lambda: make_ready(path, sweep.experiment_name))
     client = connect(uri)
     experiment_id = _experiment(client, sweep, create)
     if experiment_id is None:
@@ -242,7 +242,8 @@ def connect(uri: str, wait: bool = True) -> Any:
         client = patiently(lambda: _client(opened, uri), breaker)
         if path is None:
             return client
-        return places.resolved(plainly(client, path) if opened == uri else client, path)
+        client = plainly(client, path) if opened == uri else client
+        return patiently(lambda: places.resolved(client, path), breaker)
     except TrackingError:
         raise
     except Exception as error:  # of MLflow, SQLAlchemy or the database's own driver

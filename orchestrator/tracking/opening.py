@@ -25,7 +25,8 @@ from orchestrator.tracking.patience import TrackingError
 LOGS = ("-wal", "-journal")
 """Files beside a database that may hold what is not in it yet, or no longer."""
 
-BUSY_S = 20.0
+BUSY_S = 5.0
+"""How long one waits for a lock before one says so; whoever asked waits on."""
 
 _copies: dict[tuple[object, ...], Path] = {}
 """Copies that this process has made, by the state of the original."""

@@ -18,10 +18,9 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from orchestrator import notices
-from orchestrator.tracking import opening
+from orchestrator.tracking import opening, schema
 from orchestrator.tracking.database import read_only
 from orchestrator.tracking.patience import TrackingError
-from orchestrator.tracking.schema import keep
 
 FOLDER = "artifacts"
 """Of a database, beside it."""
@@ -81,7 +80,8 @@ def elsewhere(path: Path) -> list[Elsewhere]:
     try:
         with opening.reading(path) as opened:
             return _elsewhere(opened, beside)
-    except sqlite3.Error:  # MLflow says what is wrong with it
+    except sqlite3.Error as error:  # MLflow says what else is wrong with it
+        schema.refuse_locked(error)
         return []
 
 
@@ -139,11 +139,16 @@ def settle(path: Path, whatever: bool = False) -> list[str]:
         return []
     if read_only(path):
         raise TrackingError(f"{path} cannot be written to here, so its addresses stay as they are")
-    kept = keep(path, "before-move")
-    with closing(sqlite3.connect(path, timeout=opening.BUSY_S, isolation_level=None)) as opened:
-        opened.execute("begin immediate")
-        changed = [_rewritten(opened, one) for one in wanted]
-        opened.execute("commit")
+    kept = schema.keep(path, "before-move")
+    try:
+        with closing(sqlite3.connect(path, timeout=opening.BUSY_S, isolation_level=None)) as opened:
+            opened.execute("begin immediate")
+            changed = [_rewritten(opened, one) for one in wanted]
+            opened.execute("commit")
+    except sqlite3.Error as error:
+        kept.unlink()
+        schema.refuse_locked(error)
+        raise TrackingError(f"{path}: its addresses stay as they are: {error}") from error
     return [
         f"{path} names artifacts in {one.folder}, and its folder is now {path.parent}: {count} "
         f"addresses are rewritten. What it was is kept as {kept.name}, and may be removed"
@@ -191,6 +196,30 @@ def absent(path: Path, one: Elsewhere) -> str:
         f"to either place (a disk that is not mounted?). If they are lost, `lotus doctor SWEEP "
         "--repair` writes them again, beside the database, from the store"
     )
+
+
+def for_server(path: Path) -> str:
+    """What an MLflow server opens to show a database; what it would not show is said.
+
+    Raises:
+        TrackingError: it is of another MLflow; a server would migrate it, or refuse.
+    """
+    with opening.reading(path) as opened:
+        found = schema.of(opened)
+    if found.age == "older":
+        raise TrackingError(
+            f"{path} is of an older MLflow (schema {found.revision}, now {found.wanted}), and is "
+            "left as it is. `lotus run` with one of its sweeps migrates it and keeps a copy; then "
+            "it can be shown"
+        )
+    for one in elsewhere(path):
+        if not one.moved and one.folder.exists():
+            continue
+        notices.say(
+            f"{path} names artifacts in {one.folder}, where the UI looks for them. `lotus run`, or "
+            "`lotus doctor SWEEP --repair`, has it name the folder beside it"
+        )
+    return opening.address(path)
 
 
 def resolved(client: Any, path: Path) -> Any:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator import notices
-from orchestrator.tracking.patience import TrackingError
+from orchestrator.tracking.patience import LOCKED, TrackingAway, TrackingError
 
 Fill = Callable[[Path], None]
 
@@ -40,15 +40,30 @@ class Schema:
 
 
 def of(database: sqlite3.Connection) -> Schema:
-    """The schema of an SQLite database."""
+    """The schema of an SQLite database.
+
+    Raises:
+        TrackingAway: somebody has locked it; MLflow would take that for an empty one.
+    """
     try:
         tables = {name for (name,) in database.execute("select name from sqlite_master")}
         rows = database.execute(VERSIONS).fetchall() if "alembic_version" in tables else []
-    except sqlite3.Error:  # MLflow says what is wrong with it
+    except sqlite3.Error as error:  # MLflow says what else is wrong with it
+        refuse_locked(error)
         return Schema("", "", "none")
     if not rows and "runs" not in tables:
         return Schema("", "", "none")
     return of_revision(rows[0][0] if rows else "")
+
+
+def refuse_locked(error: sqlite3.Error) -> None:
+    """Have a lock waited for.
+
+    Raises:
+        TrackingAway: it was one.
+    """
+    if LOCKED in str(error):
+        raise TrackingAway(str(error)) from error
 
 
 def of_revision(revision: str) -> Schema:

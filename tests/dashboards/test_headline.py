@@ -23,9 +23,12 @@ def spaces(text: str) -> str:
 
 def test_the_top_says_the_summarys_own_sentences(summary: dict[str, Any]) -> None:
     said, told = headline.answer(summary), summary["answer"]
-    assert said == [
-        told["essential"], f"Recommended: {told['recommended']}.", told["saves"], told["costs"],
-    ]  # fmt: skip
+    assert said == [told[name] for name in ("essential", "recommended", "saves", "costs")]
+    assert all(sentence.endswith(".") for sentence in said)
+    assert said[1] == (
+        "Recommended: LOTUS (one-shot level 30 %, final sparsity 50 %, 10 % of the patches "
+        "dropped, masks from 10 % of the data)."
+    )
 
 
 def test_a_sweep_that_recommends_nothing_says_so(summary: dict[str, Any]) -> None:
@@ -34,22 +37,22 @@ def test_a_sweep_that_recommends_nothing_says_so(summary: dict[str, Any]) -> Non
     assert headline.answer(summary) == [
         summary["answer"]["essential"], "The trials that finished allow no recommendation.",
     ]  # fmt: skip
-    assert card(summary, "Recommended setting").note == "No trial qualifies yet."
+    assert card(summary, "Setting").note == "No trial qualifies yet."
 
 
 def test_every_number_of_the_cards_is_the_recommended_settings(summary: dict[str, Any]) -> None:
     best = summary["recommended"]
     best |= {
-        "test_accuracy": 0.5125, "dense_test_accuracy": 0.6, "difference": -0.0875, "n": 5,
-        "final_sparsity": 0.7125, "sparsity": 0.35, "macs_ratio": 1.9, "macs_ratio_kept": 0.9,
+        "test_accuracy": 0.5126, "dense_test_accuracy": 0.6, "difference": -0.0874, "n": 5,
+        "final_sparsity": 0.7126, "sparsity": 0.35, "macs_ratio": 1.9, "macs_ratio_kept": 0.9,
         "images_per_s_ratio": 1.2,
     }  # fmt: skip
     found = {c.label: (spaces(c.value), spaces(c.note)) for c in headline.cards(summary)}
     assert found["Test accuracy"] == (
-        "51.2 %",
+        "51.3 %",
         "Mean over 5 seeds, on the patches that it keeps. Dense with equal fine-tuning: 60.0 %.",
     )
-    assert found["Difference to dense"][0] == "−8.8 points"
+    assert found["Difference to dense"][0] == "−8.7 points"
     assert found["Final sparsity"] == (
         "71.3 %", "Of the prunable weights. One-shot level: 35 %.",
     )  # fmt: skip
@@ -64,17 +67,19 @@ def test_both_scopes_are_named_and_two_seeds_say_nothing_of_others(summary: dict
     best |= {"models_low": -0.006, "models_high": -0.002, "seeds_low": -0.008, "seeds_high": 0.001}
     note = card(summary, "Difference to dense").note
     assert "95 % intervals: these models −0.6 to −0.2; other seeds −0.8 to +0.1." in spaces(note)
-    best |= {"n": 2, "seeds_low": None, "seeds_high": None, "models_low": None, "scope": "x"}
+    best |= {"n_compared": 2, "seeds_low": None, "models_low": None, "scope": "these models"}
     note = spaces(card(summary, "Difference to dense").note)
-    assert "these models: too few images to say; other seeds: too few seeds (2) to say." in note
+    assert "these models too few images to say; other seeds too few seeds (2) to say." in note
+    best |= {"n_compared": 3, "scope": "other seeds"}
+    assert "other seeds too wide to say." in card(summary, "Difference to dense").note
 
 
 @pytest.mark.parametrize(
     ("verdict", "said"),
     [
-        ("shown", "Shown to be within 1 point."),
-        ("not shown", "Not shown to be within 1 point."),
-        ("exceeded", "Shown to lose more than 1 point."),
+        ("shown", "Shown to be within 1 point (other seeds)."),
+        ("not shown", "Not shown to be within 1 point (other seeds)."),
+        ("exceeded", "Shown to lose more than 1 point (other seeds)."),
     ],
 )
 def test_the_verdict_admits_what_is_outside_the_tolerance(

@@ -11,7 +11,7 @@ NBSP = "\u00a0"
 @pytest.mark.parametrize("value", [None, float("nan"), math.inf, "many", object()])
 def test_what_is_no_number_becomes_a_dash(value: Any) -> None:
     forms = (text.percent, text.level, text.points, text.ratio, text.duration, text.amount)
-    assert [form(value) for form in (*forms, text.device_hours)] == [text.DASH] * 7
+    assert [form(value) for form in forms] == [text.DASH] * 6
 
 
 @pytest.mark.parametrize(
@@ -27,14 +27,6 @@ def test_points_carry_a_sign_unless_they_round_to_nothing(value: float, shown: s
 )
 def test_durations_take_the_unit_that_suits(seconds: float, shown: str) -> None:
     assert text.duration(seconds).replace(NBSP, " ") == shown
-
-
-@pytest.mark.parametrize(
-    ("hours", "shown"),
-    [(0, "0.0"), (1e-5, "< 0.001"), (0.0123, "0.012"), (0.5, "0.50"), (12, "12.0")],
-)
-def test_device_hours_never_use_exponents(hours: float, shown: str) -> None:
-    assert text.device_hours(hours) == shown
 
 
 def test_levels_show_no_needless_digits() -> None:

@@ -1,8 +1,10 @@
 """The command line: codes, help, JSON; nothing that a user can mend shows a traceback."""
 
+import ast
 import io
 import json
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from orchestrator import cli as command_line
 from orchestrator.commands.terminal import Terminal
 from orchestrator.planning.config import StorageSection, SweepConfig, TrackingSection
 from orchestrator.planning.sweepfile import about, bundled, load_sweep, resolved_yaml
+from orchestrator.remote.laptop import _hints
 from orchestrator.versions import VERSION
 from tests.conftest import COMMAND, loaded_by
 
@@ -193,7 +196,9 @@ def test_status_and_select_of_a_finished_sweep(tracked_trial: Any, lotus: Lotus)
     found = json.loads(out)
     assert found["essential_sparsity"]["tolerance"] == 0.5
     assert found["recommended"]["name"] == "lotus-s0.30-d0.10-f0.10-seed0"
-    assert "recommended: lotus-s0.30" in lotus("select", path)[1]
+    said = lotus("select", path, "--tolerance", "0.5")[1]
+    assert said.splitlines()[:4] == list(found["answer"].values())
+    assert "Its model: lotus-s0.30-d0.10-f0.10-seed0, " in said
 
 
 def test_status_and_select_import_nothing_that_computes(tracked_trial: Any) -> None:
@@ -274,6 +279,30 @@ def test_a_store_of_the_environment_is_named_when_it_cannot_be_used(
     code, _, err = lotus("plan", str(path))
     assert code == 1
     assert err.startswith("Error: LOTUS_STORE = nothing://x cannot be used")
+
+
+def test_what_is_printed_about_a_submitted_sweep_can_be_pasted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _hints("my sweeps/ärger #1.yaml", "http://head:8265")
+    lines = capsys.readouterr().out.splitlines()
+    asked = [shlex.split(line, comments=True)[:5] for line in lines]
+    assert asked == [
+        ["lotus", command, "my sweeps/ärger #1.yaml", "--address", "http://head:8265"]
+        for command in ("logs", "status", "stop")
+    ]
+
+
+def test_the_line_that_loads_an_exported_model_can_be_pasted(
+    tracked_trial: Any, lotus: Lotus, tmp_path: Path
+) -> None:
+    folder = tmp_path / 'my "best", ärger #1'
+    code, out, _ = lotus("export", str(tracked_trial.path), "--output", str(folder))
+    assert code == 0
+    (line,) = [line for line in out.splitlines() if line.startswith("Load it")]
+    call = ast.parse(line.removeprefix("Load it").strip(), mode="eval").body
+    assert isinstance(call, ast.Call)
+    assert ast.literal_eval(call.args[0]) == f"local-dir:{folder}"
 
 
 def test_the_user_interface_needs_a_store(lotus: Lotus, tmp_path: Path) -> None:

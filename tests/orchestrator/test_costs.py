@@ -8,14 +8,14 @@ from orchestrator.costs import cost_words, device_time
 @pytest.mark.parametrize(
     ("device", "used", "saved", "words"),
     [
-        ("cpu", 0.077, 0.41, "4.6 CPU-minutes instead of 29"),
-        ("gpu", 12.34, 45.0, "12 GPU-hours instead of 57"),
-        ("gpu", 1.25, 0.5, "1.2 GPU-hours instead of 1.8"),
-        ("cpu", 0.5, 120.0, "30 CPU-minutes instead of 7,230"),
+        ("cpu", 0.077, 0.41, "4.6 CPU-minutes instead of 29 without sharing stages"),
+        ("gpu", 12.34, 45.0, "12 GPU-hours instead of 57 without sharing stages"),
+        ("gpu", 1.25, 0.5, "1.2 GPU-hours instead of 1.8 without sharing stages"),
+        ("cpu", 0.5, 120.0, "30 CPU-minutes instead of 7,230 without sharing stages"),
         ("cpu", 0.5, 0.0, "30 CPU-minutes"),
         ("cpu", 0.5, None, "30 CPU-minutes"),
         ("cpu", 0.5, 0.001, "30 CPU-minutes"),
-        ("cpu", 0.0, 0.5, "0.0 CPU-minutes instead of 30"),
+        ("cpu", 0.0, 0.5, "0.0 CPU-minutes instead of 30 without sharing stages"),
         (None, 12345.6, 0.0, "12,346 device-hours"),
     ],
 )

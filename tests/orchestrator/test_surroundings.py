@@ -67,7 +67,7 @@ def test_a_sweep_imports_nothing_from_the_users_folder(crowded: Path, tmp_path: 
     assert program.wait() == 0, program.said
     assert set(look(path, [args[-1]]).statuses) == {"FINISHED"}
     assert "Traceback" not in program.said
-    assert "!  MLflow" not in program.said
+    assert "! MLflow" not in program.said
     assert not (tmp_path / "imported").exists(), (tmp_path / "imported").read_text()
 
 

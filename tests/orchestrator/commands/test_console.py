@@ -12,18 +12,7 @@ from rich.console import Console
 from orchestrator.commands import console as shown
 from orchestrator.commands.console import Display, show_failed, show_finished
 from orchestrator.driver.queue import Item
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(0.934, "93.4 %"), (None, "–"), (0.0, "0.0 %"), (1.0, "100.0 %")]
-)
-def test_fractions_are_shown_as_percent(value: float | None, text: str) -> None:
-    assert shown.percent(value) == text
-
-
-@pytest.mark.parametrize(("value", "text"), [(-0.012, "-1.2 points"), (0.01, "+1.0 points")])
-def test_differences_are_shown_as_points(value: float, text: str) -> None:
-    assert shown.points(value) == text
+from orchestrator.selection.answer import answer
 
 
 @pytest.mark.parametrize(
@@ -65,6 +54,7 @@ def test_failures_are_shown_at_once_and_literally() -> None:
 
 def test_progress_is_told_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
+    monkeypatch.setattr(shown, "BEGAN", 0.0)
     monkeypatch.setattr(shown.time, "monotonic", lambda: clock[0])
     console = screen()
     with Display(console, trials=4, stages=2) as display:
@@ -86,7 +76,7 @@ def test_progress_is_told_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
         clock[0] = 30
         display.tick()
     assert (
-        "trials 1 done, 2 running, 0 failed of 4 · shared stages 2/2 · now: b, c · 30s · 28s left"
+        "trials 1 done, 2 running, 0 failed of 4 · shared stages 2/2 · now: b, c · 30s · 26s left"
     ) in text(console)
 
 
@@ -94,6 +84,7 @@ def test_what_happens_after_the_last_trial_is_told_and_its_seconds_are_not_count
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = [0.0]
+    monkeypatch.setattr(shown, "BEGAN", 0.0)
     monkeypatch.setattr(shown.time, "monotonic", lambda: clock[0])
     console = screen()
     with Display(console, trials=1, stages=0) as display:
@@ -110,17 +101,14 @@ def summary(**changes: Any) -> dict[str, Any]:
     return {
         "sweep": "tiny",
         "trials": {"planned": 9, "finished": 8, "failed": 1},
-        "dense": {"val_accuracy": 0.97, "test_accuracy": 0.96},
-        "essential_sparsity": {
-            "value": 0.3, "low": 0.2, "high": 0.4, "bracket": (0.3, 0.4), "tolerance": 0.01,
+        "answer": {
+            "essential": "The essential sparsity is 30 %: [so] much.",
+            "recommended": "Recommended: LOTUS (one-shot level 30 %, final sparsity 70 %).",
+            "saves": "It keeps all patches.",
+            "costs": "It loses 1.0 point on test.",
         },
-        "recommended": {
-            "name": "lotus-s0.30", "test_accuracy": 0.95, "final_sparsity": 0.7, "macs_ratio": 0.9,
-        },
-        "arms": [
-            {"arm": "lotus", "test_accuracy_mean": 0.95, "n": 2, "difference_to_dense": -0.01},
-        ],
-        "cost": {"device": "cpu", "device_hours": 2.0, "device_hours_saved": 1.0},
+        "recommended": {"name": "lotus-s0.30-seed1", "n": 3},
+        "cost": {"device": "cpu", "words": "2.0 CPU-hours instead of 3.0 without sharing stages"},
         "warnings": ["only [one] seed"],
     } | changes  # fmt: skip
 
@@ -138,12 +126,10 @@ def test_the_end_shows_the_answer_and_where_to_look(tmp_path: Path) -> None:
     show_finished(console, finished(summary(), page, "sqlite:////tmp/mlflow.db"))
     out = text(console)
     for fragment in (
-        "30 % (between 30 % and 40 %; 95 % interval 20 % to 40 %; tolerance 1 points)",
-        "lotus-s0.30: 95.0 % on test, 70 % sparse, MACs × 0.90",
-        "97.0 % on validation, 96.0 % on test",
-        "95.0 % on test, n = 2 (-1.0 points to the dense model)",
+        *summary()["answer"].values(),
+        "lotus-s0.30-seed1, the median of its 3 seeds on validation",
         "8 finished of 9, 1 failed",
-        "2.0 CPU-hours instead of 3.0",
+        "2.0 CPU-hours instead of 3.0 without sharing stages",
         "! only [one] seed",
         f"Report    {page}",
         "lotus ui --tracking-uri sqlite:////tmp/mlflow.db",
@@ -153,9 +139,12 @@ def test_the_end_shows_the_answer_and_where_to_look(tmp_path: Path) -> None:
 
 def test_the_end_without_an_answer_says_so() -> None:
     console = screen()
-    empty = summary(essential_sparsity=None, recommended=None, arms=[], warnings=[])
+    nothing = answer(None, None)
+    empty = summary(answer=nothing, recommended=None, warnings=[])
     show_finished(console, finished(empty, None, "postgresql://me:s3cret@db/x"))
-    assert "not measured" in text(console)
+    assert "The essential sparsity was not measured." in text(console)
+    assert "None" not in text(console)
+    assert "Recommended" not in text(console)
     assert "Report" not in text(console)
     assert "s3cret" not in text(console)
 

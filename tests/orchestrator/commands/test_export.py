@@ -45,8 +45,9 @@ def test_the_recommended_model_loads_in_plain_timm(
     best = select(results(load_sweep(finished_sweep))).recommended
     about = json.loads((folder / "lotus.json").read_text())
     assert best is not None
-    assert (about["key"], about["final/test_accuracy"]) == (best.trial_key, best.test_accuracy)
     row = results(load_sweep(finished_sweep)).set_index("key").loc[best.trial_key]
+    assert (about["key"], about["trial"]) == (best.trial_key, best.name)
+    assert about["final/test_accuracy"] == row["final/test_accuracy"]
     whole, deployed = about["measured"]["whole_images"], about["measured"]["deployed"]
     assert whole["tokens"] == "all patches of each image: what plain timm runs"
     assert whole["test_accuracy"] == row["final/test_accuracy"]

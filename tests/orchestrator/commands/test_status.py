@@ -64,25 +64,36 @@ def test_every_state_is_counted_and_errors_are_named(four: SweepConfig) -> None:
 
 
 def test_a_selection_is_plain_json_and_words(tracked_trial: Any) -> None:
-    table, axes, _ = status.tracked_results(tracked_trial.sweep)
-    found = select(table, 0.01, "first_violation", axes)
+    seen = status.tracked_results(tracked_trial.sweep)
+    found = select(seen.trials, 0.01, "first_violation", seen.axes, seen.curve, seen.outcomes(0.01))
     raw = json.loads(json.dumps(status.selection_json(found)))
-    assert raw["recommended"]["trial_key"] == tracked_trial.trial.key
-    assert raw["essential_sparsity"].keys() >= {"value", "low", "high", "bracket", "detector"}
+    best = raw["recommended"]
+    assert best["trial_key"] == tracked_trial.trial.key
+    assert raw["essential_sparsity"].keys() >= {"value", "low", "high", "scope", "bracket",
+                                                "detector", "tolerance"}  # fmt: skip
+    assert raw["answer"].keys() == {"essential", "recommended", "saves", "costs"}
     words = status.describe_selection(found)
-    assert "recommended: lotus-s0.30-d0.10-f0.10-seed0" in words
-    assert "essential sparsity: " in words
-    assert not re.search(r"\b0\.\d", words.split("recommended")[0]), "shares are in percent"
-    assert "tolerance 1 point)" in words
+    name = "lotus-s0.30-d0.10-f0.10-seed0"
+    assert words.splitlines() == [
+        *raw["answer"].values(), best["reason"], f"Its model: {name}, its only seed.",
+    ]  # fmt: skip
+    assert "essential sparsity is " in words
+    assert "LOTUS (one-shot level 30 %, " in words
+    assert "other seeds too few seeds (1) to say" in words
+    assert not re.search(r"\b0\.\d+(?!\d*(×| point))", words), "shares are in percent"
 
 
 def test_an_empty_selection_says_so(tiny: Callable[..., SweepConfig]) -> None:
     from orchestrator.reading.tables import results
 
     found = select(results(tiny()), 0.01)
-    assert status.selection_json(found) == {"essential_sparsity": None, "recommended": None}
-    assert "not measured" in status.describe_selection(found)
-    assert "recommended: nothing" in status.describe_selection(found)
+    raw = status.selection_json(found)
+    assert (raw["essential_sparsity"], raw["recommended"]) == (None, None)
+    assert [name for name, said in raw["answer"].items() if said] == ["essential"]
+    assert status.describe_selection(found).splitlines() == [
+        "The essential sparsity was not measured.",
+        "Nothing is recommended: no trial of a LOTUS arm has finished.",
+    ]
 
 
 def test_the_size_of_a_store_is_shown_by_stage(tracked_trial: Any) -> None:

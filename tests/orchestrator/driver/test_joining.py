@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.driver import joining
 from orchestrator.driver.joining import ClusterError, check_joinable, refusal
 
 AT = "10.0.0.1:6379"
@@ -47,3 +48,14 @@ def test_where_nobody_is_that_is_said_at_once() -> None:
         address = f"127.0.0.1:{free.getsockname()[1]}"
         with pytest.raises(ClusterError, match="nothing answers there"):
             check_joinable(address)
+
+
+@pytest.mark.parametrize(("value", "looked"), [(None, True), ("", True), ("0", True), ("1", False)])
+def test_encryption_that_is_empty_in_the_environment_is_off(
+    value: str | None, looked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With it on, the head is Ray's to ask."""
+    monkeypatch.delenv("RAY_USE_TLS", raising=False)
+    if value is not None:
+        monkeypatch.setenv("RAY_USE_TLS", value)
+    assert joining._head(AT) == (AT if looked else None)

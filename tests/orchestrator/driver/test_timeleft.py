@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.driver.queue import Item, Step
 from orchestrator.driver.timeleft import (
+    ENDING,
     ENDING_ITEM_S,
     ENDING_S,
     ITEM_S,
@@ -44,6 +45,7 @@ def tell(left: TimeLeft, items: list[Item], event: list[Any]) -> None:
     """What `Display` makes of an event."""
     now, what, *args = event
     if what == "begins":
+        left.begins(now)
         left.more = args[1]
         for place in args[0]:
             left.add(items[place])
@@ -79,19 +81,30 @@ def shown(recorded: dict[str, Any]) -> Iterator[tuple[float, float | None]]:
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 def test_of_a_recorded_sweep_the_time_left_is_right_and_does_not_rise(path: Path) -> None:
+    """Both were recorded on two cores beside up to forty other busy processes: trials of one kind
+    took between 8 and 56 seconds."""
     recorded = json.loads(path.read_text())
-    end = recorded["ended_s"]
-    told = dict(shown(recorded))
+    events = recorded["events"]
+    took = {place: seconds for _, what, place, seconds in filter(is_took, events)}
+    told, done, end = dict(shown(recorded)), 0.0, recorded["ended_s"]
     assert told[0.0] is None
-    late = {now: s for now, s in told.items() if now >= 0.2 * end}
-    assert all(s is not None for s in late.values()), "it is told once a fifth is done"
-    for now, s in late.items():
-        assert s is not None
-        real = end - now
-        assert max(s / real, real / max(s, 0.01)) <= 1.5 or abs(s - real) <= 10, (now, s, real)
+    fifth = float("inf")
+    for now, what, *arguments in events:
+        if what == "ended":
+            done += took.get(arguments[0], 0.0)
+            fifth = min(fifth, now) if done >= 0.2 * sum(took.values()) else fifth
     for now, s in told.items():
+        if now >= fifth:
+            assert s is not None, "it is told once a fifth is done"
+            real = end - now
+            near = abs(s - real) <= end / 15  # near the end a factor says little
+            assert 1 / 1.5 <= s / real <= 1.5 or near, (now, s, real)
         before = told.get(now - 30)
         assert s is None or before is None or s <= before, (now, before, s)
+
+
+def is_took(event: list[Any]) -> bool:
+    return bool(event[1] == "took")
 
 
 def test_two_sweeps_are_recorded() -> None:
@@ -221,6 +234,16 @@ def test_what_is_stored_costs_its_delivery_only() -> None:
     for n in range(9):
         run(left, f"old{n}", 0.0, 0.1)
     assert left.left(1.0) is None, "nine deliveries are less than a tenth"
+
+
+def test_the_end_takes_as_long_as_the_start_made_expect() -> None:
+    left = sweep(item("t0", 10.0), item("t1", 10.0))
+    run(left, "t0", 0.0, 10.0 + ITEM_S)
+    before = rest(left, 10.0)
+    left.begins(100.0)
+    assert rest(left, 10.0) == pytest.approx(before + ENDING * 100.0 - ENDING_S)
+    left.begins(0.1)
+    assert rest(left, 10.0) == pytest.approx(before)
 
 
 def test_a_wavering_estimate_does_not_raise_what_is_shown() -> None:

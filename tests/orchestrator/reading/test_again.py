@@ -19,11 +19,9 @@ def written(folder: Path, text: str, name: str = "s.yaml") -> Path:
 
 
 def test_a_bundled_sweep_goes_by_its_name_and_overrides_are_quoted() -> None:
-    sweep = load_sweep("digits", ["retention={checkpoints: all}", "finetune.epochs=1"])
-    assert shlex.split(report_command(sweep, HERE)) == [
-        "lotus", "report", "--set", "retention={checkpoints: all}", "--set", "finetune.epochs=1",
-        "digits",
-    ]  # fmt: skip
+    overrides = ["retention={checkpoints: all}", "finetune.epochs=1"]
+    words = shlex.split(report_command(load_sweep("digits", overrides), HERE))
+    assert words == ["lotus", "report", "--set", overrides[0], "--set", overrides[1], "digits"]
 
 
 def test_a_file_goes_by_its_path_as_it_was_given(

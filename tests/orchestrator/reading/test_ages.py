@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from orchestrator.reading import ages
+from orchestrator.reading.tables import trials_table
 from orchestrator.tracking.tracker import Child
 from orchestrator.versions import MADE_WITH, in_words, of_words, versions
 
@@ -49,6 +50,11 @@ def test_trials_are_counted_by_version_and_those_that_do_not_say_are_named() -> 
     (sentence,) = ages.warning(found)
     assert "torch 2.3 (1 trial), 2.3 and 2.4 (1 trial), 2.4 (2 trials)" in sentence
     assert ages.facts(found)["torch"].endswith("not recorded (1 trial)")
+
+
+def test_a_sweep_without_a_trial_has_no_versions() -> None:
+    assert ages.counts(trials_table([])) == {}
+    assert ages.warning({}) == []
 
 
 @pytest.mark.parametrize("said", [["torch 2.4", "torch 2.4"], ["torch 2.4", None], [None, None]])

@@ -47,7 +47,11 @@ def card_is_right(
     for name in ("final/test_accuracy", "final/deployed_test_accuracy"):
         assert f"{100 * measured[name]:.1f} %" in model.tags["mlflow.note.content"]
 
-    loaded = mlflow.pyfunc.load_model(model.artifact_location)
+    with _tracking(tracker.address.uri):
+        loaded = mlflow.pyfunc.load_model(model.model_uri)
+    answer = loaded.predict(loaded.input_example)
+    assert answer.shape == (2, 10)
+    assert answer.sum(1) == pytest.approx([1.0, 1.0])
     test = planned.sources_of(trial.config).dataset.test
     given = np.ascontiguousarray(test.images.transpose(0, 2, 3, 1))
     found = loaded.predict(given)
@@ -97,11 +101,6 @@ def test_when_the_best_changes_its_checkpoint_is_the_only_one(
     assert publish_best(planned, store, tracker, second, "best", run_ids[second])
     assert kept() == {first: False, second: True}
     (model,) = models()
-    served = mlflow.pyfunc.load_model(model.model_uri)
-    example = served.input_example
-    answer = served.predict(example)
-    assert answer.shape == (2, 10)
-    assert answer.sum(1) == pytest.approx([1.0, 1.0])
     assert len(models()) == 1
     card_is_right(tracker, store, planned.trials[1], planned, run_ids[second], model)
     # As in a driver, which has not imported torch.

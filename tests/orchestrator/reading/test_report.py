@@ -70,8 +70,8 @@ def test_comparisons_of_a_real_sweep_are_counted_from_its_images(
     ]
     table = trials_table(compared[1].runs()).set_index(["arm", "seed"])
     gaps = [
-        table.loc[("lotus", s), "final/test_accuracy"]
-        - table.loc[("magnitude", s), "final/test_accuracy"]
+        table.loc[("lotus", s), "final/deployed_test_accuracy"]
+        - table.loc[("magnitude", s), "final/deployed_test_accuracy"]
         for s in (0, 1)
     ]
     assert found[2]["mean"] == pytest.approx(np.mean(gaps), abs=1e-9)
@@ -108,7 +108,7 @@ def test_overlap_of_a_real_sweep_is_that_of_its_masks(
 
 def test_the_page_shows_both(written: Path) -> None:
     page = (written / "report.html").read_text()
-    for said in ("Against a control, at matching settings", "not about other seeds", "(1 pair)"):
+    for said in ("Against a control, at matching settings", "about these models only", "(1 pair)"):
         assert said in page
     assert (written / "figures/mask_overlap.png").exists()
 

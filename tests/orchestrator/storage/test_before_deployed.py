@@ -5,6 +5,7 @@
 artifacts of two finished sweeps of tiny models.
 """
 
+import json
 import sqlite3
 import tarfile
 from collections import Counter
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from orchestrator import load_sweep, results, run
+from orchestrator.commands.export import export
 from orchestrator.driver.state import look
 from orchestrator.planning.plan import plan
 from orchestrator.storage.keys import key_of
@@ -76,6 +78,18 @@ def test_every_result_of_before_but_the_evaluation_is_still_known_by_its_key(old
             for stage, node in trial.graph.stages().items():
                 known = key_of(node) in has
                 assert known == (stage != "final"), f"{trial.name}: {stage}"
+
+
+def test_a_trial_of_before_is_exported_and_what_it_did_not_measure_is_said(old: Path) -> None:
+    sweep = load_sweep(old / "before.yaml")
+    for row in results(sweep).to_dict("records"):
+        found = export(sweep, old / row["arm"], row["key"])
+        about = json.loads((found.folder / "lotus.json").read_text())
+        measured = about["measured"]
+        assert measured["whole_images"]["test_accuracy"] == row["final/test_accuracy"]
+        assert measured["deployed"]["test_accuracy"] is None
+        assert measured["deployed"]["macs"] is None
+        assert about["final/macs_training"] is None
 
 
 @pytest.mark.parametrize(("name", "trials"), [("before", 3), ("searched", 1)])

@@ -216,3 +216,16 @@ def test_threads_that_read_an_older_one_share_a_copy(tmp_path: Path, said: list[
     for one in threads:
         one.join()
     assert len(said) == 1
+
+
+def test_the_ui_does_not_migrate_it_either(
+    tmp_path: Path, lotus: Callable[..., tuple[int, str, str]]
+) -> None:
+    path = tmp_path / "mlflow.db"
+    made_old(path)
+    content = path.read_bytes()
+    code, _, error = lotus("ui", "--tracking-uri", f"sqlite:///{path}")
+    assert code == 1
+    assert "is of an older MLflow" in error
+    assert "is left as it is" in error
+    assert path.read_bytes() == content

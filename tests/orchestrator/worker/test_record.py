@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from orchestrator.planning.config import flat
 from orchestrator.planning.plan import Plan, PlannedTrial
+from orchestrator.search import OBJECTIVES
 from orchestrator.storage.keys import key_of
 from orchestrator.worker import record
 from trials import formats, masks
@@ -267,6 +268,17 @@ def test_what_is_deployed_costs_its_own_pass_and_that_of_what_chooses_its_patche
     assert found["final/deployed_test_accuracy"] == found["final/test_accuracy_ticket"]
     without = record.stage_metrics("final", results_of["final"], None)
     assert not [name for name in without if name.endswith(("_lost", "_gained"))]
+
+
+def test_what_a_search_improves_is_on_every_full_trial(results_of: dict[str, Any]) -> None:
+    found = record.stage_metrics("final", results_of["final"], results_of["dense"])
+    objectives = {name: found[metric] for name, (metric, _) in OBJECTIVES.items()}
+    final = results_of["final"]
+    assert objectives == {
+        "accuracy": final.deployed_validation.accuracy,
+        "macs": final.macs + final.macs_selector,
+        "sparsity": final.sparsity,
+    }
 
 
 def test_outcomes_hold_what_is_deployed_image_by_image(
