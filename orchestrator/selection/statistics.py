@@ -43,7 +43,7 @@ def sayable(mean: float, low: float, high: float, least: float, most: float) -> 
         least, most: of the value, such as -1 and 1 for a difference of accuracies.
     """
     low, high = max(least, low), min(most, high)
-    if not 0 < high - low <= (most - least) / 2:
+    if not _has_width(low, high) or high - low > (most - least) / 2:
         return Interval(mean=mean, low=None, high=None)
     return Interval(mean=mean, low=low, high=high)
 
@@ -191,7 +191,7 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     if len(values) < 2:
         return Interval(mean=mean, low=None, high=None)
     half = _t_half_width(float(np.var(values, ddof=1)), len(values), confidence)
-    if not half > 0:
+    if not _has_width(mean - half, mean + half):
         return Interval(mean=mean, low=None, high=None)
     return Interval(mean=mean, low=mean - half, high=mean + half)
 
@@ -267,6 +267,11 @@ def _pooled_half_width(values: Sequence[float], image_variance: float, confidenc
 
 def _t_half_width(variance: float, n: int, confidence: float) -> float:
     return float(stats.t.ppf((1 + confidence) / 2, n - 1)) * math.sqrt(variance / n)
+
+
+def _has_width(low: float, high: float) -> bool:
+    """False where only the rounding of a mean of equal numbers tells the ends apart."""
+    return high - low > 1e-12 * max(abs(low), abs(high))
 
 
 def _z(confidence: float) -> float:

@@ -68,6 +68,7 @@ class Sweep:
 
     settings: list[Setting]
     outcomes: dict[str, dict[str, NDArray[np.bool_]]]
+    images: int
     share: Vector
     mean: Vector
 
@@ -94,7 +95,7 @@ def draw_sweep(rng: np.random.Generator, law: str, k: int, seeds: int) -> Sweep:
             outcomes[key] = {FINAL.outcome: right[i, seed]}
             rows[i].append(_row(key, arm, level, seed, float(right[i, seed].mean()), images))
     found = [setting_of(group, BASE_AXES) for group in rows]
-    return Sweep(settings=found, outcomes=outcomes, share=share, mean=mean)
+    return Sweep(settings=found, outcomes=outcomes, images=images, share=share, mean=mean)
 
 
 def _bits(rng: np.random.Generator, share: Vector, images: int) -> NDArray[np.bool_]:
@@ -206,11 +207,12 @@ def measure(
     for law in laws:
         for k in sizes:
             for n in seeds:
-                names = (f"seeds {n}", f"seeds {n}, {law}", f"seeds {n}, settings {k}",
-                         f"seeds {n}, {law}, settings {k}")  # fmt: skip
-                tallies = {s: [known[s][name] for name in names] for s in SCOPES}
                 for _ in range(repeats):
                     sweep = draw_sweep(rng, law, k, n)
+                    names = (f"seeds {n}", f"seeds {n}, {law}", f"seeds {n}, settings {k}",
+                             f"seeds {n}, images {_images(sweep)}",
+                             f"seeds {n}, {law}, settings {k}")  # fmt: skip
+                    tallies = {s: [known[s][name] for name in names] for s in SCOPES}
                     judge(sweep, compared(sweep), tallies)
     return {
         "nominal": 0.95,
@@ -220,6 +222,10 @@ def measure(
             for scope, found in known.items()
         },
     }
+
+
+def _images(sweep: Sweep) -> str:
+    return next(f"up to {most}" for most in (1000, 2000, MANY) if sweep.images <= most)
 
 
 def main() -> None:

@@ -459,7 +459,7 @@ def test_without_any_dense_accuracy_the_best_is_recommended_and_shown_to_be_noth
     assert (found.chosen, found.verdict, found.difference) == (
         "best on validation", "not shown", None,
     )  # fmt: skip
-    assert recommendation.in_words(found) == "Its accuracy against dense was not measured."
+    assert recommendation.in_words(found) == "Its accuracy on test was not compared with dense."
 
 
 def test_an_arm_without_pruning_alone_is_no_error() -> None:
@@ -517,6 +517,7 @@ def test_the_summary_is_json_with_exactly_the_promised_fields() -> None:
     assert {"trial_key", "n", "scope", "verdict", "difference", "seeds_low", "reason"} < set(
         out["recommended"]
     )
+    assert out["cost"].pop("words") == "1.0 device-hours instead of 1.5 without sharing stages"
     assert out["cost"] == {
         "device": "CPU", "device_hours": 1.0, "device_hours_saved": 0.5, "wall_s": None,
     }  # fmt: skip

@@ -133,12 +133,22 @@ def test_more_images_make_the_interval_narrower() -> None:
         (-0.5, 0.5, (-0.5, 0.5)),
         (-0.5, 0.5 + 1e-9, (None, None)),
         (0.2, 0.2, (None, None)),
+        (0.2, 0.2 + 1e-16, (None, None)),
         (0.7, 1.7, (0.7, 1)),
         (-1.7, -0.7, (-1, -0.7)),
         (-3, 3, (None, None)),
         (1, 2, (None, None)),
     ],
-    ids=["half", "wider", "no width", "clipped", "clipped below", "all", "nothing left"],
+    ids=[
+        "half",
+        "wider",
+        "no width",
+        "rounding",
+        "clipped",
+        "clipped below",
+        "all",
+        "nothing left",
+    ],
 )
 def test_limits_of_no_width_or_of_more_than_half_of_what_can_be_are_not_said(
     low: float, high: float, said: tuple[float | None, float | None]
@@ -156,8 +166,9 @@ def test_about_these_models_the_spread_between_seeds_counts_for_nothing() -> Non
 
 
 def test_equal_values_have_no_limits_for_they_say_little_about_others() -> None:
-    found = mean_interval([0.5, 0.5, 0.5])
-    assert (found.mean, found.low, found.high) == (0.5, None, None)
+    for value in (0.5, 0.1, 0.7):  # the mean of three 0.1 is not 0.1
+        found = mean_interval([value] * 3)
+        assert (found.mean, found.low, found.high) == (pytest.approx(value), None, None)
 
 
 def test_mean_interval_is_student_t_and_has_no_limits_for_one_value() -> None:
