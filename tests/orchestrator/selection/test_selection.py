@@ -62,7 +62,7 @@ def sweep(drops: Mapping[float, float], seeds: Sequence[int] = (0, 1, 2), n: flo
 
 
 def summary(results: pd.DataFrame, **options: Any) -> dict[str, Any]:
-    given = {"sweep": "s", "planned": len(results), "device": "CPU", "device_hours": 1.0,
+    given = {"sweep": "s", "planned": len(results), "device": "cpu", "device_hours": 1.0,
              "device_hours_saved": 0.5, "wall_s": None} | options  # fmt: skip
     return summarise(results, **given)
 
@@ -459,7 +459,7 @@ def test_without_any_dense_accuracy_the_best_is_recommended_and_shown_to_be_noth
     assert (found.chosen, found.verdict, found.difference) == (
         "best on validation", "not shown", None,
     )  # fmt: skip
-    assert recommendation.in_words(found) == "Its accuracy against dense was not measured."
+    assert recommendation.in_words(found) == "Its accuracy on test was not compared with dense."
 
 
 def test_an_arm_without_pruning_alone_is_no_error() -> None:
@@ -518,7 +518,8 @@ def test_the_summary_is_json_with_exactly_the_promised_fields() -> None:
         out["recommended"]
     )
     assert out["cost"] == {
-        "device": "CPU", "device_hours": 1.0, "device_hours_saved": 0.5, "wall_s": None,
+        "device": "cpu", "device_hours": 1.0, "device_hours_saved": 0.5, "wall_s": None,
+        "words": "1.0 CPU-hours instead of 1.5 without sharing stages",
     }  # fmt: skip
     assert out["recommended"]["within_tolerance"] is True
     assert type(out["arms"][0]["n"]) is int
