@@ -22,6 +22,7 @@ from orchestrator.selection.arms import ArmRow
 from orchestrator.selection.comparisons import Spreads
 from orchestrator.selection.recommendation import Recommended
 from orchestrator.selection.settings import CONTROLS, LOTUS_ARMS, WHOLE, settings
+from orchestrator.selection.statistics import wilson
 from trials.detect import DETECTORS
 
 HUGE = 1e20  # images: no noise from their choice
@@ -126,6 +127,14 @@ def test_two_masks_of_one_dense_model_at_one_level_weigh_the_same_and_are_said()
     assert level["n"] == 1
     assert level["drop"] == pytest.approx(0.03)
     assert any("averages over it" in w for w in summary(table)["warnings"])
+
+
+def test_dense_models_on_unequal_counts_get_the_noise_of_the_smaller() -> None:
+    rows = [trial(seed=s, sparsity=0.1, drop=0.02, n=n) for s, n in ((0, 400), (1, 40_000))]
+    curve = one_shot_curve(pd.DataFrame(rows))
+    for level, accuracy in ((0, DENSE), (1, DENSE - 0.02)):
+        low, high = wilson(accuracy, 400)
+        assert curve.loc[level, ["ci_low", "ci_high"]].tolist() == pytest.approx([low, high])
 
 
 def test_levels_that_differ_by_rounding_are_one_level() -> None:
