@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from dashboards import style, tables
 from dashboards.style import Drawing
 from dashboards.text import (
+    AUTO,
     amount,
     arm_label,
     clean,
@@ -166,13 +167,16 @@ def finetune(by_arm: dict[str, pd.DataFrame], dense: float | None) -> Drawing | 
     return Drawing("finetune", style.to_png(panels[0]), alt)
 
 
-def shown_levels(table: pd.DataFrame) -> list[float]:
-    """The sparsities that the figure draws: all, or evenly spread ones when there are many."""
-    levels = sorted(table["sparsity"].dropna().unique())
+def shown_levels(table: pd.DataFrame) -> list[Any]:
+    """The sparsities that the figure draws: all, or evenly spread ones when there are many.
+
+    `auto`, which each trial finds for itself, comes last.
+    """
+    levels = sorted(table["sparsity"].dropna().unique(), key=lambda s: (s == AUTO, s))
     if len(levels) <= MOST_LEVELS:
-        return [float(s) for s in levels]
+        return levels
     picked = np.linspace(0, len(levels) - 1, MOST_LEVELS).round().astype(int)
-    return [float(levels[i]) for i in picked]
+    return [levels[i] for i in picked]
 
 
 def arms_of(rows: pd.DataFrame) -> NDArray[np.float64]:

@@ -100,7 +100,7 @@ def _derive(summary: dict[str, Any]) -> _Derived:
     ordered = sorted(lines, key=tables.arm_rank)
     return _Derived(
         by_arm={arm: pd.DataFrame(lines[arm]) for arm in ordered if lines[arm]},
-        by_fraction=_frame(summary.get("by_mask_data"), ("patch_drop", "sparsity")),
+        by_fraction=_frame(summary.get("by_mask_data"), ("patch_drop",)),
         stages=_frame(summary.get("stage_seconds"), columns=("stage", "total_s", "median_s", "n")),
         rates=_frame(summary.get("throughput"), columns=("patch_drop", "mean", "low", "high", "n")),
     )

@@ -8,6 +8,7 @@ import pandas as pd
 
 from dashboards import headline, tables
 from dashboards.text import (
+    AUTO,
     DASH,
     amount,
     clean,
@@ -130,32 +131,26 @@ def _epochs(entry: dict[str, Any]) -> str:
 
 def fraction_table(table: pd.DataFrame) -> Table:
     """Mean accuracy per sparsity and mask data fraction, both stages side by side."""
-    if table.empty:
-        return Table((), ())
-    index = ["sparsity", "fraction"]
-    wide = table.pivot(index=index, columns="stage", values="mean")
-    wide["n"] = table[table["stage"] == "issp"].set_index(index)["n"]
-    for stage in ("issp", "final"):
-        at = table[table["stage"] == stage].set_index(index)
-        wide[f"{stage} interval"] = [_limits(at, place) for place in wide.index]
-    rows = [
-        (
-            _num(level(r["sparsity"]), r["sparsity"]),
-            _num(level(r["fraction"]), r["fraction"]),
-            _num(percent(r.get("issp")), r.get("issp")),
-            _num(r["issp interval"]),
-            _num(percent(r.get("final")), r.get("final")),
-            _num(r["final interval"]),
-            _num(amount(r["n"]), r["n"]),
+    places: dict[Any, dict[str, Any]] = {}
+    for row in table.to_dict("records"):
+        sparsity = AUTO if row["sparsity"] == AUTO else number(row["sparsity"])
+        places.setdefault((sparsity, row["fraction"]), {})[row["stage"]] = row
+    rows = []
+    for (sparsity, fraction), stages in places.items():
+        pruned, final = stages.get("issp", {}), stages.get("final", {})
+        rows.append(
+            (
+                _num(level(sparsity), sparsity),
+                _num(level(fraction), fraction),
+                _num(percent(pruned.get("mean")), pruned.get("mean")),
+                _num(interval(pruned.get("ci_low"), pruned.get("ci_high"))),
+                _num(percent(final.get("mean")), final.get("mean")),
+                _num(interval(final.get("ci_low"), final.get("ci_high"))),
+                _num(amount((pruned or final).get("n")), (pruned or final).get("n")),
+            )
         )
-        for r in wide.reset_index().to_dict("records")
-    ]
     heads = ("Sparsity", "Mask data", "After ISSP", "Interval", "After fine-tuning", "Its interval")
     return _table((*heads, "Seeds"), rows)
-
-
-def _limits(at: pd.DataFrame, place: Any) -> str:
-    return interval(*at.loc[place, ["ci_low", "ci_high"]]) if place in at.index else DASH
 
 
 def arms_table(summary: dict[str, Any]) -> Table:

@@ -153,14 +153,3 @@ def clean(value: Any, limit: int = 2000) -> str:
         return ""
     text = _CONTROL.sub("\ufffd", _ANSI.sub("", str(value).replace("\r\n", "\n")))
     return text if len(text) <= limit else text[:limit] + " …"
-
-
-def setting(values: dict[str, Any]) -> str:
-    """`30 % sparsity, 10 % patches dropped, masks from 10 % of the data`."""
-    parts = (
-        ("sparsity", "{} sparsity"),
-        ("patch_drop", "{} of patches dropped"),
-        ("mask_data_fraction", "masks from {} of the data"),
-    )
-    said = [form.format(text) for k, form in parts if (text := level(values.get(k))) != DASH]
-    return ", ".join(said) or "no axis"

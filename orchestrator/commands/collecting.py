@@ -30,6 +30,7 @@ AWAY = "removed"
 State = tuple[bool, str]
 """Whether a sweep is kept, and why."""
 
+HIDDEN_RUN = "its tracking store does not show its run to this account"
 UNKNOWN = "its tracking store does not know its run: restored from a copy, or made anew?"
 FORCED = "its tracking store does not know its run, and --force was given"
 
@@ -90,6 +91,8 @@ def asker(uris: Iterable[str], force: bool = False) -> Callable[[Pin], State]:
         except TrackingError as error:
             away[uri] = f"its tracking store cannot be asked: {error}"
             return True, away[uri]
+        if known == "hidden":
+            return True, HIDDEN_RUN
         if known == "unknown":
             return (False, FORCED) if force else (True, UNKNOWN)
         return (False, "its run is deleted") if known == "deleted" else (True, "its run exists")

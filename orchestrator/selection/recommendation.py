@@ -322,7 +322,11 @@ def in_words(best: Recommended) -> str:
         f"It {'loses' if best.difference < 0 else 'gains'} {points}"
     )  # fmt: skip
     models = _limits(best.models_low, best.models_high, "too few images to say")
-    few = f"too few seeds ({best.n}) to say" if best.scope == THESE_MODELS else "too wide to say"
+    few = (
+        f"too few seeds ({best.n_compared}) to say"
+        if best.scope == THESE_MODELS
+        else "too wide to say"
+    )
     seeds = _limits(best.seeds_low, best.seeds_high, few)
     tolerated = points_of(best.tolerance)
     said = {

@@ -165,14 +165,15 @@ def _runs_of(
     return found
 
 
-Known = Literal["active", "deleted", "unknown"]
+Known = Literal["active", "deleted", "unknown", "hidden"]
 
 
 def state_of_run(uri: str, run_id: str) -> Known:
     """What MLflow knows of a run. Asked once, without patience.
 
     Deleted is only what it shows as deleted. A run that it does not know says nothing: its database
-    may have been restored from a copy, or made anew.
+    may have been restored from a copy, or made anew. Hidden is one that this account may not see;
+    a server with accounts says the same of one that does not exist.
 
     Raises:
         TrackingError: the tracking store cannot be asked.
@@ -187,6 +188,8 @@ def state_of_run(uri: str, run_id: str) -> Known:
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return "unknown"
+        if error.error_code == "PERMISSION_DENIED":
+            return "hidden"
         raise TrackingError(reason_of(error)) from error
     return "deleted" if run.info.lifecycle_stage == "deleted" else "active"
 

@@ -97,6 +97,16 @@ def test_many_sparsities_are_thinned_evenly() -> None:
     assert figures.shown_levels(table) == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5])
 
 
+def test_a_sparsity_that_each_trial_finds_is_a_line_too() -> None:
+    row = {"stage": "issp", "mean": 0.5, "low": 0.4, "high": 0.6, "n": 3}
+    table = pd.DataFrame(
+        [row | {"sparsity": s, "fraction": f} for s in ("auto", 0.3) for f in (0.1, 1.0)]
+    )
+    assert figures.shown_levels(table) == [0.3, "auto"]
+    with style.drawing_rules():
+        assert figures.issp_by_fraction(table, None) is not None
+
+
 def test_every_arm_has_its_own_colour_and_marker() -> None:
     assert set(style.ARM_COLOURS) == set(style.ARM_MARKERS) == set(tables.ARM_ORDER)
     assert len(set(style.ARM_COLOURS.values())) == len(set(style.ARM_MARKERS.values())) == 8

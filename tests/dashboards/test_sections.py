@@ -79,6 +79,17 @@ def test_the_fraction_table_gives_an_interval_only_where_there_is_one() -> None:
     assert found.heads[-1] == "Seeds"
 
 
+def test_a_sparsity_that_each_trial_finds_is_a_row_of_the_fraction_table() -> None:
+    values = {"mean": 0.5, "ci_low": None, "ci_high": None, "n": 2, "stage": "issp"}
+    levels = pd.DataFrame(
+        [values | {"sparsity": s, "fraction": f} for s in (None, 0.3, "auto") for f in (0.1, 1.0)]
+    )
+    rows = sections.fraction_table(levels).rows
+    assert [row[0].text.replace("\u00a0", " ") for row in rows] == [
+        "–", "–", "30 %", "30 %", "auto", "auto",
+    ]  # fmt: skip
+
+
 def test_epochs_to_near_dense_say_how_many_seeds_got_there() -> None:
     reached = {
         "arm": "lotus", "n": 3, "near_dense_reached": 2, "epochs_to_near_dense": 3.5,

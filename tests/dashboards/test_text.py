@@ -40,7 +40,6 @@ def test_levels_show_no_needless_digits() -> None:
 def test_a_sparsity_that_each_trial_finds_is_named_so() -> None:
     assert text.level("auto") == "auto"
     assert text.level("other") == text.level(None) == text.DASH
-    assert text.setting({"sparsity": "auto"}) == "auto sparsity"
 
 
 def test_clean_removes_terminal_colours_and_cuts_what_is_long() -> None:

@@ -40,7 +40,7 @@ def test_without_a_sweep_only_the_machine_is_looked_at() -> None:
 def test_a_good_sweep_passes_everything(tiny: Tiny, tmp_path: Path) -> None:
     found = looked(tiny())
     assert list(found)[2:] == [
-        "data", "model", "weights", "store", "tracking", "runs", "Ray and devices",
+        "data", "model", "weights", "store", "tracking", "artifacts", "runs", "Ray and devices",
     ]  # fmt: skip
     assert all(check.ok for check in found.values())
     assert "64 train, 40 validation, 500 test images" in found["data"].found

@@ -9,7 +9,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +238,14 @@ def test_a_sweep_can_be_run_published_and_collected_with_what_a_node_holds(
     assert kept[second.key]
     assert not kept[first.key], "the earlier best checkpoint is gone"
     as_nodes.delete_run(address.parent)
+    # Of a run that is not there MLflow says to this account what it says of a forbidden one: that
+    # sweep is kept, and only that one.
+    absent, gone = uuid.uuid4().hex, "s-of-nobody"
+    pin(store, replace(planned, sweep=sweep.model_copy(update={"name": gone})), absent)
+    found = collect(store, asker([servers.mlflow]), grace_s=-1e6, dry_run=True)
+    assert [name for name, _ in found.kept] == [gone]
+    assert [name for name, _ in found.dropped] == [sweep.name]
+    store.files.remove(f"sweeps/{absent}.json")
     assert collect(store, asker([servers.mlflow]), grace_s=-1e6).freed_bytes > 0
     assert not sum(info.bytes for info in store.files.list("objects").values())
 

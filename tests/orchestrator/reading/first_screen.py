@@ -216,12 +216,12 @@ def gap(
     """
     n, differences = len(a), [x - y for x, y in zip(a, b, strict=True)]
     mean = float(np.mean([d.mean() for d in differences]))
-    images = variance_of_mean(np.mean(differences, axis=0), n)
+    images = variance_of_mean(np.mean(differences, axis=0))
     half = stats.norm.ppf(0.975) * np.sqrt(images)
     models = (mean - half, mean + half)
     if n < 3:
         return Gap(mean, models, None)
-    alone = float(np.mean([variance_of_mean(d, 1) for d in differences]))
+    alone = float(np.mean([variance_of_mean(d) for d in differences]))
     shared = min(images, max(0.0, images - (alone - images) / (n - 1)))
     if of is None:
         spread, df = float(np.var([d.mean() for d in differences], ddof=1)), n - 1.0
@@ -236,10 +236,9 @@ def gap(
     return Gap(mean, models, (mean - half, mean + half))
 
 
-def variance_of_mean(difference: NDArray[np.float64], n: int) -> float:
-    """Of a mean over images, with half an image more on either side of each of n seeds."""
-    extra = np.sqrt(1 / (2 * n))
-    seen = np.append(difference, [extra, -extra])
+def variance_of_mean(difference: NDArray[np.float64]) -> float:
+    """Of a mean over images, with half an image more on either side (Agresti and Min)."""
+    seen = np.append(difference, [np.sqrt(0.5), -np.sqrt(0.5)])
     return float(seen.var() / len(seen))
 
 
