@@ -73,7 +73,13 @@ class Sweep:
     mean: Vector
 
 
-def draw_sweep(rng: np.random.Generator, law: str, k: int, seeds: int) -> Sweep:
+def draw_sweep(
+    rng: np.random.Generator,
+    law: str,
+    k: int,
+    seeds: int,
+    spread: tuple[float, float] = SPREAD,
+) -> Sweep:
     """K settings and some seeds on as many images as are drawn; the first K arms at one point each.
 
     From 8 settings on the rest are further points of `lotus`, which are worse on validation.
@@ -81,8 +87,8 @@ def draw_sweep(rng: np.random.Generator, law: str, k: int, seeds: int) -> Sweep:
     images = round(math.exp(rng.uniform(math.log(FEW), math.log(MANY))))
     mean = rng.uniform(0.6, 0.9) + rng.uniform(-0.03, 0.03, k)
     lift = COMMON * rng.standard_normal(seeds)
-    spread = math.exp(rng.uniform(*np.log(SPREAD))) * LAWS[law](k)
-    share = mean[:, None] + lift + spread[:, None] * rng.standard_normal((k, seeds))
+    own = math.exp(rng.uniform(*np.log(spread))) * LAWS[law](k)
+    share = mean[:, None] + lift + own[:, None] * rng.standard_normal((k, seeds))
     share = np.clip(share, 0.0, 1.0)
     right = _bits(rng, share, images)
     arms = _arms(k)
@@ -196,11 +202,13 @@ def measure(
     sizes: Sequence[int] = SETTINGS,
     seeds: Sequence[int] = SEEDS,
     laws: Sequence[str] = tuple(LAWS),
+    spread: tuple[float, float] = SPREAD,
 ) -> dict[str, Any]:
     """Coverage in both scopes, as a whole and in slices.
 
     Args:
         repeats: sweeps of each law, number of settings and number of seeds.
+        spread: see SPREAD.
     """
     rng = np.random.default_rng(seed)
     known: dict[str, dict[str, Tally]] = {s: defaultdict(lambda: Tally([], [], [])) for s in SCOPES}
@@ -208,7 +216,7 @@ def measure(
         for k in sizes:
             for n in seeds:
                 for _ in range(repeats):
-                    sweep = draw_sweep(rng, law, k, n)
+                    sweep = draw_sweep(rng, law, k, n, spread)
                     names = (f"seeds {n}", f"seeds {n}, {law}", f"seeds {n}, settings {k}",
                              f"seeds {n}, images {_images(sweep)}",
                              f"seeds {n}, {law}, settings {k}")  # fmt: skip
@@ -217,6 +225,7 @@ def measure(
     return {
         "nominal": 0.95,
         "repeats_of_each": repeats,
+        "spread": list(spread),
         "coverage": {
             scope: {name: tally.report() for name, tally in sorted(found.items())}
             for scope, found in known.items()
@@ -233,11 +242,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--spread", type=float, nargs=2, default=SPREAD)
     options = parser.parse_args()
     facts = {"date": time.strftime("%Y-%m-%d"), "commit": git_commit(), "hardware": hardware()}
     facts |= {"versions": versions()}
     start = time.process_time()
-    found = measure(options.repeats, options.seed)
+    found = measure(options.repeats, options.seed, spread=tuple(options.spread))
     print(json.dumps({**facts, **found, "cpu_s": round(time.process_time() - start, 1)}, indent=1))
 
 

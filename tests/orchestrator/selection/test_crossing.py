@@ -77,6 +77,16 @@ def test_without_half_widths_nothing_above_zero_is_excluded() -> None:
     assert found.low < 0.1
 
 
+def test_neither_a_lower_nor_an_upper_limit_is_said_where_they_hold_everything() -> None:
+    wide = points([0.02, 0.02, 0.02, 0.02, 0.02, 0.02], 0.5)
+    found = detect(wide, 0.01, "first_violation")
+    assert (found.value, found.low, found.high) == (0.0, None, None)
+    beyond = detect(points([0.0, 0.0, 0.0, 0.0, 0.0, 0.0], 1e-6), 0.01, "first_violation")
+    assert (beyond.low, beyond.high) == (0.6, None), "a lower limit alone says something"
+    far = detect(points([0.0, 0.5], 1e-6, [0.1, 0.9]), 0.01, "first_violation")
+    assert (far.bracket, far.low, far.high) == ((0.1, 0.9), None, None)
+
+
 @settings(max_examples=10, deadline=None)  # 200 draws for each detector
 @given(
     st.lists(st.integers(-5, 60).map(lambda k: k / 1000), min_size=6, max_size=6),

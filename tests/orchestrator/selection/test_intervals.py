@@ -152,6 +152,14 @@ def test_what_says_nothing_is_no_number_in_the_summary(seeds: int, images: int) 
             assert left_out >= (50 if images == 1 else 0)
 
 
+def test_equal_models_on_many_images_do_not_read_as_zero_to_zero() -> None:
+    summary = Sweep(3, 30_000, 0.0).summary(by_image=True)
+    stated, _ = check(summary)
+    assert stated > 50
+    words = " ".join(texts(summary))
+    assert "-0.01 to +0.01" in words, "as many digits as tell the ends apart"
+
+
 def test_a_walk_finds_what_it_must_refuse() -> None:
     for bad in (
         {"x_low": -0.6, "x_high": 0.6},
