@@ -19,7 +19,7 @@ from orchestrator.storage.codec import encode
 from orchestrator.storage.store import Store
 from trials import formats
 from trials.errors import LotusError
-from trials.stage import STAGES, Node, Source, StageConfig
+from trials.stage import STAGES, Load, Node, Source, StageConfig
 from trials.stages.attention import PatchScores
 
 EACH = 175
@@ -33,7 +33,7 @@ class Setting(StageConfig):
 
 
 NODE: Node[PatchScores] = Node(
-    STAGES["attention"], Setting(), None, {"data": Source("data", "d")}, lambda: 1e6
+    STAGES["attention"], Setting(), None, {"data": Source("data", "d")}, lambda: Load(1e6, 8.0)
 )
 
 

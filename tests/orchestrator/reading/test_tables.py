@@ -12,7 +12,7 @@ from orchestrator.reading.tables import axis_columns, learning_curves, results, 
 from orchestrator.storage.keys import key_of
 
 BASE = [
-    "run_id", "name", "key", "arm", "status", "error", "seed", "sparsity", "patch_drop",
+    "run_id", "name", "key", "arm", "status", "error", "versions", "seed", "sparsity", "patch_drop",
     "mask_data_fraction", "rung",
 ]  # fmt: skip
 
