@@ -135,7 +135,7 @@ def summarise(
         results: one row per trial; may be empty.
         sweep: name of the sweep.
         planned: trials that the sweep file asks for.
-        device: in words; device_hours and device_hours_saved as measured, wall_s in seconds.
+        device: `cpu` or `gpu`; device_hours and device_hours_saved as measured, wall_s in seconds.
         tolerance: fraction (0.01 = 1 point).
         detector: a key of `trials.detect.DETECTORS`.
         axes: columns that tell settings apart, beside the three of LOTUS; one that no trial

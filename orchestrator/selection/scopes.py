@@ -86,16 +86,15 @@ class Difference:
         own = (self.image_variance or 0.0) - self.shared  # of V, what seeds average out
         unshared = max(0.0, own) * self.n
         between = max(0.0, self.spread.variance - unshared) + unshared / images
-        floor = (unshared / n + self.shared) / images
         total = between / n + self.shared / images
-        if not total > 0 and not floor > 0:
+        if not total > 0:
             return None
         df = _CERTAIN
         if between > 0:
             own_df = self.spread.df * (n - 1) / (self.n - 1)
             df = min(df, own_df * (total * n / between) ** 2)
         t = float(special.stdtrit(df, (1 + confidence) / 2))
-        return t * math.sqrt(max(total, floor))
+        return t * math.sqrt(total)
 
 
 def difference(pairs: Sequence[Pair], spread: Spread | None = None) -> Difference | None:

@@ -229,6 +229,7 @@ def gap(
         moderated = moderated_variances(others)
         (va, da), (vb, db) = (moderated[one] for one in of)
         spread, df = va + vb, (va + vb) ** 2 / (va**2 / da + vb**2 / db)
+        df = min(df, (len(others) - 1) * (n - 1))  # all residuals have no more
     between = max(spread, n * (images - shared))
     total = between / n + shared
     df *= (total / (between / n)) ** 2

@@ -63,7 +63,7 @@ def sweep(drops: Mapping[float, float], seeds: Sequence[int] = (0, 1, 2), n: flo
 
 
 def summary(results: pd.DataFrame, **options: Any) -> dict[str, Any]:
-    given = {"sweep": "s", "planned": len(results), "device": "CPU", "device_hours": 1.0,
+    given = {"sweep": "s", "planned": len(results), "device": "cpu", "device_hours": 1.0,
              "device_hours_saved": 0.5, "wall_s": None} | options  # fmt: skip
     return summarise(results, **given)
 
@@ -528,7 +528,8 @@ def test_the_summary_is_json_with_exactly_the_promised_fields() -> None:
     )
     assert out["cost"].pop("words") == "1.0 device-hours instead of 1.5 without sharing stages"
     assert out["cost"] == {
-        "device": "CPU", "device_hours": 1.0, "device_hours_saved": 0.5, "wall_s": None,
+        "device": "cpu", "device_hours": 1.0, "device_hours_saved": 0.5, "wall_s": None,
+        "words": "1.0 CPU-hours instead of 1.5 without sharing stages",
     }  # fmt: skip
     assert out["recommended"]["within_tolerance"] is True
     assert type(out["arms"][0]["n"]) is int
