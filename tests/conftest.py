@@ -73,6 +73,12 @@ LONGEST_FIRST = (
     "orchestrator/faults/test_sqlite.py",
     "orchestrator/reading/test_ages.py",
     "orchestrator/reading/test_standing.py",
+    "orchestrator/tracking/test_places.py",
+    "orchestrator/tracking/test_schema.py",
+    "orchestrator/tracking/test_opening.py",
+    "orchestrator/deploy/test_accounts.py",
+    "orchestrator/test_surroundings.py",
+    "orchestrator/commands/test_ui.py",
 )
 """Files of half a minute and more, roughly by their seconds; after them those marked slow. Two
 processes take one file after the other: a long one that is taken last leaves one without work."""

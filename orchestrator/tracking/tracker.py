@@ -7,6 +7,10 @@ is used throughout, so that MLFLOW_RUN_ID in somebody's environment changes noth
 
     connection.py   reaching a store, finding a sweep in it
     database.py     a new SQLite database, made whole or not at all
+    opening.py      an SQLite database read without changing it: read-only, or of an older MLflow
+    schema.py       of which MLflow a database is; migrating one, with a copy kept
+    places.py       where its artifacts lie, also after its folder was moved
+    artifacts.py    reading them: bounded, and what is missing is said
     patience.py     what counts as away, and how long one waits
     runlog.py       writing to one run; outbox.py: in the background
     reconcile.py    mending what accidents left

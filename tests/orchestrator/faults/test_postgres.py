@@ -4,15 +4,20 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
 
+from orchestrator.planning.config import SweepConfig
 from orchestrator.tracking import patience
+from orchestrator.tracking.patience import TrackingError
 from orchestrator.tracking.pending import Pending
+from orchestrator.tracking.tracker import open_sweep
 from tests.orchestrator.faults.conftest import Bench, Content, content_of, made_bench
+from tests.orchestrator.tracking.test_schema import old as made_old
 
 pytestmark = pytest.mark.slow
 
@@ -87,3 +92,19 @@ def test_a_worker_computes_although_its_database_is_away(
     bench.again().run()
     assert pending.all() == {}
     assert {child.status for child in bench.tracker.children()} == {"FINISHED"}
+
+
+def test_a_database_of_an_older_mlflow_is_not_migrated_and_one_sentence_says_what_to_run(
+    postgres: Any, tiny: Callable[..., SweepConfig]
+) -> None:
+    uri = postgres.get_uri(driver="psycopg", database="older")
+    postgres.psql("create database older")
+    engine = sqlalchemy.create_engine(uri)
+    made_old(engine)
+    before = sqlalchemy.inspect(engine).get_table_names()
+    sweep = tiny(f"tracking: {{uri: '{uri}'}}\n")
+    for create in (False, True):
+        with pytest.raises(TrackingError, match=r"is of an older MLflow .*run `mlflow db upgrade"):
+            open_sweep(sweep, create=create)
+    assert sqlalchemy.inspect(engine).get_table_names() == before
+    engine.dispose()
