@@ -182,7 +182,7 @@ class Needed:
         if self.images is not None and n_images:
             parts.append(f"{self.images:,} images")
         if parts:
-            return f"about {', or '.join(parts)}, would decide"
+            return f"about {', or '.join(parts)}{',' * (len(parts) > 1)} would decide"
         return "neither more seeds nor more images alone would decide"
 
 

@@ -198,7 +198,12 @@ def kept_macs_ratio(row: Row) -> float | None:
 
 
 def speed_ratio(row: Row) -> float | None:
-    """Measured images per second of the model on the patches that it keeps, over dense ones."""
+    """Measured images per second of the model on the patches that it keeps, over dense ones.
+
+    None where it keeps them all: that is the same forward pass, and the ratio would be noise.
+    """
+    if (kept_macs_ratio(row) or 0.0) >= 1 - 1e-9:
+        return None
     return _ratio(row["profile/images_per_s"], row["profile/images_per_s_dense"])
 
 

@@ -16,7 +16,7 @@ def compared(**values: Any) -> ArmComparison:
         "seeds_high": 0.018, "seeds_corrected_low": -0.02, "seeds_corrected_high": 0.028,
         "family": "against_controls", "family_size": 2, "margin": 0.01, "scope": "other seeds",
         "verdict": "undecided", "verdict_models": "better", "equal_within": None,
-        "would_decide": "about 9 seeds, would decide",
+        "would_decide": "about 9 seeds would decide",
     }  # fmt: skip
     return ArmComparison(**(known | values))
 
@@ -30,7 +30,7 @@ def test_an_undecided_control_is_said_in_its_scope_with_what_would_decide() -> N
     assert text == (
         "lotus cannot be told apart from its control `magnitude`: +0.4 points on test, paired by "
         "image (interval -2.0 to +2.8; n = 3, other seeds, corrected for 2 comparisons). This "
-        "sweep does not show that denoising the mask helps; about 9 seeds, would decide."
+        "sweep does not show that denoising the mask helps; about 9 seeds would decide."
     )
 
 

@@ -263,7 +263,7 @@ def test_more_images_and_more_seeds_never_widen_an_interval(d: Difference, more:
 
 def test_what_would_decide_is_said_in_words() -> None:
     assert Needed(9, 2400).words(500) == "about 9 seeds, or 2,400 images, would decide"
-    assert Needed(9, None).words(500) == "about 9 seeds, would decide"
+    assert Needed(9, None).words(500) == "about 9 seeds would decide"
     assert Needed(None, None).words(500).startswith("neither more seeds nor more images")
 
 
