@@ -176,7 +176,7 @@ def test_what_mlflow_does_not_take_is_owed(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(patience, "PATIENCE_S", 1.0)
     planner, store = Planner(sweep), Store(sweep.storage.path)
     planned = planner.plan({})
-    growth = Growth(planner, planned, set(), set(), {})
+    growth = Growth(planner, planned, set(), set(), {}, learned([], "cpu"))
     trial = planned.trials[0]
     with Fallen(growth, store, Tracker(address, late=True), Stop(), []) as fell:
         fell(Item(key=trial.key, name=trial.name, kind="trial"), "d" * 64, "dense failed: no")
@@ -193,7 +193,7 @@ def test_after_a_stop_nothing_is_said_any_more(tracked: Any) -> None:
     planned = planner.plan({})
     (trial,) = planned.trials
     stop.ask("another driver works on this sweep")
-    growth = Growth(planner, planned, set(), set(), {})
+    growth = Growth(planner, planned, set(), set(), {}, learned([], "cpu"))
     with (
         pytest.raises(Exception, match="another driver"),
         Fallen(growth, store, tracker, stop, []) as fell,
