@@ -18,6 +18,7 @@ from orchestrator.driver.growth import Growth
 from orchestrator.driver.interrupts import Stop
 from orchestrator.driver.queue import Item
 from orchestrator.planning.plan import Planner
+from orchestrator.planning.speeds import learned
 from orchestrator.storage.store import Store
 from orchestrator.tracking import patience
 from orchestrator.tracking.pending import Pending
