@@ -72,6 +72,7 @@ def refresh(
     summary = summarise(plan.sweep, tracker, runs, parent.data.tags)
     _best_model(plan, store, tracker, runs, summary)
     if page:
+        summary = with_curves(summary, tracker, trials_table(runs), parent.data.tags)
         return summary, str(write(plan.sweep, tracker, where, runs, summary))
     _publish(plan.sweep, tracker, summary)
     return summary, None
@@ -253,10 +254,12 @@ def write(
     """Write the report from the tracking store alone, and put it on the sweep's run."""
     runs = tracker.runs() if runs is None else runs
     tags = tracker.parent().data.tags
-    summary = summary or summarise(sweep, tracker, runs, tags)
     table = trials_table(runs)
+    if summary is None:
+        summary = summarise(sweep, tracker, runs, tags)
+    summary = with_curves(summary, tracker, table, tags)
     data = ReportData(
-        summary=summary | {"finetuning": _learning_curves(tracker, table, axis_columns(tags))},
+        summary=summary,
         trials=table,
         pictures=_pictures(tracker, table),
         sweep_yaml=resolved_yaml(sweep),
@@ -267,6 +270,15 @@ def write(
     if upload:
         _publish(sweep, tracker, summary, page)
     return page
+
+
+def with_curves(
+    summary: dict[str, Any], tracker: Tracker, table: pd.DataFrame, tags: dict[str, str]
+) -> dict[str, Any]:
+    """The summary with the learning curves that the page draws; some requests for each trial."""
+    if "finetuning" in summary:
+        return summary
+    return summary | {"finetuning": _learning_curves(tracker, table, axis_columns(tags))}
 
 
 def report(sweep: SweepConfig, output: Path | None = None) -> Path:

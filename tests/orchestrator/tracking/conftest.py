@@ -74,10 +74,11 @@ class Output:
         )
 
     def reported(self, to: Path) -> dict[str, Any]:
-        """What a report in another folder says, without when it was made."""
+        """What a report in another folder says, without what it was made from: paths are in that."""
         done = self.lotus("report", str(self.file), "--output", str(to))
         assert done.returncode == 0, done.stderr
         found: dict[str, Any] = json.loads((to / "summary.json").read_text())
+        assert found.pop("made_from")
         return found
 
     def rows(self, query: str) -> list[Any]:
