@@ -74,7 +74,7 @@ class Output:
         )
 
     def reported(self, to: Path) -> dict[str, Any]:
-        """What a report in another folder says, without what it was made from: paths are in that."""
+        """What a report in another folder says, without the digest that holds paths too."""
         done = self.lotus("report", str(self.file), "--output", str(to))
         assert done.returncode == 0, done.stderr
         found: dict[str, Any] = json.loads((to / "summary.json").read_text())
