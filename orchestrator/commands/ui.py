@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from orchestrator.driver.interrupts import INTERRUPTS
 from orchestrator.secrets import redacted, without_password
 from orchestrator.tracking import database
 from orchestrator.tracking.places import for_server
@@ -66,6 +67,7 @@ def serve(uri: str, host: str, port: int | None, say: Say) -> int:
             say("Ctrl-C ends it.")
             return server.process.wait()
         except KeyboardInterrupt:
+            INTERRUPTS.taken()  # this is how one ends it
             return 0
         finally:
             server.end()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import random
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -260,13 +262,38 @@ def _client(uri: str, shown: str) -> MlflowClient:
     from mlflow import MlflowClient
 
     try:
-        return MlflowClient(tracking_uri=uri)
+        client = MlflowClient(tracking_uri=uri)
+        _closed_at_the_end(client)
+        return client
     except Exception as error:
         if LOCKED in str(error):
             raise
         raise TrackingError(
             f"tracking.uri = {without_password(shown)}: {reason_of(error)}"
         ) from error
+
+
+_ENGINES: weakref.WeakSet[Any] = weakref.WeakSet()
+"""Of SQLAlchemy, one for each client that has a database."""
+
+
+def _closed_at_the_end(client: Any) -> None:
+    """Close the client's database when the process ends.
+
+    A process that ends without taking the interpreter apart (`entry.py`) would leave SQLite's log
+    beside it.
+    """
+    engine = getattr(client._tracking_client.store, "engine", None)
+    if engine is None:
+        return
+    if not _ENGINES:
+        atexit.register(_close_all)
+    _ENGINES.add(engine)
+
+
+def _close_all() -> None:
+    for engine in list(_ENGINES):
+        engine.dispose()
 
 
 def _knock(uri: str) -> None:

@@ -72,7 +72,7 @@ def test_a_sweep_goes_on_in_a_moved_folder(
     with closing(sqlite3.connect(kept)) as opened:
         found = {row[0] for row in opened.execute("select artifact_uri from runs")}
     assert found < named
-    summary = json.loads((now.folder / "reports/tiny/summary.json").read_text())
+    summary = json.loads((now.folder / "reports/tiny@lost/summary.json").read_text())
     assert summary["trials"]["finished"] == 6
     assert not [one for one in summary["warnings"] if "artifact" in one]
     assert [path.name for path in now.folder.glob("mlflow.db*")].count("mlflow.db-wal") == 0
