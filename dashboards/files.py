@@ -66,12 +66,11 @@ def written_before(listed: Path | None, there: set[str]) -> set[str]:
         listed: its `files.json`. Where that is absent or cannot be read, figures count by the
             names that they had before there was one.
     """
-    said: set[str] = set()
     try:
         found = json.loads(listed.read_text(encoding="utf-8"))["files"] if listed else []
         said = {name for name in found if isinstance(name, str) and _PLAIN.fullmatch(name)}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        pass
+        said = set()
     return there & (said | {name for name in there if _OLDER.fullmatch(name)} | ALWAYS)
 
 

@@ -66,30 +66,27 @@ def _measure(prefix: str, split: str, outcome: str, stage: str) -> Measure:
     )
 
 
+def _measure_of_dense(split: str, outcome: str) -> Measure:
+    accuracy = f"dense/{split}_accuracy"
+    return Measure(
+        accuracy=accuracy,
+        lost="",
+        gained="",
+        dense=accuracy,
+        n_images=f"dense/{split}_n",
+        outcome=outcome,
+        stage="stage.dense",
+    )
+
+
 PRUNED = _measure("issp/", "val", "issp.validation", "stage.issp")
 CONTROL = _measure("control/", "val", "control.validation", "stage.control")
 FINAL = _measure("final/deployed_", "test", "deployed.test", "stage.finetune")
 """The model that a trial ends with, on the tokens that it uses; see `settings.py`."""
 CHOSEN_BY = _measure("final/deployed_", "val", "deployed.validation", "stage.finetune")
-DENSE = Measure(
-    accuracy="dense/test_accuracy",
-    lost="",
-    gained="",
-    dense="dense/test_accuracy",
-    n_images="dense/test_n",
-    outcome="dense.test",
-    stage="stage.dense",
-)
+DENSE = _measure_of_dense("test", "dense.test")
 """The dense model that a trial started from, before any fine-tuning."""
-DENSE_CHOSEN_BY = Measure(
-    accuracy="dense/val_accuracy",
-    lost="",
-    gained="",
-    dense="dense/val_accuracy",
-    n_images="dense/val_n",
-    outcome="dense.validation",
-    stage="stage.dense",
-)
+DENSE_CHOSEN_BY = _measure_of_dense("val", "dense.validation")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

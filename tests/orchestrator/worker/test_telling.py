@@ -93,6 +93,9 @@ def test_the_driver_hears_each_note_once_and_looks_seldom_where_that_takes_long(
 
 def test_a_board_that_cannot_be_read_ends_nothing() -> None:
     def read() -> dict[str, str]:
+        asked.append(True)
         raise RuntimeError("GCS is gone")
 
+    asked: list[bool] = []
     Hearing(read, Watcher()).look()
+    assert asked, "it was read, and what that raised went no further"
