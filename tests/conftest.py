@@ -136,6 +136,13 @@ def own_ray_token(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)
 
 
+@pytest.fixture(autouse=True)
+def own_tracking_address() -> Iterator[None]:
+    """No test leaves an address of MLflow behind for those that come after it."""
+    yield
+    assert not os.environ.pop("MLFLOW_TRACKING_URI", None), "use monkeypatch.setenv"
+
+
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """One Ray on this machine for all tests that need one; sweeps join it."""

@@ -163,11 +163,11 @@ def test_every_metric_of_the_interface_stands_on_a_lotus_trial(runs: dict[str, A
 
 
 def test_the_best_model_is_served_with_signature_and_example(
-    rest: Rest, runs: dict[str, Any], finished_sweep: Path
+    rest: Rest, runs: dict[str, Any], finished_sweep: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import mlflow
 
-    mlflow.set_tracking_uri(f"sqlite:///{finished_sweep.parent}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{finished_sweep.parent}/mlflow.db")
     (model,) = mlflow.search_logged_models(
         experiment_ids=[runs["tiny"]["info"]["experiment_id"]], output_format="list"
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from orchestrator.selection.comparisons import Spreads
 from orchestrator.selection.couples import (
     HALF,
     Couple,
@@ -36,14 +37,15 @@ from orchestrator.selection.pairs import (
     PRUNED,
     Outcomes,
     between,
-    interval,
     mean,
     to_dense,
 )
 from orchestrator.selection.rows import TIE, rows
+from orchestrator.selection.scopes import OTHER_SEEDS, THESE_MODELS
+from orchestrator.selection.seeds import FEWEST_SEEDS
 from orchestrator.selection.settings import Setting, preference
 from orchestrator.selection.statistics import Interval, sayable, wilson
-from orchestrator.selection.verdicts import Claim, percent, side
+from orchestrator.selection.verdicts import Claim, Measured, percent, side
 
 ONE_SHOT, BY_EPOCH = 0.3, 5
 LITERAL = "lotus_literal"
@@ -71,8 +73,11 @@ def paper_claims(
     Raises:
         ValueError: see `one_shot_curve`.
     """
-    table = Evidence(results if curve is None else curve, read_settings(results),
-                   varying_columns(results), tolerance, confidence, outcomes)  # fmt: skip
+    found = read_settings(results)
+    table = Evidence(
+        results if curve is None else curve, found, Spreads(found), varying_columns(results),
+        tolerance, confidence, outcomes,
+    )  # fmt: skip
     judges: tuple[Callable[[Evidence], Claim], ...] = (
         _one_shot, _tickets_keep, _tickets_beat_random, _near_dense, _collapses, _cured_to_dense,
         _cured_to_magnitude,
@@ -87,13 +92,14 @@ def _one_shot(t: Evidence) -> Claim:
         paper="about 79 %, “minimal degradation”",
         figure=2,
     )
-    curve = rows(one_shot_curve(t.measured, t.confidence), CURVE_COLUMNS)
+    curve = rows(one_shot_curve(t.curve, t.confidence), CURVE_COLUMNS)
     level = next((p for p in curve if abs(p["sparsity"] - ONE_SHOT) <= 1e-9), None)
     if level is None or level["drop"] is None:
         return claim.unmeasured("No one-shot mask of exactly 30 % was measured.")
-    found = Interval(mean=level["drop"], low=level["drop_low"], high=level["drop_high"])
+    spread = Interval(mean=level["drop"], low=level["drop_low"], high=level["drop_high"])
+    scope = OTHER_SEEDS if level["n"] >= FEWEST_SEEDS else THESE_MODELS
     before = f"{percent(level['val_accuracy'])} on validation; "
-    return claim.at_most(found, level["n"], t.tolerance, before)
+    return claim.at_most(Measured(spread, level["n"], scope), t.tolerance, before)
 
 
 def _tickets_keep(t: Evidence) -> Claim:
@@ -107,8 +113,7 @@ def _tickets_keep(t: Evidence) -> Claim:
     best = best_couple(t, "dense", "tickets", t.recovery, by_attention)
     if best is None:
         return claim.unmeasured("Needs `dense` and `tickets` at `patch_drop` 0.1, on equal seeds.")
-    found = interval(best.pairs, t.confidence)
-    return claim.at_most(found, len(best.pairs), t.tolerance, best.words)
+    return claim.at_most(t.between(best), t.tolerance, best.words)
 
 
 def _tickets_beat_random(t: Evidence) -> Claim:
@@ -146,11 +151,12 @@ def _near_judged(t: Evidence, claim: Claim, s: Setting) -> Claim:
     reached = [e for r in ran if (e := r["final/epochs_to_near_dense"]) is not None]
     early = sum(e <= BY_EPOCH + TIE for e in reached)
     epochs = max(float(r["finetune.epochs"] or 0) for r in ran)
-    before = f"{early} of {len(ran)} seeds ({s.arm}) got within 1 point by epoch {BY_EPOCH}; "
+    before = f"{early} of {len(ran)} seeds ({s.arm}) got within 1 point by epoch {BY_EPOCH} "
+    before += "on whole validation images; "
     if 0 < epochs <= BY_EPOCH:
-        pairs = [p for r in ran if (p := to_dense(r, FINAL)) is not None]
-        before += f"after epoch {epochs:g}, on test: "
-        return claim.at_most(interval(pairs, t.confidence), len(pairs), t.tolerance, before)
+        before += f"after epoch {epochs:g}, on test and the patches that they keep: "
+        lost = t.to_own_dense([to_dense(r, FINAL) for r in ran])
+        return claim.at_most(lost, t.tolerance, before)
     mean_share = early / len(ran)
     share = sayable(mean_share, *wilson(mean_share, len(ran), t.confidence), 0, 1)
     verdict, why = side(share, HALF, below=False)
@@ -167,6 +173,7 @@ def _near_judged(t: Evidence, claim: Claim, s: Setting) -> Claim:
         mean=share.mean,
         ci_low=share.low,
         ci_high=share.high,
+        scope=OTHER_SEEDS if share.low is not None else None,
         verdict=verdict,
         why=why,
     )
@@ -189,12 +196,12 @@ def _collapses(t: Evidence) -> Claim:
     chosen = typical([s for s in ran if small_data(s)] or ran)
     if chosen is None or (reached_sparsity(chosen) or 0.0) <= HALF + 1e-9:
         return claim.unmeasured("No ISSP mask of that reading removes more than half.")
-    pairs = [p for r in pruned(chosen) if (p := to_dense(r, PRUNED)) is not None]
     reading = "literal reading" if literal else "this sweep's own reading, not the literal one"
     accuracy = percent(mean(pruned(chosen), PRUNED.accuracy))
     before = f"{reading}: {accuracy} on validation at "
     before += f"{percent(reached_sparsity(chosen))} sparsity; "
-    return claim.more_than(interval(pairs, t.confidence), len(pairs), COLLAPSE, before)
+    lost = t.to_own_dense([to_dense(r, PRUNED) for r in pruned(chosen)])
+    return claim.more_than(lost, COLLAPSE, before)
 
 
 def _cured_to_dense(t: Evidence) -> Claim:
@@ -203,8 +210,7 @@ def _cured_to_dense(t: Evidence) -> Claim:
     best = best_couple(t, "dense", "lotus", t.recovery, lambda s: s is chosen)
     if best is None:
         return claim.unmeasured(_missing_cure("dense"))
-    found = interval(best.pairs, t.confidence)
-    return claim.at_most(found, len(best.pairs), t.tolerance, best.words)
+    return claim.at_most(t.between(best), t.tolerance, best.words)
 
 
 def _cured_to_magnitude(t: Evidence) -> Claim:
@@ -216,12 +222,12 @@ def _cured_to_magnitude(t: Evidence) -> Claim:
     # From lotus to its control: what lotus has more.
     pairs = [between(chosen.first[seed], row, FINAL, outcomes=t.outcomes)
              for seed, row in like.items()]  # fmt: skip
-    return _judged_gain(t, claim, Couple(chosen, tuple(p for p in pairs if p is not None)))
+    known = tuple(p for p in pairs if p is not None)
+    return _judged_gain(t, claim, Couple(t.owner(like.values()), chosen, known))
 
 
 def _judged_gain(t: Evidence, claim: Claim, best: Couple) -> Claim:
-    gain = interval(best.pairs, t.confidence)
-    return claim.more_than(gain, len(best.pairs), 0.0, best.words, "gain")
+    return claim.more_than(t.between(best), 0.0, best.words, "gain")
 
 
 def _cured(other: str, what: str) -> Claim:

@@ -1,16 +1,18 @@
 """What the claims are judged by: the settings of a sweep, and couples of them seed by seed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from orchestrator.selection.comparisons import Contrast, Spreads
 from orchestrator.selection.design import PRESET, Point, point, typical
 from orchestrator.selection.pairs import FINAL, PRUNED, Outcomes, Pair, between, mean
 from orchestrator.selection.rows import Row
+from orchestrator.selection.scopes import difference
 from orchestrator.selection.settings import EQUAL_SPARSITY, Setting, preference
-from orchestrator.selection.verdicts import percent
+from orchestrator.selection.verdicts import Measured, percent
 
 DROP, HALF, SMALL = 0.1, 0.5, 0.1
 """Patch drop, final sparsity and mask data fraction that the paper's claims are about."""
@@ -21,11 +23,13 @@ class Evidence:
     """What every claim is judged by.
 
     Attributes:
-        measured: rows of the one-shot curve.
+        curve: rows of the one-shot curve.
+        spreads: between seeds, of every setting.
     """
 
-    measured: pd.DataFrame
+    curve: pd.DataFrame
     settings: Sequence[Setting]
+    spreads: Spreads
     columns: tuple[str, ...]
     tolerance: float
     confidence: float
@@ -36,11 +40,27 @@ class Evidence:
         """What a dense model with equal fine-tuning must share."""
         return [c for c in self.columns if c.startswith(("data.", "model.", "dense.", "finetune."))]
 
+    def between(self, couple: "Couple") -> Measured | None:
+        """Two settings; the spread between seeds is borrowed as for the table of comparisons."""
+        a, b, pairs = couple.a, couple.b, couple.pairs
+        pair = Contrast(family="against_controls", a=a, b=b, of_a=FINAL, of_b=FINAL)
+        return Measured.of(self.spreads.difference(pair, pairs), self.confidence)
+
+    def owner(self, trials: Iterable[Row]) -> Setting:
+        """The setting that most of the trials belong to."""
+        keys = {id(row) for row in trials}
+        return max(self.settings, key=lambda s: sum(id(r) in keys for r in s.first.values()))
+
+    def to_own_dense(self, pairs: Sequence[Pair | None]) -> Measured | None:
+        """Models against those that they started from: pairs with a spread of their own."""
+        return Measured.of(difference([p for p in pairs if p is not None]), self.confidence)
+
 
 @dataclass(frozen=True, slots=True)
 class Couple:
-    """What b loses against its counterpart, seed by seed (or gains, where said so)."""
+    """What b loses against a, seed by seed (or has more than it, where said so)."""
 
+    a: Setting
     b: Setting
     pairs: tuple[Pair, ...]
 
@@ -74,7 +94,7 @@ def best_couple(
             pairs = [between(x.first[seed], y.first[seed], FINAL, outcomes=t.outcomes)
                      for seed in a.seeds_with(b)]  # fmt: skip
             if known := tuple(p for p in pairs if p is not None):
-                found.append(Couple(b, known))
+                found.append(Couple(a, b, known))
     # The test accuracy chooses nothing.
     return min(found, key=lambda c: (-len(c.pairs), preference(c.b)), default=None)
 

@@ -1,8 +1,8 @@
 """Two models of one sweep on the same images, seed by seed; and many such comparisons at once.
 
-Settings are compared in two scopes (`scopes.py`). The diagnosis and the claims ask other things,
-such as what one change to a mask does: here is their interval. With FEWEST_SEEDS seeds or more it
-is about other seeds, below about these models alone.
+Settings are compared in two scopes (`scopes.py`). The diagnosis asks other things, such as what
+one change to a mask does: here is its interval. With FEWEST_SEEDS seeds or more it is about other
+seeds, below about these models alone.
 
 It has the image part of `statistics.paired_drop`. Its seed part borrows from the other comparisons
 of the family: at n = 3 and 20 comparisons an interval of its own would be ten times as wide. The

@@ -5,9 +5,26 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from orchestrator.selection.rows import TIE
+from orchestrator.selection.scopes import Difference, Scope
 from orchestrator.selection.statistics import Interval
 
 Verdict = Literal["reproduced", "not reproduced", "undecided", "not measured"]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a claim is judged by: an interval, over how many seeds, and what it is about."""
+
+    interval: Interval
+    n: int
+    scope: Scope
+
+    @classmethod
+    def of(cls, found: Difference | None, confidence: float) -> "Measured | None":
+        """In the widest scope that something can be said about; None where nothing was."""
+        if found is None:
+            return None
+        return cls(found.interval(found.scope, confidence), found.n, found.scope)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +38,7 @@ class Claim:
         n: seeds.
         mean, ci_low, ci_high: what `ours` names: a loss or a gain (a fraction, 0.01 = 1
             point), or a share of seeds.
+        scope: what the interval is about; None where there is none.
         why: what the verdict rests on, or what is missing.
     """
 
@@ -33,6 +51,7 @@ class Claim:
     mean: float | None = None
     ci_low: float | None = None
     ci_high: float | None = None
+    scope: Scope | None = None
     verdict: Verdict = "not measured"
     why: str = ""
 
@@ -40,32 +59,32 @@ class Claim:
         """The claim when the sweep did not measure it."""
         return replace(self, why=why)
 
-    def at_most(self, found: Interval | None, n: int, limit: float, before: str = "") -> "Claim":
+    def at_most(self, found: Measured | None, limit: float, before: str = "") -> "Claim":
         """Judged as: the loss is at most `limit`."""
-        return self._measured(found, n, limit, f"{before}loss", below=True)
+        return self._measured(found, limit, f"{before}loss", below=True)
 
     def more_than(
-        self, found: Interval | None, n: int, limit: float, before: str = "", what: str = "loss"
+        self, found: Measured | None, limit: float, before: str = "", what: str = "loss"
     ) -> "Claim":
         """Judged as: the loss (or gain) is more than `limit`."""
-        return self._measured(found, n, limit, f"{before}{what}", below=False)
+        return self._measured(found, limit, f"{before}{what}", below=False)
 
-    def _measured(
-        self, found: Interval | None, n: int, limit: float, said: str, below: bool
-    ) -> "Claim":
+    def _measured(self, found: Measured | None, limit: float, said: str, below: bool) -> "Claim":
         if found is None:
             return self.unmeasured("Nothing was measured against the dense model.")
-        verdict, why = side(found, limit, below)
+        spread = found.interval
+        verdict, why = side(spread, limit, below)
         limits = ""
-        if found.low is not None and found.high is not None:
-            limits = f" (interval {between(found.low, found.high)})"
+        if spread.low is not None and spread.high is not None:
+            limits = f" (interval {between(spread.low, spread.high)}, {found.scope})"
         return replace(
             self,
-            ours=f"{said} {signed(found.mean)} points{limits}, n = {n}",
-            n=n,
-            mean=found.mean,
-            ci_low=found.low,
-            ci_high=found.high,
+            ours=f"{said} {signed(spread.mean)} points{limits}, n = {found.n}",
+            n=found.n,
+            mean=spread.mean,
+            ci_low=spread.low,
+            ci_high=spread.high,
+            scope=found.scope,
             verdict=verdict,
             why=why,
         )

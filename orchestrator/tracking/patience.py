@@ -5,6 +5,7 @@ Away is whatever may be mended without us: refused and dropped connections, time
 waiting does not mend.
 """
 
+import gc
 import os
 import re
 import time
@@ -187,6 +188,9 @@ def patiently(call: Callable[[], T], breaker: Breaker | None = None) -> T:
                     f"the tracking store does not answer: {reason}. "
                     f"{_remedy(reason)} and run the same command again; nothing is lost."
                 ) from error
+            if LOCKED in f"{error}":
+                # An interrupt can leave a transaction open in frames that wait for the collector.
+                gc.collect()
         else:
             own.tripped = False
             return found

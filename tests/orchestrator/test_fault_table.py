@@ -156,6 +156,9 @@ TESTS: dict[str, tuple[str, ...]] = {
         "test_entry.py::test_a_signal_while_the_program_begins_ends_it_in_one_line",
         "test_entry.py::test_a_signal_that_everybody_swallows_is_the_end_of_the_command",
     ),
+    "Ctrl-C in a notebook, in the middle of a call of MLflow on SQLite": (
+        "tracking/test_patience.py::test_a_transaction_that_an_interrupt_left_open_is_ended",
+    ),
     "A library has something to say when the program ends": (
         "test_entry.py::test_no_library_has_the_last_word",
         "test_entry.py::test_the_plan_of_a_sweep_whose_model_is_asked_for_ends_without_a_word",

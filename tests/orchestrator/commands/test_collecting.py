@@ -533,7 +533,7 @@ def test_results_of_a_sweep_that_its_database_has_lost_are_kept_counted_and_said
     aged(store)
     Tracker(address).client._tracking_client.store._dispose_engine()
     for left in tmp_path.glob("mlflow.db*"):
-        left.unlink()
+        left.unlink(missing_ok=True)  # a log goes when its last reader goes
     if how == "restored from a copy":
         (tmp_path / "yesterday.db").rename(database)
     else:

@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 
 from orchestrator.selection.claims import paper_claims
+from orchestrator.selection.comparisons import Spreads, compare_arms, contrasts
+from orchestrator.selection.settings import settings
 from orchestrator.selection.statistics import Interval
-from orchestrator.selection.verdicts import Claim, side
+from orchestrator.selection.verdicts import Claim, Measured, side
 from tests.orchestrator.selection.conftest import (
     DEFAULT,
     LITERAL,
@@ -173,4 +175,28 @@ def test_a_verdict_needs_the_whole_interval_on_one_side(
 def test_equal_models_do_not_beat_each_other() -> None:
     claim = Claim(id="x", claim="x", paper="x", figure=None)
     same = Interval(mean=0.0, low=0.0, high=0.0)
-    assert claim.more_than(same, 3, 0.0, what="gain").verdict == "not reproduced"
+    found = claim.more_than(Measured(same, 3, "other seeds"), 0.0, what="gain")
+    assert (found.verdict, found.scope, found.n) == ("not reproduced", "other seeds", 3)
+
+
+@pytest.mark.parametrize("seeds", [2, 5])
+def test_a_claim_and_the_table_of_comparisons_say_the_same_of_one_pair(seeds: int) -> None:
+    noise = np.random.default_rng(0)
+    rows = [
+        tuned(arm, loss + noise.normal(0, 0.004), s)
+        for s in range(seeds)
+        for arm, loss in (("dense", 0.0), ("tickets", 0.02), ("lotus", 0.04), ("issp", 0.01))
+    ]
+    claim = verdicts(rows)["tickets_keep"]
+    found = settings(pd.DataFrame(rows), ["patch_drop"])
+    table = compare_arms(contrasts(found), {}, Spreads(found))
+    same = next(c for c in table if (c.a, c.b) == ("tickets", "dense"))
+    low, high = same.models_low, same.models_high
+    if seeds >= 3:
+        low, high = same.seeds_low, same.seeds_high
+    assert low is not None
+    assert high is not None
+    # The claim says what is lost, the table what tickets have more.
+    assert (claim["ci_low"], claim["ci_high"]) == pytest.approx((-high, -low))
+    assert claim["scope"] == same.scope
+    assert f"{same.scope})" in claim["ours"]
