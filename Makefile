@@ -22,10 +22,10 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-# One file after the other on each of two processes: most tests keep one core busy. By default xdist
+# One file after the other on each of four processes: tests of servers mostly wait. By default xdist
 # takes the files with the most tests first; the longest ones have few (tests/conftest.py orders them).
 unit: $(READY)
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 # uv installs the locked versions in seconds; pip would take minutes. Compiling costs half a minute
 # once and halves what every process spends on importing torch and timm.

@@ -80,8 +80,8 @@ LONGEST_FIRST = (
     "orchestrator/test_surroundings.py",
     "orchestrator/commands/test_ui.py",
 )
-"""Files of half a minute and more, roughly by their seconds; after them those marked slow. Two
-processes take one file after the other: a long one that is taken last leaves one without work."""
+"""Files of half a minute and more, roughly by their seconds; after them those marked slow. Four
+processes take one file after the other: a long one that is taken last leaves three without work."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
