@@ -217,6 +217,29 @@ def test_every_private_name_that_is_registered_is_used() -> None:
         assert re.search(rf"\b{last}\b", text), name.path
 
 
+def test_few_places_use_the_internals_of_ray() -> None:
+    """But for the list of their names, which imports no Ray."""
+    users = {
+        path.relative_to(ROOT).as_posix()
+        for path in SOURCES
+        if {
+            module
+            for module in modules_and_attributes(path.read_text("utf-8"))[0]
+            if module.startswith("orchestrator.ray_internals.")
+            and module != "orchestrator.ray_internals.names.RAY"
+        }
+    }
+    assert {user for user in users if "/ray_internals/" not in user} == {
+        "orchestrator/driver/cluster.py",
+        "orchestrator/driver/joining.py",
+        "orchestrator/driver/searcher.py",
+        "orchestrator/driver/starting.py",
+        "orchestrator/driver/tuning.py",
+        "orchestrator/remote/jobs.py",
+        "orchestrator/worker/runner.py",
+    }
+
+
 def test_tracking_and_the_best_model_alone_talk_to_mlflow() -> None:
     """And on the server's own machine what makes its accounts."""
     assert importers("mlflow") == {

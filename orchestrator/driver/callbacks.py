@@ -44,7 +44,7 @@ class Starts(tune.Callback):  # type: ignore[misc]
 
 def _unreported(trials: Iterable[Any], running: Running) -> list[str]:
     """Trials that Tune has given up without telling its searcher, as when a reset fails."""
-    found, left = [], len(running.batches)
+    lost, left = [], len(running.batches)
     for trial in reversed(list(trials)):  # what runs stands near the end
         if left == 0:
             break
@@ -52,8 +52,8 @@ def _unreported(trials: Iterable[Any], running: Running) -> list[str]:
             left -= 1
             if trial.status == trial.ERROR:
                 running.trials.setdefault(trial.trial_id, trial)
-                found.append(trial.trial_id)
-    return found
+                lost.append(trial.trial_id)
+    return lost
 
 
 class StopAll(tune.Stopper):  # type: ignore[misc]

@@ -29,12 +29,12 @@ class Node:
 
 def bundle(asked: ResourcesSection) -> dict[str, float]:
     """What one trial occupies, in Ray's names."""
-    found = {"CPU": asked.cpu, **asked.custom}
+    occupied = {"CPU": asked.cpu, **asked.custom}
     if asked.gpu:
-        found["GPU"] = asked.gpu
+        occupied["GPU"] = asked.gpu
     if asked.accelerator_type:
-        found[ACCELERATOR + asked.accelerator_type] = SLIVER
-    return found
+        occupied[ACCELERATOR + asked.accelerator_type] = SLIVER
+    return occupied
 
 
 def living_nodes() -> list[Node]:

@@ -83,8 +83,8 @@ def _check_versions() -> None:
     """Before anything is spent: results of other versions could differ without saying so."""
     bad = [
         f"{node}: {odd}"
-        for node, found in node_versions().items()
-        if (odd := differences(found, versions()))
+        for node, installed in node_versions().items()
+        if (odd := differences(installed, versions()))
     ]
     if bad:
         raise ClusterError(
@@ -108,17 +108,17 @@ def node_versions() -> dict[str, dict[str, str]]:
         ).remote()
         for node in nodes
     ]
-    found: dict[str, dict[str, str]] = {}
+    installed: dict[str, dict[str, str]] = {}
     for node, ref in zip(nodes, refs, strict=True):
         name = f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"
         try:
-            found[name] = ray.get(ref, timeout=NODE_ANSWER_S)
+            installed[name] = ray.get(ref, timeout=NODE_ANSWER_S)
         except ray.exceptions.RayError as error:
             if not isinstance(error, ray.exceptions.RayTaskError) and _is_gone(node["NodeID"]):
                 continue  # nothing will run there
             reason = str(error).strip().splitlines()[-1][:300]
             raise ClusterError(f"node {name} cannot say its versions: {reason}") from error
-    return found
+    return installed
 
 
 def _is_gone(node_id: str) -> bool:
