@@ -65,7 +65,7 @@ class Package:
         """Whether everything is there, and one line about it: what is missing, and what to do."""
         installed = metadata.version(self.name)
         if not (missing := self.missing()):
-            return True, f"{self.name} {installed} has all {len(self.names)}"
+            return True, f"{self.name} {installed} has all {len(self.names)} that are used"
         return False, (
             f"{self.name} {installed} lacks {'; '.join(missing)}: "
             f"install `{self.install}=={self.tested}`"

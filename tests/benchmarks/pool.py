@@ -87,6 +87,7 @@ def run_all(dispatcher: Any, payload: Any, asked: Any, heard: Callable[[], None]
                 try:
                     told = ray.get(ended)
                 except ray.exceptions.RayError as error:
+                    ray.kill(actor)  # whatever the error was, its place is free
                     where = partial(node_of, id_of(actor))
                     dispatcher.died(number, failures.of_ray(str(error)), where)
                 else:

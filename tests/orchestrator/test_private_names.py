@@ -106,7 +106,7 @@ def test_one_line_says_what_is_missing_in_which_version_and_what_to_install(engi
         "install `click[all]==8.0.1`",
     )
     good = Package("click", "8.0.1", "click", names[:1])
-    assert good.verdict() == (True, f"click {metadata.version('click')} has all 1")
+    assert good.verdict() == (True, f"click {metadata.version('click')} has all 1 that are used")
 
 
 @pytest.mark.parametrize("package", [RAY, MLFLOW, TIMM], ids=lambda package: package.name)

@@ -44,9 +44,8 @@ def test_an_instance_has_what_its_class_promises() -> None:
     from ray.job_config import JobConfig
     from ray.tune.experiment.trial import Trial
 
-    from orchestrator.ray_internals.tuning import process_of, written_about
+    from orchestrator.ray_internals.tuning import process_of
 
     trial = Trial("nothing", stub=True)
     assert process_of(trial) is None
-    assert written_about(trial) is None
     assert JobConfig()._py_driver_sys_path == []
