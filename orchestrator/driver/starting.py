@@ -50,7 +50,11 @@ def start(address: str | None, say: Callable[[str], None] = lambda text: None) -
         options["address"] = address
     for left in reversed(range(ATTEMPTS if address is None else 1)):
         try:
-            with _handlers_stay(), internals.nothing_stays_of_a_failure():
+            with contextlib.ExitStack() as during:
+                during.enter_context(_handlers_stay())
+                during.enter_context(internals.nothing_stays_of_a_failure())
+                if address is None:
+                    during.enter_context(internals.for_one_machine())
                 ray.init(**options, job_config=internals.job_that_imports(_code))
             return
         except ray.exceptions.AuthenticationError as error:

@@ -86,6 +86,16 @@ STARTING = (
         "ending what a failed start leaves behind",
         ("check_alive", "allow_graceful"),
     ),
+    *(
+        PrivateName(module, name, "fewer processes of a Ray that serves one sweep")
+        for module, name in (
+            ("ray._private.node", "Node.start_api_server"),
+            ("ray._private.node", "Node._webui_url"),
+            ("ray._private.node", "Node._ray_params"),
+            ("ray._private.parameter", "RayParams.no_monitor"),
+            ("ray._private.parameter", "RayParams.include_log_monitor"),
+        )
+    ),
     PrivateName(
         "ray.job_config",
         "JobConfig._py_driver_sys_path",

@@ -56,6 +56,29 @@ def no_handler_of_its_own() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def for_one_machine() -> Iterator[None]:
+    """Start without what serves a cluster: the autoscaler's monitor, log monitor and API server.
+
+    Nobody asks them on a Ray that one sweep starts for itself, and each is a Python process that
+    takes half a second or more of the time before the first trial.
+    """
+    begin, serve = Node.start_head_processes, Node.start_api_server
+
+    def beginning(node: Any) -> None:
+        node._ray_params.no_monitor, node._ray_params.include_log_monitor = True, False
+        begin(node)
+
+    def not_serving(node: Any, **_: Any) -> None:
+        node._webui_url = None
+
+    Node.start_head_processes, Node.start_api_server = beginning, not_serving
+    try:
+        yield
+    finally:
+        Node.start_head_processes, Node.start_api_server = begin, serve
+
+
+@contextlib.contextmanager
 def nothing_stays_of_a_failure() -> Iterator[None]:
     """Where a start fails, Ray leaves what it has started to the end of this process."""
     begun: list[Any] = []

@@ -1,5 +1,8 @@
 """What Ray does while it starts is changed for so long, and for no longer."""
 
+import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -49,3 +52,30 @@ def test_what_a_failed_start_has_begun_is_ended(
         assert fails
     assert head.ended == ({"check_alive": False, "allow_graceful": False} if fails else None)
     assert Node.start_head_processes is begin
+
+
+def test_a_ray_for_one_machine_starts_no_process_that_serves_a_cluster() -> None:
+    """A whole start, in a process of its own: it is started as a sweep starts it."""
+    program = """
+import json, psutil, ray
+from orchestrator.driver import starting
+starting.start(None)
+answer = ray.get(ray.remote(lambda: 7).remote())
+found = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
+print(json.dumps([answer, found]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=300
+    )
+    answer, processes = json.loads(done.stdout.splitlines()[-1])
+    assert answer == 7
+    assert any("raylet" in process for process in processes)
+    for what in ("monitor.py", "dashboard.py"):
+        assert not [process for process in processes if what in process]
+
+
+def test_another_start_of_ray_is_whole_again() -> None:
+    begin, serve = Node.start_head_processes, Node.start_api_server
+    with starting.for_one_machine():
+        assert Node.start_api_server is not serve
+    assert (Node.start_head_processes, Node.start_api_server) == (begin, serve)
