@@ -1,4 +1,4 @@
-# `make demo` runs the bundled sweep `digits`; `make test` passes every check. Both build .venv once.
+# `make help` lists the targets by the lines that begin with ##. Those that need it build .venv once.
 VENV   := .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
@@ -8,24 +8,40 @@ READY  := $(VENV)/.ready
 PROFILE ?= cpu
 COMPOSE := docker compose --profile $(PROFILE)
 
-.PHONY: demo test lint types unit lock pin clean secrets up down
+.PHONY: demo test check lint types unit help lock pin clean secrets up down
 
+## Run the bundled sweep `digits` and write its report.
 demo: $(READY)
 	$(BIN)/lotus run digits
 
+## Everything that must hold: lint, types and all tests.
 test: $(READY) lint types unit
 
+# For the inner loop: what needs no Ray, no server and no second machine.
+## Lint, types and the tests that need no server.
+check: $(READY) lint types
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not server"
+
+## Lint and formatting.
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+## Types.
 types: $(READY)
 	$(BIN)/mypy
 
-# One file after the other on each of four processes: tests of servers mostly wait. By default xdist
-# takes the files with the most tests first; the longest ones have few (tests/conftest.py orders them).
+## All tests, without lint and types.
+# One file after the other on each of three processes: some wait for servers while others compute. By
+# default xdist takes the files with the most tests first; the longest have few (tests/conftest.py).
 unit: $(READY)
-	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+## List the targets.
+help:
+	@awk '/^## / {about = substr($$0, 4)} \
+		/^[a-z]+:/ && about {printf "make %-9s %s\n", substr($$1, 1, index($$1, ":") - 1), about; about = ""}' \
+		$(MAKEFILE_LIST)
 
 # uv installs the locked versions in seconds; pip would take minutes. Compiling costs half a minute
 # once and halves what every process spends on importing torch and timm.
@@ -39,6 +55,7 @@ $(READY): requirements.lock pyproject.toml orchestrator/deploy/uv.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $(READY)
 
+## Resolve the dependencies again and write requirements.lock.
 # Versions and hashes only, no addresses. The version of uv stands in its file.
 lock:
 	grep '^uv==' orchestrator/deploy/uv.txt | tr -d ' \\' | $(BIN)/uv pip compile - --python-version 3.11 \
@@ -51,23 +68,26 @@ lock:
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
 		--quiet --output-file requirements.lock
 
-# Images by digest, as the registry has them now: a change to look at and to commit.
+## Write the digests of all images into the files.
+# As the registry has them now: a change to look at and to commit.
 pin:
 	$(PYTHON) orchestrator/deploy/pin.py
 
-# .env with random secrets, mode 600; one that is there gets those that it lacks.
+## Make .env with random secrets, or add those that it lacks.
 secrets:
 	$(PYTHON) orchestrator/deploy/new_secrets.py orchestrator/deploy/env.example .env
 
+## Start a cluster of containers; `make up PROFILE=gpu` for GPUs.
 # Returns when every service is healthy.
 up:
 	$(COMPOSE) up --detach --build --wait
 	@echo "Ray http://127.0.0.1:8265  MLflow http://127.0.0.1:5000  Grafana http://127.0.0.1:3000"
 	@echo "A sweep: docker compose exec head lotus run digits --address auto"
 
-# Everything stops; what was computed stays in the volumes.
+## Stop the cluster; what was computed stays in its volumes.
 down:
 	docker compose --profile cpu --profile gpu down
 
+## Remove .venv, builds and the output folder `lotus`.
 clean:
 	rm -rf $(VENV) lotus build dist *.egg-info

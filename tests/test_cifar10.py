@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 def test_the_given_weights_unadapted_have_their_published_accuracy() -> None:
     weights = DATA / "vit-cifar10-d128/model.safetensors"
     if not (DATA / "cifar-10-batches-py").is_dir() or not weights.exists():
-        pytest.skip(f"no CIFAR-10 or no weights at {DATA}: see README, Real data")
+        pytest.skip(f"no CIFAR-10 or no weights at {DATA}: see CONTRIBUTING.md, Real data")
     overrides = [f"data.root={DATA}", f"model.pretrained={weights}"]
     planned = plan(load_sweep("cifar10-d128", overrides))
     trial = planned.trials[0]

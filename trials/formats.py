@@ -1,7 +1,7 @@
 """Files that leave the project: keep-masks, tickets, checkpoints. All safetensors, never pickle.
 
 A keep-mask takes one bit a weight: `numpy.packbits(..., bitorder="little")` of the mask in C
-order. The formats are a promise to other tools (README, "File formats").
+order. The formats are a promise to other tools (docs/formats.md).
 
 Each file carries `sha256` in its header, a digest of everything else in it (`digest_of`). It is
 verified when it is there: files of other programs have none.

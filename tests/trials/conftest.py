@@ -221,5 +221,5 @@ def tiny_trial(tiny_model: Callable[..., ModelConfig]) -> Callable[..., TrialCon
 def vit_weights() -> Path:
     """The real small vision transformer's weights; skips where they are absent."""
     if not WEIGHTS.is_file():
-        pytest.skip(f"no weights at {WEIGHTS}: see README, Real data")
+        pytest.skip(f"no weights at {WEIGHTS}: see CONTRIBUTING.md, Real data")
     return WEIGHTS

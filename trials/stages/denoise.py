@@ -100,7 +100,7 @@ def denoise(
         first: the one-shot mask M1; the target counts from it.
         within: the result of the round before; None in round 1 = M1.
 
-    Source: Instant Soup Pruning, Algorithm 2; one-shot variant, DESIGN.md.
+    Source: Instant Soup Pruning, Algorithm 2; one-shot variant, DESIGN 8.
     """
     parent = within.keep if within is not None else first.keep
     if stopped(cfg, first.keep, parent):

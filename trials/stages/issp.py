@@ -104,7 +104,7 @@ def vote_topk(given: Merging) -> KeepMask:
     """Exactly `count` weights: most votes first, ties by mean |w|, then by position.
 
     Between the intersection and the union of the candidates. Never trim a union by |theta|: the
-    one-shot mask is inside it and would come out unchanged (methods.md 4, trap 1).
+    one-shot mask is inside it and would come out unchanged (DESIGN 10).
 
     Raises:
         StageInputError: the candidates together keep fewer than `count`.
@@ -150,7 +150,7 @@ def isp_literal(given: Merging) -> KeepMask:
 
     What the ISP paper's Algorithm 2 says ("one-shot adjustment"). The one-shot mask holds the
     `count` largest |theta| already, so it comes out unchanged whatever the ingredients say
-    (methods.md 4, trap 1): a reading to compare with, not one to use.
+    (DESIGN 10): a reading to compare with, not one to use.
     """
     one_shot = masks.top_k(given.theta, given.count, given.parent)
     seeded = masks.union([one_shot, *given.candidates.keeps])
@@ -207,7 +207,7 @@ def issp(
     """Merge the candidates inside the parent mask and evaluate the pruned model.
 
     Source: LOTUS section 3 ("the merge of the masks ... using the union", polarity not given);
-    Instant Soup Pruning; the default merge is ours (DESIGN.md).
+    Instant Soup Pruning; the default merge is ours (DESIGN 10).
     """
     parent = within.keep if within is not None else first.keep
     theta = {name: w.abs() for name, w in masks.prunable(model.checkpoint.state).items()}

@@ -185,7 +185,7 @@ def test_a_pass_is_one_pass_over_the_ingredients_data(
 def test_the_look_ahead_has_no_warm_up_and_moves_at_once(
     make: Make, dense: Dense, half: KeepMask
 ) -> None:
-    """A look-ahead shorter than its warm-up moves weights by 1e-5, and all masks agree (trap 5)."""
+    """A look-ahead shorter than its warm-up moves weights by 1e-5, and all masks agree."""
     assert not [name for name in DenoiseConfig.model_fields if "warm" in name]
     moved = make(ingredients=1, steps=1, spread=[1.0, 1.0], mean_weights=True).mean_state
     assert moved is not None

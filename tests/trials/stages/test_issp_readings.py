@@ -152,7 +152,7 @@ def test_every_reading_keeps_the_invariants_of_a_mask(
         assert masks.contains(either, ran.keeps[-1])
         assert masks.contains(ran.keeps[-1], both) or masks.kept(both) > goal
     if cfg.merge == "isp_literal" and not cfg.levels and not cfg.stop_within:
-        assert same(ran.keeps[-1], masks.top_k(ran.theta, goal, ran.first)), "trap 1"
+        assert same(ran.keeps[-1], masks.top_k(ran.theta, goal, ran.first))
 
 
 @pytest.mark.parametrize("merge", MERGES)
@@ -188,7 +188,7 @@ def test_relative_targets_compose(merge: str, level: float, expected: float) -> 
 def test_noise_moves_the_two_unions_apart_as_was_measured(
     noise: float, union: float, pruned: float
 ) -> None:
-    """Five masks at 50 % inside the 30 % mask, weights of sigma 0.02 (trap 3)."""
+    """Five masks at 50 % inside the 30 % mask, weights of sigma 0.02."""
     draw = torch.Generator().manual_seed(0)
     base = {"w": 0.02 * torch.randn(200_000, generator=draw)}
     first = masks.top_k({"w": base["w"].abs()}, 140_000)

@@ -81,7 +81,7 @@ def test_remaining_rounds_take_their_fraction_until_the_target_stops_them() -> N
 
 
 def test_relative_levels_compose_as_torch_prunes_a_pruned_module() -> None:
-    """30 % and then 30 % of the rest is 51 %; 50 % of the rest is 65 % (trap 4)."""
+    """30 % and then 30 % of the rest is 51 %; 50 % of the rest is 65 %."""
     first = mask(0.3)
     for level, whole in ((0.3, 0.51), (0.5, 0.65)):
         cfg = RoundConfig(target_sparsity=level, sparsity_reference="relative", levels=(level,))
