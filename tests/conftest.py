@@ -84,8 +84,28 @@ LONGEST_FIRST = (
 processes take one file after the other: a long one that is taken last leaves two without work."""
 
 SERVERS = frozenset(
-    """ray_cluster finished_sweep s3_server s3 server servers proxy postgres cluster hosts story
-    local_run bench undisturbed seen original rest mounted crowded nameless""".split()
+    [
+        "ray_cluster",
+        "finished_sweep",
+        "s3_server",
+        "s3",
+        "server",
+        "servers",
+        "proxy",
+        "postgres",
+        "cluster",
+        "hosts",
+        "story",
+        "local_run",
+        "bench",
+        "undisturbed",
+        "seen",
+        "original",
+        "rest",
+        "mounted",
+        "crowded",
+        "nameless",
+    ]
 )
 """Fixtures that start Ray, a server or a program."""
 
