@@ -30,6 +30,7 @@ from orchestrator.selection.statistics import (
     mean_interval,
     sayable,
 )
+from trials.arms import DENSE
 
 Reference = Literal["fine_tuned", "before_fine_tuning"]
 """The dense model that a sweep is measured against: with equal fine-tuning where that was run."""
@@ -111,7 +112,7 @@ def _arm_row(
 ) -> ArmRow:
     spread, scope = test_interval(s, confidence)
     contrast = against_reference(s, found)
-    itself = s.arm == "dense" and contrast.b is s and contrast.of_a is contrast.of_b
+    itself = s.arm == DENSE and contrast.b is s and contrast.of_a is contrast.of_b
     gap = None if itself else spreads.difference(contrast, contrast.pairs(outcomes))
     models, seeds = (
         gap.interval(where, confidence) if gap else Interval(mean=0.0, low=None, high=None)
@@ -189,7 +190,7 @@ def dense_summary(
         any fine-tuning. Without a dense arm the two are the same.
     """
     before = _before_fine_tuning(results, confidence)
-    tuned = reference or best_settings(found).get("dense")
+    tuned = reference or best_settings(found).get(DENSE)
     if tuned is None:
         return {"reference": "before_fine_tuning", **before, "before_fine_tuning": before}
     spread, scope = test_interval(tuned, confidence)

@@ -20,13 +20,12 @@ from orchestrator.selection.rows import (
 from orchestrator.selection.scopes import OTHER_SEEDS, THESE_MODELS, Scope
 from orchestrator.selection.seeds import FEWEST_SEEDS
 from orchestrator.selection.statistics import Comparison, accuracy_interval, compare
+from trials.arms import CURVE_ARMS
 from trials.detect import DETECTORS
 
 CURVE_COLUMNS = (
     "sparsity", "val_accuracy", "ci_low", "ci_high", "drop", "drop_low", "drop_high", "n",
 )  # fmt: skip
-# Arms whose trials measure the one-shot mask; the other controls may carry another mask.
-CURVE_ARMS = ("essential", "issp", "lotus", "random_patches")
 _PRUNED = "essential/val_accuracy"
 _METRICS = (
     "dense/val_accuracy", "dense/val_n", _PRUNED, "essential/val_lost", "essential/val_gained",
@@ -68,7 +67,7 @@ def one_shot_curve(results: pd.DataFrame, confidence: float = 0.95) -> pd.DataFr
 
     Every distinct `stage.essential` counts once, every dense model once per level (several
     masks of one dense model at one level are averaged). Measurements of trials that failed
-    later count as well. Arms whose mask is a control (`random_mask`, `magnitude`) do not.
+    later count as well. Controls of the mask do not.
 
     Args:
         results: one row per trial, and one per level that `sparsity: auto` measured for itself

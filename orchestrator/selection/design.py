@@ -20,12 +20,11 @@ from orchestrator.selection.settings import (
     setting_of,
     with_deployed,
 )
+from trials.arms import BASE_AXES, ISSP_ARMS
 
 PRESET = "issp.preset"
-ISSP_ARMS = ("issp", "lotus")
 MOST_ANCHORS = 4
 AROUND = 3  # suspects varied around a further anchor of a reading that already has one
-_SHORT = ("sparsity", "patch_drop", "mask_data_fraction")
 _SECTIONS = ("data.", "model.", "dense.", "tickets.", "essential.", "issp.", "finetune.")
 _SUSPECT = ("issp.", "finetune.", "essential.")
 _IDENTITY = (
@@ -35,9 +34,7 @@ _IDENTITY = (
 # Read for every trial, whether they vary or not.
 _ALWAYS = (
     PRESET,
-    "sparsity",
-    "patch_drop",
-    "mask_data_fraction",
+    *BASE_AXES,
     "tickets.select",
     "finetune.epochs",
 )
@@ -116,7 +113,7 @@ def value_of(setting: Setting, suspect: str, other: Setting | None = None) -> An
 
 def varying_columns(results: pd.DataFrame) -> tuple[str, ...]:
     """Configuration columns with more than one value in the sweep, in a fixed order."""
-    config = [c for c in map(str, results.columns) if c in _SHORT or c.startswith(_SECTIONS)]
+    config = [c for c in map(str, results.columns) if c in BASE_AXES or c.startswith(_SECTIONS)]
     return tuple(sorted(c for c in config if results[c].map(str).nunique() > 1))
 
 

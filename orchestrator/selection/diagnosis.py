@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from orchestrator.selection.causes import sentences
+from orchestrator.selection.comparisons import INFORMED
 from orchestrator.selection.design import (
     Anchor,
     Neighbour,
@@ -38,6 +39,7 @@ from orchestrator.selection.pairs import (
 from orchestrator.selection.rows import Row
 from orchestrator.selection.settings import Setting
 from orchestrator.selection.statistics import Interval
+from trials.arms import MAGNITUDE, RANDOM_MASK
 
 MOST_OUTCOMES = 300  # bounds what a report reads: beyond, pairs rest on counts
 _AFTER_PRUNING = ("finetune.",)  # suspects that cannot change what is measured before them
@@ -110,7 +112,7 @@ def needed_trials(results: pd.DataFrame) -> list[str]:
     rows: list[Row] = []
     for s in (*(a.setting for a in anchors), *around):
         rows += s.first.values()
-        for arm in ("magnitude", "random_mask"):
+        for arm in INFORMED:
             rows += controls.like(s, arm, final=False).values()
     return list(dict.fromkeys(str(row["key"]) for row in rows))[:MOST_OUTCOMES]
 
@@ -124,9 +126,9 @@ def _ask(
 ) -> _Asked:
     """Find a setting's controls; with `limits`, also ask for the intervals of its losses."""
     like = {
-        "magnitude": controls.like(s, "magnitude", final=False),
-        "random": controls.like(s, "random_mask", final=False),
-        "final_magnitude": controls.like(s, "magnitude", final=True),
+        "magnitude": controls.like(s, MAGNITUDE, final=False),
+        "random": controls.like(s, RANDOM_MASK, final=False),
+        "final_magnitude": controls.like(s, MAGNITUDE, final=True),
     }
     places: dict[str, int] = {}
     if limits:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from orchestrator.selection.arms import ArmRow
-from orchestrator.selection.comparisons import TESTS, ArmComparison
+from orchestrator.selection.comparisons import ArmComparison
 from orchestrator.selection.controls import control_warnings
 from orchestrator.selection.curve import (
-    CURVE_ARMS,
     CURVE_COLUMNS,
     EssentialSparsity,
     level_rows,
@@ -25,7 +24,8 @@ from orchestrator.selection.rows import (
     rows,
 )
 from orchestrator.selection.seeds import FEWEST_SEEDS
-from orchestrator.selection.settings import ARMS, CONTROLS, Setting, unmeasured
+from orchestrator.selection.settings import Setting, unmeasured
+from trials.arms import BY_NAME, CONTROLS, CURVE_ARMS, MASK_CONTROLS, ORDER
 
 COARSE = 0.1  # widest bracket of the essential sparsity that passes without a warning
 
@@ -85,13 +85,14 @@ def not_measured(found: Findings) -> list[str]:
 
 def _not_measured(found: Findings) -> Iterator[str]:
     present = {a.arm for a in found.arms}
-    if missing := [a for a in ARMS if a not in present and a not in CONTROLS]:
+    if missing := [a for a in ORDER if a not in present and a not in CONTROLS]:
         yield (
             f"Arms without a finished trial: {', '.join(missing)}. What their parts add is unknown."
         )
     for control in CONTROLS:
         if control not in present:
-            yield f"No finished `{control}` control: nothing shows that {TESTS[control][1]} helps."
+            helps = BY_NAME[control].tests
+            yield f"No finished `{control}` control: nothing shows that {helps} helps."
     if few := [f"{a.arm} ({a.n})" for a in found.arms if a.n < FEWEST_SEEDS]:
         yield (
             f"Other seeds: fewer than {FEWEST_SEEDS} were run of {', '.join(few)}, so intervals "
@@ -232,7 +233,7 @@ def _collapse_warnings(found: Findings) -> Iterator[str]:
     drops = [
         r["dense/val_accuracy"] - r["issp/val_accuracy"] for r in table
         if r["issp/val_accuracy"] is not None and r["dense/val_accuracy"] is not None
-        and r["arm"] not in CONTROLS[1:]
+        and r["arm"] not in MASK_CONTROLS
     ]  # fmt: skip
     collapsed = [d for d in drops if collapses(d)]
     if not collapsed:

@@ -21,8 +21,9 @@ from orchestrator.selection import (
 from orchestrator.selection.arms import ArmRow
 from orchestrator.selection.comparisons import Spreads
 from orchestrator.selection.recommendation import Recommended
-from orchestrator.selection.settings import CONTROLS, LOTUS_ARMS, WHOLE, settings
+from orchestrator.selection.settings import WHOLE, settings
 from orchestrator.selection.statistics import wilson
+from trials.arms import CONTROLS, LOTUS_ARMS
 from trials.detect import DETECTORS
 
 HUGE = 1e20  # images: no noise from their choice
