@@ -12,7 +12,7 @@ import pandas as pd
 
 from orchestrator.selection.comparisons import Spreads, against_reference
 from orchestrator.selection.pairs import Outcomes
-from orchestrator.selection.rows import average, dense_models, rows
+from orchestrator.selection.rows import average, dense_models, fewest, rows
 from orchestrator.selection.scopes import OTHER_SEEDS, THESE_MODELS, Scope
 from orchestrator.selection.seeds import FEWEST_SEEDS
 from orchestrator.selection.settings import (
@@ -212,10 +212,9 @@ def _before_fine_tuning(results: pd.DataFrame, confidence: float) -> dict[str, A
     models = dense_models(rows(results, columns))
     mean = average(models, metrics)
     tested = [a for m in models if (a := m["dense/test_accuracy"]) is not None]
-    counts = [m["dense/test_n"] for m in models if m["dense/test_n"] is not None]
     other = len(tested) >= FEWEST_SEEDS
     spread = (
-        accuracy_interval(tested, min(counts, default=None), confidence, seeds=other)
+        accuracy_interval(tested, fewest(models, "dense/test_n"), confidence, seeds=other)
         if tested
         else None
     )

@@ -36,10 +36,9 @@ from orchestrator.selection.pairs import (
     PRUNED,
     Outcomes,
     between,
-    mean,
     to_dense,
 )
-from orchestrator.selection.rows import TIE, rows
+from orchestrator.selection.rows import TIE, mean, rows
 from orchestrator.selection.scopes import OTHER_SEEDS, THESE_MODELS
 from orchestrator.selection.seeds import FEWEST_SEEDS
 from orchestrator.selection.settings import Setting, preference

@@ -8,8 +8,8 @@ import pandas as pd
 
 from orchestrator.selection.comparisons import Contrast, Spreads
 from orchestrator.selection.design import PRESET, Point, point, typical
-from orchestrator.selection.pairs import FINAL, PRUNED, Outcomes, Pair, between, mean
-from orchestrator.selection.rows import Row
+from orchestrator.selection.pairs import FINAL, PRUNED, Outcomes, Pair, between
+from orchestrator.selection.rows import Row, mean
 from orchestrator.selection.scopes import difference
 from orchestrator.selection.settings import Setting, preference, same_sparsity
 from orchestrator.selection.verdicts import Measured, percent

@@ -11,12 +11,13 @@ from typing import Any
 import pandas as pd
 
 from orchestrator.selection.pairs import CONTROL, FINAL, PRUNED
-from orchestrator.selection.rows import Row, axis_value, grouped, rows
+from orchestrator.selection.rows import grouped, rows
 from orchestrator.selection.settings import (
     METRICS,
     Setting,
     comparable,
     number_or_text,
+    place_of,
     setting_of,
     with_deployed,
 )
@@ -126,13 +127,9 @@ def read_settings(results: pd.DataFrame) -> list[Setting]:
         with_deployed(r) for r in rows(results, columns)
         if r["arm"] is not None and r["seed"] is not None
     ]  # fmt: skip
-    groups = grouped(known, lambda r: _point(r, varying))
+    groups = grouped(known, lambda r: place_of(r, varying))
     found = [setting_of(group, (*varying, PRESET)) for group in groups]
     return sorted(found, key=lambda s: (s.arm, point(s.axes, varying)))
-
-
-def _point(row: Row, columns: Iterable[str]) -> tuple[str, Point]:
-    return str(row["arm"]), tuple(comparable(axis_value(row, c)) for c in columns)
 
 
 def point(values: Mapping[str, Any], columns: Iterable[str]) -> Point:

@@ -33,10 +33,9 @@ from orchestrator.selection.pairs import (
     Outcomes,
     Pair,
     between,
-    mean,
     to_dense,
 )
-from orchestrator.selection.rows import Row
+from orchestrator.selection.rows import Row, mean
 from orchestrator.selection.settings import Setting
 from orchestrator.selection.statistics import Interval
 from trials.arms import MAGNITUDE, RANDOM_MASK

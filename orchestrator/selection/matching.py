@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.selection.design import Anchor, Point, point
-from orchestrator.selection.pairs import CONTROL, FINAL, mean
-from orchestrator.selection.rows import Row
+from orchestrator.selection.pairs import CONTROL, FINAL
+from orchestrator.selection.rows import Row, mean
 from orchestrator.selection.settings import Setting, same_sparsity
 from trials.arms import MASK_CONTROLS
 

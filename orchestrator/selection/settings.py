@@ -115,7 +115,7 @@ def settings(results: pd.DataFrame, axes: Sequence[str] = ()) -> list[Setting]:
             if column not in results:
                 raise missing_column(results, column, "a comparison of arms")
     arms = [r for r in finished if r["arm"] is not None]
-    return [setting_of(group, names) for group in grouped(arms, lambda r: _point(r, names))]
+    return [setting_of(group, names) for group in grouped(arms, lambda r: place_of(r, names))]
 
 
 def with_deployed(row: Row) -> Row:
@@ -257,6 +257,6 @@ def _order(value: Any) -> float:
     return float("inf") if value is None else float(value)
 
 
-def _point(row: Row, names: Sequence[str]) -> tuple[Any, ...]:
+def place_of(row: Row, names: Sequence[str]) -> tuple[Any, ...]:
     """Hashable place of a row in the sweep; floats apart by rounding only are one place."""
     return (row["arm"], *(comparable(axis_value(row, n)) for n in names))
