@@ -30,7 +30,7 @@ from orchestrator.selection.statistics import (
     mean_interval,
     sayable,
 )
-from trials.arms import DENSE
+from trials.arms import ARMS, BY_NAME, DENSE, LOTUS, ORDER
 
 Reference = Literal["fine_tuned", "before_fine_tuning"]
 """The dense model that a sweep is measured against: with equal fine-tuning where that was run."""
@@ -84,6 +84,21 @@ class ArmRow:
     epochs_lowest: float | None
     epochs_highest: float | None
     setting: dict[str, Any]
+
+
+def known_arms() -> list[dict[str, Any]]:
+    """`known_arms` of summary.json: every arm as pages need it, in the order of tables.
+
+    Returns:
+        arm, label, mask (what prunes it, see `trials.arms`), control, full (all of LOTUS), look
+        (its place among the looks of figures, which does not change when arms are added).
+    """
+    looks = {arm.name: i for i, arm in enumerate(ARMS)}
+    return [
+        {"arm": arm.name, "label": arm.label, "mask": arm.mask, "control": arm.control,
+         "full": arm.name == LOTUS, "look": looks[arm.name]}
+        for arm in (BY_NAME[name] for name in ORDER)
+    ]  # fmt: skip
 
 
 def arms_table(

@@ -175,8 +175,17 @@ def recommend(
         outcomes: which images each trial gets right, where they were read; else counts serve.
     """
     choice = choose(found, spreads, tolerance, confidence)
-    if choice is None:
-        return None
+    return choice and read_on_test(choice, spreads, outcomes, tolerance, confidence)
+
+
+def read_on_test(
+    choice: Choice,
+    spreads: Spreads,
+    outcomes: Outcomes | None = None,
+    tolerance: float = 0.01,
+    confidence: float = 0.95,
+) -> Recommended:
+    """What the test images say of the setting that was chosen; see `recommend`."""
     gap = spreads.difference(choice.on_test, choice.on_test.pairs(outcomes or {}))
     return _recommended(choice, gap, tolerance, confidence)
 

@@ -1,16 +1,19 @@
 """The series that figures draw, computed here so that pages only draw.
 
+A series becomes an entry of summary.json by its row in `SERIES`.
+
 Rows of plain values; accuracies are fractions. Intervals are the mean's, by
 `statistics.accuracy_interval`: about other seeds from FEWEST_SEEDS seeds on, below about these
 models.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from orchestrator.selection.analysis import Analysis
 from orchestrator.selection.rows import Row, grouped, rows
 from orchestrator.selection.seeds import FEWEST_SEEDS
 from orchestrator.selection.settings import Setting, best_settings, comparable
@@ -157,3 +160,17 @@ def throughput(results: pd.DataFrame) -> list[Row]:
          "high": max(values), "n": len(values)}
         for drop, values in sorted(rates.items())
     ]  # fmt: skip
+
+
+def _recommended_setting(found: Analysis) -> Mapping[str, Any] | None:
+    return found.recommended.setting if found.recommended else None
+
+
+SERIES: dict[str, Callable[[Analysis], Any]] = {
+    "by_mask_data": lambda found: by_mask_data(
+        found.settings, _recommended_setting(found), found.confidence
+    ),
+    "stage_seconds": lambda found: stage_seconds(found.results),
+    "throughput": lambda found: throughput(found.results),
+}
+"""Entry of summary.json -> what it holds."""
