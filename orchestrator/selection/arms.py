@@ -90,12 +90,12 @@ def known_arms() -> list[dict[str, Any]]:
     """`known_arms` of summary.json: every arm as pages need it, in the order of tables.
 
     Returns:
-        arm, label, mask (what prunes it, see `trials.arms`), control, full (all of LOTUS), look
-        (its place among the looks of figures, which does not change when arms are added).
+        arm, label, mask (what prunes it) and replaces (of controls) as in `trials.arms`, full (all
+        of LOTUS), look (its place among the looks of figures, which stays when arms are added).
     """
     looks = {arm.name: i for i, arm in enumerate(ARMS)}
     return [
-        {"arm": arm.name, "label": arm.label, "mask": arm.mask, "control": arm.control,
+        {"arm": arm.name, "label": arm.label, "mask": arm.mask, "replaces": arm.replaces,
          "full": arm.name == LOTUS, "look": looks[arm.name]}
         for arm in (BY_NAME[name] for name in ORDER)
     ]  # fmt: skip

@@ -67,10 +67,10 @@ def diagnose(
         outcomes: which images each trial gets right, where they were read.
 
     Returns:
-        None without a one-at-a-time design. Else `collapse` (anywhere), `limit`, `family` (number
-        of intervals), `anchors` (see `Loss`), `suspects` (see `Effect`; per anchor, the largest
-        effect first), `controls` (accuracy of one-shot and random masks by sparsity) and
-        `sentences`.
+        None without a one-at-a-time design. Else `collapse` (anywhere), `limit`, `dense` (mean
+        accuracy of the anchors' dense models), `family` (number of intervals), `anchors` (see
+        `Loss`), `suspects` (see `Effect`; per anchor, the largest effect first), `controls`
+        (accuracy of one-shot and random masks by sparsity) and `sentences`.
     """
     found = read_settings(results)
     anchors = find_anchors(found)
@@ -94,6 +94,7 @@ def diagnose(
     return {
         "collapse": any(one.collapsed for one in (*losses, *(e.loss for e in rows))),
         "limit": COLLAPSE,
+        "dense": _mean_dense(losses),
         "family": family.size,
         "anchors": [one.entry() for one in losses],
         "suspects": [e.entry() for e in rows],
@@ -204,6 +205,11 @@ def _loss(one: _Asked, name: str, limits: Sequence[Interval | None]) -> Loss:
         **_ends("final_excess", ends),
         random_excess=excess["random"],
     )
+
+
+def _mean_dense(anchors: Sequence[Loss]) -> float | None:
+    known = [one.dense for one in anchors if one.dense is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _ends(name: str, limits: Mapping[str, Interval | None]) -> dict[str, Any]:
