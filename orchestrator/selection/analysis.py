@@ -85,6 +85,7 @@ def analyse(
     found = settings(trials, known)
     spreads = Spreads(found)
     choice = choose(found, spreads, tolerance, CONFIDENCE)
+    best = read_on_test(choice, spreads, outcomes, tolerance, CONFIDENCE) if choice else None
     return Analysis(
         results=trials,
         measured=measured,
@@ -96,7 +97,7 @@ def analyse(
         confidence=CONFIDENCE,
         settings=found,
         essential=essential,
-        recommended=choice and read_on_test(choice, spreads, outcomes, tolerance, CONFIDENCE),
+        recommended=best,
         dense=dense_for(choice.setting, found) if choice else None,
         arms=arms_table(found, spreads, outcomes, CONFIDENCE),
         comparisons=compare_arms(contrasts(found), outcomes or {}, spreads, CONFIDENCE, tolerance),

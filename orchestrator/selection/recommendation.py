@@ -175,7 +175,9 @@ def recommend(
         outcomes: which images each trial gets right, where they were read; else counts serve.
     """
     choice = choose(found, spreads, tolerance, confidence)
-    return choice and read_on_test(choice, spreads, outcomes, tolerance, confidence)
+    if choice is None:
+        return None
+    return read_on_test(choice, spreads, outcomes, tolerance, confidence)
 
 
 def read_on_test(
