@@ -66,5 +66,5 @@ class Arms:
         return self.known.get(str(arm)) or {}
 
     def _look(self, arm: Any) -> tuple[str, str] | None:
-        place = number(self._row(arm).get("look"))
-        return None if place is None else style.arm_look(int(place))
+        found = number(self._row(arm).get("look"))
+        return None if found is None else style.arm_look(int(found))

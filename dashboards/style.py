@@ -62,9 +62,9 @@ _RC: Any = {  # Any: the stubs ask for literal keys in some versions, for str in
 }
 
 
-def arm_look(place: int) -> tuple[str, str]:
-    """Colour and marker of the arm at a place of the table; all differ for the first 64 arms."""
-    again, first = divmod(place, len(ARM_LOOKS))
+def arm_look(number: int) -> tuple[str, str]:
+    """Colour and marker by the number of a look; all differ for the first 64."""
+    again, first = divmod(number, len(ARM_LOOKS))
     return ARM_LOOKS[first][0], ARM_LOOKS[(first + again) % len(ARM_LOOKS)][1]
 
 

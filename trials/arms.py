@@ -18,7 +18,7 @@ ArmName = Literal[
     "random_mask",
     "magnitude",
 ]
-"""As sweep files write it. A new arm is added here and to `ARMS`."""
+"""As sweep files write it. A new arm stands here and in `ARMS`, at the same place."""
 
 DENSE: Final = "dense"
 TICKETS: Final = "tickets"
@@ -43,6 +43,7 @@ class Arm:
     Attributes:
         name: in sweep files, params and tags.
         label: on the report's page; words: in a sentence, where that differs.
+        look: which colour and marker it has in figures: a number of its own, never given again.
         mask: what its model is pruned by, None = not at all: one-shot pruning by the settings of
             `essential`, ISSP, or, for a control of the mask, one-shot pruning by this criterion.
         patches: on which patches it is fine-tuned; all but "all" have tickets, which also say how
@@ -53,6 +54,7 @@ class Arm:
 
     name: ArmName
     label: str
+    look: int
     words: str = ""
     mask: Mask | None = None
     patches: Patches = "all"
@@ -97,19 +99,21 @@ class Arm:
 
 
 ARMS: tuple[Arm, ...] = (
-    Arm(name="dense", label="Dense"),
-    Arm(name="tickets", label="Tickets only", patches="ticket"),
+    Arm(name="dense", label="Dense", look=0),
+    Arm(name="tickets", label="Tickets only", look=1, patches="ticket"),
     Arm(
         name="essential",
         label="Essential sparsity only",
+        look=2,
         words="One-shot pruning only",
         mask="one_shot",
     ),
-    Arm(name="issp", label="ISSP, all patches", words="ISSP on all patches", mask="issp"),
-    Arm(name="lotus", label="LOTUS", mask="issp", patches="ticket"),
+    Arm(name="issp", label="ISSP, all patches", look=3, words="ISSP on all patches", mask="issp"),
+    Arm(name="lotus", label="LOTUS", look=4, mask="issp", patches="ticket"),
     Arm(
         name="random_patches",
         label="Control: random patches",
+        look=5,
         mask="issp",
         patches="random",
         replaces="patches",
@@ -118,6 +122,7 @@ ARMS: tuple[Arm, ...] = (
     Arm(
         name="random_mask",
         label="Control: random mask",
+        look=6,
         mask="random",
         patches="ticket",
         replaces="mask",
@@ -126,19 +131,19 @@ ARMS: tuple[Arm, ...] = (
     Arm(
         name="magnitude",
         label="Control: one-shot magnitude",
+        look=7,
         mask="magnitude",
         patches="ticket",
         replaces="mask",
         tests="denoising the mask",
     ),
 )
-"""From the fewest parts to all of them, then the controls, of each part from the one that knows
-least. The place in this table is the arm's look in figures: new ones come last."""
+"""As tables list them: from the fewest parts of LOTUS to all of them, then the controls, of each
+part from the one that knows least."""
 
 BY_NAME: dict[str, Arm] = {arm.name: arm for arm in ARMS}
 
-ORDER: tuple[str, ...] = tuple(a.name for a in sorted(ARMS, key=lambda a: a.control))
-"""As tables list them: controls last."""
+NAMES: tuple[str, ...] = tuple(arm.name for arm in ARMS)
 
 LOTUS_ARMS = tuple(arm.name for arm in ARMS if not arm.control and arm.name != DENSE)
 """Parts of LOTUS, up to all of it: what can be recommended."""

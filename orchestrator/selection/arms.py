@@ -30,7 +30,7 @@ from orchestrator.selection.statistics import (
     mean_interval,
     sayable,
 )
-from trials.arms import ARMS, BY_NAME, DENSE, LOTUS, ORDER
+from trials.arms import ARMS, DENSE, LOTUS
 
 Reference = Literal["fine_tuned", "before_fine_tuning"]
 """The dense model that a sweep is measured against: with equal fine-tuning where that was run."""
@@ -90,14 +90,13 @@ def known_arms() -> list[dict[str, Any]]:
     """`known_arms` of summary.json: every arm as pages need it, in the order of tables.
 
     Returns:
-        arm, label, mask (what prunes it) and replaces (of controls) as in `trials.arms`, full (all
-        of LOTUS), look (its place among the looks of figures, which stays when arms are added).
+        arm, label, mask (what prunes it), replaces (of controls) and look as in `trials.arms`;
+        full (all of LOTUS).
     """
-    looks = {arm.name: i for i, arm in enumerate(ARMS)}
     return [
         {"arm": arm.name, "label": arm.label, "mask": arm.mask, "replaces": arm.replaces,
-         "full": arm.name == LOTUS, "look": looks[arm.name]}
-        for arm in (BY_NAME[name] for name in ORDER)
+         "full": arm.name == LOTUS, "look": arm.look}
+        for arm in ARMS
     ]  # fmt: skip
 
 

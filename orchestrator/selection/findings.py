@@ -20,7 +20,7 @@ from orchestrator.selection.rows import (
 )
 from orchestrator.selection.seeds import FEWEST_SEEDS
 from orchestrator.selection.settings import unmeasured
-from trials.arms import BY_NAME, CONTROLS, CURVE_ARMS, MASK_CONTROLS, ORDER
+from trials.arms import BY_NAME, CONTROLS, CURVE_ARMS, MASK_CONTROLS, NAMES
 
 COARSE = 0.1  # widest bracket of the essential sparsity that passes without a warning
 
@@ -44,7 +44,7 @@ def not_measured(found: Analysis) -> list[str]:
 
 def _not_measured(found: Analysis) -> Iterator[str]:
     present = {a.arm for a in found.arms}
-    if missing := [a for a in ORDER if a not in present and a not in CONTROLS]:
+    if missing := [a for a in NAMES if a not in present and a not in CONTROLS]:
         yield (
             f"Arms without a finished trial: {', '.join(missing)}. What their parts add is unknown."
         )

@@ -22,7 +22,7 @@ from orchestrator.selection.rows import (
     plain,
     rows,
 )
-from trials.arms import BASE_AXES, ORDER
+from trials.arms import BASE_AXES, NAMES
 
 EQUAL_SPARSITY = 1e-6
 """Of the prunable weights: sparsities this near keep the same number of weights."""
@@ -153,7 +153,7 @@ def best_settings(found: Sequence[Setting]) -> dict[str, Setting]:
 
     Ties: more seeds, then the smaller axis values.
     """
-    order = {arm: i for i, arm in enumerate(ORDER)}
+    order = {arm: i for i, arm in enumerate(NAMES)}
     best: dict[str, Setting] = {}
     for s in sorted(found, key=lambda s: (order.get(s.arm, len(order)), s.arm, preference(s))):
         best.setdefault(s.arm, s)

@@ -17,7 +17,7 @@ def test_every_name_that_a_sweep_file_may_write_has_one_row_in_the_same_order() 
 def test_the_groups_are_those_that_results_were_computed_with() -> None:
     assert arms.LOTUS_ARMS == ("tickets", "essential", "issp", "lotus")
     assert arms.CONTROLS == ("random_patches", "random_mask", "magnitude")
-    assert ("dense", *arms.LOTUS_ARMS, *arms.CONTROLS) == arms.ORDER
+    assert ("dense", *arms.LOTUS_ARMS, *arms.CONTROLS) == arms.NAMES
     assert arms.MASK_CONTROLS == ("random_mask", "magnitude")
     assert (*arms.LOTUS_ARMS[1:], *arms.CONTROLS) == arms.PRUNED
     assert ("tickets", "lotus", *arms.CONTROLS) == arms.TICKETED
@@ -63,5 +63,10 @@ def test_an_arm_uses_its_axes_and_a_control_of_an_open_count_those_of_issp_too(
     assert BY_NAME[name].axes(count_open=True) == count_open
 
 
-def test_no_two_arms_have_one_label() -> None:
+def test_no_two_arms_have_one_label_or_one_look() -> None:
     assert len({arm.label for arm in ARMS}) == len(ARMS)
+    assert sorted(arm.look for arm in ARMS) == list(range(len(ARMS)))
+
+
+def test_controls_stand_last() -> None:
+    assert arms.NAMES[-len(arms.CONTROLS) :] == arms.CONTROLS
