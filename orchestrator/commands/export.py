@@ -16,7 +16,7 @@ import pandas as pd
 from orchestrator.commands.status import tracked_results
 from orchestrator.driver.state import look
 from orchestrator.planning.config import SweepConfig
-from orchestrator.reading.card import measured
+from orchestrator.publishing.card import measured
 from orchestrator.secrets import redacted
 from orchestrator.selection import select
 from orchestrator.storage.keys import key_of

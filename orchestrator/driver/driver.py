@@ -108,7 +108,7 @@ def run(
             # Else the runs are another driver's by now, or MLflow is the trouble itself.
             if lease.held and not isinstance(error, TrackingError):
                 how = _how(error)
-                delivery.hurry(tracker, lambda: _stopped(tracker, how))
+                delivery.best_effort(tracker, lambda: _stopped(tracker, how))
             raise
 
 
@@ -158,7 +158,7 @@ def _run(
     if changed := ages.changes(state.children.values(), planned_keys(state.plan), versions()):
         say(f"{planner.sweep.name}: computed with other versions before: {changed}")
     watcher = watch(state.plan, len(trials), len(shared)) if watch else Watcher()
-    tracker.ask(lambda: tracker.client.update_run(tracker.address.parent, status="RUNNING"))
+    tracker.ask(lambda: tracker.client.update_run(tracker.address.parent, "RUNNING"))
     errors, roots = _make(state, growth, trials, shared, address, watcher, stop)
     # A shared stage that could not even begin is no failure of its own.
     own = [key for key in errors if key not in roots or key not in growth.plan.shared]

@@ -82,7 +82,7 @@ def _best_model(
     plan: Plan, store: Store, tracker: Tracker, runs: Sequence[Run], summary: dict[str, Any]
 ) -> None:
     """The recommended trial's model on the sweep's run, and no other one."""
-    from orchestrator.reading.best import publish_best, withdraw_best
+    from orchestrator.publishing.best import publish_best, withdraw_best
 
     recommended, retention = summary["recommended"], plan.sweep.retention.checkpoints
     if not recommended:

@@ -13,9 +13,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from orchestrator.tracking.tracker import patiently
+from orchestrator.tracking.patience import patiently
+from orchestrator.tracking.port import Client
 from orchestrator.versions import host
 from trials.errors import LotusError
 
@@ -242,13 +243,9 @@ def _now() -> str:
 
 @dataclass(slots=True)
 class RunTag:
-    """The note as a tag of an MLflow run.
+    """The note as a tag of an MLflow run."""
 
-    Attributes:
-        client: an `MlflowClient`.
-    """
-
-    client: Any
+    client: Client
     run_id: str
 
     def read(self) -> str | None:

@@ -4,10 +4,10 @@ Only for the driver that owns the sweep: it knows that whatever says RUNNING doe
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from orchestrator.tracking.connection import parents
 from orchestrator.tracking.runlog import ERROR, RunLog
+from orchestrator.tracking.runs import Run
 from orchestrator.tracking.tracker import Tracker, belongs, best_first
 
 LOST = "its process ended without a word"
@@ -27,10 +27,8 @@ def reconcile(
     Returns:
         What was done and what was noticed, a sentence each.
     """
-    from mlflow.entities import ViewType
-
     known = errors or {}
-    everything = tracker.tagged(ViewType.ALL)
+    everything = tracker.tagged("all")
     alive = [run for run in everything if run.info.lifecycle_stage == "active"]
     groups = by_key(run for run in alive if belongs(run.data.tags))
     said: list[str] = []
@@ -50,22 +48,22 @@ def reconcile(
     return said + missing(everything)
 
 
-def by_key(runs: Iterable[Any]) -> dict[str, list[Any]]:
+def by_key(runs: Iterable[Run]) -> dict[str, list[Run]]:
     """Runs by key, the one that stays first."""
-    groups: dict[str, list[Any]] = {}
+    groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(run.data.tags["lotus.key"], []).append(run)
     return {key: best_first(group) for key, group in groups.items()}
 
 
-def end(tracker: Tracker, run: Any, error: str) -> None:
+def end(tracker: Tracker, run: Run, error: str) -> None:
     """End a run as failed, with the reason."""
     log = RunLog(tracker.client, run.info.run_id, breaker=tracker.breaker)
     log.flush(tags={ERROR: error})
     log.finish("FAILED")
 
 
-def strangers(alive: Iterable[Any]) -> list[str]:
+def strangers(alive: Iterable[Run]) -> list[str]:
     """Runs that carry the sweep's tag and are none of its."""
     found = [run for run in alive if not belongs(run.data.tags)]
     if not found:
@@ -77,7 +75,7 @@ def strangers(alive: Iterable[Any]) -> list[str]:
     ]
 
 
-def missing(everything: Iterable[Any]) -> list[str]:
+def missing(everything: Iterable[Run]) -> list[str]:
     """Runs that somebody deleted and nothing has replaced."""
     runs = [run for run in everything if belongs(run.data.tags)]
     there = {run.data.tags["lotus.key"] for run in runs if run.info.lifecycle_stage == "active"}
@@ -108,11 +106,7 @@ def _parents(tracker: Tracker, mend: bool) -> list[str]:
         return [f"more than one run is the sweep {name}: {address.parent} is used, not {ids}"]
     if "lotus.trials_planned" in own:
         return []
-    from mlflow.entities import ViewType
-
-    deleted = tracker.ask(
-        lambda: parents(tracker.client, address.experiment_id, name, ViewType.DELETED_ONLY)
-    )
+    deleted = tracker.ask(lambda: parents(tracker.client, address.experiment_id, name, "deleted"))
     if not any("lotus.trials_planned" in run.data.tags for run in deleted):
         return []
     return [
@@ -121,5 +115,5 @@ def _parents(tracker: Tracker, mend: bool) -> list[str]:
     ]
 
 
-def _runs(found: list[Any]) -> str:
+def _runs(found: list[Run]) -> str:
     return "1 run is" if len(found) == 1 else f"{len(found)} runs are"

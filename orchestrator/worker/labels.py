@@ -8,7 +8,6 @@ from orchestrator.planning.plan import PlannedTrial
 from orchestrator.storage.keys import key_of
 from orchestrator.storage.store import Entry
 from orchestrator.versions import MADE_WITH, in_words
-from orchestrator.worker.cached import Cached
 from orchestrator.worker.job import Job
 from trials.pipeline import TrialGraph
 from trials.stage import Node
@@ -90,8 +89,6 @@ def made_with(entries: Iterable[Entry]) -> dict[str, str]:
     return {MADE_WITH: text} if text else {}
 
 
-def memory_tags(cached: Cached) -> dict[str, str]:
+def memory_tags(micro_batch: int | None) -> dict[str, str]:
     """That memory ran out, and how many images at a time it allowed then."""
-    if cached.micro_batch is None:
-        return {}
-    return {"lotus.micro_batch": str(cached.micro_batch)}
+    return {} if micro_batch is None else {"lotus.micro_batch": str(micro_batch)}

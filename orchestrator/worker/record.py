@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Metrics = dict[str, float | None]
+
+Write = Callable[[Path], None]
+"""Writes a file; its folder is there."""
 
 DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 """The same text, in C where PyYAML was built with it: ten times as fast."""
@@ -108,6 +112,16 @@ def stage_metrics(name: str, result: Any, dense: Dense | None) -> Metrics:
     return found
 
 
+def trial_metrics(results: Mapping[str, Any]) -> Metrics:
+    """The metrics of all stages of a trial; of one that was stopped early none on test images."""
+    found: Metrics = {}
+    for name, result in results.items():
+        found |= stage_metrics(name, result, results["dense"])
+    if "rung" in results:
+        found = {name: value for name, value in found.items() if "/test_" not in name}
+    return found
+
+
 def curve_metrics(dense: Dense) -> Metrics:
     """What a level of the one-shot curve is compared with."""
     counts = stage_metrics("dense", dense, None)
@@ -165,17 +179,16 @@ def time_metrics(entries: Mapping[str, Entry], hits: Mapping[str, Entry]) -> Met
     return found
 
 
-def write_trial(
-    trial: PlannedTrial, results: Mapping[str, Any], data: Dataset, folder: Path, checkpoint: bool
-) -> None:
-    """Write a trial's artifacts below a folder, under the names of the interface.
+def trial_files(
+    trial: PlannedTrial, results: Mapping[str, Any], data: Dataset, checkpoint: bool
+) -> dict[str, Write]:
+    """A trial's artifacts, under the names of the interface.
 
     One that was stopped early has no final model, so nothing but its settings is of use.
     """
-    settings = yaml.dump(trial.config.model_dump(mode="json"), Dumper=DUMPER)
-    _text(folder / "config/trial.yaml", settings)
+    files: dict[str, Write] = {"config/trial.yaml": partial(_write_settings, trial)}
     if trial.config.rungs:
-        return
+        return files
     found = {
         "essential": results.get("essential"),
         "denoised": results.get("issp"),
@@ -183,31 +196,48 @@ def write_trial(
     }
     kept = {name: result.keep for name, result in found.items() if result is not None}
     for name, mask in kept.items():
-        formats.save_mask(mask, _place(folder / f"masks/{name}.safetensors"))
+        files[f"masks/{name}.safetensors"] = partial(formats.save_mask, mask)
     if kept:
-        layers = {name: masks.per_layer_sparsity(mask) for name, mask in kept.items()}
-        _text(folder / "masks/sparsity.json", json.dumps(layers, indent=1))
+        files["masks/sparsity.json"] = partial(_write_sparsity, kept)
     if "tickets" in results:
-        write_tickets(trial, results["tickets"], data, folder)
-    write_outcomes(results, folder)
+        tickets = results["tickets"]
+        files["tickets/tickets.safetensors"] = partial(_write_tickets, trial, tickets, data.digest)
+        files["tickets/examples.png"] = partial(_write_examples, tickets, data)
+    files["outcomes/correct.safetensors"] = partial(write_outcomes, results)
     if checkpoint:
-        write_checkpoint(results["finetune"], folder / "checkpoints/final.safetensors", trial.key)
+        write = partial(write_checkpoint, results["finetune"], key=trial.key)
+        files["checkpoints/final.safetensors"] = write
+    return files
 
 
-def write_tickets(trial: PlannedTrial, tickets: Tickets, data: Dataset, folder: Path) -> None:
-    """The kept patches of every training image, and a picture of some."""
-    formats.save_tickets(
-        tickets.train,
-        _place(folder / "tickets/tickets.safetensors"),
-        split="train",
-        patch_drop=trial.config.patch_drop,
-        data_digest=data.digest,
-    )
-    picture = ticket_examples_png(data.train.images, tickets.train)
-    _place(folder / "tickets/examples.png").write_bytes(picture)
+def write_all(files: Mapping[str, Write], folder: Path) -> None:
+    """Write files below a folder."""
+    for path, write in files.items():
+        write(_place(folder / path))
 
 
-def write_outcomes(results: Mapping[str, Any], folder: Path) -> None:
+def _write_settings(trial: PlannedTrial, path: Path) -> None:
+    settings = yaml.dump(trial.config.model_dump(mode="json"), Dumper=DUMPER)
+    path.write_text(settings, encoding="utf-8")
+
+
+def _write_sparsity(kept: Mapping[str, masks.KeepMask], path: Path) -> None:
+    layers = {name: masks.per_layer_sparsity(mask) for name, mask in kept.items()}
+    path.write_text(json.dumps(layers, indent=1), encoding="utf-8")
+
+
+def _write_tickets(trial: PlannedTrial, tickets: Tickets, digest: str, path: Path) -> None:
+    """The kept patches of every training image."""
+    drop = trial.config.patch_drop
+    formats.save_tickets(tickets.train, path, split="train", patch_drop=drop, data_digest=digest)
+
+
+def _write_examples(tickets: Tickets, data: Dataset, path: Path) -> None:
+    """A picture of some."""
+    path.write_bytes(ticket_examples_png(data.train.images, tickets.train))
+
+
+def write_outcomes(results: Mapping[str, Any], path: Path) -> None:
     """Which images each model gets right: bits in image order, for comparisons made later."""
     final: Final = results["final"]
     dense: Dense = results["dense"]
@@ -222,7 +252,7 @@ def write_outcomes(results: Mapping[str, Any], folder: Path) -> None:
     for name in ("essential", "issp", "control"):
         if name in results:
             found[f"{name}.validation"] = results[name].validation.correct
-    formats.save_mask(found, _place(folder / "outcomes/correct.safetensors"))
+    formats.save_mask(found, path)
 
 
 def write_checkpoint(result: Dense | Finetuned, path: Path, key: str) -> None:
@@ -259,7 +289,3 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def _place(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
-
-
-def _text(path: Path, text: str) -> None:
-    _place(path).write_text(text, encoding="utf-8")

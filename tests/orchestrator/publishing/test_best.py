@@ -10,10 +10,12 @@ import mlflow
 import numpy as np
 import pytest
 import torch
+from mlflow import MlflowClient
 
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.plan import plan
-from orchestrator.reading.best import NAMED, _tracking, publish_best
+from orchestrator.publishing.best import publish_best
+from orchestrator.publishing.model import NAMED, _tracking
 from orchestrator.storage.store import Store
 from orchestrator.tracking.tracker import Tracker, TrackingError, open_sweep
 from orchestrator.worker.job import Settings, job_of
@@ -23,7 +25,7 @@ ALONE = """\
 import sys
 from orchestrator.driver.state import look
 from orchestrator.planning.config import SweepConfig
-from orchestrator.reading.best import publish_best
+from orchestrator.publishing.best import publish_best
 state = look(SweepConfig.model_validate_json(sys.stdin.read()))
 key = sys.argv[1]
 run_id = state.children[key].run_id
@@ -90,7 +92,7 @@ def test_when_the_best_changes_its_checkpoint_is_the_only_one(
         }
 
     def models() -> list[Any]:
-        found = tracker.client.search_logged_models([address.experiment_id])
+        found = MlflowClient(address.uri).search_logged_models([address.experiment_id])
         return [model for model in found if model.source_run_id == address.parent]
 
     first, second = run_ids
