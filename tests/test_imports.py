@@ -160,6 +160,18 @@ def test_few_places_talk_to_mlflow() -> None:
     }
 
 
+def test_mlflows_objects_stay_in_the_adapter() -> None:
+    """Its client is typed `Any`, so no type checker would see one that leaks."""
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if (isinstance(node, ast.Attribute) and node.attr in ("_tracking_client", "MlflowClient"))
+        or (isinstance(node, ast.ImportFrom) and "MlflowClient" in [one.name for one in node.names])
+    }
+    assert found == {"orchestrator/tracking/adapter.py"}
+
+
 def test_one_place_talks_to_timm() -> None:
     """`serving.py` is copied into every logged model, where this package is not installed."""
     assert importers("timm") - {"orchestrator/publishing/serving.py"} == {"trials/vit.py"}

@@ -17,12 +17,13 @@ from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.tracking.artifacts import ArtifactError, fetched
 from orchestrator.tracking.histories import History, with_histories
-from orchestrator.tracking.lease import TAG, Holder, Lease, LeaseError, RunTag
+from orchestrator.tracking.lease import Holder, Lease, LeaseError, RunTag
 from orchestrator.tracking.pending import Note, Pending
 from orchestrator.tracking.reconcile import reconcile
 from orchestrator.tracking.runlog import PARAM_CHARACTERS, TAG_CHARACTERS, RunLog, same, texts
 from orchestrator.tracking.runs import Run
 from orchestrator.tracking.tracker import Tracker
+from orchestrator.vocabulary import Metric, Tag
 from orchestrator.worker.job import Job, job_of, owner_of
 from orchestrator.worker.record import write_all
 from orchestrator.worker.run_record import (
@@ -38,7 +39,7 @@ from trials.errors import FormatError
 from trials.formats import digest_of, header_of
 from trials.pipeline import pipeline
 
-TIMED = ("time/", "cache/")
+TIMED = (Metric.TIME, Metric.CACHE)
 """Metrics whose value depends on when and for whom a stage was computed; only their presence."""
 
 SHOWN = 3
@@ -69,7 +70,7 @@ def examine(sweep: SweepConfig, mend: bool) -> Findings:
         return Findings()
     tracker = state.tracker
     if not mend:
-        holder = Holder.of_text(tracker.parent().data.tags.get(TAG))
+        holder = Holder.of_text(tracker.parent().data.tags.get(Tag.DRIVER))
         if holder is not None and not holder.ended:
             return Findings(said=[f"in use by {holder}: not compared"])
         return _examine(state, mend=False)
@@ -83,15 +84,13 @@ def examine(sweep: SweepConfig, mend: bool) -> Findings:
 def _examine(state: State, mend: bool) -> Findings:
     found = Findings(wrong=reconcile(state.tracker, mend=mend))
     runs = {
-        run.data.tags["lotus.key"]: run
-        for run in state.tracker.runs()
-        if run.info.status == "FINISHED"
+        run.data.tags[Tag.KEY]: run for run in state.tracker.runs() if run.info.status == "FINISHED"
     }
     jobs = {job.key if node is None else node: (job, node) for job, node in _jobs(state)}
     wanted = [runs[key] for key in jobs if key in runs]
     for run, history in with_histories(state.tracker, wanted):
         try:
-            record = _record(state, *jobs[run.data.tags["lotus.key"]])
+            record = _record(state, *jobs[run.data.tags[Tag.KEY]])
         except NotStored as error:
             found.said.append(f"{run.info.run_name}: cannot be compared: {error}")
             continue
@@ -151,7 +150,7 @@ def _compare(
         _deliver_again(state, run, said)
         return [f"{said}: the run is deleted, the next `lotus run` delivers it again"]
     said_tags = texts({**record.identity.tags, **record.tags}, TAG_CHARACTERS)
-    said_tags.pop("lotus.cached", None)  # of whom it was first needed, no result
+    said_tags.pop(Tag.CACHED, None)  # of whom it was first needed, no result
     lost = {key: value for key, value in wanted.items() if key not in params}
     other = {key: value for key, value in said_tags.items() if tags.get(key) != value}
     write_all(record.files, folder)
@@ -223,13 +222,13 @@ def _deliver_again(state: State, run: Run, why: str) -> None:
     """Delete a run and note that it is owed; its attempts stay counted."""
     tags, tracker = run.data.tags, state.tracker
     note = Note(
-        key=tags["lotus.key"],
-        kind="trial" if tags["lotus.kind"] == "trial" else "stage",
+        key=tags[Tag.KEY],
+        kind="trial" if tags[Tag.KIND] == "trial" else "stage",
         name=run.info.run_name,
         status="FINISHED",
         error=None,
         reason=why,
-        attempts=int(tags.get("lotus.attempts", "1")),
+        attempts=int(tags.get(Tag.ATTEMPTS, "1")),
     )
     Pending(state.store, tracker.address.parent).put(note)
     tracker.ask(lambda: tracker.client.delete_run(run.info.run_id))

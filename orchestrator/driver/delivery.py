@@ -15,8 +15,8 @@ from orchestrator.planning.plan import Plan, PlannedTrial
 from orchestrator.secrets import without_password
 from orchestrator.storage.store import Store
 from orchestrator.tracking.pending import Note, Pending
-from orchestrator.tracking.runlog import ERROR
 from orchestrator.tracking.tracker import Tracker, TrackingAway, TrackingError
+from orchestrator.vocabulary import Tag
 from orchestrator.worker.job import Settings
 from orchestrator.worker.labels import trial_params
 
@@ -73,7 +73,7 @@ def say_failed(
     """
     missed = max(0, note.attempts - 1)
     log = tracker.start(note.identity, missed=missed, fresh=fresh)
-    log.flush(params, {ERROR: note.error or "unknown"})
+    log.flush(params, {Tag.ERROR: note.error or "unknown"})
     log.finish("FAILED")
 
 

@@ -3,6 +3,7 @@
 import tempfile
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from orchestrator.secrets import redacted
 from orchestrator.storage.store import Store
 from orchestrator.tracking.patience import refusals
 from orchestrator.tracking.tracker import RunLog, Tracker, TrackingError
+from orchestrator.vocabulary import Artifact, Tag
 from orchestrator.worker import record
 from trials.formats import KINDS
 from trials.sources import Opened
@@ -37,7 +39,7 @@ def publish_best(
     Raises:
         TrackingError: it could not be logged.
     """
-    before = tracker.parent().data.tags.get("lotus.best")
+    before = tracker.parent().data.tags.get(Tag.BEST)
     trial = next((trial for trial in plan.trials if trial.key == key), None)
     tuned = trial.graph.finetune if trial else None
     if before == key or trial is None or tuned is None or store.entry(tuned) is None:
@@ -78,7 +80,7 @@ def _publish(order: Order, store: Store, tracker: Tracker) -> bool:
         _forget(tracker, order.before)
     key, name = order.trial.key, order.trial.name
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "checkpoints/final.safetensors"
+        path = Path(folder) / Artifact.CHECKPOINT
         record.write_checkpoint(found, path, key)
         if order.retention == "best":
             RunLog(tracker.client, order.run_id).artifacts(Path(folder))
@@ -86,7 +88,7 @@ def _publish(order: Order, store: Store, tracker: Tracker) -> bool:
         told = tracker.ask(lambda: tracker.client.get_run(order.run_id)).data
         row = {**told.params, **told.metrics}
         log_model(tracker.address, path, np.ascontiguousarray(images), name, row)
-    tracker.sweep_log().flush(tags={"lotus.best": key, "lotus.best_name": name})
+    tracker.sweep_log().flush(tags={Tag.BEST: key, Tag.BEST_NAME: name})
     return True
 
 
@@ -104,11 +106,11 @@ def _weights(tuned: Node[Finetuned], store: Store) -> Finetuned | None:
 
 def withdraw_best(tracker: Tracker, retention: str) -> None:
     """Nothing is recommended: no model is the best one any more."""
-    if key := tracker.parent().data.tags.get("lotus.best"):
+    if key := tracker.parent().data.tags.get(Tag.BEST):
         if retention == "best":
             _forget(tracker, key)
-        for name in ("lotus.best", "lotus.best_name"):
-            tracker.ask(lambda name=name: tracker.client.delete_tag(tracker.address.parent, name))  # type: ignore[misc]
+        for name in (Tag.BEST, Tag.BEST_NAME):
+            tracker.ask(partial(tracker.client.delete_tag, tracker.address.parent, name))
 
 
 def _forget(tracker: Tracker, key: str) -> None:
@@ -119,7 +121,7 @@ def _forget(tracker: Tracker, key: str) -> None:
     try:
         for child in tracker.children():
             if child.key == key:
-                tracker.client.delete_artifacts(child.run_id, "checkpoints")
+                tracker.client.delete_artifacts(child.run_id, Artifact.CHECKPOINTS)
         query = f"source_run_id = '{tracker.address.parent}'"
         for model in tracker.client.search_logged_models([tracker.address.experiment_id], query):
             tracker.client.delete_logged_model(model.model_id)

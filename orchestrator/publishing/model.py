@@ -14,6 +14,7 @@ import numpy as np
 from orchestrator.publishing.card import card, measured
 from orchestrator.tracking.tracker import Address
 from orchestrator.versions import versions
+from orchestrator.vocabulary import Tag
 
 NAMED = "MLFLOW_TRACKING_URI"
 
@@ -56,7 +57,7 @@ def log_model(
             signature=signature,
             input_example=example,
             pip_requirements=["mlflow", *(f"{one}=={known[one]}" for one in names)],
-            tags={"mlflow.note.content": card(name, row)},
+            tags={Tag.NOTE: card(name, row)},
             metadata={"lotus": {"trial": name, **measured(row)}},
         )
 

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from orchestrator.selection.rows import Row, distinct, rows
 from orchestrator.tracking.artifacts import ArtifactError, read_each
 from orchestrator.tracking.tracker import Tracker
+from orchestrator.vocabulary import Artifact, Metric
 from trials.errors import FormatError
 from trials.formats import PackedMask, load_packed_mask
 
-MASK = "masks/final.safetensors"
 ARMS = ("issp", "lotus")
 VARIED = {"seed": "seed", "fraction": "mask_data_fraction", "level": "sparsity"}
 MOST_MASKS = 60
@@ -132,7 +132,7 @@ def _read(tracker: Tracker, runs: Sequence[str]) -> dict[str, Mask]:
     """Run id -> mask; damaged ones and what exceeds MOST_BYTES are left out."""
     found: dict[str, Mask] = {}
     held = 0
-    for run, packed in read_each(tracker, runs, MASK, load_packed_mask):
+    for run, packed in read_each(tracker, runs, Artifact.FINAL_MASK, load_packed_mask):
         if isinstance(packed, FormatError | ArtifactError):
             continue
         mask = Mask.of(packed)
@@ -241,11 +241,11 @@ def _group(varies: str, between: tuple[float, float] | None, pairs: Sequence[_Pa
 
 def _ingredients(table: pd.DataFrame) -> list[Row]:
     """The overlap among ingredients, over the denoised masks of the sweep, each once."""
-    found = rows(table, ("key", "status", "stage.denoise", "denoise/jaccard_mean"))
+    found = rows(table, ("key", "status", "stage.denoise", Metric.DENOISE_JACCARD_MEAN))
     known = [r for r in found if r["status"] == "FINISHED"]
-    known = [r for r in known if r["denoise/jaccard_mean"] is not None]
+    known = [r for r in known if r[Metric.DENOISE_JACCARD_MEAN] is not None]
     masks = distinct(known, lambda r: r["stage.denoise"] or r["key"])
-    values = [float(r["denoise/jaccard_mean"]) for r in masks]
+    values = [float(r[Metric.DENOISE_JACCARD_MEAN]) for r in masks]
     if not values:
         return []
     return [{

@@ -20,15 +20,14 @@ from orchestrator.tracking.patience import TrackingAway, patiently, reason_of, r
 from orchestrator.tracking.places import local
 from orchestrator.tracking.runs import File, Run
 from orchestrator.tracking.tracker import Tracker
+from orchestrator.vocabulary import Artifact, Tag
 from trials.errors import FormatError, LotusError
 from trials.formats import load_packed_mask
-
-OUTCOMES = "outcomes/correct.safetensors"
 
 T = TypeVar("T")
 
 
-LIMITS = {"checkpoints/": 32 * 2**30, "masks/": 2**30}
+LIMITS = {f"{Artifact.CHECKPOINTS}/": 32 * 2**30, f"{Artifact.MASKS}/": 2**30}
 """Largest artifact that is read, in bytes, by folder: a mask of 2^33 weights."""
 
 LIMIT = 128 * 2**20
@@ -112,7 +111,7 @@ def gone(tracker: Tracker, runs: Sequence[Run]) -> str:
 
 
 def _superseded(run: Run) -> bool:
-    return run.data.tags.get("lotus.superseded") == "true"
+    return run.data.tags.get(Tag.SUPERSEDED) == "true"
 
 
 def _has_content(folder: Path | None) -> bool:
@@ -142,7 +141,7 @@ AGAIN = "`lotus doctor SWEEP --repair` writes them again from the store"
 
 def _has_artifacts(run: Run) -> bool:
     """Whether a run must have some: each trial that ends well writes what it was made with."""
-    return run.info.status == "FINISHED" and run.data.tags.get("lotus.kind") == "trial"
+    return run.info.status == "FINISHED" and run.data.tags.get(Tag.KIND) == "trial"
 
 
 def _asked(tracker: Tracker, run_id: str, call: Callable[[], T]) -> T:
@@ -167,7 +166,7 @@ def _silent(tracker: Tracker, run_id: str, error: Exception) -> str:
 def _download(tracker: Tracker, run_id: str, path: str, place: str, limit: int) -> str:
     """Fetch a file; of a server that sends more than it has said, no more than the limit."""
     address = tracker.client.get_run(run_id).info.artifact_uri
-    if limit > max(LIMIT, LIMITS["masks/"]) or local(address) is not None:
+    if limit > max(LIMIT, LIMITS[f"{Artifact.MASKS}/"]) or local(address) is not None:
         return tracker.client.download_artifacts(run_id, path, place)
 
     def check(size: int) -> None:
@@ -236,15 +235,15 @@ def outcomes_of(
     found: dict[str, dict[str, NDArray[np.bool_]]] = {}
     damaged: list[str] = []
     without = set(names)
-    for run_id, content in read_each(tracker, list(names), OUTCOMES, load_packed_mask):
+    for run_id, content in read_each(tracker, list(names), Artifact.OUTCOMES, load_packed_mask):
         without.discard(run_id)
         if isinstance(content, ArtifactError):
             if not isinstance(content, ArtifactsGone):  # that is said of all at once, see `gone`
                 damaged.append(f"{content}. It enters no comparison.")
         elif isinstance(content, FormatError):
             damaged.append(
-                f"{OUTCOMES} of run {run_id} cannot be read and enters no comparison: remove the "
-                "run in MLflow and run the sweep again to have it written again."
+                f"{Artifact.OUTCOMES} of run {run_id} cannot be read and enters no comparison: "
+                "remove the run in MLflow and run the sweep again to have it written again."
             )
         else:
             found[names[run_id]] = {
@@ -253,7 +252,7 @@ def outcomes_of(
             }
     if without:
         damaged.append(
-            f"{OUTCOMES} is not among the artifacts of {len(without)} of {len(names)} compared "
-            f"trials, which enter no comparison by images. {AGAIN}."
+            f"{Artifact.OUTCOMES} is not among the artifacts of {len(without)} of {len(names)} "
+            f"compared trials, which enter no comparison by images. {AGAIN}."
         )
     return found, damaged

@@ -28,6 +28,7 @@ from orchestrator.tracking.plain_sql import plainly
 from orchestrator.tracking.port import Client, Page, View
 from orchestrator.tracking.runs import Interner, Run
 from orchestrator.versions import VERSION, git_commit
+from orchestrator.vocabulary import Tag
 
 T = TypeVar("T")
 
@@ -100,7 +101,7 @@ def _parent_of(client: Client, experiment_id: str, name: str, create: bool) -> s
             return found[0].info.run_id
         if not create:
             return None
-        tags = {"lotus.kind": "sweep", "lotus.name": name, **origin()}
+        tags = {Tag.KIND: "sweep", Tag.NAME: name, **origin()}
         own = client.create_run(experiment_id, tags, name).info.run_id
         if len(parents(client, experiment_id, name)) <= 1:
             return own
@@ -113,9 +114,9 @@ def _parent_of(client: Client, experiment_id: str, name: str, create: bool) -> s
 
 def parents(client: Client, experiment_id: str, name: str, view: View = "active") -> list[Run]:
     """Runs of a sweep of this name: the one in use first, then what lost answers left behind."""
-    query = f"tags.`lotus.kind` = 'sweep' and tags.`lotus.name` = '{name}'"
+    query = f"tags.`{Tag.KIND}` = 'sweep' and tags.`{Tag.NAME}` = '{name}'"
     found = _runs_of(client, [experiment_id], query, view)
-    return sorted(found, key=lambda run: ("lotus.trials_planned" not in run.data.tags, age(run)))
+    return sorted(found, key=lambda run: (Tag.TRIALS_PLANNED not in run.data.tags, age(run)))
 
 
 def age(run: Run) -> tuple[int, str]:
@@ -134,7 +135,7 @@ def list_sweeps(uri: str) -> list[Run]:
         return []
     client = connect(uri)
     experiments = [one.experiment_id for one in _all(client.search_experiments)]
-    return _runs_of(client, experiments, "tags.`lotus.kind` = 'sweep'")
+    return _runs_of(client, experiments, f"tags.`{Tag.KIND}` = 'sweep'")
 
 
 def _all(search: Callable[[str | None], Page[T]]) -> list[T]:
@@ -314,7 +315,7 @@ def _experiment(client: Client, sweep: SweepConfig, create: bool) -> str | None:
 def origin() -> dict[str, str]:
     commit = git_commit()
     tags = {
-        "lotus.version": VERSION,
+        Tag.VERSION: VERSION,
         "mlflow.source.name": "lotus",
         "mlflow.source.type": "LOCAL",
         "mlflow.user": user_name(),

@@ -29,6 +29,7 @@ from orchestrator.tracking.forwarding import Forwarding
 from orchestrator.tracking.port import Client
 from orchestrator.tracking.runs import Data, Info, Measurement, Pair, Run
 from orchestrator.tracking.schema import TESTED, mlflow_version
+from orchestrator.vocabulary import Tag
 
 BUSY_S = 20.0
 """How long one waits for a lock; MLflow's own."""
@@ -38,7 +39,7 @@ ORDINARY = re.compile(r"\w[\w. :-]*(/\w[\w. :-]*)*")
 
 NAME_CHARACTERS = 250
 
-RUN_NAME = "mlflow.runName"
+RUN_NAME = Tag.RUN_NAME
 
 ELSEWHERE = ("MLFLOW_ACTIVE_MODEL_ID", "_MLFLOW_ACTIVE_MODEL_ID")
 """Variables that make MLflow log metrics to a model as well."""

@@ -16,6 +16,7 @@ from orchestrator.tracking.outbox import Outbox
 from orchestrator.tracking.patience import IN_PARTS, Breaker, TrackingError, patiently
 from orchestrator.tracking.port import Client
 from orchestrator.tracking.runs import Measurement, Pair
+from orchestrator.vocabulary import Tag
 
 METRICS_PER_BATCH = 1000
 PARAMS_PER_BATCH = 100
@@ -24,8 +25,6 @@ PARAM_CHARACTERS = 6000
 TAG_CHARACTERS = 5000
 
 SLOWEST_FLUSH_S = 60.0
-
-ERROR = "lotus.error"
 
 
 @dataclass(slots=True)
@@ -96,7 +95,7 @@ class RunLog:
     ) -> None:
         """Send what is buffered, with params and tags, in as few requests as the limits allow."""
         values, marks = texts(params, PARAM_CHARACTERS), texts(tags, TAG_CHARACTERS)
-        self.error = marks.get(ERROR, self.error)
+        self.error = marks.get(Tag.ERROR, self.error)
         metrics, self._metrics = self._metrics, []
         self._flushed = time.monotonic()
         if metrics or values or marks:

@@ -37,9 +37,10 @@ from orchestrator.tracking.connection import (
 from orchestrator.tracking.outbox import Outbox
 from orchestrator.tracking.patience import Breaker, TrackingAway, TrackingError, patiently
 from orchestrator.tracking.port import Client, View
-from orchestrator.tracking.runlog import ERROR, RunLog
+from orchestrator.tracking.runlog import RunLog
 from orchestrator.tracking.runs import Identity, Interner, Run
 from orchestrator.tracking.timed import TimedClient
+from orchestrator.vocabulary import Tag
 
 __all__ = [
     "Address",
@@ -77,7 +78,7 @@ class Child:
 
 def belongs(tags: Mapping[str, str]) -> bool:
     """Whether a run that is tagged with a sweep was made by it."""
-    return "lotus.key" in tags and tags.get("lotus.kind") in KINDS
+    return Tag.KEY in tags and tags.get(Tag.KIND) in KINDS
 
 
 def best_first(runs: Iterable[Run]) -> list[Run]:
@@ -115,8 +116,8 @@ class Tracker:
         return [
             Child(
                 run.info.run_id,
-                run.data.tags["lotus.key"],
-                run.data.tags["lotus.kind"],
+                run.data.tags[Tag.KEY],
+                run.data.tags[Tag.KIND],
                 run.info.status,
                 run.data.tags,
                 run.info.start_time,
@@ -132,12 +133,12 @@ class Tracker:
 
     def tagged(self, view: View = "active") -> list[Run]:
         """Everything that says of itself that it belongs to the sweep, oldest first."""
-        query = f"tags.`lotus.sweep` = '{self.address.parent}'"
+        query = f"tags.`{Tag.SWEEP}` = '{self.address.parent}'"
         return self.ask(lambda: self._search(query, view))
 
     def runs_of(self, key: str) -> list[Run]:
         """The runs of one key: one, but for accidents; the one that stays first. Asked once."""
-        query = f"tags.`lotus.sweep` = '{self.address.parent}' and tags.`lotus.key` = '{key}'"
+        query = f"tags.`{Tag.SWEEP}` = '{self.address.parent}' and tags.`{Tag.KEY}` = '{key}'"
         return best_first(run for run in self._search(query) if belongs(run.data.tags))
 
     def parent(self) -> Run:
@@ -230,11 +231,11 @@ class _Opening:
     def _create(self) -> Run:
         address, own = self.tracker.address, self.identity
         tags = {
-            "lotus.kind": own.kind,
-            "lotus.key": own.key,
-            "lotus.sweep": address.parent,
-            "lotus.attempts": str(1 + self.missed),
-            "mlflow.parentRunId": address.parent,
+            Tag.KIND: own.kind,
+            Tag.KEY: own.key,
+            Tag.SWEEP: address.parent,
+            Tag.ATTEMPTS: str(1 + self.missed),
+            Tag.PARENT: address.parent,
             **origin(),
             **own.tags,
         }
@@ -244,10 +245,10 @@ class _Opening:
         """Count this attempt and begin again."""
         client, run_id = self.tracker.client, run.info.run_id
         if run_id not in self._attempts:
-            self._attempts[run_id] = int(run.data.tags.get("lotus.attempts", "0")) + 1 + self.missed
-        client.set_tag(run_id, "lotus.attempts", str(self._attempts[run_id]))
-        if ERROR in run.data.tags:
-            client.delete_tag(run_id, ERROR)
+            self._attempts[run_id] = int(run.data.tags.get(Tag.ATTEMPTS, "0")) + 1 + self.missed
+        client.set_tag(run_id, Tag.ATTEMPTS, str(self._attempts[run_id]))
+        if Tag.ERROR in run.data.tags:
+            client.delete_tag(run_id, Tag.ERROR)
         # A run that an earlier version began may lack some.
         for name, value in self.identity.tags.items():
             if run.data.tags.get(name) != value:

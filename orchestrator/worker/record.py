@@ -12,6 +12,7 @@ import yaml
 
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.storage.store import Entry
+from orchestrator.vocabulary import FINETUNE_EPOCHS, Artifact, Metric, of, seconds
 from orchestrator.worker.pictures import ticket_examples_png
 from trials import formats, masks
 from trials.context import Epoch, Outcomes
@@ -41,12 +42,12 @@ DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 """The same text, in C where PyYAML was built with it: ten times as fast."""
 
 
-def epoch_metrics(epoch: Epoch, stage: str = "finetune") -> Metrics:
+def epoch_metrics(epoch: Epoch, stage: str = FINETUNE_EPOCHS) -> Metrics:
     """One point of a learning curve."""
     return {
-        f"{stage}/train_loss": epoch.train_loss,
-        f"{stage}/val_loss": epoch.val_loss,
-        f"{stage}/val_accuracy": epoch.val_accuracy,
+        of(stage, "train_loss"): epoch.train_loss,
+        of(stage, "val_loss"): epoch.val_loss,
+        of(stage, "val_accuracy"): epoch.val_accuracy,
     }
 
 
@@ -62,50 +63,52 @@ def stage_metrics(name: str, result: Any, dense: Dense | None) -> Metrics:
     match result:
         case Dense():
             found = {
-                "dense/val_accuracy": result.validation.accuracy,
-                "dense/val_loss": result.validation.loss,
-                "dense/test_accuracy": result.test.accuracy,
-                "dense/val_n": len(result.validation.correct),
-                "dense/test_n": len(result.test.correct),
+                Metric.DENSE_VAL_ACCURACY: result.validation.accuracy,
+                Metric.DENSE_VAL_LOSS: result.validation.loss,
+                Metric.DENSE_TEST_ACCURACY: result.test.accuracy,
+                Metric.DENSE_VAL_N: len(result.validation.correct),
+                Metric.DENSE_TEST_N: len(result.test.correct),
             }
         case OneShot() | Issp():
             found = {
-                f"{name}/val_accuracy": result.validation.accuracy,
-                f"{name}/sparsity": masks.sparsity(result.keep),
-                **_paired(f"{name}/val", compared, result.validation),
+                of(name, "val_accuracy"): result.validation.accuracy,
+                of(name, "sparsity"): masks.sparsity(result.keep),
+                **_paired(of(name, "val"), compared, result.validation),
             }
         case Probe() if result.found is not None:
-            found = {"probe/sparsity": result.sparsity}
+            found = {Metric.PROBE_SPARSITY: result.sparsity}
             found |= stage_metrics("essential", result.found, dense)
         case Picked():
-            found = {"essential/picked_sparsity": result.sparsity}
+            found = {Metric.ESSENTIAL_PICKED: result.sparsity}
         case Candidates():
             overlap = result.jaccard or (1.0,)
             found = {
-                "denoise/jaccard_mean": sum(overlap) / len(overlap),
-                "denoise/jaccard_min": min(overlap),
-                "denoise/train_loss_mean": sum(result.losses) / len(result.losses),
+                Metric.DENOISE_JACCARD_MEAN: sum(overlap) / len(overlap),
+                Metric.DENOISE_JACCARD_MIN: min(overlap),
+                Metric.DENOISE_TRAIN_LOSS_MEAN: sum(result.losses) / len(result.losses),
                 # What the two polarities of the union would give: whether a merge can matter.
-                "denoise/sparsity_union_kept": masks.sparsity(masks.union(result.keeps)),
-                "denoise/sparsity_intersect_kept": masks.sparsity(masks.intersection(result.keeps)),
+                Metric.DENOISE_SPARSITY_UNION_KEPT: masks.sparsity(masks.union(result.keeps)),
+                Metric.DENOISE_SPARSITY_INTERSECT_KEPT: masks.sparsity(
+                    masks.intersection(result.keeps)
+                ),
             }
         case SoupTrained():
             found = {
-                f"{name}/val_accuracy": result.validation.accuracy,
-                f"{name}/train_loss": result.loss,
-                f"{name}/steps": result.steps,
-                **_paired(f"{name}/val", compared, result.validation),
+                of(name, "val_accuracy"): result.validation.accuracy,
+                of(name, "train_loss"): result.loss,
+                of(name, "steps"): result.steps,
+                **_paired(of(name, "val"), compared, result.validation),
             }
         case Tickets():
-            found = {"tickets/kept_patches": result.kept}
+            found = {Metric.TICKETS_KEPT_PATCHES: result.kept}
         case Finetuned():
-            found = {"final/train_images_per_s": result.images_per_s}
+            found = {Metric.FINAL_TRAIN_IMAGES_PER_S: result.images_per_s}
         case Rung():
-            found = {"rung/val_accuracy": result.val_accuracy}
+            found = {Metric.RUNG_VAL_ACCURACY: result.val_accuracy}
         case Profile():
             found = {
-                "profile/images_per_s": result.images_per_s,
-                "profile/images_per_s_dense": result.images_per_s_dense,
+                Metric.PROFILE_IMAGES_PER_S: result.images_per_s,
+                Metric.PROFILE_IMAGES_PER_S_DENSE: result.images_per_s_dense,
             }
         case Final():
             found = _final_metrics(result, dense)
@@ -125,33 +128,35 @@ def trial_metrics(results: Mapping[str, Any]) -> Metrics:
 def curve_metrics(dense: Dense) -> Metrics:
     """What a level of the one-shot curve is compared with."""
     counts = stage_metrics("dense", dense, None)
-    return {name: counts[name] for name in ("dense/val_accuracy", "dense/val_n")}
+    return {name: counts[name] for name in (Metric.DENSE_VAL_ACCURACY, Metric.DENSE_VAL_N)}
 
 
 def _final_metrics(final: Final, dense: Dense | None) -> Metrics:
     """Whole images pair with `macs_dense`, what is deployed with `macs_deployed`."""
     validation, test = (dense.validation, dense.test) if dense else (None, None)
     return {
-        "final/val_accuracy": final.validation.accuracy,
-        "final/val_loss": final.validation.loss,
-        "final/test_accuracy": final.test.accuracy,
-        "final/test_accuracy_ticket": final.test_ticket.accuracy if final.test_ticket else None,
-        "final/sparsity": final.sparsity,
-        "final/sparsity_model": final.sparsity_model,
-        "final/macs": final.macs,
-        "final/macs_dense": final.macs_dense,
-        "final/macs_selector": final.macs_selector,
-        "final/macs_deployed": final.macs + final.macs_selector,
-        "final/macs_training": final.macs_training,
-        "final/epochs_to_near_dense": final.epochs_to_near_dense,
-        "final/deployed_val_accuracy": final.deployed_validation.accuracy,
-        "final/deployed_test_accuracy": final.deployed_test.accuracy,
-        "final/val_n": len(final.validation.correct),
-        "final/test_n": len(final.test.correct),
-        **_paired("final/val", validation, final.validation),
-        **_paired("final/test", test, final.test),
-        **_paired("final/deployed_val", validation, final.deployed_validation),
-        **_paired("final/deployed_test", test, final.deployed_test),
+        Metric.FINAL_VAL_ACCURACY: final.validation.accuracy,
+        Metric.FINAL_VAL_LOSS: final.validation.loss,
+        Metric.FINAL_TEST_ACCURACY: final.test.accuracy,
+        Metric.FINAL_TEST_ACCURACY_TICKET: final.test_ticket.accuracy
+        if final.test_ticket
+        else None,
+        Metric.FINAL_SPARSITY: final.sparsity,
+        Metric.FINAL_SPARSITY_MODEL: final.sparsity_model,
+        Metric.FINAL_MACS: final.macs,
+        Metric.FINAL_MACS_DENSE: final.macs_dense,
+        Metric.FINAL_MACS_SELECTOR: final.macs_selector,
+        Metric.FINAL_MACS_DEPLOYED: final.macs + final.macs_selector,
+        Metric.FINAL_MACS_TRAINING: final.macs_training,
+        Metric.FINAL_EPOCHS_TO_NEAR_DENSE: final.epochs_to_near_dense,
+        Metric.FINAL_DEPLOYED_VAL_ACCURACY: final.deployed_validation.accuracy,
+        Metric.FINAL_DEPLOYED_TEST_ACCURACY: final.deployed_test.accuracy,
+        Metric.FINAL_VAL_N: len(final.validation.correct),
+        Metric.FINAL_TEST_N: len(final.test.correct),
+        **_paired(of("final", "val"), validation, final.validation),
+        **_paired(of("final", "test"), test, final.test),
+        **_paired(of("final", "deployed_val"), validation, final.deployed_validation),
+        **_paired(of("final", "deployed_test"), test, final.deployed_test),
     }
 
 
@@ -172,11 +177,19 @@ def time_metrics(entries: Mapping[str, Entry], hits: Mapping[str, Entry]) -> Met
         entries: stage name -> entry, of the stages of this trial.
         hits: key -> entry, of the stages that this trial did not compute.
     """
-    found: Metrics = {f"time/{name}_s": entry.seconds for name, entry in entries.items()}
-    found["time/total_s"] = sum(entry.seconds for entry in entries.values())
-    found["cache/hits"] = len(hits)
-    found["cache/saved_s"] = sum(entry.seconds for entry in hits.values())
+    found: Metrics = {seconds(name): entry.seconds for name, entry in entries.items()}
+    found[Metric.TIME_TOTAL_S] = sum(entry.seconds for entry in entries.values())
+    found[Metric.CACHE_HITS] = len(hits)
+    found[Metric.CACHE_SAVED_S] = sum(entry.seconds for entry in hits.values())
     return found
+
+
+MASKS = {
+    "essential": Artifact.ESSENTIAL_MASK,
+    "denoised": Artifact.DENOISED_MASK,
+    "final": Artifact.FINAL_MASK,
+}
+"""Name of a mask in `Artifact.LAYERS` -> its file."""
 
 
 def trial_files(
@@ -186,7 +199,7 @@ def trial_files(
 
     One that was stopped early has no final model, so nothing but its settings is of use.
     """
-    files: dict[str, Write] = {"config/trial.yaml": partial(_write_settings, trial)}
+    files: dict[str, Write] = {Artifact.TRIAL_CONFIG: partial(_write_settings, trial)}
     if trial.config.rungs:
         return files
     found = {
@@ -196,17 +209,17 @@ def trial_files(
     }
     kept = {name: result.keep for name, result in found.items() if result is not None}
     for name, mask in kept.items():
-        files[f"masks/{name}.safetensors"] = partial(formats.save_mask, mask)
+        files[MASKS[name]] = partial(formats.save_mask, mask)
     if kept:
-        files["masks/sparsity.json"] = partial(_write_sparsity, kept)
+        files[Artifact.LAYERS] = partial(_write_sparsity, kept)
     if "tickets" in results:
         tickets = results["tickets"]
-        files["tickets/tickets.safetensors"] = partial(_write_tickets, trial, tickets, data.digest)
-        files["tickets/examples.png"] = partial(_write_examples, tickets, data)
-    files["outcomes/correct.safetensors"] = partial(write_outcomes, results)
+        files[Artifact.TICKETS] = partial(_write_tickets, trial, tickets, data.digest)
+        files[Artifact.TICKET_EXAMPLES] = partial(_write_examples, tickets, data)
+    files[Artifact.OUTCOMES] = partial(write_outcomes, results)
     if checkpoint:
         write = partial(write_checkpoint, results["finetune"], key=trial.key)
-        files["checkpoints/final.safetensors"] = write
+        files[Artifact.CHECKPOINT] = write
     return files
 
 

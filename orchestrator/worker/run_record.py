@@ -15,6 +15,7 @@ from orchestrator.storage.keys import key_of
 from orchestrator.storage.store import Entry, Store
 from orchestrator.tracking.runlog import RunLog
 from orchestrator.tracking.runs import Identity
+from orchestrator.vocabulary import DENSE_EPOCHS, Artifact, Tag, seconds
 from orchestrator.worker import record
 from orchestrator.worker.cached import Cached
 from orchestrator.worker.job import Job
@@ -83,7 +84,7 @@ class StageRun:
     @property
     def identity(self) -> Identity:
         """By what it is found again."""
-        return Identity(key_of(self.node), "stage", self.called, {"lotus.stage": self.name})
+        return Identity(key_of(self.node), "stage", self.called, {Tag.STAGE: self.name})
 
     @property
     def made_of(self) -> Mapping[str, Node[Any]]:
@@ -214,21 +215,21 @@ def _of_stage(run: StageRun, found: Gathered) -> RunRecord:
     dense = found.results["dense"] if name in COMPARED else None
     points, files = _Points(), dict[str, Callable[[Path], None]]()
     points.add(record.stage_metrics(name, result, dense))
-    points.add({f"time/{name}_s": entry.seconds if entry else None})
+    points.add({seconds(name): entry.seconds if entry else None})
     if isinstance(result, Dense):
         for number, epoch in enumerate(result.history, start=1):
-            points.add(record.epoch_metrics(epoch, "dense/epoch"), number)
+            points.add(record.epoch_metrics(epoch, DENSE_EPOCHS), number)
         if computed:
             write = partial(record.write_checkpoint, result, key=key_of(node))
-            files["checkpoints/dense.safetensors"] = write
+            files[Artifact.DENSE_CHECKPOINT] = write
     params = flat(node.config) | ({"seed": node.seed} if node.seed is not None else {})
-    tags = ({} if computed else {"lotus.cached": "true"}) | memory_tags(found.micro_batch)
+    tags = ({} if computed else {Tag.CACHED: "true"}) | memory_tags(found.micro_batch)
     tags |= made_with([entry] if entry else [])
     if isinstance(result, Probe):
-        tags["mlflow.runName"] = probe_run_name(result, node.seed)
+        tags[Tag.RUN_NAME] = probe_run_name(result, node.seed)
     if dense is not None and (level := curve_level(node, result, run.graph)):
-        params["sparsity"], tags["lotus.stage.essential"] = level
-        tags["lotus.stage.dense"] = key_of(run.graph.dense)
+        params["sparsity"], tags[Tag.STAGE_OF + "essential"] = level
+        tags[Tag.STAGE_OF + "dense"] = key_of(run.graph.dense)
         points.add(record.curve_metrics(dense))
     return RunRecord(run.identity, params, tags, points.given, files)
 

@@ -17,6 +17,7 @@ from orchestrator.tracking import patience
 from orchestrator.tracking.pending import Pending, note_of
 from orchestrator.tracking.tracker import Identity, RunLog, Tracker
 from orchestrator.versions import differences, host, versions
+from orchestrator.vocabulary import DENSE_EPOCHS, Tag
 from orchestrator.worker import record
 from orchestrator.worker.attempt_log import last_lines
 from orchestrator.worker.cached import Cached, Memory
@@ -134,7 +135,7 @@ def run_stage(here: Worker, job: Job, key: str, opened: Opened) -> None:
 
     def progress(step: Progress) -> None:
         if step.epoch is not None and run.name == "dense":
-            log.metrics(record.epoch_metrics(step.epoch, "dense/epoch"), step.done)
+            log.metrics(record.epoch_metrics(step.epoch, DENSE_EPOCHS), step.done)
 
     try:
         cached = here.cached(opened, progress, key, log)
@@ -179,6 +180,6 @@ def fail(log: RunLog, error: BaseException, folder: Path | None = None) -> None:
     """
     with tempfile.TemporaryDirectory() as own:
         write_evidence(folder or Path(own), error, last_lines())
-        log.flush(tags={"lotus.error": failure_of(error).reason})
+        log.flush(tags={Tag.ERROR: failure_of(error).reason})
         log.artifacts(folder or Path(own))
     log.finish("FAILED")
