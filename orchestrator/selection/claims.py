@@ -46,6 +46,7 @@ from orchestrator.selection.seeds import FEWEST_SEEDS
 from orchestrator.selection.settings import Setting, preference
 from orchestrator.selection.statistics import Interval, sayable, wilson
 from orchestrator.selection.verdicts import Claim, Measured, percent, side
+from orchestrator.vocabulary import Metric
 
 ONE_SHOT, BY_EPOCH = 0.3, 5
 LITERAL = "lotus_literal"
@@ -148,7 +149,7 @@ def _near_dense(t: Evidence) -> Claim:
 def _near_judged(t: Evidence, claim: Claim, s: Setting) -> Claim:
     """By the last epoch where that is at most the fifth, else by the share of seeds."""
     ran = finished(s)
-    reached = [e for r in ran if (e := r["final/epochs_to_near_dense"]) is not None]
+    reached = [e for r in ran if (e := r[Metric.FINAL_EPOCHS_TO_NEAR_DENSE]) is not None]
     early = sum(e <= BY_EPOCH + TIE for e in reached)
     epochs = max(float(r["finetune.epochs"] or 0) for r in ran)
     before = f"{early} of {len(ran)} seeds ({s.arm}) got within 1 point by epoch {BY_EPOCH} "

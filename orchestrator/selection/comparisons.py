@@ -57,6 +57,7 @@ from orchestrator.selection.settings import (
     share_seeds,
 )
 from orchestrator.selection.statistics import Interval
+from orchestrator.vocabulary import Metric
 
 Family = Literal["against_dense", "against_controls", "after_pruning"]
 
@@ -303,7 +304,7 @@ def _differ_in_one_thing(a: Setting, b: Setting) -> bool:
 
 
 def _equal_sparsity(a: Setting, b: Setting) -> bool:
-    return same_sparsity(a.mean["final/sparsity"], b.mean["final/sparsity"])
+    return same_sparsity(a.mean[Metric.FINAL_SPARSITY], b.mean[Metric.FINAL_SPARSITY])
 
 
 def _compared(

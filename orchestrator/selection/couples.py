@@ -13,6 +13,7 @@ from orchestrator.selection.rows import Row
 from orchestrator.selection.scopes import difference
 from orchestrator.selection.settings import EQUAL_SPARSITY, Setting, preference
 from orchestrator.selection.verdicts import Measured, percent
+from orchestrator.vocabulary import Metric
 
 DROP, HALF, SMALL = 0.1, 0.5, 0.1
 """Patch drop, final sparsity and mask data fraction that the paper's claims are about."""
@@ -141,4 +142,4 @@ def finished(s: Setting) -> list[Row]:
 
 def reached_sparsity(s: Setting) -> float | None:
     """Of the prunable weights after ISSP, mean over its trials."""
-    return mean(list(s.first.values()), "issp/sparsity")
+    return mean(list(s.first.values()), Metric.ISSP_SPARSITY)

@@ -20,6 +20,7 @@ from orchestrator.selection.rows import (
 from orchestrator.selection.scopes import OTHER_SEEDS, THESE_MODELS, Scope
 from orchestrator.selection.seeds import FEWEST_SEEDS
 from orchestrator.selection.statistics import Comparison, accuracy_interval, compare
+from orchestrator.vocabulary import Metric
 from trials.detect import DETECTORS
 
 CURVE_COLUMNS = (
@@ -27,10 +28,14 @@ CURVE_COLUMNS = (
 )  # fmt: skip
 # Arms whose trials measure the one-shot mask; the other controls may carry another mask.
 CURVE_ARMS = ("essential", "issp", "lotus", "random_patches")
-_PRUNED = "essential/val_accuracy"
+_PRUNED = Metric.ESSENTIAL_VAL_ACCURACY
 _METRICS = (
-    "dense/val_accuracy", "dense/val_n", _PRUNED, "essential/val_lost", "essential/val_gained",
-)  # fmt: skip
+    Metric.DENSE_VAL_ACCURACY,
+    Metric.DENSE_VAL_N,
+    _PRUNED,
+    Metric.ESSENTIAL_VAL_LOST,
+    Metric.ESSENTIAL_VAL_GAINED,
+)
 _STAGES = ("stage.dense", "stage.essential", "stage.pick")
 _COLUMNS = ("arm", "status", "seed", "sparsity", *_STAGES, *_METRICS)
 
@@ -97,7 +102,7 @@ def one_shot_curve(results: pd.DataFrame, confidence: float = 0.95) -> pd.DataFr
             levels.setdefault(round(float(row["sparsity"]), 9), []).append(row)
     points = [_level(s, levels[s], confidence) for s in sorted(levels)]
     if dense := dense_models(trials):
-        accuracies = [d["dense/val_accuracy"] for d in dense]
+        accuracies = [d[Metric.DENSE_VAL_ACCURACY] for d in dense]
         other = len(dense) >= FEWEST_SEEDS
         spread = accuracy_interval(accuracies, _images(dense), confidence, seeds=other)
         points = [p for p in points if p["sparsity"] > 0]
@@ -134,11 +139,11 @@ def _level(sparsity: float, measured: Sequence[Row], confidence: float) -> Row:
     drop = compare(
         [
             Comparison(
-                dense=m["dense/val_accuracy"],
+                dense=m[Metric.DENSE_VAL_ACCURACY],
                 pruned=m[_PRUNED],
-                lost=m["essential/val_lost"],
-                gained=m["essential/val_gained"],
-                n_images=m["dense/val_n"],
+                lost=m[Metric.ESSENTIAL_VAL_LOST],
+                gained=m[Metric.ESSENTIAL_VAL_GAINED],
+                n_images=m[Metric.DENSE_VAL_N],
             )
             for m in models
         ],
@@ -218,13 +223,13 @@ def _require_curve_columns(
     results: pd.DataFrame, trials: Sequence[Row], measured: Sequence[Row]
 ) -> None:
     pruned = [r for r in trials if r["arm"] in CURVE_ARMS and r["status"] == "FINISHED"]
-    counts = {"essential/val_lost", "essential/val_gained", "dense/val_n"}
+    counts = {Metric.ESSENTIAL_VAL_LOST, Metric.ESSENTIAL_VAL_GAINED, Metric.DENSE_VAL_N}
     if pruned and _PRUNED not in results:
         missing = _PRUNED
     elif measured and "sparsity" not in results:
         missing = "sparsity"
-    elif measured and "dense/val_accuracy" not in results and not counts <= set(results):
-        missing = "dense/val_accuracy"
+    elif measured and Metric.DENSE_VAL_ACCURACY not in results and not counts <= set(results):
+        missing = Metric.DENSE_VAL_ACCURACY
     else:
         return
     raise missing_column(results, missing, "the one-shot curve")
@@ -237,5 +242,5 @@ def _essential_identity(row: Row) -> Hashable:
 
 
 def _images(models: Sequence[Row]) -> float | None:
-    counts = [m["dense/val_n"] for m in models if m["dense/val_n"] is not None]
+    counts = [m[Metric.DENSE_VAL_N] for m in models if m[Metric.DENSE_VAL_N] is not None]
     return min(counts) if counts else None

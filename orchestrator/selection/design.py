@@ -20,6 +20,7 @@ from orchestrator.selection.settings import (
     setting_of,
     with_deployed,
 )
+from orchestrator.vocabulary import Metric
 
 PRESET = "issp.preset"
 ISSP_ARMS = ("issp", "lotus")
@@ -29,9 +30,16 @@ _SHORT = ("sparsity", "patch_drop", "mask_data_fraction")
 _SECTIONS = ("data.", "model.", "dense.", "tickets.", "essential.", "issp.", "finetune.")
 _SUSPECT = ("issp.", "finetune.", "essential.")
 _IDENTITY = (
-    "key", "arm", "seed", "auto_sparsity", "issp/sparsity", "control/sparsity", "final/sparsity",
-    "final/epochs_to_near_dense", "denoise/jaccard_mean",
-)  # fmt: skip
+    "key",
+    "arm",
+    "seed",
+    "auto_sparsity",
+    Metric.ISSP_SPARSITY,
+    Metric.CONTROL_SPARSITY,
+    Metric.FINAL_SPARSITY,
+    Metric.FINAL_EPOCHS_TO_NEAR_DENSE,
+    Metric.DENOISE_JACCARD_MEAN,
+)
 # Read for every trial, whether they vary or not.
 _ALWAYS = (
     PRESET,

@@ -38,6 +38,7 @@ from orchestrator.selection.pairs import (
 from orchestrator.selection.rows import Row
 from orchestrator.selection.settings import Setting
 from orchestrator.selection.statistics import Interval
+from orchestrator.vocabulary import Metric
 
 MOST_OUTCOMES = 300  # bounds what a report reads: beyond, pairs rest on counts
 _AFTER_PRUNING = ("finetune.",)  # suspects that cannot change what is measured before them
@@ -186,11 +187,11 @@ def _loss(one: _Asked, name: str, limits: Sequence[Interval | None]) -> Loss:
         name=name,
         arm=one.setting.arm,
         n=sum(r[PRUNED.accuracy] is not None for r in trials),
-        sparsity=mean(trials, "issp/sparsity"),
+        sparsity=mean(trials, Metric.ISSP_SPARSITY),
         dense=mean(trials, PRUNED.dense),
         accuracy=mean(trials, PRUNED.accuracy),
         final_accuracy=mean(trials, FINAL.accuracy),
-        jaccard=mean(trials, "denoise/jaccard_mean"),
+        jaccard=mean(trials, Metric.DENOISE_JACCARD_MEAN),
         drop=drops[PRUNED],
         **_ends("drop", ends),
         final_drop=drops[FINAL],

@@ -7,6 +7,7 @@ from orchestrator.selection.design import Anchor, Point, point
 from orchestrator.selection.pairs import CONTROL, FINAL, mean
 from orchestrator.selection.rows import Row
 from orchestrator.selection.settings import EQUAL_SPARSITY, Setting
+from orchestrator.vocabulary import Metric
 
 
 class Controls:
@@ -57,13 +58,13 @@ class Controls:
 
 
 def _same_count(own: Row, control: Row) -> bool:
-    a, b = own["issp/sparsity"], _sparsity(control)
+    a, b = own[Metric.ISSP_SPARSITY], _sparsity(control)
     return a is not None and b is not None and abs(a - b) <= EQUAL_SPARSITY
 
 
 def _sparsity(control: Row) -> float | None:
-    found: float | None = control["control/sparsity"]
-    return control["final/sparsity"] if found is None else found
+    found: float | None = control[Metric.CONTROL_SPARSITY]
+    return control[Metric.FINAL_SPARSITY] if found is None else found
 
 
 def _number(value: Any) -> float:

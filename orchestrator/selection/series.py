@@ -15,6 +15,7 @@ from orchestrator.selection.rows import Row, grouped, rows
 from orchestrator.selection.seeds import FEWEST_SEEDS
 from orchestrator.selection.settings import BASE_AXES, Setting, best_settings, comparable
 from orchestrator.selection.statistics import accuracy_interval
+from orchestrator.vocabulary import Metric
 
 MASKED_ARMS = ("lotus", "issp")
 _STAGES = ("issp", "final")
@@ -59,7 +60,7 @@ def finetuning(
         for trial in setting.trials:
             for epoch, accuracy in curves.get(str(trial["key"]), ()):
                 epochs.setdefault(epoch, []).append(accuracy)
-        images = setting.mean["dense/val_n"]
+        images = setting.mean[Metric.DENSE_VAL_N]
         if epochs:
             lines[arm] = [
                 {"epoch": epoch} | spread(epochs[epoch], images, confidence)
@@ -87,7 +88,7 @@ def by_mask_data(
     masked = [
         s for s in found
         if s.arm in MASKED_ARMS and s.axes["mask_data_fraction"] is not None
-        and s.mean["issp/val_accuracy"] is not None
+        and s.mean[Metric.ISSP_VAL_ACCURACY] is not None
     ]  # fmt: skip
     places = grouped([{"setting": s} for s in masked], lambda r: _beside(r["setting"]))
     if not places:
@@ -122,7 +123,7 @@ def _mask_data_row(s: Setting, stage: str, confidence: float) -> Row | None:
     place["fraction"] = place.pop("mask_data_fraction")
     if place["sparsity"] is not None and not isinstance(place["sparsity"], str):
         place["sparsity"] = round(float(place["sparsity"]), 9)
-    limits = spread(values, s.mean["dense/val_n"], confidence)
+    limits = spread(values, s.mean[Metric.DENSE_VAL_N], confidence)
     return {"arm": s.arm, **place, "stage": stage, **limits}
 
 
@@ -130,11 +131,15 @@ def stage_seconds(results: pd.DataFrame) -> list[Row]:
     """Seconds per stage as recorded per trial: stage, total_s, median_s, n; dearest first."""
     found = []
     for column in map(str, results.columns):
-        if column.startswith("time/") and column.endswith("_s") and column != "time/total_s":
+        if (
+            column.startswith(Metric.TIME)
+            and column.endswith("_s")
+            and column != Metric.TIME_TOTAL_S
+        ):
             seconds = pd.to_numeric(results[column], errors="coerce").dropna()
             if len(seconds):
                 found.append({
-                    "stage": column.removeprefix("time/").removesuffix("_s"),
+                    "stage": column.removeprefix(Metric.TIME).removesuffix("_s"),
                     "total_s": float(seconds.sum()),
                     "median_s": float(seconds.median()),
                     "n": len(seconds),
@@ -148,10 +153,10 @@ def throughput(results: pd.DataFrame) -> list[Row]:
     A trial without a patch drop trained on all patches: 0.
     """
     rates: dict[float, list[float]] = {}
-    for row in rows(results, ("status", "patch_drop", "final/train_images_per_s")):
-        if row["status"] in (None, "FINISHED") and row["final/train_images_per_s"] is not None:
+    for row in rows(results, ("status", "patch_drop", Metric.FINAL_TRAIN_IMAGES_PER_S)):
+        if row["status"] in (None, "FINISHED") and row[Metric.FINAL_TRAIN_IMAGES_PER_S] is not None:
             drop = round(float(row["patch_drop"] or 0.0), 9)
-            rates.setdefault(drop, []).append(float(row["final/train_images_per_s"]))
+            rates.setdefault(drop, []).append(float(row[Metric.FINAL_TRAIN_IMAGES_PER_S]))
     return [
         {"patch_drop": drop, "mean": float(np.mean(values)), "low": min(values),
          "high": max(values), "n": len(values)}
