@@ -23,13 +23,6 @@ def versions() -> dict[str, str]:
     }
 
 
-MADE_WITH = "lotus.made_with"
-"""On the run of a trial or a stage: the versions that computed its results, as `in_words` has them.
-
-Not those of the process that wrote the run: a result from the store may be older.
-"""
-
-
 def in_words(many: Iterable[Mapping[str, str]]) -> str:
     """Versions of several results: `numpy 2.1.0, torch 2.3.0 and 2.4.0`."""
     found: dict[str, set[str]] = {}

@@ -16,18 +16,19 @@ import pandas as pd
 from orchestrator.commands.status import tracked_results
 from orchestrator.driver.state import look
 from orchestrator.planning.config import SweepConfig
-from orchestrator.reading.card import measured
+from orchestrator.publishing.card import measured
 from orchestrator.secrets import redacted
 from orchestrator.selection import select
 from orchestrator.storage.keys import key_of
 from orchestrator.tracking.artifacts import fetched
 from orchestrator.tracking.tracker import Tracker, open_sweep
+from orchestrator.vocabulary import Artifact, Metric
 from orchestrator.worker import record
 from trials import export as files
 from trials import formats, vit
 from trials.errors import LotusError
 
-CHECKPOINT, MASK, ABOUT = "checkpoints/final.safetensors", "masks/final.safetensors", "lotus.json"
+ABOUT = "lotus.json"
 SHORTEST_KEY = 8
 """A key may be shortened to this many digits."""
 
@@ -127,14 +128,14 @@ def _write(sweep: SweepConfig, row: Mapping[str, Any], folder: Path, format: For
     files.write_timm_folder(checkpoint, folder, header)
     if format == "onnx":
         files.write_onnx(checkpoint, folder / files.ONNX)
-    with fetched(tracker, row["run_id"], MASK) as mask:
+    with fetched(tracker, row["run_id"], Artifact.FINAL_MASK) as mask:
         if mask is not None:
             formats.save_mask(formats.load_mask(mask), folder / "mask.safetensors")
     (folder / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
 def _checkpoint(sweep: SweepConfig, tracker: Tracker, row: Mapping[str, Any]) -> vit.Checkpoint:
-    with fetched(tracker, row["run_id"], CHECKPOINT) as path:
+    with fetched(tracker, row["run_id"], Artifact.CHECKPOINT) as path:
         if path is not None:
             return record.read_checkpoint(path)
     state = look(sweep)
@@ -158,10 +159,19 @@ def _about(sweep: SweepConfig, row: Mapping[str, Any]) -> dict[str, Any]:
     The weights in plain timm run all patches of each image: that accuracy is under
     `measured.whole_images`, the one of the patches that the trial keeps under `deployed`.
     """
-    metrics = ("final/val_accuracy", "final/test_accuracy", "final/test_accuracy_ticket")
-    deployed = ("final/deployed_val_accuracy", "final/deployed_test_accuracy")
-    sizes = ("final/sparsity", "final/sparsity_model", "final/macs", "final/macs_dense")
-    costs = ("final/macs_selector", "final/macs_deployed", "final/macs_training")
+    metrics = (
+        Metric.FINAL_VAL_ACCURACY,
+        Metric.FINAL_TEST_ACCURACY,
+        Metric.FINAL_TEST_ACCURACY_TICKET,
+    )
+    deployed = (Metric.FINAL_DEPLOYED_VAL_ACCURACY, Metric.FINAL_DEPLOYED_TEST_ACCURACY)
+    sizes = (
+        Metric.FINAL_SPARSITY,
+        Metric.FINAL_SPARSITY_MODEL,
+        Metric.FINAL_MACS,
+        Metric.FINAL_MACS_DENSE,
+    )
+    costs = (Metric.FINAL_MACS_SELECTOR, Metric.FINAL_MACS_DEPLOYED, Metric.FINAL_MACS_TRAINING)
     axes = ("arm", "sparsity", "patch_drop", "mask_data_fraction", "seed")
     values = {name: row.get(name) for name in (*axes, *metrics, *deployed, *sizes, *costs)}
     plain = {name: None if pd.isna(value) else _plain(value) for name, value in values.items()}

@@ -1,43 +1,48 @@
 """MLflow compared with the store, run by run, and mended. Nothing is trained for it.
 
-What a run should hold is not kept anywhere: it is what a worker writes when all of a trial's
-stages come from the store, so that is done once more, into a recorder instead of MLflow.
+What a run should hold is not kept anywhere: it follows from the results in the store, as it does
+for the worker that writes the run (`worker/run_record.py`).
 """
 
-import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 
 from orchestrator.driver.state import State, look
 from orchestrator.planning.config import SweepConfig
-from orchestrator.secrets import redacted
+from orchestrator.planning.plan import PlannedTrial
 from orchestrator.tracking.artifacts import ArtifactError, fetched
 from orchestrator.tracking.histories import History, with_histories
-from orchestrator.tracking.lease import TAG, Holder, Lease, LeaseError, RunTag
+from orchestrator.tracking.lease import Holder, Lease, LeaseError, RunTag
 from orchestrator.tracking.pending import Note, Pending
 from orchestrator.tracking.reconcile import reconcile
-from orchestrator.tracking.runlog import PARAM_CHARACTERS, TAG_CHARACTERS, RunLog, same
+from orchestrator.tracking.runlog import PARAM_CHARACTERS, TAG_CHARACTERS, RunLog, same, texts
+from orchestrator.tracking.runs import Run
 from orchestrator.tracking.tracker import Tracker
-from orchestrator.worker.cached import Cached
-from orchestrator.worker.job import Job, job_of
-from orchestrator.worker.worker import Worker, run_stage, run_trial
-from trials.errors import FormatError, LotusError
+from orchestrator.vocabulary import Metric, Tag
+from orchestrator.worker.job import Job, job_of, owner_of
+from orchestrator.worker.record import write_all
+from orchestrator.worker.run_record import (
+    NotStored,
+    RunRecord,
+    StageRun,
+    TrialRun,
+    record_of,
+    stage_run,
+    stored,
+)
+from trials.errors import FormatError
 from trials.formats import digest_of, header_of
-from trials.stage import Node
+from trials.pipeline import pipeline
 
-TIMED = ("time/", "cache/")
+TIMED = (Metric.TIME, Metric.CACHE)
 """Metrics whose value depends on when and for whom a stage was computed; only their presence."""
 
 SHOWN = 3
-
-
-class NotStored(LotusError):  # noqa: N818 - named for what it is
-    """The store has not got all results that a run is made of."""
 
 
 @dataclass(slots=True)
@@ -65,7 +70,7 @@ def examine(sweep: SweepConfig, mend: bool) -> Findings:
         return Findings()
     tracker = state.tracker
     if not mend:
-        holder = Holder.of_text(tracker.parent().data.tags.get(TAG))
+        holder = Holder.of_text(tracker.parent().data.tags.get(Tag.DRIVER))
         if holder is not None and not holder.ended:
             return Findings(said=[f"in use by {holder}: not compared"])
         return _examine(state, mend=False)
@@ -79,21 +84,19 @@ def examine(sweep: SweepConfig, mend: bool) -> Findings:
 def _examine(state: State, mend: bool) -> Findings:
     found = Findings(wrong=reconcile(state.tracker, mend=mend))
     runs = {
-        run.data.tags["lotus.key"]: run
-        for run in state.tracker.runs()
-        if run.info.status == "FINISHED"
+        run.data.tags[Tag.KEY]: run for run in state.tracker.runs() if run.info.status == "FINISHED"
     }
     jobs = {job.key if node is None else node: (job, node) for job, node in _jobs(state)}
     wanted = [runs[key] for key in jobs if key in runs]
     for run, history in with_histories(state.tracker, wanted):
+        try:
+            record = _record(state, *jobs[run.data.tags[Tag.KEY]])
+        except NotStored as error:
+            found.said.append(f"{run.info.run_name}: cannot be compared: {error}")
+            continue
+        found.compared += 1
         with tempfile.TemporaryDirectory() as folder:
-            try:
-                recorded = _wanted(state, *jobs[run.data.tags["lotus.key"]], Path(folder))
-            except NotStored as error:
-                found.said.append(f"{run.info.run_name}: cannot be compared: {error}")
-                continue
-            found.compared += 1
-            found.wrong += _compare(state, run, history, recorded, mend)
+            found.wrong += _compare(state, run, history, record, Path(folder), mend)
     return found
 
 
@@ -105,79 +108,39 @@ def _jobs(state: State) -> Iterator[tuple[Job, str | None]]:
         yield job_of(state.plan.owner[key]), key
 
 
-class _Recorder(RunLog):
-    """Takes what a worker writes to a run."""
+def _record(state: State, job: Job, stage: str | None) -> RunRecord:
+    """What the run of a trial, or of a shared stage, should hold.
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(client=None)
-        self.folder = folder
-        self.points: dict[tuple[str, int], float] = {}
-        self.params: dict[str, str] = {}
-        self.tags: dict[str, str] = {}
-
-    def metrics(self, values: Mapping[str, float | None], step: int = 0) -> None:
-        for name, value in values.items():
-            if value is not None:
-                self.points.setdefault((name, step), float(value))
-
-    def flush(
-        self, params: Mapping[str, Any] | None = None, tags: Mapping[str, Any] | None = None
-    ) -> None:
-        for name, value in (params or {}).items():
-            self.params[name] = redacted(str(value))[:PARAM_CHARACTERS]
-        for name, value in (tags or {}).items():
-            self.tags[name] = redacted(str(value))[:TAG_CHARACTERS]
-
-    def artifacts(self, folder: Path, into: str | None = None) -> None:
-        shutil.copytree(folder, self.folder / (into or ""), dirs_exist_ok=True)
-
-    def finish(self, status: str = "FINISHED") -> None:
-        """Nothing: it is no run."""
-
-
-class _Stored(Cached):
-    """Reads only."""
-
-    def _compute(self, node: Node[Any], key: str) -> Any:
-        raise NotStored(f"the store has no result of {node.stage.name} {key[:12]}")
-
-
-@dataclass
-class _Reader(Worker):
-    """A worker that writes into a recorder and computes nothing."""
-
-    recorder: _Recorder | None = None
-
-    def start(self, key: str, kind: str, name: str, tags: Mapping[str, str]) -> RunLog:
-        assert self.recorder is not None
-        self.recorder.flush(tags=tags)
-        return self.recorder
-
-    def cached(self, opened: Any, progress: Any, key: str, log: RunLog) -> Cached:
-        usual = super().cached(opened, progress, key, log)
-        return _Stored(usual.store, usual.sources, usual.ctx, usual.memory, owner=usual.owner)
-
-
-def _wanted(state: State, job: Job, stage: str | None, folder: Path) -> _Recorder:
-    recorder = _Recorder(folder)
-    here = _Reader(state.settings(), state.store, state.tracker, recorder=recorder)
-    opened = state.plan.sources_of(job.config)
+    Raises:
+        NotStored: the store has not got all that it is made of.
+    """
+    opened, config = state.plan.sources_of(job.config), job.config
+    graph = pipeline(config, opened.sources)
+    run: TrialRun | StageRun
     if stage is None:
-        run_trial(here, job, opened)
+        keeps = state.plan.sweep.retention.checkpoints == "all"
+        trial = PlannedTrial(job.key, job.name, config, graph, dict(job.axes))
+        run = TrialRun(trial, opened.dataset, keeps)
     else:
-        run_stage(here, job, stage, opened)
-    recorder.tags.pop("lotus.cached", None)  # of whom it was first needed, no result
-    return recorder
+        run = stage_run(job, graph, stage)
+    owner = owner_of(state.tracker.address, run.identity.key)
+    return record_of(run, stored(state.store, run.made_of, owner))
 
 
-def _compare(state: State, run: Any, history: History, wanted: _Recorder, mend: bool) -> list[str]:
-    """What does not agree, and is mended in place or by having the run delivered again."""
-    tracker, name = state.tracker, run.info.run_name
-    missing, beyond = _metrics(history, wanted)
-    params, tags = run.data.params, run.data.tags
+def _compare(
+    state: State, run: Run, history: History, record: RunRecord, folder: Path, mend: bool
+) -> list[str]:
+    """What does not agree, and is mended in place or by having the run delivered again.
+
+    Args:
+        folder: to write the record's files below.
+    """
+    name, params, tags = run.info.run_name, run.data.params, run.data.tags
+    missing, beyond = _points(history, record)
+    wanted = texts(record.params, PARAM_CHARACTERS)
     beyond += [
         f"param {key} = {params[key]}, the store says {value}"
-        for key, value in wanted.params.items()
+        for key, value in wanted.items()
         if key in params and params[key] != value
     ]
     if beyond:
@@ -186,9 +149,12 @@ def _compare(state: State, run: Any, history: History, wanted: _Recorder, mend: 
             return [said]
         _deliver_again(state, run, said)
         return [f"{said}: the run is deleted, the next `lotus run` delivers it again"]
-    lost = {key: value for key, value in wanted.params.items() if key not in params}
-    other = {key: value for key, value in wanted.tags.items() if tags.get(key) != value}
-    files = _files(tracker, run.info.run_id, wanted.folder)
+    said_tags = texts({**record.identity.tags, **record.tags}, TAG_CHARACTERS)
+    said_tags.pop(Tag.CACHED, None)  # of whom it was first needed, no result
+    lost = {key: value for key, value in wanted.items() if key not in params}
+    other = {key: value for key, value in said_tags.items() if tags.get(key) != value}
+    write_all(record.files, folder)
+    files = _files(state.tracker, run.info.run_id, folder)
     listed = [f"metric {name} at step {step} is missing" for name, step in missing]
     listed += [f"param {key} is missing" for key in lost]
     listed += [f"tag {key} is not as it should be" for key in other]
@@ -197,18 +163,18 @@ def _compare(state: State, run: Any, history: History, wanted: _Recorder, mend: 
         return []
     if not mend:
         return [f"{name}: {_some(listed)}"]
+    tracker = state.tracker
     log = RunLog(tracker.client, run.info.run_id, dict(params), breaker=tracker.breaker)
     for metric, step in missing:
-        log.metrics({metric: wanted.points[metric, step]}, step)
+        log.metrics({metric: record.points[metric, step]}, step)
     log.flush(lost, other)
     for path in files:
-        into = str(Path(path).parent)
-        local = str(wanted.folder / path)
-        tracker.ask(lambda a=local, b=into: tracker.client.log_artifact(log.run_id, a, b))  # type: ignore[misc]
+        into, local = str(Path(path).parent), str(folder / path)
+        tracker.ask(partial(tracker.client.log_artifact, log.run_id, local, into))
     return [f"{name}: {_some(listed)}: mended"]
 
 
-def _metrics(history: History, wanted: _Recorder) -> tuple[list[tuple[str, int]], list[str]]:
+def _points(history: History, wanted: RunRecord) -> tuple[list[tuple[str, int]], list[str]]:
     """Points that are missing, and sentences on points that MLflow cannot take back."""
     seen: dict[tuple[str, int], float] = {}
     beyond: list[str] = []
@@ -252,17 +218,17 @@ def _content(path: Path) -> bytes | str:
     return digest_of(header_of(content), load(content))
 
 
-def _deliver_again(state: State, run: Any, why: str) -> None:
+def _deliver_again(state: State, run: Run, why: str) -> None:
     """Delete a run and note that it is owed; its attempts stay counted."""
     tags, tracker = run.data.tags, state.tracker
     note = Note(
-        key=tags["lotus.key"],
-        kind=tags["lotus.kind"],
+        key=tags[Tag.KEY],
+        kind="trial" if tags[Tag.KIND] == "trial" else "stage",
         name=run.info.run_name,
         status="FINISHED",
         error=None,
         reason=why,
-        attempts=int(tags.get("lotus.attempts", "1")),
+        attempts=int(tags.get(Tag.ATTEMPTS, "1")),
     )
     Pending(state.store, tracker.address.parent).put(note)
     tracker.ask(lambda: tracker.client.delete_run(run.info.run_id))

@@ -20,6 +20,7 @@ from orchestrator.storage.store import Entry, Store, object_path
 from orchestrator.tracking.artifacts import outcomes_of
 from orchestrator.tracking.pending import Pending, all_notes
 from orchestrator.tracking.tracker import Address, Tracker, TrackingAway, list_sweeps, open_sweep
+from orchestrator.vocabulary import Tag
 from trials.errors import LotusError
 
 
@@ -41,7 +42,7 @@ def of_sweep(sweep: SweepConfig) -> dict[str, Any]:
     wanted = {trial.key: trial.name for trial in planned.trials}
     found = {key: child for key, child in children.items() if key in wanted}
     errors = {
-        wanted[key]: child.tags.get("lotus.error", "unknown")
+        wanted[key]: child.tags.get(Tag.ERROR, "unknown")
         for key, child in found.items()
         if child.status == "FAILED"
     }
@@ -72,7 +73,7 @@ def all_sweeps(uri: str | None) -> list[dict[str, Any]]:
         tags = run.data.tags
         address = Address(section.uri, run.info.experiment_id, run.info.run_id)
         row = _tracked_row(Tracker(address), tags, experiments)
-        if path := tags.get("lotus.storage"):
+        if path := tags.get(Tag.STORAGE):
             sizes[path] = sizes.get(path) or store_size(path, section.uri)
         rows.append(row | {"store": sizes.get(path or "")})
     return rows
@@ -98,12 +99,12 @@ def _tracked_row(
     """
     own = tracker.address.experiment_id
     if own not in experiments:
-        experiments[own] = str(tracker.ask(lambda: tracker.client.get_experiment(own)).name)
+        experiments[own] = tracker.ask(lambda: tracker.client.get_experiment(own)).name
     table = trials_table(tracker.runs())
     failed = table[table["status"] == "FAILED"]
     errors = dict(zip(failed["name"], failed["error"].fillna("unknown"), strict=True))
-    planned = int(tags.get("lotus.trials_planned", len(table)))
-    return _row(tags["lotus.name"], experiments[own], list(table["status"]), planned, errors)
+    planned = int(tags.get(Tag.TRIALS_PLANNED, len(table)))
+    return _row(tags[Tag.NAME], experiments[own], list(table["status"]), planned, errors)
 
 
 NOTHING: dict[str, Any] = {"freeable_bytes": 0, "freeable_error": None}

@@ -5,7 +5,7 @@ writes its run; `pending.py` says which items are owed one.
 """
 
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from orchestrator.driver.growth import Growth
@@ -15,8 +15,8 @@ from orchestrator.planning.plan import Plan, PlannedTrial
 from orchestrator.secrets import without_password
 from orchestrator.storage.store import Store
 from orchestrator.tracking.pending import Note, Pending
-from orchestrator.tracking.runlog import ERROR
 from orchestrator.tracking.tracker import Tracker, TrackingAway, TrackingError
+from orchestrator.vocabulary import Tag
 from orchestrator.worker.job import Settings
 from orchestrator.worker.labels import trial_params
 
@@ -72,8 +72,8 @@ def say_failed(
         fresh: nobody has begun its run before, so none is looked for.
     """
     missed = max(0, note.attempts - 1)
-    log = tracker.start(note.key, note.kind, note.name, note.tags, missed=missed, fresh=fresh)
-    log.flush(params, {ERROR: note.error or "unknown"})
+    log = tracker.start(note.identity, missed=missed, fresh=fresh)
+    log.flush(params, {Tag.ERROR: note.error or "unknown"})
     log.finish("FAILED")
 
 
@@ -123,7 +123,7 @@ def _words(plan: Plan, store: Store, notes: Mapping[str, Note], failed: Mapping[
     return "\n".join(lines)
 
 
-def hurry(tracker: Tracker, close: Any) -> None:
+def best_effort(tracker: Tracker, close: Callable[[], None]) -> None:
     """Do what may be left undone, for somebody who has pressed Ctrl-C: each call is tried once."""
     tracker.breaker.tripped = True
     with contextlib.suppress(TrackingAway):

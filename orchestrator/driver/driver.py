@@ -36,6 +36,7 @@ from orchestrator.tracking.tracker import (
     open_sweep,
 )
 from orchestrator.versions import versions
+from orchestrator.vocabulary import Tag
 from trials.errors import LotusError
 from trials.stage import Node
 
@@ -106,7 +107,7 @@ def run(
             # Else the runs are another driver's by now, or MLflow is the trouble itself.
             if lease.held and not isinstance(error, TrackingError):
                 how = _how(error)
-                delivery.hurry(tracker, lambda: _stopped(tracker, how))
+                delivery.best_effort(tracker, lambda: _stopped(tracker, how))
             raise
 
 
@@ -156,7 +157,7 @@ def _run(
     if changed := ages.changes(state.children.values(), planned_keys(state.plan), versions()):
         say(f"{planner.sweep.name}: computed with other versions before: {changed}")
     watcher = watch(state.plan, len(trials), len(shared)) if watch else Watcher()
-    tracker.ask(lambda: tracker.client.update_run(tracker.address.parent, status="RUNNING"))
+    tracker.ask(lambda: tracker.client.update_run(tracker.address.parent, "RUNNING"))
     errors, roots = _make(state, growth, trials, shared, address, watcher, stop)
     # A shared stage that could not even begin is no failure of its own.
     own = [key for key in errors if key not in roots or key not in growth.plan.shared]
@@ -277,23 +278,23 @@ def _stopped(tracker: Tracker, how: str) -> None:
 def _describe(state: State) -> None:
     """Bring the parent run up to date with the file: axes as tags, superseded trials marked."""
     sweep, tracker = state.plan.sweep, state.tracker
-    tags = {f"lotus.axis.{name}": _listed(values) for name, values in sweep.axes.items()}
-    tags["lotus.trials_planned"] = str(state.plan.expected)
-    tags["lotus.storage"] = redacted(sweep.storage.path)
-    tags["lotus.sweep_yaml"] = resolved_yaml(sweep)
+    tags = {Tag.AXIS + name: _listed(values) for name, values in sweep.axes.items()}
+    tags[Tag.TRIALS_PLANNED] = str(state.plan.expected)
+    tags[Tag.STORAGE] = redacted(sweep.storage.path)
+    tags[Tag.SWEEP_YAML] = resolved_yaml(sweep)
     known = tracker.parent().data.tags
     if any(known.get(name) != value[:5000] for name, value in tags.items()):
         tracker.sweep_log().flush(tags=tags)
     for name in known.keys() - tags.keys():
-        if name.startswith("lotus.axis."):  # the file has it no more
+        if name.startswith(Tag.AXIS):  # the file has it no more
             tracker.ask(lambda name=name: tracker.client.delete_tag(tracker.address.parent, name))  # type: ignore[misc]
     planned = planned_keys(state.plan)
     for key, child in state.children.items():
         if key not in planned and not state.plan.complete:
             continue  # later results may call for it yet
         superseded = str(key not in planned).lower()
-        if child.tags.get("lotus.superseded", "false") != superseded:
-            tracker.client.set_tag(child.run_id, "lotus.superseded", superseded)
+        if child.tags.get(Tag.SUPERSEDED, "false") != superseded:
+            tracker.client.set_tag(child.run_id, Tag.SUPERSEDED, superseded)
 
 
 def planned_keys(plan: Plan) -> set[str]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from orchestrator.tracking.tracker import Child, RunLog, Tracker
+from orchestrator.vocabulary import Tag
 from orchestrator.worker.failures import write_evidence
 
 
@@ -24,7 +25,7 @@ def close_failed(
         child = children[key]
         if child.status == "RUNNING":
             _end(tracker, child, errors[key], details.get(key))
-        elif key in details and (told := child.tags.get("lotus.error")):
+        elif key in details and (told := child.tags.get(Tag.ERROR)):
             reasons[key] = told
     return reasons
 
@@ -38,7 +39,7 @@ def close_running(tracker: Tracker, error: str) -> None:
 
 def _end(tracker: Tracker, child: Child, error: str, detail: str | None = None) -> None:
     log = RunLog(tracker.client, child.run_id, breaker=tracker.breaker)
-    log.flush(tags={"lotus.error": error})
+    log.flush(tags={Tag.ERROR: error})
     if detail is not None:
         with tempfile.TemporaryDirectory() as folder:
             gone = ["The process could not write its log any more."]

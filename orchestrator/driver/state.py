@@ -13,6 +13,7 @@ from orchestrator.tracking import patience
 from orchestrator.tracking.reconcile import LOST
 from orchestrator.tracking.tracker import Child, Tracker, open_sweep
 from orchestrator.versions import versions
+from orchestrator.vocabulary import Tag
 from orchestrator.worker.job import Settings
 from trials.stage import Node
 
@@ -97,7 +98,7 @@ def outcomes(children: Iterable[Child], *, failed: bool) -> dict[str, Outcome]:
     for child in children:
         if child.status == "FINISHED":
             found[child.key] = Outcome(child.metrics)
-        elif failed and child.status == "FAILED" and child.tags.get("lotus.error") not in UNJUDGED:
+        elif failed and child.status == "FAILED" and child.tags.get(Tag.ERROR) not in UNJUDGED:
             found[child.key] = Outcome(None)
     return found
 

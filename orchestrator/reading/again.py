@@ -9,6 +9,7 @@ from pathlib import Path
 from orchestrator.planning.config import SweepConfig
 from orchestrator.secrets import without_password
 from orchestrator.tracking.tracker import Address
+from orchestrator.vocabulary import Artifact
 
 SENT = "LOTUS_SENT_SWEEP"
 """Environment of a submitted job: its sweep file, which is gone when the job has ended."""
@@ -32,7 +33,7 @@ def report_command(sweep: SweepConfig, address: Address) -> str:
 
 def _from_artifact(address: Address) -> str:
     uri, folder = without_password(address.uri), f"lotus-{address.parent[:8]}"
-    fetch = ["mlflow", "artifacts", "download", "-r", address.parent, "-a", "config/sweep.yaml"]
+    fetch = ["mlflow", "artifacts", "download", "-r", address.parent, "-a", Artifact.SWEEP_CONFIG]
     report = [_program(), "report", f"{folder}/sweep.yaml", "--tracking-uri", uri]
     return (
         f"MLFLOW_TRACKING_URI={shlex.quote(uri)} {shlex.join([*fetch, '-d', folder])}\n"

@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 
 from orchestrator.tracking.tracker import Child
-from orchestrator.versions import MADE_WITH, of_words
+from orchestrator.versions import of_words
+from orchestrator.vocabulary import Tag
 
 UNKNOWN = "not recorded"
 
@@ -80,10 +81,10 @@ def changes(children: Iterable[Child], wanted: Collection[str], now: Mapping[str
 
 def _known(tags: Mapping[str, Any]) -> dict[str, str]:
     """Runs of earlier versions of this package say no more than its own."""
-    if text := tags.get(MADE_WITH):
+    if text := tags.get(Tag.MADE_WITH):
         return of_words(text)
-    own = tags.get("lotus.version")
-    return {"lotus-sweep": own} if own and tags.get("lotus.cached") != "true" else {}
+    own = tags.get(Tag.VERSION)
+    return {"lotus-sweep": own} if own and tags.get(Tag.CACHED) != "true" else {}
 
 
 def _of_kinds(kinds: Mapping[str, int]) -> str:

@@ -8,6 +8,7 @@ import pandas as pd
 from orchestrator.selection.overlap import Mask, chosen_runs, mask_families, summarised
 from orchestrator.tracking.artifacts import ArtifactError, read_each
 from orchestrator.tracking.tracker import Tracker
+from orchestrator.vocabulary import Artifact, Metric
 from trials.errors import FormatError
 from trials.formats import load_packed_mask
 
@@ -33,7 +34,7 @@ def _read(tracker: Tracker, runs: Sequence[str]) -> dict[str, Mask]:
     """Run id -> mask; damaged ones and what exceeds MOST_BYTES are left out."""
     found: dict[str, Mask] = {}
     held = 0
-    for run, packed in read_each(tracker, runs, MASK, load_packed_mask):
+    for run, packed in read_each(tracker, runs, Artifact.FINAL_MASK, load_packed_mask):
         if isinstance(packed, FormatError | ArtifactError):
             continue
         mask = Mask.of(packed)

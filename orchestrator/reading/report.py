@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,10 @@ from orchestrator.tracking.database import path_of, read_only
 from orchestrator.tracking.runs import Run
 from orchestrator.tracking.tracker import Child, RunLog, Tracker, TrackingError, open_sweep
 from orchestrator.versions import git_commit, hardware, versions
+from orchestrator.vocabulary import Artifact, Metric, Tag
 from trials.errors import LotusError
 
 MAX_PICTURES = 4
-FOLDER = "report"
 
 
 def refresh(
@@ -62,11 +63,11 @@ def refresh(
         standing.adopt_older(plan.sweep, [child.run_id for child in known])
         digest = standing.of_children(plan, known)
         found, old = standing.summary_of(where, digest), where / "report.html"
-        published = tracker.parent().data.tags.get(standing.TAG) == digest
+        published = tracker.parent().data.tags.get(Tag.REPORT_OF) == digest
         if found and published and old.exists():
             return found, str(old)
     else:
-        tracker.sweep_log().flush(tags={"lotus.wall_s": f"{wall_s:.3f}", **_facts(plan.sweep)})
+        tracker.sweep_log().flush(tags={Tag.WALL_S: f"{wall_s:.3f}", **_facts(plan.sweep)})
     runs, parent = tracker.runs(), tracker.parent()
     standing.adopt_older(plan.sweep, [run.info.run_id for run in runs])
     summary = summarise(plan.sweep, tracker, runs, parent.data.tags)
@@ -82,7 +83,7 @@ def _best_model(
     plan: Plan, store: Store, tracker: Tracker, runs: Sequence[Run], summary: dict[str, Any]
 ) -> None:
     """The recommended trial's model on the sweep's run, and no other one."""
-    from orchestrator.reading.best import publish_best, withdraw_best
+    from orchestrator.publishing.best import publish_best, withdraw_best
 
     recommended, retention = summary["recommended"], plan.sweep.retention.checkpoints
     if not recommended:
@@ -103,40 +104,39 @@ def _publish(
     """
     log = tracker.sweep_log()
     _parent_metrics(tracker, log, summary)
-    log.flush(tags={"mlflow.note.content": _note(summary)})
+    log.flush(tags={Tag.NOTE: _note(summary)})
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "sweep.yaml").write_text(resolved_yaml(sweep), encoding="utf-8")
         log.artifacts(Path(folder), "config")
     if page is None:
         return
     stale = sorted(_listed(tracker) - report_files.below(page.parent))
-    remove(tracker, tracker.address.parent, [f"{FOLDER}/{path}" for path in stale])
-    log.artifacts(page.parent, FOLDER)
-    log.flush(tags={standing.TAG: summary[standing.FIELD]})  # last: until now it may end half-done
+    remove(tracker, tracker.address.parent, [f"{Artifact.REPORT}/{path}" for path in stale])
+    log.artifacts(page.parent, Artifact.REPORT)
+    log.flush(tags={Tag.REPORT_OF: summary[standing.FIELD]})  # last: until now it may end half-done
 
 
 def _listed(tracker: Tracker) -> set[str]:
     """Files that the report on the sweep's run has written, as it says itself and by its names."""
-    run_id, figures = tracker.address.parent, f"{FOLDER}/figures"
+    run_id = tracker.address.parent
     there = {
-        file.path.removeprefix(f"{FOLDER}/")
-        for folder in (FOLDER, figures)
-        for file in tracker.ask(
-            lambda folder=folder: tracker.client.list_artifacts(run_id, folder)  # type: ignore[misc]
-        )
+        file.path.removeprefix(f"{Artifact.REPORT}/")
+        for folder in (Artifact.REPORT, Artifact.FIGURES)
+        for file in tracker.ask(partial(tracker.client.list_artifacts, run_id, folder))
         if not file.is_dir
     }
-    with fetched(tracker, run_id, f"{FOLDER}/{report_files.LIST}") as local:
+    with fetched(tracker, run_id, f"{Artifact.REPORT}/{report_files.LIST}") as local:
         return report_files.written_before(local, there)
 
 
 def _facts(sweep: SweepConfig) -> dict[str, str]:
     """Who computed it, kept as tags: the report may be made elsewhere and later."""
-    found = {f"lotus.fact.{name}": value for name, value in versions().items()}
-    found["lotus.fact.hardware"] = hardware()
-    found["lotus.fact.git commit"] = git_commit() or "none"
-    found["lotus.fact.threads per trial"] = f"{max(1, int(sweep.resources.cpu))}"
-    return found
+    found = versions() | {
+        "hardware": hardware(),
+        "git commit": git_commit() or "none",
+        "threads per trial": f"{max(1, int(sweep.resources.cpu))}",
+    }
+    return {Tag.FACT + name: value for name, value in found.items()}
 
 
 def _parent_metrics(tracker: Tracker, log: RunLog, summary: dict[str, Any]) -> None:
@@ -147,18 +147,18 @@ def _parent_metrics(tracker: Tracker, log: RunLog, summary: dict[str, Any]) -> N
     """
     essential, best = summary["essential_sparsity"] or {}, summary["recommended"] or {}
     values = {
-        "essential_sparsity": essential.get("value"),
-        "essential_sparsity_low": essential.get("low"),
-        "essential_sparsity_high": essential.get("high"),
-        "best/val_accuracy": best.get("val_accuracy"),
-        "best/test_accuracy": best.get("test_accuracy"),
-        "best/dense_test_accuracy": best.get("dense_test_accuracy"),
-        "best/difference": best.get("difference"),
-        "best/macs_ratio": best.get("macs_ratio"),
-        "trials/finished": summary["trials"]["finished"],
-        "trials/failed": summary["trials"]["failed"],
-        "cost/device_hours": summary["cost"]["device_hours"],
-        "cost/device_hours_saved": summary["cost"]["device_hours_saved"],
+        Metric.SWEEP_ESSENTIAL: essential.get("value"),
+        Metric.SWEEP_ESSENTIAL_LOW: essential.get("low"),
+        Metric.SWEEP_ESSENTIAL_HIGH: essential.get("high"),
+        Metric.BEST_VAL_ACCURACY: best.get("val_accuracy"),
+        Metric.BEST_TEST_ACCURACY: best.get("test_accuracy"),
+        Metric.BEST_DENSE_TEST_ACCURACY: best.get("dense_test_accuracy"),
+        Metric.BEST_DIFFERENCE: best.get("difference"),
+        Metric.BEST_MACS_RATIO: best.get("macs_ratio"),
+        Metric.TRIALS_FINISHED: summary["trials"]["finished"],
+        Metric.TRIALS_FAILED: summary["trials"]["failed"],
+        Metric.COST_DEVICE_HOURS: summary["cost"]["device_hours"],
+        Metric.COST_DEVICE_HOURS_SAVED: summary["cost"]["device_hours_saved"],
     }
     # MLflow forgets no metric: what is not measured any more is a number no more.
     had = tracker.parent().data.metrics
@@ -168,7 +168,7 @@ def _parent_metrics(tracker: Tracker, log: RunLog, summary: dict[str, Any]) -> N
         if value is None and not math.isnan(had.get(name, math.nan))
     }
     points = tracker.ask(
-        lambda: tracker.client.get_metric_history(tracker.address.parent, "trials/finished")
+        lambda: tracker.client.get_metric_history(tracker.address.parent, Metric.TRIALS_FINISHED)
     )
     last = max((point.step for point in points), default=0)
     log.metrics(values, step=max(int(time.time()), last + 1))
@@ -184,13 +184,13 @@ def _note(summary: dict[str, Any]) -> str:
 
 
 def summarise(
-    sweep: SweepConfig, tracker: Tracker, runs: Sequence[Any], tags: dict[str, str]
+    sweep: SweepConfig, tracker: Tracker, runs: Sequence[Run], tags: dict[str, str]
 ) -> dict[str, Any]:
     """The content of summary.json, from the sweep's runs and a bounded part of their artifacts."""
     table = trials_table(runs)
     mixed = ages.counts(table)
     used, saved = device_hours(runs, sweep)
-    wall = tags.get("lotus.wall_s")
+    wall = tags.get(Tag.WALL_S)
     axes = axis_columns(tags)
     known = [axis for axis in axes if axis in table]
     compared = selection.wanted_trials(table, sweep.essential.tolerance, known)
@@ -201,7 +201,7 @@ def summarise(
     summary = selection.summarise(
         table,
         sweep=sweep.name,
-        planned=int(tags.get("lotus.trials_planned", len(table))),
+        planned=int(tags.get(Tag.TRIALS_PLANNED, len(table))),
         device="gpu" if sweep.resources.gpu else "cpu",
         device_hours=used,
         device_hours_saved=saved,
@@ -222,7 +222,7 @@ def summarise(
     }
 
 
-def device_hours(runs: Sequence[Any], sweep: SweepConfig) -> tuple[float, float]:
+def device_hours(runs: Sequence[Run], sweep: SweepConfig) -> tuple[float, float]:
     """Device-hours that the sweep's stages took, and what repeating them per trial would have.
 
     A shared stage counts once, a stage from an earlier sweep not at all. A device is a GPU where
@@ -231,14 +231,14 @@ def device_hours(runs: Sequence[Any], sweep: SweepConfig) -> tuple[float, float]
     spent = alone = 0.0
     for run in runs:
         tags, metrics = run.data.tags, run.data.metrics
-        if tags.get("lotus.superseded") == "true":
+        if tags.get(Tag.SUPERSEDED) == "true":
             continue
-        if tags.get("lotus.kind") == "stage":
-            if tags.get("lotus.cached") != "true":
-                spent += sum(v for k, v in metrics.items() if k.startswith("time/"))
-        elif "time/total_s" in metrics:
-            spent += max(0.0, metrics["time/total_s"] - metrics.get("cache/saved_s", 0.0))
-            alone += metrics["time/total_s"]
+        if tags.get(Tag.KIND) == "stage":
+            if tags.get(Tag.CACHED) != "true":
+                spent += sum(v for k, v in metrics.items() if k.startswith(Metric.TIME))
+        elif Metric.TIME_TOTAL_S in metrics:
+            spent += max(0.0, metrics[Metric.TIME_TOTAL_S] - metrics.get(Metric.CACHE_SAVED_S, 0.0))
+            alone += metrics[Metric.TIME_TOTAL_S]
     share = (sweep.resources.gpu or sweep.resources.cpu) / 3600
     return spent * share, max(0.0, alone - spent) * share
 
@@ -247,7 +247,7 @@ def write(
     sweep: SweepConfig,
     tracker: Tracker,
     output: Path,
-    runs: Sequence[Any] | None = None,
+    runs: Sequence[Run] | None = None,
     summary: dict[str, Any] | None = None,
     upload: bool = True,
 ) -> Path:
@@ -325,7 +325,7 @@ def _pictures(tracker: Tracker, table: pd.DataFrame) -> tuple[Picture, ...]:
     ticketed = table[full & table["patch_drop"].gt(0)]
     for drop in sorted(set(ticketed["patch_drop"]))[:MAX_PICTURES]:
         trial = ticketed[ticketed["patch_drop"] == drop].iloc[0]
-        content = _artifact(tracker, trial["run_id"], "tickets/examples.png")
+        content = _artifact(tracker, trial["run_id"], Artifact.TICKET_EXAMPLES)
         if content is not None:
             found.append(Picture(title=trial["name"], patch_drop=float(drop), png=content))
     return tuple(found)
@@ -339,7 +339,7 @@ def _artifact(tracker: Tracker, run_id: str, path: str) -> bytes | None:
 
 
 def _shown_facts(tags: dict[str, str], tracker: Tracker) -> dict[str, str]:
-    prefix = "lotus.fact."
+    prefix = Tag.FACT
     facts = {k.removeprefix(prefix): v for k, v in tags.items() if k.startswith(prefix)}
     return {
         "made at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),

@@ -14,12 +14,10 @@ from orchestrator.planning.sweepfile import resolved_yaml
 from orchestrator.tracking.runs import Run
 from orchestrator.tracking.tracker import Child
 from orchestrator.versions import VERSION
-
-TAG = "lotus.report_of"
-"""On the sweep's run: the digest of what its report was made from."""
+from orchestrator.vocabulary import Tag
 
 FIELD = "made_from"
-"""The same in summary.json."""
+"""In summary.json what `Tag.REPORT_OF` says of the report in MLflow."""
 
 Row = tuple[str, str, int | None, bool, Mapping[str, float]]
 """A run: id, status, end, whether superseded, metrics."""
@@ -34,7 +32,7 @@ def of_runs(sweep: SweepConfig, runs: Iterable[Run]) -> str:
                 run.info.run_id,
                 run.info.status,
                 run.info.end_time,
-                run.data.tags.get("lotus.superseded") == "true",
+                run.data.tags.get(Tag.SUPERSEDED) == "true",
                 run.data.metrics,
             )
             for run in runs
@@ -49,7 +47,7 @@ def of_children(plan: Plan, children: Iterable[Child]) -> str:
     def superseded(child: Child) -> bool:
         if plan.complete or child.key in planned:
             return child.key not in planned
-        return child.tags.get("lotus.superseded") == "true"
+        return child.tags.get(Tag.SUPERSEDED) == "true"
 
     return _digest(
         plan.sweep,

@@ -1,13 +1,15 @@
 """A sweep as a table: one row per trial, from the tracking store alone."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from orchestrator.planning.config import SweepConfig
+from orchestrator.tracking.runs import Run
 from orchestrator.tracking.tracker import Tracker, open_sweep, patiently
-from orchestrator.versions import MADE_WITH
+from orchestrator.vocabulary import FINETUNE_EPOCHS, Tag, of
 
 NUMBERS = ("seed", "sparsity", "patch_drop", "mask_data_fraction", "rung")
 CURVE_METRICS = ("train_loss", "val_loss", "val_accuracy")
@@ -39,12 +41,12 @@ def curve(sweep: SweepConfig) -> pd.DataFrame:
     return curve_table(Tracker(address).runs() if address else [])
 
 
-def trials_table(runs: Iterable[Any]) -> pd.DataFrame:
-    """MLflow runs of one sweep -> the table of its trials; superseded ones are left out."""
+def trials_table(runs: Iterable[Run]) -> pd.DataFrame:
+    """The runs of one sweep -> the table of its trials; superseded ones are left out."""
     return _table([_row(run) for run in runs if _is_trial(run.data.tags)])
 
 
-def curve_table(runs: Iterable[Any]) -> pd.DataFrame:
+def curve_table(runs: Iterable[Run]) -> pd.DataFrame:
     """The trials, and below them the stage runs that measured a level of the one-shot curve.
 
     Such runs are the levels and probes of `sparsity: auto`; their `arm` is None. One level may
@@ -67,31 +69,31 @@ def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _is_trial(tags: dict[str, str]) -> bool:
-    return tags.get("lotus.kind") == "trial" and tags.get("lotus.superseded") != "true"
+    return tags.get(Tag.KIND) == "trial" and tags.get(Tag.SUPERSEDED) != "true"
 
 
 def _is_level(tags: dict[str, str]) -> bool:
-    alive = tags.get("lotus.kind") == "stage" and tags.get("lotus.superseded") != "true"
-    return alive and "lotus.stage.essential" in tags
+    alive = tags.get(Tag.KIND) == "stage" and tags.get(Tag.SUPERSEDED) != "true"
+    return alive and Tag.STAGE_OF + "essential" in tags
 
 
-def _row(run: Any) -> dict[str, Any]:
+def _row(run: Run) -> dict[str, Any]:
     tags = run.data.tags
     stages = {
-        f"stage.{name.removeprefix('lotus.stage.')}": value
+        f"stage.{name.removeprefix(Tag.STAGE_OF)}": value
         for name, value in tags.items()
-        if name.startswith("lotus.stage.")
+        if name.startswith(Tag.STAGE_OF)
     }
     return {
         "run_id": run.info.run_id,
         "name": run.info.run_name,
-        "key": tags["lotus.key"],
-        "arm": tags.get("lotus.arm"),
-        "rung": tags.get("lotus.rung"),
-        "auto_sparsity": tags.get("lotus.sparsity") == "auto",
+        "key": tags[Tag.KEY],
+        "arm": tags.get(Tag.ARM),
+        "rung": tags.get(Tag.RUNG),
+        "auto_sparsity": tags.get(Tag.SPARSITY) == "auto",
         "status": run.info.status,
-        "error": tags.get("lotus.error"),
-        "versions": tags.get(MADE_WITH),
+        "error": tags.get(Tag.ERROR),
+        "versions": tags.get(Tag.MADE_WITH),
         **run.data.params,
         **run.data.metrics,
         **stages,
@@ -104,11 +106,8 @@ def learning_curves(tracker: Tracker, trials: pd.DataFrame) -> pd.DataFrame:
     for trial in trials.to_dict("records"):
         epochs: dict[int, dict[str, float]] = {}
         for metric in CURVE_METRICS:
-            history = patiently(
-                lambda run=trial["run_id"], metric=metric: tracker.client.get_metric_history(  # type: ignore[misc]
-                    run, f"finetune/{metric}"
-                )
-            )
+            name = of(FINETUNE_EPOCHS, metric)
+            history = patiently(partial(tracker.client.get_metric_history, trial["run_id"], name))
             for point in history:
                 epochs.setdefault(point.step, {})[metric] = point.value
         known = {name: trial[name] for name in ("key", "name", "arm", "seed")}
@@ -119,6 +118,6 @@ def learning_curves(tracker: Tracker, trials: pd.DataFrame) -> pd.DataFrame:
 
 def axis_columns(tags: dict[str, str]) -> Sequence[str]:
     """The sweep's further axes, as its parent run names them."""
-    prefix = "lotus.axis."
+    prefix = Tag.AXIS
     names = [name.removeprefix(prefix) for name in tags if name.startswith(prefix)]
     return [name for name in names if "." in name]

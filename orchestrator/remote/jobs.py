@@ -15,6 +15,7 @@ from typing import Any
 from orchestrator.driver.interrupts import EXIT_CODE
 from orchestrator.driver.joining import ClusterError, refusal
 from orchestrator.remote.submitting import START_FILE, STOP_WAIT_S, Submission
+from orchestrator.vocabulary import JobTag
 from trials.errors import LotusError
 
 ANSWER_S = 60
@@ -252,7 +253,7 @@ def _job(found: Any) -> Job:
     return Job(
         id=found.submission_id,
         status=str(getattr(found.status, "value", found.status)),
-        file=(found.metadata or {}).get("lotus.file", ""),
+        file=(found.metadata or {}).get(JobTag.FILE, ""),
         message=found.message or "",
         start=moment(found.start_time),
         end=moment(found.end_time),

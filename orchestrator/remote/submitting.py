@@ -16,6 +16,7 @@ from orchestrator.planning.problems import Place, Problem, SweepError
 from orchestrator.planning.sweepfile import load_sweep, resolved_yaml, written
 from orchestrator.secrets import looks_secret, redacted, without_password
 from orchestrator.versions import VERSION, versions
+from orchestrator.vocabulary import JobTag
 
 PACKAGES = ("trials", "orchestrator", "dashboards")
 KINDS = frozenset({".py", ".typed", ".md", ".yaml", ".yml", ".j2", ".css", ".js", ".json"})
@@ -66,10 +67,10 @@ class Submission:
     def metadata(self) -> dict[str, str]:
         """What the dashboard shows of the job."""
         return {
-            "lotus.sweep": self.sweep.name,
-            "lotus.experiment": self.sweep.experiment_name,
-            "lotus.file": self.digest,
-            "lotus.version": VERSION,
+            JobTag.SWEEP: self.sweep.name,
+            JobTag.EXPERIMENT: self.sweep.experiment_name,
+            JobTag.FILE: self.digest,
+            JobTag.VERSION: VERSION,
         }
 
     def write(self, folder: Path) -> None:

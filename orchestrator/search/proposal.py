@@ -13,20 +13,21 @@ from functools import cached_property
 from typing import Any, Literal, Protocol
 
 from orchestrator.search.space import Settings
+from orchestrator.vocabulary import Metric
 
 Direction = Literal["minimize", "maximize"]
 
 OBJECTIVES: dict[str, tuple[str, Direction]] = {
-    "accuracy": ("final/deployed_val_accuracy", "maximize"),
-    "macs": ("final/macs_deployed", "minimize"),
-    "sparsity": ("final/sparsity", "maximize"),
+    "accuracy": (Metric.FINAL_DEPLOYED_VAL_ACCURACY, "maximize"),
+    "macs": (Metric.FINAL_MACS_DEPLOYED, "minimize"),
+    "sparsity": (Metric.FINAL_SPARSITY, "maximize"),
 }
 """What a search may improve: metric of a trial, and the direction that is better.
 
 Accuracy and MACs are of one forward pass: on the kept patches, and with what chooses them.
 """
 
-RUNG_METRIC = "rung/val_accuracy"
+RUNG_METRIC = Metric.RUNG_VAL_ACCURACY
 """On whole images: a training that is stopped early is not evaluated as it would be deployed."""
 
 RESULT_METRICS = (*(metric for metric, _ in OBJECTIVES.values()), RUNG_METRIC)

@@ -140,15 +140,15 @@ def _arm_row(
         ci_low=spread.low if spread else None,
         ci_high=spread.high if spread else None,
         scope=scope,
-        test_accuracy_whole=s.mean["final/test_accuracy"],
+        test_accuracy_whole=s.mean[Metric.FINAL_TEST_ACCURACY],
         reference="before_fine_tuning" if contrast.a is contrast.b and not itself else "fine_tuned",
         difference_to_dense=gap.mean if gap else None,
         models_low=models.low,
         models_high=models.high,
         seeds_low=seeds.low,
         seeds_high=seeds.high,
-        sparsity_mean=s.mean["final/sparsity"],
-        sparsity_model_mean=s.mean["final/sparsity_model"],
+        sparsity_mean=s.mean[Metric.FINAL_SPARSITY],
+        sparsity_model_mean=s.mean[Metric.FINAL_SPARSITY_MODEL],
         macs_ratio=macs_ratio(s.mean),
         macs_ratio_kept=kept_macs_ratio(s.mean),
         images_per_s_ratio=speed_ratio(s.mean),
@@ -164,12 +164,12 @@ def test_interval(s: Setting, confidence: float) -> tuple[Interval | None, Scope
     scope = OTHER_SEEDS if other else THESE_MODELS
     if not tested:
         return None, scope
-    return accuracy_interval(tested, s.mean["dense/test_n"], confidence, seeds=other), scope
+    return accuracy_interval(tested, s.mean[Metric.DENSE_TEST_N], confidence, seeds=other), scope
 
 
 def _epochs(s: Setting, confidence: float) -> dict[str, Any]:
     """The fields of ArmRow about epochs to within 1 point of dense."""
-    reached = [e for r in s.seeds if (e := r["final/epochs_to_near_dense"]) is not None]
+    reached = [e for r in s.seeds if (e := r[Metric.FINAL_EPOCHS_TO_NEAR_DENSE]) is not None]
     spread = mean_interval(reached, confidence) if len(reached) >= FEWEST_SEEDS else None
     ran = s.mean["finetune.epochs"]
     low, high = (spread.low, spread.high) if spread and ran else (None, None)
@@ -221,8 +221,8 @@ def dense_summary(
 
 
 def _before_fine_tuning(results: pd.DataFrame, confidence: float) -> dict[str, Any]:
-    metrics = ("dense/val_accuracy", "dense/test_accuracy")
-    columns = ("stage.dense", "seed", "dense/test_n", *metrics)
+    metrics = (Metric.DENSE_VAL_ACCURACY, Metric.DENSE_TEST_ACCURACY)
+    columns = ("stage.dense", "seed", Metric.DENSE_TEST_N, *metrics)
     models = dense_models(rows(results, columns))
     mean = average(models, metrics)
     tested = [a for m in models if (a := m["dense/test_accuracy"]) is not None]
@@ -233,7 +233,7 @@ def _before_fine_tuning(results: pd.DataFrame, confidence: float) -> dict[str, A
         else None
     )
     return {
-        **{m.removeprefix("dense/"): mean[m] for m in metrics},
+        **{m.removeprefix(of("dense", "")): mean[m] for m in metrics},
         "test_ci_low": spread.low if spread else None,
         "test_ci_high": spread.high if spread else None,
         "scope": OTHER_SEEDS if other else THESE_MODELS,

@@ -147,7 +147,7 @@ def _near_dense(t: Evidence) -> Claim:
 def _near_judged(t: Evidence, claim: Claim, s: Setting) -> Claim:
     """By the last epoch where that is at most the fifth, else by the share of seeds."""
     ran = finished(s)
-    reached = [e for r in ran if (e := r["final/epochs_to_near_dense"]) is not None]
+    reached = [e for r in ran if (e := r[Metric.FINAL_EPOCHS_TO_NEAR_DENSE]) is not None]
     early = sum(e <= BY_EPOCH + TIE for e in reached)
     epochs = max(float(r["finetune.epochs"] or 0) for r in ran)
     before = f"{early} of {len(ran)} seeds ({s.arm}) got within 1 point by epoch {BY_EPOCH} "

@@ -299,7 +299,7 @@ def _differ_in_one_thing(a: Setting, b: Setting) -> bool:
 
 
 def _equal_sparsity(a: Setting, b: Setting) -> bool:
-    return same_sparsity(a.mean["final/sparsity"], b.mean["final/sparsity"])
+    return same_sparsity(a.mean[Metric.FINAL_SPARSITY], b.mean[Metric.FINAL_SPARSITY])
 
 
 def _compared(

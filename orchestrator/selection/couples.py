@@ -142,4 +142,4 @@ def finished(s: Setting) -> list[Row]:
 
 def reached_sparsity(s: Setting) -> float | None:
     """Of the prunable weights after ISSP, mean over its trials."""
-    return mean(list(s.first.values()), "issp/sparsity")
+    return mean(list(s.first.values()), Metric.ISSP_SPARSITY)

@@ -29,8 +29,12 @@ CURVE_COLUMNS = (
 )  # fmt: skip
 _PRUNED = "essential/val_accuracy"
 _METRICS = (
-    "dense/val_accuracy", "dense/val_n", _PRUNED, "essential/val_lost", "essential/val_gained",
-)  # fmt: skip
+    Metric.DENSE_VAL_ACCURACY,
+    Metric.DENSE_VAL_N,
+    _PRUNED,
+    Metric.ESSENTIAL_VAL_LOST,
+    Metric.ESSENTIAL_VAL_GAINED,
+)
 _STAGES = ("stage.dense", "stage.essential", "stage.pick")
 _COLUMNS = ("arm", "status", "seed", "sparsity", *_STAGES, *_METRICS)
 
@@ -97,7 +101,7 @@ def one_shot_curve(results: pd.DataFrame, confidence: float = 0.95) -> pd.DataFr
             levels.setdefault(round(float(row["sparsity"]), 9), []).append(row)
     points = [_level(s, levels[s], confidence) for s in sorted(levels)]
     if dense := dense_models(trials):
-        accuracies = [d["dense/val_accuracy"] for d in dense]
+        accuracies = [d[Metric.DENSE_VAL_ACCURACY] for d in dense]
         other = len(dense) >= FEWEST_SEEDS
         spread = accuracy_interval(
             accuracies, fewest(dense, "dense/val_n"), confidence, seeds=other
@@ -136,11 +140,11 @@ def _level(sparsity: float, measured: Sequence[Row], confidence: float) -> Row:
     drop = compare(
         [
             Comparison(
-                dense=m["dense/val_accuracy"],
+                dense=m[Metric.DENSE_VAL_ACCURACY],
                 pruned=m[_PRUNED],
-                lost=m["essential/val_lost"],
-                gained=m["essential/val_gained"],
-                n_images=m["dense/val_n"],
+                lost=m[Metric.ESSENTIAL_VAL_LOST],
+                gained=m[Metric.ESSENTIAL_VAL_GAINED],
+                n_images=m[Metric.DENSE_VAL_N],
             )
             for m in models
         ],
@@ -220,13 +224,13 @@ def _require_curve_columns(
     results: pd.DataFrame, trials: Sequence[Row], measured: Sequence[Row]
 ) -> None:
     pruned = [r for r in trials if r["arm"] in CURVE_ARMS and r["status"] == "FINISHED"]
-    counts = {"essential/val_lost", "essential/val_gained", "dense/val_n"}
+    counts = {Metric.ESSENTIAL_VAL_LOST, Metric.ESSENTIAL_VAL_GAINED, Metric.DENSE_VAL_N}
     if pruned and _PRUNED not in results:
         missing = _PRUNED
     elif measured and "sparsity" not in results:
         missing = "sparsity"
-    elif measured and "dense/val_accuracy" not in results and not counts <= set(results):
-        missing = "dense/val_accuracy"
+    elif measured and Metric.DENSE_VAL_ACCURACY not in results and not counts <= set(results):
+        missing = Metric.DENSE_VAL_ACCURACY
     else:
         return
     raise missing_column(results, missing, "the one-shot curve")

@@ -29,9 +29,16 @@ AROUND = 3  # suspects varied around a further anchor of a reading that already 
 _SECTIONS = ("data.", "model.", "dense.", "tickets.", "essential.", "issp.", "finetune.")
 _SUSPECT = ("issp.", "finetune.", "essential.")
 _IDENTITY = (
-    "key", "arm", "seed", "auto_sparsity", "issp/sparsity", "control/sparsity", "final/sparsity",
-    "final/epochs_to_near_dense", "denoise/jaccard_mean",
-)  # fmt: skip
+    "key",
+    "arm",
+    "seed",
+    "auto_sparsity",
+    Metric.ISSP_SPARSITY,
+    Metric.CONTROL_SPARSITY,
+    Metric.FINAL_SPARSITY,
+    Metric.FINAL_EPOCHS_TO_NEAR_DENSE,
+    Metric.DENOISE_JACCARD_MEAN,
+)
 # Read for every trial, whether they vary or not.
 _ALWAYS = (
     PRESET,

@@ -158,13 +158,22 @@ def _rising(points: Sequence[Row], tolerance: float) -> list[float]:
 
 def _source_warnings(found: Analysis) -> Iterator[str]:
     """Where the one-shot curve averages over more than seeds, or lacks image counts."""
-    columns = ("arm", "seed", "sparsity", "stage.dense", "stage.essential", "stage.pick",
-               "essential/val_accuracy", "essential/val_lost", "dense/val_accuracy")  # fmt: skip
+    columns = (
+        "arm",
+        "seed",
+        "sparsity",
+        "stage.dense",
+        "stage.essential",
+        "stage.pick",
+        Metric.ESSENTIAL_VAL_ACCURACY,
+        Metric.ESSENTIAL_VAL_LOST,
+        Metric.DENSE_VAL_ACCURACY,
+    )
     table = rows(found.measured, columns)
     dense = [r["seed"] for r in dense_models(table) if r["seed"] is not None]
     masks = level_rows([
         r for r in table if r["arm"] in (None, *CURVE_ARMS) and r["stage.essential"] is not None
-        and r["essential/val_accuracy"] is not None
+        and r[Metric.ESSENTIAL_VAL_ACCURACY] is not None
     ])  # fmt: skip
     per_level = grouped(masks, lambda r: (dense_identity(r), r["sparsity"]))
     if len(dense) > len(set(dense)) or any(len(g) > 1 for g in per_level):
@@ -172,7 +181,7 @@ def _source_warnings(found: Analysis) -> Iterator[str]:
             "An axis of this sweep changes the dense model or the one-shot mask: the one-shot "
             "curve averages over it. Select the trials of one value to see them apart."
         )
-    if found.essential and any(r["essential/val_lost"] is None for r in masks):
+    if found.essential and any(r[Metric.ESSENTIAL_VAL_LOST] is None for r in masks):
         yield (
             "Some one-shot masks have no count of lost images: their errors are taken as "
             "independent of the dense model's, so the intervals are wider than they need be."

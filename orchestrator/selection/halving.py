@@ -8,9 +8,18 @@ import pandas as pd
 
 from orchestrator.selection.rows import Row, average, grouped, rows
 from orchestrator.selection.settings import axis_names
+from orchestrator.vocabulary import Metric
 
-METRIC = "rung/val_accuracy"
-_COLUMNS = ("arm", "status", "seed", "rung", METRIC, "final/val_accuracy", "final/test_accuracy")
+METRIC = Metric.RUNG_VAL_ACCURACY
+_COLUMNS = (
+    "arm",
+    "status",
+    "seed",
+    "rung",
+    METRIC,
+    Metric.FINAL_VAL_ACCURACY,
+    Metric.FINAL_TEST_ACCURACY,
+)
 
 
 def halving(results: pd.DataFrame, axes: Sequence[str] = ()) -> dict[str, Any] | None:
@@ -46,17 +55,17 @@ def _place(row: Row, names: Sequence[str]) -> str:
 
 def _candidate(group: Sequence[Row], names: Sequence[str]) -> dict[str, Any]:
     stopped = [r for r in group if r["rung"] is not None and r[METRIC] is not None]
-    full = [r for r in group if r["rung"] is None and r["final/val_accuracy"] is not None]
+    full = [r for r in group if r["rung"] is None and r[Metric.FINAL_VAL_ACCURACY] is not None]
     by_rung = grouped(sorted(stopped, key=lambda r: r["rung"]), lambda r: r["rung"])
-    final = average(full, ("final/val_accuracy", "final/test_accuracy"))
+    final = average(full, (Metric.FINAL_VAL_ACCURACY, Metric.FINAL_TEST_ACCURACY))
     return {
         "arm": group[0]["arm"],
         "n": len({r["seed"] for r in stopped}),
         "setting": {name: group[0][name] for name in names},
         "curve": [[int(own[0]["rung"]), average(own, (METRIC,))[METRIC]] for own in by_rung],
         "won": bool(full),
-        "val_accuracy": final["final/val_accuracy"],
-        "test_accuracy": final["final/test_accuracy"],
+        "val_accuracy": final[Metric.FINAL_VAL_ACCURACY],
+        "test_accuracy": final[Metric.FINAL_TEST_ACCURACY],
     }
 
 

@@ -63,8 +63,8 @@ def _same_count(own: Row, control: Row) -> bool:
 
 
 def _sparsity(control: Row) -> float | None:
-    found: float | None = control["control/sparsity"]
-    return control["final/sparsity"] if found is None else found
+    found: float | None = control[Metric.CONTROL_SPARSITY]
+    return control[Metric.FINAL_SPARSITY] if found is None else found
 
 
 def _number(value: Any) -> float:

@@ -53,36 +53,36 @@ class Measure:
         return tuple(name for name in names if name)
 
 
-def _measure(prefix: str, split: str, outcome: str, stage: str) -> Measure:
+def _measure(group: str, split: str, outcome: str, stage: str, reading: str = "") -> Measure:
     return Measure(
-        accuracy=f"{prefix}{split}_accuracy",
-        lost=f"{prefix}{split}_lost",
-        gained=f"{prefix}{split}_gained",
-        dense=f"dense/{split}_accuracy",
-        n_images=f"dense/{split}_n",
+        accuracy=of(group, f"{reading}{split}_accuracy"),
+        lost=of(group, f"{reading}{split}_lost"),
+        gained=of(group, f"{reading}{split}_gained"),
+        dense=of("dense", f"{split}_accuracy"),
+        n_images=of("dense", f"{split}_n"),
         outcome=outcome,
         stage=stage,
     )
 
 
 def _measure_of_dense(split: str, outcome: str) -> Measure:
-    accuracy = f"dense/{split}_accuracy"
+    accuracy = of("dense", f"{split}_accuracy")
     return Measure(
         accuracy=accuracy,
         lost="",
         gained="",
         dense=accuracy,
-        n_images=f"dense/{split}_n",
+        n_images=of("dense", f"{split}_n"),
         outcome=outcome,
         stage="stage.dense",
     )
 
 
-PRUNED = _measure("issp/", "val", "issp.validation", "stage.issp")
-CONTROL = _measure("control/", "val", "control.validation", "stage.control")
-FINAL = _measure("final/deployed_", "test", "deployed.test", "stage.finetune")
+PRUNED = _measure("issp", "val", "issp.validation", "stage.issp")
+CONTROL = _measure("control", "val", "control.validation", "stage.control")
+FINAL = _measure("final", "test", "deployed.test", "stage.finetune", "deployed_")
 """The model that a trial ends with, on the tokens that it uses; see `settings.py`."""
-CHOSEN_BY = _measure("final/deployed_", "val", "deployed.validation", "stage.finetune")
+CHOSEN_BY = _measure("final", "val", "deployed.validation", "stage.finetune", "deployed_")
 DENSE = _measure_of_dense("test", "dense.test")
 """The dense model that a trial started from, before any fine-tuning."""
 DENSE_CHOSEN_BY = _measure_of_dense("val", "dense.validation")

@@ -48,10 +48,10 @@ def pareto(settings: Sequence[Setting]) -> list[dict[str, Any]]:
             "n": len(s.seeds),
             "val_accuracy_mean": s.mean[VAL],
             "test_accuracy_mean": s.mean[TEST],
-            "macs": s.mean["final/macs_deployed"],
+            "macs": s.mean[Metric.FINAL_MACS_DEPLOYED],
             "macs_ratio": macs_ratio(s.mean),
             "macs_ratio_kept": kept_macs_ratio(s.mean),
-            "sparsity_mean": s.mean["final/sparsity"],
+            "sparsity_mean": s.mean[Metric.FINAL_SPARSITY],
             "setting": dict(s.axes),
         }
         for s in front(settings)
@@ -59,7 +59,7 @@ def pareto(settings: Sequence[Setting]) -> list[dict[str, Any]]:
 
 
 def _costs(s: Setting) -> Costs | None:
-    macs, sparsity = s.mean["final/macs_deployed"], s.mean["final/sparsity"]
+    macs, sparsity = s.mean[Metric.FINAL_MACS_DEPLOYED], s.mean[Metric.FINAL_SPARSITY]
     if s.arm in CONTROLS or macs is None or sparsity is None or s.mean[VAL] is None:
         return None
     # Means of equal numbers may differ in the last bits; TIE is far below any real difference.

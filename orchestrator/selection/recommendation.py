@@ -137,7 +137,7 @@ def choose(
     """
     candidates = [
         s for s in found
-        if s.arm in LOTUS_ARMS and s.mean[VAL] is not None and s.mean["final/macs_deployed"]
+        if s.arm in LOTUS_ARMS and s.mean[VAL] is not None and s.mean[Metric.FINAL_MACS_DEPLOYED]
     ]  # fmt: skip
     if not candidates:
         return None
@@ -226,11 +226,11 @@ def _recommended(
         n=len(s.seeds),
         n_compared=gap.n if gap else 0,
         n_images=gap.n_images if gap else None,
-        final_sparsity=s.mean["final/sparsity"],
-        sparsity_model=s.mean["final/sparsity_model"],
+        final_sparsity=s.mean[Metric.FINAL_SPARSITY],
+        sparsity_model=s.mean[Metric.FINAL_SPARSITY_MODEL],
         val_accuracy=s.mean[VAL],
         test_accuracy=s.mean[TEST],
-        test_accuracy_whole=s.mean["final/test_accuracy"],
+        test_accuracy_whole=s.mean[Metric.FINAL_TEST_ACCURACY],
         reference="before_fine_tuning" if dense is s else "fine_tuned",
         dense_val_accuracy=reference["val"],
         dense_test_accuracy=reference["test"],
@@ -260,7 +260,7 @@ def _reference_means(on_test: Contrast) -> dict[str, float | None]:
     dense = on_test.b
     columns = {"val": VAL, "test": TEST}
     if dense is on_test.a:
-        columns = {"val": "dense/val_accuracy", "test": "dense/test_accuracy"}
+        columns = {"val": Metric.DENSE_VAL_ACCURACY, "test": Metric.DENSE_TEST_ACCURACY}
     common = [
         average(dense.by_seed()[seed], columns.values()) for seed in on_test.a.seeds_with(dense)
     ] or list(dense.seeds)
@@ -269,7 +269,7 @@ def _reference_means(on_test: Contrast) -> dict[str, float | None]:
 
 
 def _training_ratio(s: Setting, dense: Setting) -> float | None:
-    own, reference = s.mean["final/macs_training"], dense.mean["final/macs_training"]
+    own, reference = s.mean[Metric.FINAL_MACS_TRAINING], dense.mean[Metric.FINAL_MACS_TRAINING]
     return own / reference if dense is not s and own and reference else None
 
 
@@ -367,7 +367,7 @@ def _limits(low: float | None, high: float | None, otherwise: str) -> str:
 
 
 def _cost(s: Setting) -> tuple[Any, ...]:
-    macs, sparsity = s.mean["final/macs_deployed"], s.mean["final/sparsity"]
+    macs, sparsity = s.mean[Metric.FINAL_MACS_DEPLOYED], s.mean[Metric.FINAL_SPARSITY]
     return (
         math.inf if macs is None else float(f"{macs:.9g}"),  # means may differ in the last bit
         -round(sparsity or 0.0, 9),

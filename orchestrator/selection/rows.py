@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from orchestrator.vocabulary import Metric
 from trials.detect import ROUNDING
 
 Row = dict[str, Any]
@@ -94,4 +95,4 @@ def dense_identity(row: Row) -> Hashable:
 
 def dense_models(trials: Iterable[Row]) -> list[Row]:
     """One row for each dense model with a validation accuracy."""
-    return distinct((r for r in trials if r["dense/val_accuracy"] is not None), dense_identity)
+    return distinct((r for r in trials if r[Metric.DENSE_VAL_ACCURACY] is not None), dense_identity)

@@ -62,7 +62,7 @@ def finetuning(
         for trial in setting.trials:
             for epoch, accuracy in curves.get(str(trial["key"]), ()):
                 epochs.setdefault(epoch, []).append(accuracy)
-        images = setting.mean["dense/val_n"]
+        images = setting.mean[Metric.DENSE_VAL_N]
         if epochs:
             lines[arm] = [
                 {"epoch": epoch} | spread(epochs[epoch], images, confidence)
@@ -125,7 +125,7 @@ def _mask_data_row(s: Setting, stage: str, confidence: float) -> Row | None:
     place["fraction"] = place.pop("mask_data_fraction")
     if place["sparsity"] is not None and not isinstance(place["sparsity"], str):
         place["sparsity"] = round(float(place["sparsity"]), 9)
-    limits = spread(values, s.mean["dense/val_n"], confidence)
+    limits = spread(values, s.mean[Metric.DENSE_VAL_N], confidence)
     return {"arm": s.arm, **place, "stage": stage, **limits}
 
 
@@ -133,11 +133,15 @@ def stage_seconds(results: pd.DataFrame) -> list[Row]:
     """Seconds per stage as recorded per trial: stage, total_s, median_s, n; dearest first."""
     found = []
     for column in map(str, results.columns):
-        if column.startswith("time/") and column.endswith("_s") and column != "time/total_s":
+        if (
+            column.startswith(Metric.TIME)
+            and column.endswith("_s")
+            and column != Metric.TIME_TOTAL_S
+        ):
             seconds = pd.to_numeric(results[column], errors="coerce").dropna()
             if len(seconds):
                 found.append({
-                    "stage": column.removeprefix("time/").removesuffix("_s"),
+                    "stage": column.removeprefix(Metric.TIME).removesuffix("_s"),
                     "total_s": float(seconds.sum()),
                     "median_s": float(seconds.median()),
                     "n": len(seconds),
@@ -151,10 +155,10 @@ def throughput(results: pd.DataFrame) -> list[Row]:
     A trial without a patch drop trained on all patches: 0.
     """
     rates: dict[float, list[float]] = {}
-    for row in rows(results, ("status", "patch_drop", "final/train_images_per_s")):
-        if row["status"] in (None, "FINISHED") and row["final/train_images_per_s"] is not None:
+    for row in rows(results, ("status", "patch_drop", Metric.FINAL_TRAIN_IMAGES_PER_S)):
+        if row["status"] in (None, "FINISHED") and row[Metric.FINAL_TRAIN_IMAGES_PER_S] is not None:
             drop = round(float(row["patch_drop"] or 0.0), 9)
-            rates.setdefault(drop, []).append(float(row["final/train_images_per_s"]))
+            rates.setdefault(drop, []).append(float(row[Metric.FINAL_TRAIN_IMAGES_PER_S]))
     return [
         {"patch_drop": drop, "mean": float(np.mean(values)), "low": min(values),
          "high": max(values), "n": len(values)}

@@ -27,27 +27,44 @@ from trials.arms import BASE_AXES, NAMES
 EQUAL_SPARSITY = 1e-6
 """Of the prunable weights: sparsities this near keep the same number of weights."""
 
-VAL, TEST = "final/deployed_val_accuracy", "final/deployed_test_accuracy"
+VAL, TEST = Metric.FINAL_DEPLOYED_VAL_ACCURACY, Metric.FINAL_DEPLOYED_TEST_ACCURACY
 _IDENTITY = (
     "run_id", "key", "name", "arm", "status", "seed", "rung", "auto_sparsity",
     "patch_drop", "stage.dense", "stage.finetune", "stage.issp", "stage.control",
 )  # fmt: skip
 WHOLE = {
-    f"final/deployed_{split}_{what}": f"final/{split}_{what}"
+    of("final", f"deployed_{split}_{what}"): of("final", f"{split}_{what}")
     for split in ("val", "test")
     for what in ("accuracy", "lost", "gained")
 }
 """What was measured on the tokens that an arm uses -> the same on whole images."""
 
 METRICS = (
-    "dense/val_accuracy", "dense/val_n", "dense/test_accuracy", "dense/test_n",
-    "issp/val_accuracy", "issp/val_lost", "issp/val_gained", "control/val_accuracy",
-    "control/val_lost", "control/val_gained", *WHOLE, *WHOLE.values(),
-    "final/test_accuracy_ticket", "final/sparsity", "final/sparsity_model", "final/macs",
-    "final/macs_dense", "final/macs_selector", "final/macs_deployed", "final/macs_training",
-    "final/epochs_to_near_dense", "finetune.epochs", "profile/images_per_s",
-    "profile/images_per_s_dense",
-)  # fmt: skip
+    Metric.DENSE_VAL_ACCURACY,
+    Metric.DENSE_VAL_N,
+    Metric.DENSE_TEST_ACCURACY,
+    Metric.DENSE_TEST_N,
+    Metric.ISSP_VAL_ACCURACY,
+    Metric.ISSP_VAL_LOST,
+    Metric.ISSP_VAL_GAINED,
+    Metric.CONTROL_VAL_ACCURACY,
+    Metric.CONTROL_VAL_LOST,
+    Metric.CONTROL_VAL_GAINED,
+    *WHOLE,
+    *WHOLE.values(),
+    Metric.FINAL_TEST_ACCURACY_TICKET,
+    Metric.FINAL_SPARSITY,
+    Metric.FINAL_SPARSITY_MODEL,
+    Metric.FINAL_MACS,
+    Metric.FINAL_MACS_DENSE,
+    Metric.FINAL_MACS_SELECTOR,
+    Metric.FINAL_MACS_DEPLOYED,
+    Metric.FINAL_MACS_TRAINING,
+    Metric.FINAL_EPOCHS_TO_NEAR_DENSE,
+    "finetune.epochs",
+    Metric.PROFILE_IMAGES_PER_S,
+    Metric.PROFILE_IMAGES_PER_S_DENSE,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,7 +90,7 @@ class Setting:
 
         It orders settings and is never reported. Without any accuracy: below all others.
         """
-        own = self.mean[VAL] if self.mean[VAL] is not None else self.mean["final/val_accuracy"]
+        own = self.mean[VAL] if self.mean[VAL] is not None else self.mean[Metric.FINAL_VAL_ACCURACY]
         return -math.inf if own is None else float(own)
 
     @property
@@ -107,9 +124,9 @@ def settings(results: pd.DataFrame, axes: Sequence[str] = ()) -> list[Setting]:
     table = rows(results, (*_IDENTITY, *names, *METRICS))
     finished = [r for r in table if r["status"] in (None, "FINISHED")]
     full = any(r["status"] == "FINISHED" and r["rung"] is None for r in finished)
-    if full and "final/val_accuracy" not in results:
-        raise missing_column(results, "final/val_accuracy", "a comparison of arms")
-    finished = [with_deployed(r) for r in finished if r["final/val_accuracy"] is not None]
+    if full and Metric.FINAL_VAL_ACCURACY not in results:
+        raise missing_column(results, Metric.FINAL_VAL_ACCURACY, "a comparison of arms")
+    finished = [with_deployed(r) for r in finished if r[Metric.FINAL_VAL_ACCURACY] is not None]
     if finished:
         for column in ("arm", *names[len(BASE_AXES) :]):
             if column not in results:
@@ -127,8 +144,8 @@ def with_deployed(row: Row) -> Row:
         row
         | known
         | {
-            "final/macs_selector": 0.0 if row.get("final/macs") is not None else None,
-            "final/macs_deployed": row.get("final/macs"),
+            Metric.FINAL_MACS_SELECTOR: 0.0 if row.get(Metric.FINAL_MACS) is not None else None,
+            Metric.FINAL_MACS_DEPLOYED: row.get(Metric.FINAL_MACS),
         }
     )
 
@@ -180,12 +197,12 @@ def same_sparsity(a: float | None, b: float | None) -> bool:
 
 def macs_ratio(row: Row) -> float | None:
     """Multiply-accumulates of a deployed image, choosing its patches included, over dense ones."""
-    return _ratio(row["final/macs_deployed"], row["final/macs_dense"])
+    return _ratio(row[Metric.FINAL_MACS_DEPLOYED], row[Metric.FINAL_MACS_DENSE])
 
 
 def kept_macs_ratio(row: Row) -> float | None:
     """The same without choosing the patches: of the pruned model alone."""
-    return _ratio(row["final/macs"], row["final/macs_dense"])
+    return _ratio(row[Metric.FINAL_MACS], row[Metric.FINAL_MACS_DENSE])
 
 
 def speed_ratio(row: Row) -> float | None:
@@ -195,7 +212,7 @@ def speed_ratio(row: Row) -> float | None:
     """
     if (kept_macs_ratio(row) or 0.0) >= 1 - 1e-9:
         return None
-    return _ratio(row["profile/images_per_s"], row["profile/images_per_s_dense"])
+    return _ratio(row[Metric.PROFILE_IMAGES_PER_S], row[Metric.PROFILE_IMAGES_PER_S_DENSE])
 
 
 def _ratio(own: float | None, dense: float | None) -> float | None:

@@ -7,27 +7,27 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from orchestrator.secrets import redacted, without_password
-from orchestrator.tracking.patience import TrackingAway, patiently, reason_of
+from orchestrator.tracking.patience import TrackingAway, patiently, reason_of, refusals
 from orchestrator.tracking.places import local
-from orchestrator.tracking.runs import Run
+from orchestrator.tracking.runs import File, Run
 from orchestrator.tracking.tracker import Tracker
+from orchestrator.vocabulary import Artifact, Tag
 from trials.errors import FormatError, LotusError
 from trials.formats import load_packed_mask
-
-OUTCOMES = "outcomes/correct.safetensors"
 
 T = TypeVar("T")
 
 
-LIMITS = {"checkpoints/": 32 * 2**30, "masks/": 2**30}
+LIMITS = {f"{Artifact.CHECKPOINTS}/": 32 * 2**30, f"{Artifact.MASKS}/": 2**30}
 """Largest artifact that is read, in bytes, by folder: a mask of 2^33 weights."""
 
 LIMIT = 128 * 2**20
@@ -75,7 +75,7 @@ def fetched(tracker: Tracker, run_id: str, path: str) -> Iterator[Path | None]:
         yield local
 
 
-def listed(tracker: Tracker, run_id: str, folder: str | None = None) -> list[Any]:
+def listed(tracker: Tracker, run_id: str, folder: str | None = None) -> list[File]:
     """What lies in a folder of a run's artifacts.
 
     Raises:
@@ -90,14 +90,13 @@ def gone(tracker: Tracker, runs: Sequence[Run]) -> str:
     Of those that lie on this machine every one is looked at, of others `LISTED`.
     """
     finished = [run for run in runs if _has_artifacts(run) and not _superseded(run)]
-    resolved = getattr(tracker.client, "resolved_address", str)
     near = [run for run in finished if local(run.info.artifact_uri)]
     far = [run for run in finished if not local(run.info.artifact_uri)]
     asked = far[:: -(-len(far) // LISTED) or 1]
     lost = [
         gone_at(run.info.artifact_uri)
         for run in near
-        if not _has_content(local(resolved(run.info.artifact_uri)))
+        if not _has_content(local(tracker.client.resolved_address(run.info.artifact_uri)))
     ]
     for run in asked:
         try:
@@ -112,7 +111,7 @@ def gone(tracker: Tracker, runs: Sequence[Run]) -> str:
 
 
 def _superseded(run: Run) -> bool:
-    return run.data.tags.get("lotus.superseded") == "true"
+    return run.data.tags.get(Tag.SUPERSEDED) == "true"
 
 
 def _has_content(folder: Path | None) -> bool:
@@ -140,9 +139,9 @@ def gone_at(address: str) -> str:
 AGAIN = "`lotus doctor SWEEP --repair` writes them again from the store"
 
 
-def _has_artifacts(run: Any) -> bool:
+def _has_artifacts(run: Run) -> bool:
     """Whether a run must have some: each trial that ends well writes what it was made with."""
-    return bool(run.info.status == "FINISHED" and run.data.tags.get("lotus.kind") == "trial")
+    return run.info.status == "FINISHED" and run.data.tags.get(Tag.KIND) == "trial"
 
 
 def _asked(tracker: Tracker, run_id: str, call: Callable[[], T]) -> T:
@@ -166,31 +165,14 @@ def _silent(tracker: Tracker, run_id: str, error: Exception) -> str:
 
 def _download(tracker: Tracker, run_id: str, path: str, place: str, limit: int) -> str:
     """Fetch a file; of a server that sends more than it has said, no more than the limit."""
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-    from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
-
     address = tracker.client.get_run(run_id).info.artifact_uri
-    if limit > max(LIMIT, LIMITS["masks/"]) or local(address) is not None:
-        return str(tracker.client.download_artifacts(run_id, path, place))
-    known = get_artifact_repository(address, tracking_uri=tracker.client.tracking_uri)
-    if not isinstance(known, HttpArtifactRepository):
-        return str(known.download_artifacts(path, place))
-    return _streamed(known, path, Path(place) / Path(path).name, run_id, limit)
+    if limit > max(LIMIT, LIMITS[f"{Artifact.MASKS}/"]) or local(address) is not None:
+        return tracker.client.download_artifacts(run_id, path, place)
 
+    def check(size: int) -> None:
+        _refuse_larger(path, run_id, size, limit)
 
-def _streamed(known: Any, path: str, to: Path, run_id: str, limit: int) -> str:
-    from mlflow.utils.rest_utils import augmented_raise_for_status, http_request
-
-    answer = http_request(known._host_creds, f"/{path}", "GET", stream=True)
-    with answer:
-        augmented_raise_for_status(answer)
-        size = 0
-        with to.open("wb") as file:
-            for chunk in answer.iter_content(chunk_size=2**20):
-                size += len(chunk)
-                _refuse_larger(path, run_id, size, limit)
-                file.write(chunk)
-    return str(to)
+    return tracker.client.stream_artifact(run_id, path, place, check, address)
 
 
 def _refuse_larger(path: str, run_id: str, size: int, limit: int) -> None:
@@ -205,15 +187,11 @@ def remove(tracker: Tracker, run_id: str, paths: Sequence[str]) -> None:
     """Take artifacts away, as far as the place where they are allows it."""
     if not paths:
         return
-    from mlflow.exceptions import MlflowException
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
     where = tracker.ask(lambda: tracker.client.get_run(run_id)).info.artifact_uri
     try:
-        place = get_artifact_repository(where, tracking_uri=tracker.address.uri)
         for path in paths:
-            patiently(lambda path=path: place.delete_artifacts(path))  # type: ignore[misc]
-    except (MlflowException, NotImplementedError, OSError) as error:
+            patiently(partial(tracker.client.delete_artifacts, run_id, path, where))
+    except refusals() as error:
         warnings.warn(
             f"{len(paths)} artifacts of an earlier report could not be removed from run {run_id}: "
             f"{redacted(str(error))[:200]}",
@@ -257,15 +235,15 @@ def outcomes_of(
     found: dict[str, dict[str, NDArray[np.bool_]]] = {}
     damaged: list[str] = []
     without = set(names)
-    for run_id, content in read_each(tracker, list(names), OUTCOMES, load_packed_mask):
+    for run_id, content in read_each(tracker, list(names), Artifact.OUTCOMES, load_packed_mask):
         without.discard(run_id)
         if isinstance(content, ArtifactError):
             if not isinstance(content, ArtifactsGone):  # that is said of all at once, see `gone`
                 damaged.append(f"{content}. It enters no comparison.")
         elif isinstance(content, FormatError):
             damaged.append(
-                f"{OUTCOMES} of run {run_id} cannot be read and enters no comparison: remove the "
-                "run in MLflow and run the sweep again to have it written again."
+                f"{Artifact.OUTCOMES} of run {run_id} cannot be read and enters no comparison: "
+                "remove the run in MLflow and run the sweep again to have it written again."
             )
         else:
             found[names[run_id]] = {
@@ -274,7 +252,7 @@ def outcomes_of(
             }
     if without:
         damaged.append(
-            f"{OUTCOMES} is not among the artifacts of {len(without)} of {len(names)} compared "
-            f"trials, which enter no comparison by images. {AGAIN}."
+            f"{Artifact.OUTCOMES} is not among the artifacts of {len(without)} of {len(names)} "
+            f"compared trials, which enter no comparison by images. {AGAIN}."
         )
     return found, damaged

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import random
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal, TypeVar
 
 from orchestrator.planning.config import SweepConfig
 from orchestrator.secrets import without_password
 from orchestrator.surroundings import have_name, user_name
-from orchestrator.tracking import database, opening, places, schema
+from orchestrator.tracking import adapter, database, opening, places, schema
+from orchestrator.tracking.forwarding import Forwarding
 from orchestrator.tracking.patience import (
     LOCKED,
     Breaker,
@@ -26,11 +25,12 @@ from orchestrator.tracking.patience import (
     reason_of,
 )
 from orchestrator.tracking.plain_sql import plainly
+from orchestrator.tracking.port import Client, Page, View
+from orchestrator.tracking.runs import Interner, Run
 from orchestrator.versions import VERSION, git_commit
+from orchestrator.vocabulary import Tag
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
+T = TypeVar("T")
 
 EXPERIMENTS = 100
 """Searched at once."""
@@ -93,16 +93,16 @@ def make_ready(path: Path, experiment: str, whatever: bool = False) -> None:
         places.ready_to_write(path, experiment, whatever)
 
 
-def _parent_of(client: MlflowClient, experiment_id: str, name: str, create: bool) -> str | None:
+def _parent_of(client: Client, experiment_id: str, name: str, create: bool) -> str | None:
     """The run of a sweep. Two drivers that make it at once both withdraw and try again."""
 
     def attempt() -> str | None:
         if found := parents(client, experiment_id, name):
-            return str(found[0].info.run_id)
+            return found[0].info.run_id
         if not create:
             return None
-        tags = {"lotus.kind": "sweep", "lotus.name": name, **origin()}
-        own = str(client.create_run(experiment_id, tags=tags, run_name=name).info.run_id)
+        tags = {Tag.KIND: "sweep", Tag.NAME: name, **origin()}
+        own = client.create_run(experiment_id, tags, name).info.run_id
         if len(parents(client, experiment_id, name)) <= 1:
             return own
         client.delete_run(own)
@@ -112,18 +112,14 @@ def _parent_of(client: MlflowClient, experiment_id: str, name: str, create: bool
     return patiently(attempt)
 
 
-def parents(client: MlflowClient, experiment_id: str, name: str, view: Any = None) -> list[Any]:
-    """Runs of a sweep of this name: the one in use first, then what lost answers left behind.
-
-    Args:
-        view: MLflow's `ViewType`; None = active ones only.
-    """
-    query = f"tags.`lotus.kind` = 'sweep' and tags.`lotus.name` = '{name}'"
+def parents(client: Client, experiment_id: str, name: str, view: View = "active") -> list[Run]:
+    """Runs of a sweep of this name: the one in use first, then what lost answers left behind."""
+    query = f"tags.`{Tag.KIND}` = 'sweep' and tags.`{Tag.NAME}` = '{name}'"
     found = _runs_of(client, [experiment_id], query, view)
-    return sorted(found, key=lambda run: ("lotus.trials_planned" not in run.data.tags, age(run)))
+    return sorted(found, key=lambda run: (Tag.TRIALS_PLANNED not in run.data.tags, age(run)))
 
 
-def age(run: Any) -> tuple[int, str]:
+def age(run: Run) -> tuple[int, str]:
     """What orders runs by age, alike for everybody who looks."""
     return run.info.start_time, run.info.run_id
 
@@ -133,21 +129,21 @@ def _absent(uri: str) -> bool:
     return path is not None and not path.exists()
 
 
-def list_sweeps(uri: str) -> list[Any]:
+def list_sweeps(uri: str) -> list[Run]:
     """The parent runs of all sweeps in a tracking store."""
     if _absent(uri):
         return []
     client = connect(uri)
     experiments = [one.experiment_id for one in _all(client.search_experiments)]
-    return _runs_of(client, experiments, "tags.`lotus.kind` = 'sweep'")
+    return _runs_of(client, experiments, f"tags.`{Tag.KIND}` = 'sweep'")
 
 
-def _all(search: Callable[..., Any]) -> list[Any]:
-    """Every page of what MLflow finds."""
-    found: list[Any] = []
+def _all(search: Callable[[str | None], Page[T]]) -> list[T]:
+    """Every page of what is found."""
+    found: list[T] = []
     token: str | None = None
     while True:
-        page = patiently(lambda token=token: search(page_token=token))  # type: ignore[misc]
+        page = patiently(partial(search, token))
         found += page
         token = page.token
         if not token:
@@ -155,15 +151,18 @@ def _all(search: Callable[..., Any]) -> list[Any]:
 
 
 def _runs_of(
-    client: MlflowClient, experiments: Sequence[str], query: str, view: Any = None
-) -> list[Any]:
+    client: Client, experiments: Sequence[str], query: str, view: View = "active"
+) -> list[Run]:
     """Runs of experiments, however many there are of either; a server takes a hundred at once."""
-    from mlflow.entities import ViewType
-
-    found: list[Any] = []
+    found: list[Run] = []
+    interner = Interner()
     for start in range(0, len(experiments), EXPERIMENTS):
         some = list(experiments[start : start + EXPERIMENTS])
-        found += _all(partial(client.search_runs, some, query, view or ViewType.ACTIVE_ONLY))
+
+        def page(token: str | None, some: list[str] = some) -> Page[Run]:
+            return client.search_runs(some, query, view, page_token=token, interner=interner)
+
+        found += _all(page)
     return found
 
 
@@ -196,8 +195,8 @@ def state_of_run(uri: str, run_id: str) -> Known:
     return "deleted" if run.info.lifecycle_stage == "deleted" else "active"
 
 
-class LateClient:
-    """An `MlflowClient` that is made when it is first used.
+class LateClient(Forwarding):
+    """A client that connects when it is first used.
 
     A worker begins to compute although its database does not answer just then.
     """
@@ -207,16 +206,17 @@ class LateClient:
         import mlflow  # noqa: F401
 
         self._uri = uri
-        self._client: Any = None
+        self._made: Client | None = None
 
-    def __getattr__(self, name: str) -> Any:
-        if self._client is None:
-            self._client = connect(self._uri, wait=False)
-        return getattr(self._client, name)
+    @property
+    def _client(self) -> Client:
+        if self._made is None:
+            self._made = connect(self._uri, wait=False)
+        return self._made
 
 
-def connect(uri: str, wait: bool = True) -> Any:
-    """An `MlflowClient` that tries each request once and shortly, or what stands for it.
+def connect(uri: str, wait: bool = True) -> Client:
+    """A client that tries each request once and shortly.
 
     A new SQLite database is made whole. One that is there is never migrated here, see `opening.py`.
 
@@ -247,7 +247,8 @@ def connect(uri: str, wait: bool = True) -> Any:
         client = patiently(lambda: _client(opened, uri), breaker)
         if path is None:
             return client
-        client = plainly(client, path) if opened == uri else client
+        if opened == uri:
+            client = plainly(client, path)
         return patiently(lambda: places.resolved(client, path), breaker)
     except TrackingError:
         raise
@@ -257,43 +258,16 @@ def connect(uri: str, wait: bool = True) -> Any:
         ) from error
 
 
-def _client(uri: str, shown: str) -> MlflowClient:
+def _client(uri: str, shown: str) -> Client:
     """A client, which for a database asks it at once; of its troubles only a lock may pass."""
-    from mlflow import MlflowClient
-
     try:
-        client = MlflowClient(tracking_uri=uri)
-        _closed_at_the_end(client)
-        return client
+        return adapter.opened(uri)
     except Exception as error:
         if LOCKED in str(error):
             raise
         raise TrackingError(
             f"tracking.uri = {without_password(shown)}: {reason_of(error)}"
         ) from error
-
-
-_ENGINES: weakref.WeakSet[Any] = weakref.WeakSet()
-"""Of SQLAlchemy, one for each client that has a database."""
-
-
-def _closed_at_the_end(client: Any) -> None:
-    """Close the client's database when the process ends.
-
-    A process that ends without taking the interpreter apart (`entry.py`) would leave SQLite's log
-    beside it.
-    """
-    engine = getattr(client._tracking_client.store, "engine", None)
-    if engine is None:
-        return
-    if not _ENGINES:
-        atexit.register(_close_all)
-    _ENGINES.add(engine)
-
-
-def _close_all() -> None:
-    for engine in list(_ENGINES):
-        engine.dispose()
 
 
 def _knock(uri: str) -> None:
@@ -307,7 +281,7 @@ def _knock(uri: str) -> None:
         engine.dispose()
 
 
-def _experiment(client: MlflowClient, sweep: SweepConfig, create: bool) -> str | None:
+def _experiment(client: Client, sweep: SweepConfig, create: bool) -> str | None:
     name = sweep.experiment_name
     found = patiently(lambda: client.get_experiment_by_name(name))
     if found is not None:
@@ -316,7 +290,7 @@ def _experiment(client: MlflowClient, sweep: SweepConfig, create: bool) -> str |
                 f"the MLflow experiment {name!r} is deleted: restore it, or choose another "
                 "`experiment` in the sweep file"
             )
-        return str(found.experiment_id)
+        return found.experiment_id
     if not create:
         return None
     location = None
@@ -328,12 +302,12 @@ def _experiment(client: MlflowClient, sweep: SweepConfig, create: bool) -> str |
         from mlflow.exceptions import MlflowException
 
         try:
-            return str(client.create_experiment(name, artifact_location=location, tags=kind))
+            return client.create_experiment(name, location, kind)
         except MlflowException:  # somebody else was faster, or the answer was lost
             again = client.get_experiment_by_name(name)
             if again is None:
                 raise
-            return str(again.experiment_id)
+            return again.experiment_id
 
     return patiently(made)
 
@@ -341,7 +315,7 @@ def _experiment(client: MlflowClient, sweep: SweepConfig, create: bool) -> str |
 def origin() -> dict[str, str]:
     commit = git_commit()
     tags = {
-        "lotus.version": VERSION,
+        Tag.VERSION: VERSION,
         "mlflow.source.name": "lotus",
         "mlflow.source.type": "LOCAL",
         "mlflow.user": user_name(),

@@ -1,14 +1,14 @@
 """Whole histories of metrics, of many runs at a time.
 
-MLflow's client asks for one metric of one run; thousands of trials have dozens of metrics each. Its
-stores and its server answer for a hundred runs at once, which the comparison of runs in the UI
-uses, but no public method of the client reaches that.
+Thousands of trials have dozens of metrics each, and asking for one metric of one run takes a
+request. MLflow's stores and its server answer for a hundred runs at once, which the comparison of
+runs in its UI uses.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
+from orchestrator.tracking.runs import Run
 from orchestrator.tracking.tracker import Tracker
 
 RUNS = 100
@@ -17,8 +17,6 @@ RUNS = 100
 POINTS = 25_000
 """At most, in one answer of a server."""
 
-ENDPOINT = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
-
 Point = tuple[int, float]
 """Step and value."""
 
@@ -26,8 +24,8 @@ History = Mapping[str, Sequence[Point]]
 """All points of a run, by metric; a point that is there twice stands there twice."""
 
 
-def with_histories(tracker: Tracker, runs: Sequence[Any]) -> Iterator[tuple[Any, History]]:
-    """MLflow's runs, each with its history."""
+def with_histories(tracker: Tracker, runs: Sequence[Run]) -> Iterator[tuple[Run, History]]:
+    """Runs, each with its history."""
     for start in range(0, len(runs), RUNS):
         part = runs[start : start + RUNS]
         found: dict[str, dict[str, list[Point]]] = defaultdict(dict)
@@ -41,7 +39,9 @@ def with_histories(tracker: Tracker, runs: Sequence[Any]) -> Iterator[tuple[Any,
 
 def _of_metric(tracker: Tracker, run_ids: Sequence[str], name: str) -> dict[str, list[Point]]:
     """Run id -> points of one metric."""
-    points = tracker.ask(lambda: _bulk(tracker, run_ids, name)) if len(run_ids) > 1 else None
+    points = None
+    if len(run_ids) > 1:
+        points = tracker.ask(lambda: tracker.client.metric_histories(run_ids, name, POINTS))
     if points is None:
         return {run_id: _alone(tracker, run_id, name) for run_id in run_ids}
     if len(points) >= POINTS:  # there may be more
@@ -52,35 +52,11 @@ def _of_metric(tracker: Tracker, run_ids: Sequence[str], name: str) -> dict[str,
             for run_id, found in _of_metric(tracker, part, name).items()
         }
     found: dict[str, list[Point]] = {run_id: [] for run_id in run_ids}
-    for run_id, step, value in points:
-        found[run_id].append((step, value))
+    for run_id, point in points:
+        found[run_id].append((point.step, point.value))
     return found
 
 
 def _alone(tracker: Tracker, run_id: str, name: str) -> list[Point]:
     points = tracker.ask(lambda: tracker.client.get_metric_history(run_id, name))
     return [(point.step, point.value) for point in points]
-
-
-def _bulk(
-    tracker: Tracker, run_ids: Sequence[str], name: str
-) -> list[tuple[str, int, float]] | None:
-    """Run id, step and value of each point, at most `POINTS`; None where it cannot be asked."""
-    from mlflow.exceptions import MlflowException
-    from mlflow.utils.rest_utils import http_request, verify_rest_response
-
-    store = tracker.client._tracking_client.store
-    if hasattr(store, "get_metric_history_bulk"):
-        rows = store.get_metric_history_bulk(list(run_ids), name, POINTS)
-        return [(row.run_id, row.step, row.value) for row in rows]
-    if not hasattr(store, "get_host_creds"):
-        return None
-    params = {"run_id": list(run_ids), "metric_key": name, "max_results": POINTS}
-    answer = http_request(store.get_host_creds(), ENDPOINT, "GET", params=params)
-    if answer.status_code in (404, 405):  # another program's server
-        return None
-    try:
-        rows = verify_rest_response(answer, ENDPOINT).json()["metrics"]
-        return [(row["run_id"], int(row["step"]), float(row["value"])) for row in rows]
-    except (ValueError, KeyError, TypeError) as error:
-        raise MlflowException(f"no answer to {ENDPOINT}: {error}") from error

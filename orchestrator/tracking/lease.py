@@ -13,13 +13,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from orchestrator.tracking.tracker import patiently
+from orchestrator.tracking.patience import patiently
+from orchestrator.tracking.port import Client
 from orchestrator.versions import host
+from orchestrator.vocabulary import Tag
 from trials.errors import LotusError
-
-TAG = "lotus.driver"
 
 
 class LeaseError(LotusError):
@@ -242,24 +242,20 @@ def _now() -> str:
 
 @dataclass(slots=True)
 class RunTag:
-    """The note as a tag of an MLflow run.
+    """The note as a tag of an MLflow run."""
 
-    Attributes:
-        client: an `MlflowClient`.
-    """
-
-    client: Any
+    client: Client
     run_id: str
 
     def read(self) -> str | None:
         """The note, None when there is none."""
-        text: str | None = self.client.get_run(self.run_id).data.tags.get(TAG)
+        text: str | None = self.client.get_run(self.run_id).data.tags.get(Tag.DRIVER)
         return text or None
 
     def write(self, text: str) -> None:
         """Replace the note."""
-        self.client.set_tag(self.run_id, TAG, text)
+        self.client.set_tag(self.run_id, Tag.DRIVER, text)
 
     def clear(self) -> None:
         """Remove it; empty rather than deleted, because deleting a deleted tag is an error."""
-        self.client.set_tag(self.run_id, TAG, "")
+        self.client.set_tag(self.run_id, Tag.DRIVER, "")

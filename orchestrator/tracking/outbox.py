@@ -27,7 +27,7 @@ class Outbox:
         self.breaker = breaker
         self.failure: str | None = None
         self._calls: queue.Queue[Call | None] = queue.Queue()
-        self._hurry = threading.Event()
+        self._awaited = threading.Event()
         self._closed = False
         self._alive_at = time.monotonic()
         # A daemon: a process that is told to end does not wait for a store that is away.
@@ -45,9 +45,9 @@ class Outbox:
     def settle(self) -> None:
         """Wait until everything is said, or given up."""
         self._alive_at = time.monotonic()
-        self._hurry.set()
+        self._awaited.set()
         self._calls.join()
-        self._hurry.clear()
+        self._awaited.clear()
 
     def close(self) -> None:
         """End the thread when it has said everything."""
@@ -82,14 +82,14 @@ class Outbox:
             self._wait(pause)
 
     def _used_up(self) -> bool:
-        if not self._hurry.is_set():
+        if not self._awaited.is_set():
             return False
         silent_s = time.monotonic() - self._alive_at
         return self.breaker.tripped or silent_s > patience.PATIENCE_S
 
     def _wait(self, pause: float) -> None:
         """Wait before the next attempt; one who begins to wait for us ends the pause."""
-        if self._hurry.is_set():
+        if self._awaited.is_set():
             time.sleep(min(pause, patience.PATIENCE_S))
         else:
-            self._hurry.wait(pause)
+            self._awaited.wait(pause)

@@ -109,6 +109,13 @@ def _of_a_driver(error: BaseException) -> bool:
     return False
 
 
+def refusals() -> tuple[type[Exception], ...]:
+    """What is raised where a store, or the place of its artifacts, does not do what is asked."""
+    from mlflow.exceptions import MlflowException
+
+    return MlflowException, NotImplementedError, OSError
+
+
 def reason_of(error: BaseException) -> str:
     """An error in one line, short and without secrets."""
     return redacted(" ".join(f"{error}".split()))[:REASON_CHARACTERS] or type(error).__name__

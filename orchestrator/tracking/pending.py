@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from orchestrator.storage.files import Files
 from orchestrator.storage.store import Store
 from orchestrator.tracking.runlog import RunLog
+from orchestrator.tracking.runs import Identity, Kind
 
 FOLDER = "pending"
 
@@ -30,7 +31,7 @@ class Note:
     """
 
     key: str
-    kind: str
+    kind: Kind
     name: str
     status: str
     error: str | None
@@ -39,10 +40,13 @@ class Note:
     tags: Mapping[str, str] = field(default_factory=dict)
     when: float = field(default_factory=time.time)
 
+    @property
+    def identity(self) -> Identity:
+        """Of the run that is owed."""
+        return Identity(self.key, self.kind, self.name, self.tags)
 
-def note_of(
-    log: RunLog, key: str, kind: str, name: str, tags: Mapping[str, str], status: str, missed: int
-) -> Note:
+
+def note_of(log: RunLog, identity: Identity, status: str, missed: int) -> Note:
     """What is owed after a run that could not say everything.
 
     Args:
@@ -51,14 +55,14 @@ def note_of(
     """
     uncounted = 0 if log.attempts else missed + 1
     return Note(
-        key=key,
-        kind=kind,
-        name=name,
+        key=identity.key,
+        kind=identity.kind,
+        name=identity.name,
         status=status,
         error=log.error,
         reason=log.undelivered or "",
         attempts=log.attempts if log.discarded else uncounted,
-        tags=dict(tags),
+        tags=dict(identity.tags),
     )
 
 

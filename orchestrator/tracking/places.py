@@ -11,16 +11,19 @@ import contextlib
 import os
 import sqlite3
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from orchestrator import notices
 from orchestrator.tracking import opening, schema
 from orchestrator.tracking.database import read_only
+from orchestrator.tracking.forwarding import Forwarding
 from orchestrator.tracking.patience import TrackingError
+from orchestrator.tracking.port import Client
+from orchestrator.tracking.runs import File
 
 FOLDER = "artifacts"
 """Of a database, beside it."""
@@ -222,50 +225,55 @@ def for_server(path: Path) -> str:
     return opening.address(path)
 
 
-def resolved(client: Any, path: Path) -> Any:
+def resolved(client: Client, path: Path) -> Client:
     """A client that finds artifacts beside its database; the same client where it does anyway."""
     moved = [one for one in elsewhere(path) if one.moved]
     return Beside(client, moved) if moved else client
 
 
-class Beside:
-    """An `MlflowClient` whose artifacts lie beside its database, whatever that says.
+class Beside(Forwarding):
+    """A client whose artifacts lie beside its database, whatever that says.
 
     Args:
-        client: makes all other calls.
+        client: makes all calls, and is told of the place.
     """
 
-    def __init__(self, client: Any, moved: list[Elsewhere]) -> None:
-        self._client, self._moved = client, moved
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
+    def __init__(self, client: Client, moved: list[Elsewhere]) -> None:
+        super().__init__(client)
+        self._moved = moved
 
     def resolved_address(self, address: str) -> str:
-        """Where the artifacts of an address in the database lie."""
         for one in self._moved:
             address = one.resolved(address)
         return address
 
-    def list_artifacts(self, run_id: str, path: str | None = None) -> Any:
-        """The files and folders in a folder of a run."""
-        return self._of(run_id).list_artifacts(path)
+    def list_artifacts(
+        self, run_id: str, path: str | None = None, place: str = ""
+    ) -> Sequence[File]:
+        return self._client.list_artifacts(run_id, path, self._of(run_id, place))
 
-    def download_artifacts(self, run_id: str, path: str, dst_path: str | None = None) -> str:
-        """A local copy; its path."""
-        found: str = self._of(run_id).download_artifacts(path, dst_path)
-        return found
+    def download_artifacts(
+        self, run_id: str, path: str, dst_path: str | None = None, place: str = ""
+    ) -> str:
+        return self._client.download_artifacts(run_id, path, dst_path, self._of(run_id, place))
 
-    def log_artifact(self, run_id: str, local_path: str, artifact_path: str | None = None) -> None:
-        """Put a file among a run's artifacts."""
-        self._of(run_id).log_artifact(local_path, artifact_path)
+    def stream_artifact(
+        self, run_id: str, path: str, dst_path: str, check: Callable[[int], None], place: str = ""
+    ) -> str:
+        return self._client.stream_artifact(run_id, path, dst_path, check, self._of(run_id, place))
 
-    def log_artifacts(self, run_id: str, local_dir: str, artifact_path: str | None = None) -> None:
-        """Put everything in a folder among a run's artifacts."""
-        self._of(run_id).log_artifacts(local_dir, artifact_path)
+    def log_artifact(
+        self, run_id: str, local_path: str, artifact_path: str | None = None, place: str = ""
+    ) -> None:
+        self._client.log_artifact(run_id, local_path, artifact_path, self._of(run_id, place))
 
-    def _of(self, run_id: str) -> Any:
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+    def log_artifacts(
+        self, run_id: str, local_dir: str, artifact_path: str | None = None, place: str = ""
+    ) -> None:
+        self._client.log_artifacts(run_id, local_dir, artifact_path, self._of(run_id, place))
 
-        address = self.resolved_address(self._client.get_run(run_id).info.artifact_uri)
-        return get_artifact_repository(address, tracking_uri=self._client.tracking_uri)
+    def delete_artifacts(self, run_id: str, path: str, place: str = "") -> None:
+        self._client.delete_artifacts(run_id, path, self._of(run_id, place))
+
+    def _of(self, run_id: str, place: str) -> str:
+        return self.resolved_address(place or self._client.get_run(run_id).info.artifact_uri)

@@ -24,14 +24,12 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from mlflow.entities import Metric, Param, Run, RunTag
-
-TESTED = {("3.17", "dc11669786a5")}
-"""MLflow's version, without the last number, and its database's revision (`alembic_version`).
-Another one is added when `test_plain_sql.py` passes with it; until then its own client does all."""
+from orchestrator.tracking.forwarding import Forwarding
+from orchestrator.tracking.port import Client
+from orchestrator.tracking.runs import Data, Info, Measurement, Pair, Run
+from orchestrator.tracking.schema import TESTED, mlflow_version
+from orchestrator.vocabulary import Tag
 
 BUSY_S = 20.0
 """How long one waits for a lock; MLflow's own."""
@@ -41,7 +39,7 @@ ORDINARY = re.compile(r"\w[\w. :-]*(/\w[\w. :-]*)*")
 
 NAME_CHARACTERS = 250
 
-RUN_NAME = "mlflow.runName"
+RUN_NAME = Tag.RUN_NAME
 
 ELSEWHERE = ("MLFLOW_ACTIVE_MODEL_ID", "_MLFLOW_ACTIVE_MODEL_ID")
 """Variables that make MLflow log metrics to a model as well."""
@@ -76,31 +74,27 @@ PLACE = (
 )
 
 
-class PlainSql:
-    """An `MlflowClient` for an SQLite file.
+class PlainSql(Forwarding):
+    """A client for an SQLite file.
 
     Args:
         client: makes all other calls.
     """
 
-    def __init__(self, client: Any, path: Path) -> None:
-        self._client, self._path = client, path
+    def __init__(self, client: Client, path: Path) -> None:
+        super().__init__(client)
+        self._path = path
         self._own: set[str] = set()
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
     def create_run(
         self,
         experiment_id: str,
-        start_time: int | None = None,
         tags: Mapping[str, str] | None = None,
         run_name: str | None = None,
     ) -> Run:
         """A new run, RUNNING from now on."""
-        from mlflow.entities import Run, RunData, RunInfo, RunTag
         from mlflow.utils.uri import append_to_uri_path
 
         run_id, now = uuid.uuid4().hex, int(time.time() * 1000)
@@ -119,30 +113,28 @@ class PlainSql:
             database.executemany(NEW_TAG, [(run_id, *mark) for mark in marks.items()])
             return True
 
-        plain = run_name and start_time is None and RUN_NAME not in given
-        if not (plain and all(map(_ordinary, marks)) and self._wrote(write)):
-            made: Run = self._client.create_run(experiment_id, start_time, tags, run_name)
-            return made
+        plain = RUN_NAME not in given and all(map(_ordinary, marks))
+        if not (run_name and plain and self._wrote(write)):
+            return self._client.create_run(experiment_id, tags, run_name)
         self._own.add(run_id)
-        info = RunInfo(
+        info = Info(
             run_id=run_id,
             run_name=run_name,
             experiment_id=experiment_id,
-            user_id=user,
             status="RUNNING",
             start_time=now,
             end_time=None,
             lifecycle_stage="active",
             artifact_uri=artifacts,
         )
-        return Run(info, RunData(tags=[RunTag(*mark) for mark in marks.items()]))
+        return Run(info, Data(params={}, metrics={}, tags=marks))
 
     def log_batch(
         self,
         run_id: str,
-        metrics: Sequence[Metric] = (),
-        params: Sequence[Param] = (),
-        tags: Sequence[RunTag] = (),
+        metrics: Sequence[Measurement] = (),
+        params: Sequence[Pair] = (),
+        tags: Sequence[Pair] = (),
     ) -> None:
         """Metrics, params and tags of a run."""
         points = [(run_id, *_point(one)) for one in metrics]
@@ -209,8 +201,8 @@ class PlainSql:
         return self._database
 
 
-def plainly(client: Any, path: Path) -> Any:
-    """A client that writes plainly where that was tested; else the same client."""
+def plainly(client: Client, path: Path) -> Client:
+    """A client that writes plainly where that was compared; else the same client."""
     if any(os.environ.get(name) for name in ELSEWHERE):
         return client
     return PlainSql(client, path) if _found(path) in TESTED else client
@@ -226,28 +218,17 @@ def _found(path: Path) -> tuple[str, str]:
     return mlflow_version(), rows[0][0] if len(rows) == 1 else ""
 
 
-def mlflow_version() -> str:
-    """Of the installed MLflow, without the last number."""
-    import mlflow
-
-    return ".".join(mlflow.__version__.split(".")[:2])
-
-
-def _plain(metrics: Sequence[Metric], params: Sequence[Param], tags: Sequence[RunTag]) -> bool:
+def _plain(metrics: Sequence[Measurement], params: Sequence[Pair], tags: Sequence[Pair]) -> bool:
     """Whether a call holds nothing unusual."""
-    names = [one.key for kind in (metrics, params, tags) for one in kind]
-    return (
-        all(map(_ordinary, names))
-        and RUN_NAME not in names
-        and not any(one.model_id or one.dataset_name for one in metrics)
-    )
+    names = [one.key for one in metrics] + [one.key for one in (*params, *tags)]
+    return all(map(_ordinary, names)) and RUN_NAME not in names
 
 
 def _ordinary(name: str) -> bool:
     return len(name) <= NAME_CHARACTERS and ORDINARY.fullmatch(name) is not None
 
 
-def _point(metric: Metric) -> tuple[str, float, int, int, bool]:
+def _point(metric: Measurement) -> tuple[str, float, int, int, bool]:
     """Key, value, time, step and whether it is no number, as MLflow keeps them."""
     value = float(metric.value)
     if math.isnan(value):

@@ -9,15 +9,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.secrets import all_redacted
 from orchestrator.tracking.outbox import Outbox
 from orchestrator.tracking.patience import IN_PARTS, Breaker, TrackingError, patiently
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Metric
+from orchestrator.tracking.port import Client
+from orchestrator.tracking.runs import Measurement, Pair
+from orchestrator.vocabulary import Tag
 
 METRICS_PER_BATCH = 1000
 PARAMS_PER_BATCH = 100
@@ -26,8 +25,6 @@ PARAM_CHARACTERS = 6000
 TAG_CHARACTERS = 5000
 
 SLOWEST_FLUSH_S = 60.0
-
-ERROR = "lotus.error"
 
 
 @dataclass(slots=True)
@@ -51,7 +48,7 @@ class RunLog:
         place: where its artifacts go; empty until it is known, then MLflow is not asked for it.
     """
 
-    client: MlflowClient
+    client: Client
     run_id: str = ""
     known: dict[str, str] = field(default_factory=dict)
     logged: set[str] = field(default_factory=set)
@@ -64,7 +61,7 @@ class RunLog:
     error: str | None = None
     discarded: bool = False
     place: str = ""
-    _metrics: list[Metric] = field(default_factory=list)
+    _metrics: list[Measurement] = field(default_factory=list)
     _given: dict[str, set[int]] = field(default_factory=dict)
     _earlier: dict[str, dict[int, float]] = field(default_factory=dict)
     _flushed: float = field(default_factory=time.monotonic)
@@ -83,14 +80,12 @@ class RunLog:
 
     def metrics(self, values: Mapping[str, float | None], step: int = 0) -> None:
         """Buffer metrics; None is left out, and so is a step that the run already has."""
-        from mlflow.entities import Metric
-
         now = int(time.time() * 1000)
         for name, value in values.items():
             steps = self._given.setdefault(name, set())
             if value is not None and step not in steps:
                 steps.add(step)
-                self._metrics.append(Metric(name, float(value), now, step))
+                self._metrics.append(Measurement(name, float(value), now, step))
         if time.monotonic() - self._flushed > self.flush_s:
             self.flush()
             self.flush_s = min(2 * self.flush_s, max(self.flush_s, SLOWEST_FLUSH_S))
@@ -99,22 +94,20 @@ class RunLog:
         self, params: Mapping[str, Any] | None = None, tags: Mapping[str, Any] | None = None
     ) -> None:
         """Send what is buffered, with params and tags, in as few requests as the limits allow."""
-        values, marks = _texts(params, PARAM_CHARACTERS), _texts(tags, TAG_CHARACTERS)
-        self.error = marks.get(ERROR, self.error)
+        values, marks = texts(params, PARAM_CHARACTERS), texts(tags, TAG_CHARACTERS)
+        self.error = marks.get(Tag.ERROR, self.error)
         metrics, self._metrics = self._metrics, []
         self._flushed = time.monotonic()
         if metrics or values or marks:
             self.say(lambda: self._send(metrics, values, marks))
 
     def _send(
-        self, metrics: list[Metric], params: Mapping[str, str], tags: Mapping[str, str]
+        self, metrics: list[Measurement], params: Mapping[str, str], tags: Mapping[str, str]
     ) -> None:
         """Send, leaving out what earlier attempts have sent; may be done again after an error."""
-        from mlflow.entities import Param, RunTag
-
         metrics = self._new(metrics)
-        rows = [Param(k, v) for k, v in params.items() if k not in self.known]
-        marks = [RunTag(k, v) for k, v in tags.items()]
+        rows = [Pair(k, v) for k, v in params.items() if k not in self.known]
+        marks = [Pair(k, v) for k, v in tags.items()]
         while metrics or rows or marks:
             count = min(METRICS_PER_BATCH - len(rows[:PARAMS_PER_BATCH]), len(metrics))
             part = metrics[:count], rows[:PARAMS_PER_BATCH], marks[:TAGS_PER_BATCH]
@@ -123,14 +116,14 @@ class RunLog:
             metrics = metrics[count:]
             rows, marks = rows[PARAMS_PER_BATCH:], marks[TAGS_PER_BATCH:]
 
-    def _new(self, metrics: list[Metric]) -> list[Metric]:
+    def _new(self, metrics: list[Measurement]) -> list[Measurement]:
         """Those whose step the run has not got yet.
 
         Raises:
             TrackingError: an earlier attempt logged another value; MLflow cannot change it, so
                 the run is deleted and delivered again as a new one.
         """
-        new: list[Metric] = []
+        new: list[Measurement] = []
         for metric in metrics:
             earlier = self._history(metric.key)
             if metric.step not in earlier:
@@ -159,17 +152,12 @@ class RunLog:
             self.outbox.settle()
 
     def _upload(self, folder: str, into: str | None) -> None:
-        if not self.place:
-            self.client.log_artifacts(self.run_id, folder, into)
-            return
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-        known = get_artifact_repository(self.place, tracking_uri=self.client.tracking_uri)
         try:
-            known.log_artifacts(folder, into)
+            self.client.log_artifacts(self.run_id, folder, into, self.place)
         except Exception:
-            # Perhaps this process cannot reach the place to which parts go; the server can.
-            os.environ[IN_PARTS] = "false"
+            if self.place:
+                # Perhaps this process cannot reach where parts go; the server can.
+                os.environ[IN_PARTS] = "false"
             raise
 
     def finish(self, status: str = "FINISHED") -> None:
@@ -189,7 +177,7 @@ class RunLog:
         self.client.set_terminated(self.run_id, status, ended)
 
 
-def _texts(values: Mapping[str, Any] | None, limit: int) -> dict[str, str]:
+def texts(values: Mapping[str, Any] | None, limit: int) -> dict[str, str]:
     """As MLflow may have them: without secrets, and not too long."""
     found = all_redacted({name: str(value) for name, value in (values or {}).items()})
     return {name: text[:limit] for name, text in found.items()}

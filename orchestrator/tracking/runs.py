@@ -1,18 +1,38 @@
-"""Runs as they are read back: MLflow's own objects take ten times as much memory.
+"""What a tracking store holds, as plain values. MLflow's own objects stay in `adapter.py`.
 
-A sweep of ten thousand trials has two million params, metrics and tags, most of them equal from
-run to run. MLflow makes a new text for each and an object around each metric.
+They take ten times as much memory: a sweep of ten thousand trials has two million params, metrics
+and tags, most of them equal from run to run, and MLflow makes a new text for each and an object
+around each metric.
 """
 
 from collections import ChainMap
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+Kind = Literal["trial", "stage"]
+"""Of a run below a sweep's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """By what a run is found again and called.
+
+    Attributes:
+        key: exactly one run of a sweep has it.
+        name: shown in MLflow.
+        tags: said when the run begins.
+    """
+
+    key: str
+    kind: Kind
+    name: str
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """Named as in MLflow, and so are `Data` and `Run`; times in milliseconds."""
+    """Named as in MLflow, and so is all that follows; times in milliseconds."""
 
     run_id: str
     run_name: str
@@ -41,7 +61,49 @@ class Run:
     data: Data
 
 
-class Shelf:
+class Measurement(NamedTuple):
+    """One point of a metric."""
+
+    key: str
+    value: float
+    timestamp: int
+    step: int
+
+
+class Pair(NamedTuple):
+    """A param or a tag."""
+
+    key: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """One experiment."""
+
+    experiment_id: str
+    name: str
+    lifecycle_stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file or folder among a run's artifacts; its path is counted from their root."""
+
+    path: str
+    is_dir: bool
+    file_size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedModel:
+    """A model that was logged on a run."""
+
+    model_id: str
+    source_run_id: str | None
+
+
+class Interner:
     """Makes runs of MLflow's; equal texts of all of them are one object.
 
     Of params each run keeps what differs from the first one that has the same names.

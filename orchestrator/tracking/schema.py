@@ -23,6 +23,10 @@ Fill = Callable[[Path], None]
 
 VERSIONS = "select version_num from alembic_version"
 
+TESTED = {("3.17", "dc11669786a5")}
+"""MLflow's version, without the last number, and its database's revision (`alembic_version`), of
+those that the tests have seen. Another one is added when `test_plain_sql.py` passes with it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Schema:
@@ -68,8 +72,6 @@ def refuse_locked(error: sqlite3.Error) -> None:
 
 def of_revision(revision: str) -> Schema:
     """How a revision stands to the installed MLflow."""
-    from orchestrator.tracking.plain_sql import TESTED, mlflow_version
-
     if (mlflow_version(), revision) in TESTED:  # looking through MLflow's scripts takes 0.1 s
         return Schema(revision, revision, "current")
     newest, known = _revisions()
@@ -89,10 +91,15 @@ def _revisions() -> tuple[str, frozenset[str]]:
     return newest, frozenset({"", *(one.revision for one in script.walk_revisions())})
 
 
+def mlflow_version() -> str:
+    """Of the installed MLflow, without the last number."""
+    import mlflow
+
+    return ".".join(mlflow.__version__.split(".")[:2])
+
+
 def too_new(where: object, found: Schema) -> str:
     """A database that the installed MLflow cannot read."""
-    from orchestrator.tracking.plain_sql import mlflow_version
-
     return (
         f"{where} is of a newer MLflow than the {mlflow_version()} that is installed (schema "
         f"{found.revision or 'unknown'}): install that one, or name another tracking store"

@@ -5,6 +5,7 @@ metric from the driver. Here a worker finds its run by the `lotus.key` tag, says
 background, and skips metric steps that are already there. A `MlflowClient` with explicit run ids
 is used throughout, so that MLFLOW_RUN_ID in somebody's environment changes nothing.
 
+    port.py         what is asked of a store, and which modules stand before MLflow's client
     connection.py   reaching a store, finding a sweep in it
     database.py     a new SQLite database, made whole or not at all
     opening.py      an SQLite database read without changing it: read-only, or of an older MLflow
@@ -21,7 +22,7 @@ is used throughout, so that MLFLOW_RUN_ID in somebody's environment changes noth
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from orchestrator.memory import nothing_is_garbage
 from orchestrator.tracking.connection import (
@@ -35,13 +36,16 @@ from orchestrator.tracking.connection import (
 )
 from orchestrator.tracking.outbox import Outbox
 from orchestrator.tracking.patience import Breaker, TrackingAway, TrackingError, patiently
-from orchestrator.tracking.runlog import ERROR, RunLog
-from orchestrator.tracking.runs import Run, Shelf
+from orchestrator.tracking.port import Client, View
+from orchestrator.tracking.runlog import RunLog
+from orchestrator.tracking.runs import Identity, Interner, Run
 from orchestrator.tracking.timed import TimedClient
+from orchestrator.vocabulary import Tag
 
 __all__ = [
     "Address",
     "Child",
+    "Identity",
     "RunLog",
     "Tracker",
     "TrackingAway",
@@ -74,10 +78,10 @@ class Child:
 
 def belongs(tags: Mapping[str, str]) -> bool:
     """Whether a run that is tagged with a sweep was made by it."""
-    return "lotus.key" in tags and tags.get("lotus.kind") in KINDS
+    return Tag.KEY in tags and tags.get(Tag.KIND) in KINDS
 
 
-def best_first(runs: Iterable[Any]) -> list[Any]:
+def best_first(runs: Iterable[Run]) -> list[Run]:
     """Runs of one key: the one that stays first. Whoever sees them all decides alike."""
     return sorted(runs, key=lambda run: (run.info.status != "FINISHED", age(run)))
 
@@ -91,7 +95,7 @@ class Tracker:
 
     def __init__(self, address: Address, late: bool = False) -> None:
         self.address = address
-        self.client: Any = TimedClient(LateClient(address.uri) if late else connect(address.uri))
+        self.client: Client = TimedClient(LateClient(address.uri) if late else connect(address.uri))
         self.breaker = Breaker(address.uri)
         # Of their own: MLflow may answer where the place of the artifacts does not.
         self.artifacts = Breaker(address.uri)
@@ -112,8 +116,8 @@ class Tracker:
         return [
             Child(
                 run.info.run_id,
-                run.data.tags["lotus.key"],
-                run.data.tags["lotus.kind"],
+                run.data.tags[Tag.KEY],
+                run.data.tags[Tag.KIND],
                 run.info.status,
                 run.data.tags,
                 run.info.start_time,
@@ -127,57 +131,49 @@ class Tracker:
         """The same with params and all else that MLflow has of them, oldest first."""
         return [run for run in self.tagged() if belongs(run.data.tags)]
 
-    def tagged(self, view: Any = None) -> list[Run]:
-        """Everything that says of itself that it belongs to the sweep, oldest first.
-
-        Args:
-            view: MLflow's `ViewType`; None = active ones only.
-        """
-        query = f"tags.`lotus.sweep` = '{self.address.parent}'"
+    def tagged(self, view: View = "active") -> list[Run]:
+        """Everything that says of itself that it belongs to the sweep, oldest first."""
+        query = f"tags.`{Tag.SWEEP}` = '{self.address.parent}'"
         return self.ask(lambda: self._search(query, view))
 
     def runs_of(self, key: str) -> list[Run]:
         """The runs of one key: one, but for accidents; the one that stays first. Asked once."""
-        query = f"tags.`lotus.sweep` = '{self.address.parent}' and tags.`lotus.key` = '{key}'"
+        query = f"tags.`{Tag.SWEEP}` = '{self.address.parent}' and tags.`{Tag.KEY}` = '{key}'"
         return best_first(run for run in self._search(query) if belongs(run.data.tags))
 
-    def parent(self) -> Any:
+    def parent(self) -> Run:
         """The sweep's own run."""
         return self.ask(lambda: self.client.get_run(self.address.parent))
 
-    def _search(self, query: str, view: Any = None) -> list[Run]:
-        from mlflow.entities import ViewType
-
+    def _search(self, query: str, view: View = "active") -> list[Run]:
         found: list[Run] = []
-        shelf = Shelf()
+        interner = Interner()
         token: str | None = None
         while True:
             with nothing_is_garbage():
                 page = self.client.search_runs(
                     [self.address.experiment_id],
                     query,
-                    view or ViewType.ACTIVE_ONLY,
+                    view,
                     PAGE,
                     ["attributes.start_time"],
                     token,
+                    interner,
                 )
-                found += map(shelf.kept, page)
+            found += page
             token = page.token
             if not token:
                 return found
 
     def start(
         self,
-        key: str,
-        kind: str,
-        name: str,
-        tags: Mapping[str, str],
+        identity: Identity,
         *,
         missed: int = 0,
         background: bool = False,
         fresh: bool = False,
     ) -> RunLog:
-        """The run of a key, found again or made, counted as one more attempt.
+        """The run of an identity, found again or made, counted as one more attempt.
 
         Args:
             missed: earlier attempts that MLflow has not counted.
@@ -187,7 +183,7 @@ class Tracker:
         log = RunLog(self.client, breaker=self.breaker)
         if background:
             log.outbox = Outbox(self.breaker)
-        log.say(_Opening(self, log, key, kind, name, dict(tags), missed, fresh))
+        log.say(_Opening(self, log, identity, missed, fresh))
         return log
 
     def sweep_log(self) -> RunLog:
@@ -206,10 +202,7 @@ class _Opening:
 
     tracker: Tracker
     log: RunLog
-    key: str
-    kind: str
-    name: str
-    tags: dict[str, str]
+    identity: Identity
     missed: int
     fresh: bool
     _ours: bool = False
@@ -218,12 +211,12 @@ class _Opening:
     def __call__(self) -> None:
         client = self.tracker.client
         look, self.fresh = not self.fresh, False
-        found = self.tracker.runs_of(self.key) if look else []
+        found = self.tracker.runs_of(self.identity.key) if look else []
         if not found:
             self._ours = True
-            found = [Shelf().kept(self._create())]
+            found = [self._create()]
             if look:
-                found = self.tracker.runs_of(self.key) or found
+                found = self.tracker.runs_of(self.identity.key) or found
         run, *others = found
         for other in others:
             client.delete_run(other.info.run_id)
@@ -235,30 +228,29 @@ class _Opening:
         self.log.logged = set(run.data.metrics)
         self.log.attempts = self._attempts.get(run.info.run_id, 1 + self.missed)
 
-    def _create(self) -> Any:
-        address = self.tracker.address
+    def _create(self) -> Run:
+        address, own = self.tracker.address, self.identity
         tags = {
-            "lotus.kind": self.kind,
-            "lotus.key": self.key,
-            "lotus.sweep": address.parent,
-            "lotus.attempts": str(1 + self.missed),
-            "mlflow.parentRunId": address.parent,
+            Tag.KIND: own.kind,
+            Tag.KEY: own.key,
+            Tag.SWEEP: address.parent,
+            Tag.ATTEMPTS: str(1 + self.missed),
+            Tag.PARENT: address.parent,
             **origin(),
-            **self.tags,
+            **own.tags,
         }
-        client = self.tracker.client
-        return client.create_run(address.experiment_id, tags=tags, run_name=self.name)
+        return self.tracker.client.create_run(address.experiment_id, tags, own.name)
 
-    def _reopen(self, run: Any) -> None:
+    def _reopen(self, run: Run) -> None:
         """Count this attempt and begin again."""
         client, run_id = self.tracker.client, run.info.run_id
         if run_id not in self._attempts:
-            self._attempts[run_id] = int(run.data.tags.get("lotus.attempts", "0")) + 1 + self.missed
-        client.set_tag(run_id, "lotus.attempts", str(self._attempts[run_id]))
-        if ERROR in run.data.tags:
-            client.delete_tag(run_id, ERROR)
+            self._attempts[run_id] = int(run.data.tags.get(Tag.ATTEMPTS, "0")) + 1 + self.missed
+        client.set_tag(run_id, Tag.ATTEMPTS, str(self._attempts[run_id]))
+        if Tag.ERROR in run.data.tags:
+            client.delete_tag(run_id, Tag.ERROR)
         # A run that an earlier version began may lack some.
-        for name, value in self.tags.items():
+        for name, value in self.identity.tags.items():
             if run.data.tags.get(name) != value:
                 client.set_tag(run_id, name, value)
-        client.update_run(run_id, status="RUNNING")
+        client.update_run(run_id, "RUNNING")

@@ -14,6 +14,7 @@ from typing import Literal
 
 from orchestrator.secrets import redacted
 from orchestrator.storage.files import StoreUnusable
+from orchestrator.vocabulary import Artifact
 from trials.errors import LotusError
 
 Kind = Literal["transient", "memory", "deterministic", "store"]
@@ -160,7 +161,6 @@ def write_evidence(folder: Path, error: BaseException | str, lines: list[str]) -
         lines: the last ones that the attempt wrote.
     """
     text = error if isinstance(error, str) else "".join(traceback.format_exception(error))
-    into = folder / "failure"
-    into.mkdir(parents=True, exist_ok=True)
-    (into / "traceback.txt").write_text(redacted(text), encoding="utf-8")
-    (into / "log.txt").write_text(redacted("\n".join(lines) + "\n"), encoding="utf-8")
+    for path, content in ((Artifact.TRACEBACK, text), (Artifact.LOG, "\n".join(lines) + "\n")):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(redacted(content), encoding="utf-8")

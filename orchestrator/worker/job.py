@@ -56,6 +56,11 @@ def job_of(trial: PlannedTrial) -> Job:
     )
 
 
+def owner_of(address: Address, key: str) -> str:
+    """Of what is computed for an item of a sweep, as the store notes it."""
+    return f"{address.parent}/{key}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What all jobs of a sweep have in common.

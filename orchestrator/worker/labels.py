@@ -7,8 +7,8 @@ from orchestrator.planning.config import flat
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.storage.keys import key_of
 from orchestrator.storage.store import Entry
-from orchestrator.versions import MADE_WITH, in_words
-from orchestrator.worker.cached import Cached
+from orchestrator.versions import in_words
+from orchestrator.vocabulary import Tag
 from orchestrator.worker.job import Job
 from trials.pipeline import TrialGraph
 from trials.stage import Node
@@ -71,27 +71,25 @@ def trial_params(trial: PlannedTrial, results: Mapping[str, Any]) -> dict[str, A
 
 def stage_tags(trial: PlannedTrial) -> dict[str, str]:
     """The lineage: which stage results the trial is made of."""
-    return {f"lotus.stage.{name}": key_of(node) for name, node in trial.graph.stages().items()}
+    return {Tag.STAGE_OF + name: key_of(node) for name, node in trial.graph.stages().items()}
 
 
 def trial_tags(trial: PlannedTrial) -> dict[str, str]:
     """What the run of a trial is tagged with from its beginning."""
-    tags = {"lotus.arm": trial.config.arm} | stage_tags(trial)
+    tags = {Tag.ARM: trial.config.arm} | stage_tags(trial)
     if trial.config.rungs:
-        tags["lotus.rung"] = str(trial.config.rungs[-1])
+        tags[Tag.RUNG] = str(trial.config.rungs[-1])
     if trial.axes.get("sparsity") == "auto":
-        tags["lotus.sparsity"] = "auto"
+        tags[Tag.SPARSITY] = "auto"
     return tags
 
 
 def made_with(entries: Iterable[Entry]) -> dict[str, str]:
     """The versions of everything that a result is made of."""
     text = in_words(entry.versions for entry in entries)
-    return {MADE_WITH: text} if text else {}
+    return {Tag.MADE_WITH: text} if text else {}
 
 
-def memory_tags(cached: Cached) -> dict[str, str]:
+def memory_tags(micro_batch: int | None) -> dict[str, str]:
     """That memory ran out, and how many images at a time it allowed then."""
-    if cached.micro_batch is None:
-        return {}
-    return {"lotus.micro_batch": str(cached.micro_batch)}
+    return {} if micro_batch is None else {Tag.MICRO_BATCH: str(micro_batch)}

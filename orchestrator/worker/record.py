@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import yaml
 
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.storage.store import Entry
+from orchestrator.vocabulary import FINETUNE_EPOCHS, Artifact, Metric, of, seconds
 from orchestrator.worker.pictures import ticket_examples_png
 from trials import formats, masks
 from trials.context import Epoch, Outcomes
@@ -33,16 +35,19 @@ if TYPE_CHECKING:
 
 Metrics = dict[str, float | None]
 
+Write = Callable[[Path], None]
+"""Writes a file; its folder is there."""
+
 DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 """The same text, in C where PyYAML was built with it: ten times as fast."""
 
 
-def epoch_metrics(epoch: Epoch, stage: str = "finetune") -> Metrics:
+def epoch_metrics(epoch: Epoch, stage: str = FINETUNE_EPOCHS) -> Metrics:
     """One point of a learning curve."""
     return {
-        f"{stage}/train_loss": epoch.train_loss,
-        f"{stage}/val_loss": epoch.val_loss,
-        f"{stage}/val_accuracy": epoch.val_accuracy,
+        of(stage, "train_loss"): epoch.train_loss,
+        of(stage, "val_loss"): epoch.val_loss,
+        of(stage, "val_accuracy"): epoch.val_accuracy,
     }
 
 
@@ -58,86 +63,100 @@ def stage_metrics(name: str, result: Any, dense: Dense | None) -> Metrics:
     match result:
         case Dense():
             found = {
-                "dense/val_accuracy": result.validation.accuracy,
-                "dense/val_loss": result.validation.loss,
-                "dense/test_accuracy": result.test.accuracy,
-                "dense/val_n": len(result.validation.correct),
-                "dense/test_n": len(result.test.correct),
+                Metric.DENSE_VAL_ACCURACY: result.validation.accuracy,
+                Metric.DENSE_VAL_LOSS: result.validation.loss,
+                Metric.DENSE_TEST_ACCURACY: result.test.accuracy,
+                Metric.DENSE_VAL_N: len(result.validation.correct),
+                Metric.DENSE_TEST_N: len(result.test.correct),
             }
         case OneShot() | Issp():
             found = {
-                f"{name}/val_accuracy": result.validation.accuracy,
-                f"{name}/sparsity": masks.sparsity(result.keep),
-                **_paired(f"{name}/val", compared, result.validation),
+                of(name, "val_accuracy"): result.validation.accuracy,
+                of(name, "sparsity"): masks.sparsity(result.keep),
+                **_paired(of(name, "val"), compared, result.validation),
             }
         case Probe() if result.found is not None:
-            found = {"probe/sparsity": result.sparsity}
+            found = {Metric.PROBE_SPARSITY: result.sparsity}
             found |= stage_metrics("essential", result.found, dense)
         case Picked():
-            found = {"essential/picked_sparsity": result.sparsity}
+            found = {Metric.ESSENTIAL_PICKED: result.sparsity}
         case Candidates():
             overlap = result.jaccard or (1.0,)
             found = {
-                "denoise/jaccard_mean": sum(overlap) / len(overlap),
-                "denoise/jaccard_min": min(overlap),
-                "denoise/train_loss_mean": sum(result.losses) / len(result.losses),
+                Metric.DENOISE_JACCARD_MEAN: sum(overlap) / len(overlap),
+                Metric.DENOISE_JACCARD_MIN: min(overlap),
+                Metric.DENOISE_TRAIN_LOSS_MEAN: sum(result.losses) / len(result.losses),
                 # What the two polarities of the union would give: whether a merge can matter.
-                "denoise/sparsity_union_kept": masks.sparsity(masks.union(result.keeps)),
-                "denoise/sparsity_intersect_kept": masks.sparsity(masks.intersection(result.keeps)),
+                Metric.DENOISE_SPARSITY_UNION_KEPT: masks.sparsity(masks.union(result.keeps)),
+                Metric.DENOISE_SPARSITY_INTERSECT_KEPT: masks.sparsity(
+                    masks.intersection(result.keeps)
+                ),
             }
         case SoupTrained():
             found = {
-                f"{name}/val_accuracy": result.validation.accuracy,
-                f"{name}/train_loss": result.loss,
-                f"{name}/steps": result.steps,
-                **_paired(f"{name}/val", compared, result.validation),
+                of(name, "val_accuracy"): result.validation.accuracy,
+                of(name, "train_loss"): result.loss,
+                of(name, "steps"): result.steps,
+                **_paired(of(name, "val"), compared, result.validation),
             }
         case Tickets():
-            found = {"tickets/kept_patches": result.kept}
+            found = {Metric.TICKETS_KEPT_PATCHES: result.kept}
         case Finetuned():
-            found = {"final/train_images_per_s": result.images_per_s}
+            found = {Metric.FINAL_TRAIN_IMAGES_PER_S: result.images_per_s}
         case Rung():
-            found = {"rung/val_accuracy": result.val_accuracy}
+            found = {Metric.RUNG_VAL_ACCURACY: result.val_accuracy}
         case Profile():
             found = {
-                "profile/images_per_s": result.images_per_s,
-                "profile/images_per_s_dense": result.images_per_s_dense,
+                Metric.PROFILE_IMAGES_PER_S: result.images_per_s,
+                Metric.PROFILE_IMAGES_PER_S_DENSE: result.images_per_s_dense,
             }
         case Final():
             found = _final_metrics(result, dense)
     return found
 
 
+def trial_metrics(results: Mapping[str, Any]) -> Metrics:
+    """The metrics of all stages of a trial; of one that was stopped early none on test images."""
+    found: Metrics = {}
+    for name, result in results.items():
+        found |= stage_metrics(name, result, results["dense"])
+    if "rung" in results:
+        found = {name: value for name, value in found.items() if "/test_" not in name}
+    return found
+
+
 def curve_metrics(dense: Dense) -> Metrics:
     """What a level of the one-shot curve is compared with."""
     counts = stage_metrics("dense", dense, None)
-    return {name: counts[name] for name in ("dense/val_accuracy", "dense/val_n")}
+    return {name: counts[name] for name in (Metric.DENSE_VAL_ACCURACY, Metric.DENSE_VAL_N)}
 
 
 def _final_metrics(final: Final, dense: Dense | None) -> Metrics:
     """Whole images pair with `macs_dense`, what is deployed with `macs_deployed`."""
     validation, test = (dense.validation, dense.test) if dense else (None, None)
     return {
-        "final/val_accuracy": final.validation.accuracy,
-        "final/val_loss": final.validation.loss,
-        "final/test_accuracy": final.test.accuracy,
-        "final/test_accuracy_ticket": final.test_ticket.accuracy if final.test_ticket else None,
-        "final/sparsity": final.sparsity,
-        "final/sparsity_model": final.sparsity_model,
-        "final/macs": final.macs,
-        "final/macs_dense": final.macs_dense,
-        "final/macs_selector": final.macs_selector,
-        "final/macs_deployed": final.macs + final.macs_selector,
-        "final/macs_training": final.macs_training,
-        "final/epochs_to_near_dense": final.epochs_to_near_dense,
-        "final/deployed_val_accuracy": final.deployed_validation.accuracy,
-        "final/deployed_test_accuracy": final.deployed_test.accuracy,
-        "final/val_n": len(final.validation.correct),
-        "final/test_n": len(final.test.correct),
-        **_paired("final/val", validation, final.validation),
-        **_paired("final/test", test, final.test),
-        **_paired("final/deployed_val", validation, final.deployed_validation),
-        **_paired("final/deployed_test", test, final.deployed_test),
+        Metric.FINAL_VAL_ACCURACY: final.validation.accuracy,
+        Metric.FINAL_VAL_LOSS: final.validation.loss,
+        Metric.FINAL_TEST_ACCURACY: final.test.accuracy,
+        Metric.FINAL_TEST_ACCURACY_TICKET: final.test_ticket.accuracy
+        if final.test_ticket
+        else None,
+        Metric.FINAL_SPARSITY: final.sparsity,
+        Metric.FINAL_SPARSITY_MODEL: final.sparsity_model,
+        Metric.FINAL_MACS: final.macs,
+        Metric.FINAL_MACS_DENSE: final.macs_dense,
+        Metric.FINAL_MACS_SELECTOR: final.macs_selector,
+        Metric.FINAL_MACS_DEPLOYED: final.macs + final.macs_selector,
+        Metric.FINAL_MACS_TRAINING: final.macs_training,
+        Metric.FINAL_EPOCHS_TO_NEAR_DENSE: final.epochs_to_near_dense,
+        Metric.FINAL_DEPLOYED_VAL_ACCURACY: final.deployed_validation.accuracy,
+        Metric.FINAL_DEPLOYED_TEST_ACCURACY: final.deployed_test.accuracy,
+        Metric.FINAL_VAL_N: len(final.validation.correct),
+        Metric.FINAL_TEST_N: len(final.test.correct),
+        **_paired(of("final", "val"), validation, final.validation),
+        **_paired(of("final", "test"), test, final.test),
+        **_paired(of("final", "deployed_val"), validation, final.deployed_validation),
+        **_paired(of("final", "deployed_test"), test, final.deployed_test),
     }
 
 
@@ -158,24 +177,31 @@ def time_metrics(entries: Mapping[str, Entry], hits: Mapping[str, Entry]) -> Met
         entries: stage name -> entry, of the stages of this trial.
         hits: key -> entry, of the stages that this trial did not compute.
     """
-    found: Metrics = {f"time/{name}_s": entry.seconds for name, entry in entries.items()}
-    found["time/total_s"] = sum(entry.seconds for entry in entries.values())
-    found["cache/hits"] = len(hits)
-    found["cache/saved_s"] = sum(entry.seconds for entry in hits.values())
+    found: Metrics = {seconds(name): entry.seconds for name, entry in entries.items()}
+    found[Metric.TIME_TOTAL_S] = sum(entry.seconds for entry in entries.values())
+    found[Metric.CACHE_HITS] = len(hits)
+    found[Metric.CACHE_SAVED_S] = sum(entry.seconds for entry in hits.values())
     return found
 
 
-def write_trial(
-    trial: PlannedTrial, results: Mapping[str, Any], data: Dataset, folder: Path, checkpoint: bool
-) -> None:
-    """Write a trial's artifacts below a folder, under the names of the interface.
+MASKS = {
+    "essential": Artifact.ESSENTIAL_MASK,
+    "denoised": Artifact.DENOISED_MASK,
+    "final": Artifact.FINAL_MASK,
+}
+"""Name of a mask in `Artifact.LAYERS` -> its file."""
+
+
+def trial_files(
+    trial: PlannedTrial, results: Mapping[str, Any], data: Dataset, checkpoint: bool
+) -> dict[str, Write]:
+    """A trial's artifacts, under the names of the interface.
 
     One that was stopped early has no final model, so nothing but its settings is of use.
     """
-    settings = yaml.dump(trial.config.model_dump(mode="json"), Dumper=DUMPER)
-    _text(folder / "config/trial.yaml", settings)
+    files: dict[str, Write] = {Artifact.TRIAL_CONFIG: partial(_write_settings, trial)}
     if trial.config.rungs:
-        return
+        return files
     found = {
         "essential": results.get("essential"),
         "denoised": results.get("issp"),
@@ -183,31 +209,48 @@ def write_trial(
     }
     kept = {name: result.keep for name, result in found.items() if result is not None}
     for name, mask in kept.items():
-        formats.save_mask(mask, _place(folder / f"masks/{name}.safetensors"))
+        files[MASKS[name]] = partial(formats.save_mask, mask)
     if kept:
-        layers = {name: masks.per_layer_sparsity(mask) for name, mask in kept.items()}
-        _text(folder / "masks/sparsity.json", json.dumps(layers, indent=1))
+        files[Artifact.LAYERS] = partial(_write_sparsity, kept)
     if "tickets" in results:
-        write_tickets(trial, results["tickets"], data, folder)
-    write_outcomes(results, folder)
+        tickets = results["tickets"]
+        files[Artifact.TICKETS] = partial(_write_tickets, trial, tickets, data.digest)
+        files[Artifact.TICKET_EXAMPLES] = partial(_write_examples, tickets, data)
+    files[Artifact.OUTCOMES] = partial(write_outcomes, results)
     if checkpoint:
-        write_checkpoint(results["finetune"], folder / "checkpoints/final.safetensors", trial.key)
+        write = partial(write_checkpoint, results["finetune"], key=trial.key)
+        files[Artifact.CHECKPOINT] = write
+    return files
 
 
-def write_tickets(trial: PlannedTrial, tickets: Tickets, data: Dataset, folder: Path) -> None:
-    """The kept patches of every training image, and a picture of some."""
-    formats.save_tickets(
-        tickets.train,
-        _place(folder / "tickets/tickets.safetensors"),
-        split="train",
-        patch_drop=trial.config.patch_drop,
-        data_digest=data.digest,
-    )
-    picture = ticket_examples_png(data.train.images, tickets.train)
-    _place(folder / "tickets/examples.png").write_bytes(picture)
+def write_all(files: Mapping[str, Write], folder: Path) -> None:
+    """Write files below a folder."""
+    for path, write in files.items():
+        write(_place(folder / path))
 
 
-def write_outcomes(results: Mapping[str, Any], folder: Path) -> None:
+def _write_settings(trial: PlannedTrial, path: Path) -> None:
+    settings = yaml.dump(trial.config.model_dump(mode="json"), Dumper=DUMPER)
+    path.write_text(settings, encoding="utf-8")
+
+
+def _write_sparsity(kept: Mapping[str, masks.KeepMask], path: Path) -> None:
+    layers = {name: masks.per_layer_sparsity(mask) for name, mask in kept.items()}
+    path.write_text(json.dumps(layers, indent=1), encoding="utf-8")
+
+
+def _write_tickets(trial: PlannedTrial, tickets: Tickets, digest: str, path: Path) -> None:
+    """The kept patches of every training image."""
+    drop = trial.config.patch_drop
+    formats.save_tickets(tickets.train, path, split="train", patch_drop=drop, data_digest=digest)
+
+
+def _write_examples(tickets: Tickets, data: Dataset, path: Path) -> None:
+    """A picture of some."""
+    path.write_bytes(ticket_examples_png(data.train.images, tickets.train))
+
+
+def write_outcomes(results: Mapping[str, Any], path: Path) -> None:
     """Which images each model gets right: bits in image order, for comparisons made later."""
     final: Final = results["final"]
     dense: Dense = results["dense"]
@@ -222,7 +265,7 @@ def write_outcomes(results: Mapping[str, Any], folder: Path) -> None:
     for name in ("essential", "issp", "control"):
         if name in results:
             found[f"{name}.validation"] = results[name].validation.correct
-    formats.save_mask(found, _place(folder / "outcomes/correct.safetensors"))
+    formats.save_mask(found, path)
 
 
 def write_checkpoint(result: Dense | Finetuned, path: Path, key: str) -> None:
@@ -259,7 +302,3 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def _place(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
-
-
-def _text(path: Path, text: str) -> None:
-    _place(path).write_text(text, encoding="utf-8")

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from orchestrator.vocabulary import Artifact
+
 TELLING_S = 30.0
 """Time for telling MLflow why; after it the process ends in any case, told or not."""
 
@@ -37,7 +39,7 @@ def limited(
         return
     done = threading.Event()
     with tempfile.TemporaryDirectory(prefix="lotus-stacks-") as folder:
-        path = Path(folder) / "failure" / "stacks.txt"
+        path = Path(folder) / Artifact.STACKS
         path.parent.mkdir()
         with path.open("w", encoding="utf-8") as stacks:
             # In C, without Python's lock: for code that hangs while it holds that. What it writes
@@ -69,7 +71,7 @@ def _watch(
     stacks.flush()
     reason = Hang(
         f"{stage}: took longer than retry.stage_timeout_s = {limit_s:g}; what it was doing is in "
-        "failure/stacks.txt"
+        f"{Artifact.STACKS}"
     )
     try:
         tell(reason, folder)

@@ -3,44 +3,33 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.planning.config import flat
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.search import RESULT_METRICS
-from orchestrator.storage.keys import key_of
 from orchestrator.storage.nearby import on_this_node
-from orchestrator.storage.store import Entry, Store
+from orchestrator.storage.store import Store
 from orchestrator.tracking import patience
 from orchestrator.tracking.pending import Pending, note_of
-from orchestrator.tracking.tracker import RunLog, Tracker
+from orchestrator.tracking.tracker import Identity, RunLog, Tracker
 from orchestrator.versions import differences, host, versions
+from orchestrator.vocabulary import DENSE_EPOCHS, Tag
 from orchestrator.worker import record
 from orchestrator.worker.attempt_log import last_lines
 from orchestrator.worker.cached import Cached, Memory
 from orchestrator.worker.failures import NodeError, failure_of, write_evidence
-from orchestrator.worker.job import Job, Settings
-from orchestrator.worker.labels import (
-    curve_level,
-    made_with,
-    memory_tags,
-    probe_run_name,
-    stage_run_name,
-    trial_params,
-    trial_tags,
-)
+from orchestrator.worker.job import Job, Settings, owner_of
+from orchestrator.worker.labels import trial_params
+from orchestrator.worker.run_record import TrialRun, gathered, record_of, stage_run
 from orchestrator.worker.watchdog import limited
 from trials.context import Context, Progress
 from trials.lazy import torch
 from trials.pipeline import TrialGraph, pipeline
 from trials.sources import Opened
-from trials.stage import Node, closure
-from trials.stages.dense import Dense
-from trials.stages.essential import Probe
 
 
 @dataclass
@@ -87,25 +76,23 @@ class Worker:
             opened.objects(),
             self.context(progress),
             self.memory,
-            owner=f"{self.settings.address.parent}/{key}",
+            owner=owner_of(self.settings.address, key),
             guard=guard,
             told=lambda stage, fraction: self.tell(key, stage, fraction),
         )
 
-    def start(self, key: str, kind: str, name: str, tags: Mapping[str, str]) -> RunLog:
+    def start(self, identity: Identity) -> RunLog:
         """The run of an item, written to in the background; the store notes what is owed to it."""
         pending = Pending(self.store, self.settings.address.parent)
-        note = pending.get(key)
+        note = pending.get(identity.key)
         missed = note.attempts if note else 0
-        log = self.tracker.start(
-            key, kind, name, tags, missed=missed, background=True, fresh=self.fresh
-        )
+        log = self.tracker.start(identity, missed=missed, background=True, fresh=self.fresh)
 
         def ended(log: RunLog, status: str) -> None:
             if log.undelivered is not None:
-                pending.put(note_of(log, key, kind, name, tags, status, missed))
+                pending.put(note_of(log, identity, status, missed))
             elif note is not None:
-                pending.remove(key)
+                pending.remove(identity.key)
 
         log.ended = ended
         return log
@@ -143,65 +130,27 @@ def worker(settings: Settings) -> Worker:
 
 def run_stage(here: Worker, job: Job, key: str, opened: Opened) -> None:
     """Compute one shared stage and write its run."""
-    graph = here.graph(job, opened)
-    nodes = {key_of(node): node for node in closure(graph.final)}
-    node = nodes[key]
-    role = next((name for name, own in graph.stages().items() if key_of(own) == key), None)
-    on_curve = key in map(key_of, graph.curve)
-    name = node.stage.name if role is None or on_curve else role
-    log = here.start(key, "stage", stage_run_name(node, job, name), {"lotus.stage": name})
+    run = stage_run(job, here.graph(job, opened), key)
+    log = here.start(run.identity)
+
+    def progress(step: Progress) -> None:
+        if step.epoch is not None and run.name == "dense":
+            log.metrics(record.epoch_metrics(step.epoch, DENSE_EPOCHS), step.done)
+
     try:
-        _run_stage(here, node, name, graph, opened, log)
+        cached = here.cached(opened, progress, key, log)
+        results = {name: cached.get(node) for name, node in run.made_of.items()}
+        record_of(run, gathered(cached, run.made_of, results)).deliver(log)
     except Exception as error:
         fail(log, error)
         raise
 
 
-def _run_stage(
-    here: Worker,
-    node: Node[Any],
-    name: str,
-    graph: TrialGraph,
-    opened: Opened,
-    log: RunLog,
-) -> None:
-    def progress(step: Progress) -> None:
-        if step.epoch is not None and name == "dense":
-            log.metrics(record.epoch_metrics(step.epoch, "dense/epoch"), step.done)
-
-    cached = here.cached(opened, progress, key_of(node), log)
-    result = cached.get(node)
-    entry = cached.entry(node)
-    computed = key_of(node) in cached.computed
-    compared = name in ("essential", "issp", "soup_train", "control", "probe")
-    dense = cached.get(graph.dense) if compared else None
-    log.metrics(record.stage_metrics(name, result, dense))
-    log.metrics({f"time/{name}_s": entry.seconds if entry else None})
-    if isinstance(result, Dense):
-        for number, epoch in enumerate(result.history, start=1):
-            log.metrics(record.epoch_metrics(epoch, "dense/epoch"), number)
-        if computed:
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "checkpoints/dense.safetensors"
-                record.write_checkpoint(result, path, key_of(node))
-                log.artifacts(Path(folder))
-    params = flat(node.config) | ({"seed": node.seed} if node.seed is not None else {})
-    tags = ({} if computed else {"lotus.cached": "true"}) | memory_tags(cached)
-    tags |= made_with([entry] if entry else [])
-    if isinstance(result, Probe):
-        tags["mlflow.runName"] = probe_run_name(result, node.seed)
-    if dense is not None and (level := curve_level(node, result, graph)):
-        params["sparsity"], tags["lotus.stage.essential"] = level
-        tags["lotus.stage.dense"] = key_of(graph.dense)
-        log.metrics(record.curve_metrics(dense))
-    log.flush(params, tags)
-    log.finish()
-
-
 def run_trial(here: Worker, job: Job, opened: Opened) -> dict[str, float]:
     """Run one trial and write its run; those of its metrics that search methods read."""
     trial = PlannedTrial(job.key, job.name, job.config, here.graph(job, opened), dict(job.axes))
-    log = here.start(trial.key, "trial", trial.name, trial_tags(trial))
+    run = TrialRun(trial, opened.dataset, here.settings.checkpoints == "all")
+    log = here.start(run.identity)
 
     def progress(step: Progress) -> None:
         if step.epoch is not None:
@@ -210,53 +159,17 @@ def run_trial(here: Worker, job: Job, opened: Opened) -> dict[str, float]:
     results: dict[str, Any] = {}
     try:
         cached = here.cached(opened, progress, job.key, log)
-        for name, node in trial.graph.stages().items():
+        for name, node in run.made_of.items():
             results[name] = cached.get(node)
-        metrics = trial_metrics(results)
-        _write(here, trial, results, metrics, cached, opened, log)
+        made = record_of(run, gathered(cached, run.made_of, results))
+        cached.measure_hits()
+        made.deliver(log)
     except Exception as error:
         log.flush(trial_params(trial, results))
         fail(log, error)
         raise
-    found = {name: metrics.get(name) for name in RESULT_METRICS}
+    found = {name: made.points.get((name, 0)) for name in RESULT_METRICS}
     return {name: value for name, value in found.items() if value is not None}
-
-
-def trial_metrics(results: Mapping[str, Any]) -> record.Metrics:
-    """The metrics of all stages of a trial; of one that was stopped early none on test images."""
-    found: record.Metrics = {}
-    for name, result in results.items():
-        found |= record.stage_metrics(name, result, results["dense"])
-    if "rung" in results:
-        found = {name: value for name, value in found.items() if "/test_" not in name}
-    return found
-
-
-def _write(
-    here: Worker,
-    trial: PlannedTrial,
-    results: dict[str, Any],
-    metrics: record.Metrics,
-    cached: Cached,
-    opened: Opened,
-    log: RunLog,
-) -> None:
-    recovered = results["rung" if trial.config.rungs else "finetune"]
-    for number, epoch in enumerate(recovered.history, start=1):
-        log.metrics(record.epoch_metrics(epoch), number)
-    log.metrics(metrics)
-    entries: dict[str, Entry] = {}
-    for name, node in trial.graph.stages().items():
-        if (entry := cached.entry(node)) is not None:
-            entries[name] = entry
-    log.metrics(record.time_metrics(entries, cached.hits))
-    cached.measure_hits()
-    log.flush(trial_params(trial, results), memory_tags(cached) | made_with(entries.values()))
-    with tempfile.TemporaryDirectory() as folder:
-        everything = here.settings.checkpoints == "all"
-        record.write_trial(trial, results, opened.dataset, Path(folder), everything)
-        log.artifacts(Path(folder))
-    log.finish()
 
 
 def fail(log: RunLog, error: BaseException, folder: Path | None = None) -> None:
@@ -267,6 +180,6 @@ def fail(log: RunLog, error: BaseException, folder: Path | None = None) -> None:
     """
     with tempfile.TemporaryDirectory() as own:
         write_evidence(folder or Path(own), error, last_lines())
-        log.flush(tags={"lotus.error": failure_of(error).reason})
+        log.flush(tags={Tag.ERROR: failure_of(error).reason})
         log.artifacts(folder or Path(own))
     log.finish("FAILED")

@@ -38,10 +38,10 @@ from ray.air.integrations.mlflow import MLflowLoggerCallback
 
 from orchestrator.planning.plan import plan
 from orchestrator.planning.sweepfile import load_sweep
+from orchestrator.tracking.runs import Identity
 from orchestrator.tracking.tracker import Address, Tracker, open_sweep
 from orchestrator.worker import record
 from orchestrator.worker.labels import stage_tags, trial_params
-from orchestrator.worker.worker import trial_metrics
 from tests.orchestrator.faults.conftest import Proxy, Server
 from trials.context import Context, Epoch
 from trials.execute import Direct
@@ -116,7 +116,7 @@ class Load:
         spent, start = Spent(), time.perf_counter()
         tracker, key = self.trackers[number % len(self.trackers)], f"{kind.epochs}-{number:060d}"
         with spent.waiting():
-            log = tracker.start(key, "trial", key, {}, background=True, fresh=True)
+            log = tracker.start(Identity(key, "trial", key), background=True, fresh=True)
         for epoch in range(1, kind.epochs + 1):
             time.sleep(kind.epoch_s)
             point = Epoch(1.0 / epoch, 2.0 / epoch, epoch / kind.epochs, 100.0)
@@ -158,8 +158,8 @@ def sample(folder: Path) -> Sample:
     direct = Direct(opened.objects(), Context())
     results = {name: direct.get(node) for name, node in trial.graph.stages().items()}
     files = folder / "files"
-    record.write_trial(trial, results, opened.dataset, files, checkpoint=True)
-    metrics = {**trial_metrics(results), **record.time_metrics({}, {})}
+    record.write_all(record.trial_files(trial, results, opened.dataset, True), files)
+    metrics = {**record.trial_metrics(results), **record.time_metrics({}, {})}
     return Sample(trial_params(trial, results), stage_tags(trial), metrics, files)
 
 

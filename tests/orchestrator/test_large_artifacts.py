@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.planning.config import SweepConfig
 from orchestrator.tracking import database, patience
+from orchestrator.tracking.runs import Identity
 from orchestrator.tracking.tracker import RunLog, Tracker, open_sweep
 from tests.orchestrator.faults.conftest import Proxy, Server
 
@@ -65,7 +66,7 @@ def logged(sweep: SweepConfig, uri: str, folder: Path) -> tuple[RunLog, bytes]:
     content = os.urandom(SIZE)
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "checkpoints/final.safetensors").write_bytes(content)
-    log = Tracker(address).start("k" * 64, "trial", "t", {}, background=True, fresh=True)
+    log = Tracker(address).start(Identity("k" * 64, "trial", "t"), background=True, fresh=True)
     log.artifacts(folder)
     log.finish()
     assert log.undelivered is None

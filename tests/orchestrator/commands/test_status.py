@@ -17,6 +17,7 @@ from orchestrator.planning.pins import pin
 from orchestrator.planning.plan import plan
 from orchestrator.selection import select
 from orchestrator.storage.store import Store
+from orchestrator.tracking.runs import Identity
 from orchestrator.tracking.tracker import Tracker, open_sweep
 from trials.errors import LotusError
 
@@ -46,13 +47,13 @@ def test_every_state_is_counted_and_errors_are_named(four: SweepConfig) -> None:
     tracker = Tracker(address)
     trials = plan(four).trials
     for trial, state in zip(trials, ("FINISHED", "FAILED", "RUNNING"), strict=False):
-        log = tracker.start(trial.key, "trial", trial.name, {"lotus.arm": "lotus"})
+        log = tracker.start(Identity(trial.key, "trial", trial.name, {"lotus.arm": "lotus"}))
         if state == "FAILED":
             log.flush(tags={"lotus.error": "ValueError: no"})
         if state != "RUNNING":
             log.finish(state)
-    tracker.start("s" * 64, "stage", "dense", {}).finish()
-    tracker.start("old", "trial", "old", {"lotus.superseded": "true"}).finish()
+    tracker.start(Identity("s" * 64, "stage", "dense")).finish()
+    tracker.start(Identity("old", "trial", "old", {"lotus.superseded": "true"})).finish()
     row = status.of_sweep(four)
     assert counts(row) == (1, 1, 1, 1, 4)
     assert row["errors"] == {trials[1].name: "ValueError: no"}

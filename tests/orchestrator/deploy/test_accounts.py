@@ -31,7 +31,7 @@ from orchestrator.deploy import accounts
 from orchestrator.planning.pins import pin
 from orchestrator.planning.plan import plan
 from orchestrator.planning.sweepfile import load_sweep
-from orchestrator.reading.best import publish_best
+from orchestrator.publishing.best import publish_best
 from orchestrator.storage.keys import key_of
 from orchestrator.storage.store import Store
 from orchestrator.tracking.tracker import Tracker, open_sweep

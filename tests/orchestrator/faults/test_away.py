@@ -9,6 +9,7 @@ import pytest
 from orchestrator.tracking import patience
 from orchestrator.tracking.pending import Pending
 from orchestrator.tracking.runlog import RunLog
+from orchestrator.tracking.runs import Identity
 from tests.orchestrator.faults.conftest import Bench, Content, Fault, Proxy, Server, content_of
 
 CREATE, BATCH, UPDATE = "runs/create", "runs/log-batch", "runs/update"
@@ -174,7 +175,7 @@ def test_a_failure_that_could_not_be_told_is_noted_with_its_reason(
 ) -> None:
     made = bench
     proxy.close()
-    log = made.here.start("k" * 64, "trial", "x", {"lotus.arm": "lotus"})
+    log = made.here.start(Identity("k" * 64, "trial", "x", {"lotus.arm": "lotus"}))
     log.flush(tags={"lotus.error": "ValueError: password=hidden"})
     log.finish("FAILED")
     note = Pending(made.here.store, made.here.settings.address.parent).get("k" * 64)
@@ -182,7 +183,7 @@ def test_a_failure_that_could_not_be_told_is_noted_with_its_reason(
     assert (note.status, note.attempts, note.name) == ("FAILED", 1, "x")
     assert note.error == "ValueError: password=***"
     proxy.behave()
-    made.again().here.start("k" * 64, "trial", "x", {}).finish()
+    made.again().here.start(Identity("k" * 64, "trial", "x")).finish()
     (run,) = made.tracker.runs()
     assert run.data.tags["lotus.attempts"] == "2", "the one that nobody heard of counts"
 
@@ -195,14 +196,14 @@ def test_after_one_patience_every_item_costs_one_short_try_until_the_server_is_b
     made = bench
     proxy.close()
     start = time.monotonic()
-    made.here.start("a", "trial", "a", {}).finish()
+    made.here.start(Identity("a", "trial", "a")).finish()
     assert 5 <= time.monotonic() - start < 10, "one patience"
     start = time.monotonic()
     for i in range(10):
-        made.here.start(f"b{i}", "trial", "b", {}).finish()
+        made.here.start(Identity(f"b{i}", "trial", "b")).finish()
     assert time.monotonic() - start < 10
     proxy.behave()
-    made.here.start("c", "trial", "c", {}).finish()
+    made.here.start(Identity("c", "trial", "c")).finish()
     assert not made.here.tracker.breaker.tripped
     assert [child.key for child in made.tracker.children()] == ["c"]
 
@@ -212,7 +213,7 @@ def test_computing_does_not_wait_for_a_server_that_hangs(bench: Bench, proxy: Pr
     made = bench
     proxy.fault = lambda method, path: 6.0
     start = time.monotonic()
-    log = made.here.start("k", "trial", "x", {})
+    log = made.here.start(Identity("k", "trial", "x"))
     log.flush_s = 0
     for step in range(1, 50):
         log.metrics({"loss": 1 / step}, step)
@@ -225,7 +226,7 @@ def test_computing_does_not_wait_for_a_server_that_hangs(bench: Bench, proxy: Pr
 
 def test_a_wrong_call_is_no_reason_to_wait_and_loses_nothing(bench: Bench) -> None:
     made = bench
-    log = made.here.start("k", "trial", "x", {})
+    log = made.here.start(Identity("k", "trial", "x"))
     log.metrics({"x" * 1000: 1.0})  # a name that MLflow refuses
     start = time.monotonic()
     log.finish()
@@ -236,16 +237,16 @@ def test_a_wrong_call_is_no_reason_to_wait_and_loses_nothing(bench: Bench) -> No
 
 def test_a_run_whose_earlier_attempt_logged_other_values_is_replaced(bench: Bench) -> None:
     made = bench
-    first = made.here.start("k", "trial", "x", {})
+    first = made.here.start(Identity("k", "trial", "x"))
     first.metrics({"loss": 1.0}, 1)
     first.finish("FAILED")
-    again = made.here.start("k", "trial", "x", {})
+    again = made.here.start(Identity("k", "trial", "x"))
     again.metrics({"loss": 2.0}, 1)
     again.finish()
     assert again.undelivered is not None
     assert "loss = 1 at step 1, now it is 2" in again.undelivered
     assert made.tracker.children() == []
-    third = made.here.start("k", "trial", "x", {})
+    third = made.here.start(Identity("k", "trial", "x"))
     third.metrics({"loss": 2.0}, 1)
     third.finish()
     assert third.undelivered is None

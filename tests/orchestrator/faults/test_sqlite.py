@@ -14,6 +14,7 @@ from orchestrator.tracking import database, patience, plain_sql
 from orchestrator.tracking.connection import connect
 from orchestrator.tracking.patience import TrackingAway
 from orchestrator.tracking.pending import Note, Pending
+from orchestrator.tracking.runs import Identity
 from tests.orchestrator.faults.conftest import Bench, Content, content_of, made_bench
 
 LOCK = """\
@@ -85,7 +86,7 @@ def test_a_database_locked_for_longer_is_given_up_and_delivered_to_later(
     monkeypatch.setattr(patience, "PATIENCE_S", 1.0)
     monkeypatch.setattr(plain_sql, "BUSY_S", 5.0)
     with locked(tmp_path / "mlflow.db", 600):
-        log = bench.here.start("k", "trial", "x", {})
+        log = bench.here.start(Identity("k", "trial", "x"))
         log.metrics({"loss": 0.5}, 1)
         log.finish()
         (note,) = notes(bench).values()
@@ -94,7 +95,7 @@ def test_a_database_locked_for_longer_is_given_up_and_delivered_to_later(
         with pytest.raises(TrackingAway, match="Another program holds it: end that one"):
             bench.tracker.ask(lambda: bench.tracker.client.create_experiment("one more"))
         assert bench.tracker.parent().info.run_id  # who only reads does not wait
-    again = bench.again().here.start("k", "trial", "x", {})
+    again = bench.again().here.start(Identity("k", "trial", "x"))
     again.metrics({"loss": 0.5}, 1)
     again.finish()
     assert notes(bench) == {}

@@ -19,6 +19,7 @@ from safetensors import safe_open
 from scipy import optimize, special, stats
 
 from orchestrator.planning.config import SweepConfig
+from orchestrator.tracking.runs import Identity
 from orchestrator.tracking.tracker import Tracker, open_sweep
 from trials import formats
 
@@ -103,7 +104,7 @@ def write_sweep(sweep: SweepConfig, seeds: Iterable[int], arms: set[str], folder
     number = 0
     for seed in seeds:
         dense = {split: turned(right, 150, 150, rng) for split, right in common.items()}
-        stage = tracker.start(f"{seed:064x}", "stage", f"dense-seed{seed}", {})
+        stage = tracker.start(Identity(f"{seed:064x}", "stage", f"dense-seed{seed}"))
         stage.metrics({"time/dense_s": 600.0})
         stage.flush()
         stage.finish()
@@ -116,7 +117,7 @@ def write_sweep(sweep: SweepConfig, seeds: Iterable[int], arms: set[str], folder
             stages = {"dense": f"dense-{seed}", "finetune": f"tuned-{name}"}
             stages |= {"essential": f"essential-{level}-{seed}"} if arm == "lotus" else {}
             tags = {"lotus.arm": arm} | {f"lotus.stage.{k}": v for k, v in stages.items()}
-            log = tracker.start(key, "trial", name, tags)
+            log = tracker.start(Identity(key, "trial", name, tags))
             bits, metrics = outcomes(arm, level, dense, rng)
             log.metrics(metrics | costs(arm, level, seed))
             axes = {"sparsity": level, "patch_drop": 0.25, "mask_data_fraction": 0.5}

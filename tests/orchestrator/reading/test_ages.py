@@ -13,7 +13,8 @@ import pytest
 from orchestrator.reading import ages
 from orchestrator.reading.tables import trials_table
 from orchestrator.tracking.tracker import Child
-from orchestrator.versions import MADE_WITH, in_words, of_words, versions
+from orchestrator.versions import in_words, of_words, versions
+from orchestrator.vocabulary import Tag
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from programs import Program, environment
@@ -64,7 +65,7 @@ def test_one_version_is_no_mixture(said: list[str | None]) -> None:
 
 
 def test_an_upgrade_is_said_for_what_the_sweep_still_has() -> None:
-    old, new = {MADE_WITH: "torch 2.3"}, {MADE_WITH: "torch 2.4"}
+    old, new = {Tag.MADE_WITH: "torch 2.3"}, {Tag.MADE_WITH: "torch 2.4"}
     children = [
         child("a", "trial", old),
         child("b", "trial", old),

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from orchestrator.reading import overlap
 from orchestrator.reading.tables import trials_table
 from orchestrator.tracking import artifacts
 from orchestrator.tracking.tracker import Address, RunLog, Tracker
+from orchestrator.vocabulary import Artifact
 from trials import formats
 from trials.stages.evaluate import Final
 
@@ -50,7 +50,7 @@ def test_a_damaged_artifact_is_said_and_costs_nothing_else(
 ) -> None:
     tracker = tracked_trial.tracker
     run = tracker.client.create_run(tracker.address.experiment_id)
-    for path in (artifacts.OUTCOMES, overlap.MASK):
+    for path in (Artifact.OUTCOMES, Artifact.FINAL_MASK):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(b"no safetensors")
     RunLog(tracker.client, run.info.run_id).artifacts(tmp_path)
@@ -60,7 +60,9 @@ def test_a_damaged_artifact_is_said_and_costs_nothing_else(
     assert len(damaged) == 1
     assert run.info.run_id in damaged[0]
     content = dict(
-        artifacts.read_each(tracker, list(more["run_id"]), overlap.MASK, formats.load_packed_mask)
+        artifacts.read_each(
+            tracker, list(more["run_id"]), Artifact.FINAL_MASK, formats.load_packed_mask
+        )
     )
     assert isinstance(content[run.info.run_id], formats.FormatError)
     assert isinstance(content[trials["run_id"].iloc[0]], dict)
@@ -122,11 +124,11 @@ def test_of_a_foreign_server_no_more_is_read_than_the_limit(
         tracker = Tracker(Address(f"http://127.0.0.1:{server.server_port}", "1", "p"))
         with (
             pytest.raises(artifacts.ArtifactTooLarge) as refused,
-            artifacts.fetched(tracker, RUN, artifacts.OUTCOMES),
+            artifacts.fetched(tracker, RUN, Artifact.OUTCOMES),
         ):
             pass
         text = str(refused.value)
-        assert text.startswith(f"{artifacts.OUTCOMES} of run {RUN} has ")
+        assert text.startswith(f"{Artifact.OUTCOMES} of run {RUN} has ")
         assert "at most 8,388,608 are read" in text
         assert "\n" not in text
         assert handler.served <= served  # type: ignore[attr-defined]
@@ -142,8 +144,8 @@ def test_of_a_foreign_server_no_more_is_read_than_the_limit(
 @pytest.mark.parametrize(
     ("path", "kind"),
     [
-        (artifacts.OUTCOMES, None),
-        (overlap.MASK, "masks/"),
+        (Artifact.OUTCOMES, None),
+        (Artifact.FINAL_MASK, "masks/"),
         ("checkpoints/final.safetensors", "checkpoints/"),
     ],
 )

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from orchestrator.tracking import database, opening
 from orchestrator.tracking.connection import connect
@@ -27,7 +28,7 @@ def made(path: Path, journal: str = "wal", used: bool = True) -> Path:
     """A database with an experiment `x`, and with MLflow's own first one where it was used."""
     prepare(path)
     if used:
-        connect(f"sqlite:///{path}")._tracking_client.store._dispose_engine()
+        MlflowClient(f"sqlite:///{path}")._tracking_client.store._dispose_engine()
     with closing(sqlite3.connect(path)) as opened:
         opened.execute(f"pragma journal_mode = {journal}")
         opened.execute("insert into experiments (name, lifecycle_stage) values ('x', 'active')")

@@ -3,10 +3,11 @@
 from typing import Any
 
 import pytest
-from mlflow.entities import ViewType
+from mlflow import MlflowClient
 
 from orchestrator.planning.config import SweepConfig
 from orchestrator.tracking.reconcile import LOST, reconcile
+from orchestrator.tracking.runs import Identity
 from orchestrator.tracking.tracker import Tracker, open_sweep
 
 
@@ -25,13 +26,13 @@ def twin(tracker: Tracker, run_id: str) -> Any:
 
 
 def test_nothing_is_said_when_all_is_well(tracker: Tracker) -> None:
-    tracker.start("a", "trial", "a", {}).finish()
+    tracker.start(Identity("a", "trial", "a")).finish()
     assert reconcile(tracker) == []
     assert [child.status for child in tracker.children()] == ["FINISHED"]
 
 
 def test_of_several_runs_of_a_key_the_finished_one_stays(tracker: Tracker) -> None:
-    first = tracker.start("a", "trial", "a", {})
+    first = tracker.start(Identity("a", "trial", "a"))
     second = twin(tracker, first.run_id)
     third = twin(tracker, first.run_id)
     tracker.client.set_terminated(second.info.run_id)
@@ -39,14 +40,14 @@ def test_of_several_runs_of_a_key_the_finished_one_stays(tracker: Tracker) -> No
     assert len(tracker.children()) == 3
     assert reconcile(tracker) == ["2 runs are there a second time: deleted"]
     assert [child.run_id for child in tracker.children()] == [second.info.run_id]
-    deleted = tracker.tagged(ViewType.DELETED_ONLY)
+    deleted = tracker.tagged("deleted")
     assert {run.info.run_id for run in deleted} == {first.run_id, third.info.run_id}
     assert reconcile(tracker) == [], "what was deleted as a duplicate is not missed"
 
 
 def test_runs_that_nobody_works_on_are_ended_with_the_reason(tracker: Tracker) -> None:
-    tracker.start("a", "trial", "a", {})
-    tracker.start("b", "trial", "b", {})
+    tracker.start(Identity("a", "trial", "a"))
+    tracker.start(Identity("b", "trial", "b"))
     said = reconcile(tracker, {"b": "its node died"})
     assert said == ["1 run is RUNNING although nobody works on it: ended"]
     found = {child.key: child for child in tracker.children()}
@@ -65,23 +66,24 @@ def test_foreign_runs_are_said_and_left_alone(tracker: Tracker) -> None:
     assert said.startswith("3 runs are tagged with this sweep but not made by it")
     assert all(run.info.run_id in said for run in made)
     assert tracker.children() == []
-    assert tracker.start("k", "trial", "x", {}).run_id not in {run.info.run_id for run in made}
+    own = tracker.start(Identity("k", "trial", "x"))
+    assert own.run_id not in {run.info.run_id for run in made}
 
 
 def test_a_deleted_run_is_noticed_until_it_is_delivered_again(tracker: Tracker) -> None:
-    first = tracker.start("a", "trial", "a", {})
+    first = tracker.start(Identity("a", "trial", "a"))
     first.finish()
     tracker.client.delete_run(first.run_id)
     (said,) = reconcile(tracker)
     assert "1 run is deleted in MLflow" in said
-    tracker.start("a", "trial", "a", {}).finish()
+    tracker.start(Identity("a", "trial", "a")).finish()
     assert reconcile(tracker) == []
 
 
 def test_a_deleted_run_that_the_sweep_file_no_longer_asks_for_is_not_missed(
     tracker: Tracker,
 ) -> None:
-    old, wanted = tracker.start("old", "trial", "old", {}), tracker.start("new", "trial", "new", {})
+    old, wanted = (tracker.start(Identity(name, "trial", name)) for name in ("old", "new"))
     for log in (old, wanted):
         log.finish()
     tracker.client.set_tag(old.run_id, "lotus.superseded", "true")
@@ -107,7 +109,8 @@ def test_a_second_run_of_the_sweep_that_a_lost_answer_left_is_not_used(
 ) -> None:
     tracker.sweep_log().flush(tags={"lotus.trials_planned": 1})
     tags = {"lotus.kind": "sweep", "lotus.name": tracked.name}
-    late = tracker.client.create_run(tracker.address.experiment_id, start_time=1, tags=tags)
+    own = MlflowClient(tracker.address.uri)
+    late = own.create_run(tracker.address.experiment_id, start_time=1, tags=tags)
     assert open_sweep(tracked) == tracker.address, "although it is older"
     assert reconcile(tracker) == []
     assert tracker.client.get_run(late.info.run_id).info.lifecycle_stage == "deleted"

@@ -13,6 +13,7 @@ from orchestrator.planning.config import SweepConfig
 from orchestrator.tracking import patience
 from orchestrator.tracking import tracker as tracking
 from orchestrator.tracking.runlog import METRICS_PER_BATCH, PARAMS_PER_BATCH, TAGS_PER_BATCH
+from orchestrator.tracking.runs import Identity
 from orchestrator.tracking.tracker import (
     RunLog,
     Tracker,
@@ -74,7 +75,7 @@ def test_there_is_one_run_per_key_however_often_it_starts(tracker: Tracker) -> N
     ids = set()
     for attempt in range(1, 4):
         again = Tracker(tracker.address)  # another process
-        log = again.start("k" * 64, "trial", "lotus-seed0", {"lotus.arm": "lotus"})
+        log = again.start(Identity("k" * 64, "trial", "lotus-seed0", {"lotus.arm": "lotus"}))
         ids.add(log.run_id)
         (child,) = again.children()
         assert child.tags["lotus.attempts"] == str(attempt)
@@ -90,17 +91,17 @@ def test_there_is_one_run_per_key_however_often_it_starts(tracker: Tracker) -> N
 def test_keys_of_two_sweeps_do_not_meet(tracked: SweepConfig, tracker: Tracker) -> None:
     address = open_sweep(tracked.model_copy(update={"name": "other"}))
     assert address is not None
-    a = tracker.start("k" * 64, "trial", "x", {})
-    b = Tracker(address).start("k" * 64, "trial", "x", {})
+    a = tracker.start(Identity("k" * 64, "trial", "x"))
+    b = Tracker(address).start(Identity("k" * 64, "trial", "x"))
     assert a.run_id != b.run_id
     assert len(tracker.children()) == len(Tracker(address).children()) == 1
 
 
 def test_a_deleted_run_does_not_count(tracker: Tracker) -> None:
-    first = tracker.start("k" * 64, "trial", "x", {})
+    first = tracker.start(Identity("k" * 64, "trial", "x"))
     tracker.client.delete_run(first.run_id)
     assert tracker.children() == []
-    assert tracker.start("k" * 64, "trial", "x", {}).run_id != first.run_id
+    assert tracker.start(Identity("k" * 64, "trial", "x")).run_id != first.run_id
 
 
 def test_more_children_than_a_page_are_all_found(
@@ -109,25 +110,25 @@ def test_more_children_than_a_page_are_all_found(
     monkeypatch.setattr(tracking, "PAGE", 3)
     names = [f"key{i}" for i in range(8)]
     for name in names:
-        tracker.start(name, "trial", name, {})
+        tracker.start(Identity(name, "trial", name))
     assert [child.key for child in tracker.children()] == names
 
 
 def test_metrics_of_a_step_are_never_doubled_after_a_restart(tracker: Tracker) -> None:
-    first = tracker.start("k", "trial", "x", {})
+    first = tracker.start(Identity("k", "trial", "x"))
     first.metrics({"loss": 1.0, "none": None}, 1)
     first.metrics({"loss": 9.0}, 1)  # the same step again in one attempt
     first.metrics({"loss": 0.5, "accuracy": 0.5}, 2)
     first.flush()
     first.metrics({"loss": 0.25}, 3)  # never sent: the process dies
-    again = Tracker(tracker.address).start("k", "trial", "x", {})
+    again = Tracker(tracker.address).start(Identity("k", "trial", "x"))
     for step, loss in enumerate((1.0, 0.5, 0.25, 0.125), start=1):
         again.metrics({"loss": loss, "accuracy": loss}, step)
     again.metrics({"final": 0.75})
     again.finish()
     assert sorted(history(again, "loss")) == [(1, 1.0), (2, 0.5), (3, 0.25), (4, 0.125)]
     assert sorted(step for step, _ in history(again, "accuracy")) == [1, 2, 3, 4]
-    third = tracker.start("k", "trial", "x", {})
+    third = tracker.start(Identity("k", "trial", "x"))
     third.metrics({"final": 0.75})
     third.finish()
     assert history(third, "final") == [(0, 0.75)]
@@ -135,7 +136,7 @@ def test_metrics_of_a_step_are_never_doubled_after_a_restart(tracker: Tracker) -
 
 
 def test_an_old_buffer_is_sent_with_the_next_metric(tracker: Tracker) -> None:
-    log = tracker.start("k", "trial", "x", {})
+    log = tracker.start(Identity("k", "trial", "x"))
     log.flush_s = 1000
     log.metrics({"a": 1.0}, 1)
     assert history(log, "a") == []
@@ -147,7 +148,7 @@ def test_an_old_buffer_is_sent_with_the_next_metric(tracker: Tracker) -> None:
 def test_batches_respect_the_limits_and_lose_nothing(
     tracker: Tracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log = tracker.start("k", "trial", "x", {})
+    log = tracker.start(Identity("k", "trial", "x"))
     sizes: list[tuple[int, ...]] = []
     real = log.client.log_batch
 
@@ -173,9 +174,9 @@ def test_batches_respect_the_limits_and_lose_nothing(
 
 
 def test_a_long_param_is_cut_and_an_old_one_not_sent_again(tracker: Tracker) -> None:
-    log = tracker.start("k", "trial", "x", {})
+    log = tracker.start(Identity("k", "trial", "x"))
     log.flush({"long": "x" * 10_000, "lr": 0.1})
-    again = tracker.start("k", "trial", "x", {})
+    again = tracker.start(Identity("k", "trial", "x"))
     again.flush({"lr": 0.2, "new": 1})  # MLflow itself would refuse the change
     params = log.client.get_run(log.run_id).data.params
     assert (len(params["long"]), params["lr"], params["new"]) == (6000, "0.1", "1")
@@ -188,7 +189,7 @@ def test_a_run_id_in_the_environment_changes_nothing(
     monkeypatch.setenv("MLFLOW_RUN_ID", foreign.info.run_id)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "elsewhere")
     assert open_sweep(tracked) == tracker.address
-    log = Tracker(tracker.address).start("k", "trial", "x", {})
+    log = Tracker(tracker.address).start(Identity("k", "trial", "x"))
     log.metrics({"a": 1.0})
     log.finish()
     assert log.run_id != foreign.info.run_id
@@ -201,7 +202,7 @@ def test_a_run_id_in_the_environment_changes_nothing(
 def test_artifacts_lie_beside_the_database(tracker: Tracker, tmp_path: Path) -> None:
     (tmp_path / "up" / "masks").mkdir(parents=True)
     (tmp_path / "up" / "masks" / "a.txt").write_text("x")
-    log = tracker.start("k", "trial", "x", {})
+    log = tracker.start(Identity("k", "trial", "x"))
     log.artifacts(tmp_path / "up")
     log.artifacts(tmp_path / "up", "again")
     listed = [a.path for a in log.client.list_artifacts(log.run_id)]
@@ -211,7 +212,7 @@ def test_artifacts_lie_beside_the_database(tracker: Tracker, tmp_path: Path) -> 
 
 
 def test_a_deleted_experiment_is_said_in_words(tracked: SweepConfig, tracker: Tracker) -> None:
-    tracker.client.delete_experiment(tracker.address.experiment_id)
+    MlflowClient(tracker.address.uri).delete_experiment(tracker.address.experiment_id)
     for create in (True, False):
         with pytest.raises(TrackingError, match="is deleted: restore it, or choose another"):
             open_sweep(tracked, create)
@@ -222,7 +223,7 @@ def test_all_sweeps_of_a_store_are_listed(
 ) -> None:
     other = open_sweep(tracked.model_copy(update={"experiment": f"o-{uuid.uuid4().hex}"}))
     assert other is not None
-    tracker.start("k", "trial", "x", {})
+    tracker.start(Identity("k", "trial", "x"))
     listed = {run.info.run_id for run in list_sweeps(database)}
     assert {tracker.address.parent, other.parent} <= listed
 
@@ -284,7 +285,7 @@ def test_what_was_buffered_arrives_when_the_store_is_back(
     tracker: Tracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     impatient(monkeypatch)
-    log = tracker.start("k", "trial", "x", {})
+    log = tracker.start(Identity("k", "trial", "x"))
     real, away = MlflowClient.log_batch, Away(2, "INTERNAL_ERROR")
     monkeypatch.setattr(MlflowClient, "log_batch", lambda *a: (away(), real(*a))[1])
     log.metrics({"a": 1.0}, 7)

@@ -32,7 +32,7 @@ def folder(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path
     planned, trial, result = finished
     where = tmp_path_factory.mktemp("artifacts")
     dataset = planned.sources_of(trial.config).dataset
-    record.write_trial(trial, result.results, dataset, where, checkpoint=True)
+    record.write_all(record.trial_files(trial, result.results, dataset, checkpoint=True), where)
     return where
 
 
@@ -144,7 +144,8 @@ def test_outcomes_are_kept_image_by_image(folder: Path, finished: Finished) -> N
 def test_no_checkpoint_is_written_unless_asked_for(finished: Finished, tmp_path: Path) -> None:
     planned, trial, result = finished
     dataset = planned.sources_of(trial.config).dataset
-    record.write_trial(trial, result.results, dataset, tmp_path, checkpoint=False)
+    files = record.trial_files(trial, result.results, dataset, checkpoint=False)
+    record.write_all(files, tmp_path)
     assert not (tmp_path / "checkpoints").exists()
 
 
@@ -154,7 +155,7 @@ def test_an_arm_without_masks_and_tickets_writes_neither(
     planned, trial, result = finished
     kept = {n: r for n, r in result.results.items() if n in ("dense", "finetune", "final")}
     dataset = planned.sources_of(trial.config).dataset
-    record.write_trial(trial, kept, dataset, tmp_path, checkpoint=False)
+    record.write_all(record.trial_files(trial, kept, dataset, checkpoint=False), tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["config", "outcomes"]
 
 
@@ -290,8 +291,9 @@ def test_outcomes_hold_what_is_deployed_image_by_image(
         name: Outcomes(torch.arange(len(getattr(final, name).correct)) % by == 0, 0.0)
         for name, by in (("deployed_validation", 3), ("deployed_test", 5))
     }
-    record.write_outcomes(results_of | {"final": replace(final, **own)}, tmp_path)
-    found = formats.load_mask(tmp_path / "outcomes/correct.safetensors")
+    path = tmp_path / "correct.safetensors"
+    record.write_outcomes(results_of | {"final": replace(final, **own)}, path)
+    found = formats.load_mask(path)
     assert torch.equal(found["deployed.validation"], own["deployed_validation"].correct)
     assert torch.equal(found["deployed.test"], own["deployed_test"].correct)
     assert torch.equal(found["final.test"], final.test.correct)

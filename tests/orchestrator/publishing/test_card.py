@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.reading.card import ALL, card, measured, number, tokens
+from orchestrator.publishing.card import ALL, card, measured, number, tokens
 
 ROW: dict[str, Any] = {
     "arm": "lotus", "patch_drop": "0.25", "tickets.select": "attention", "tickets.scope": "image",

@@ -1,6 +1,5 @@
 """The best model: at any time one checkpoint in MLflow, under the rule `best`."""
 
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,10 +9,12 @@ import mlflow
 import numpy as np
 import pytest
 import torch
+from mlflow import MlflowClient
 
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.plan import plan
-from orchestrator.reading.best import NAMED, _tracking, publish_best
+from orchestrator.publishing.best import publish_best
+from orchestrator.publishing.model import _tracking
 from orchestrator.storage.store import Store
 from orchestrator.tracking.tracker import Tracker, TrackingError, open_sweep
 from orchestrator.worker.job import Settings, job_of
@@ -23,7 +24,7 @@ ALONE = """\
 import sys
 from orchestrator.driver.state import look
 from orchestrator.planning.config import SweepConfig
-from orchestrator.reading.best import publish_best
+from orchestrator.publishing.best import publish_best
 state = look(SweepConfig.model_validate_json(sys.stdin.read()))
 key = sys.argv[1]
 run_id = state.children[key].run_id
@@ -90,7 +91,7 @@ def test_when_the_best_changes_its_checkpoint_is_the_only_one(
         }
 
     def models() -> list[Any]:
-        found = tracker.client.search_logged_models([address.experiment_id])
+        found = MlflowClient(address.uri).search_logged_models([address.experiment_id])
         return [model for model in found if model.source_run_id == address.parent]
 
     first, second = run_ids
@@ -119,22 +120,3 @@ def test_when_the_best_changes_its_checkpoint_is_the_only_one(
     monkeypatch.setattr(lost, "parent", tracker.parent)
     with pytest.raises(TrackingError, match=r"the best model could not be logged: .*0{32}"):
         publish_best(planned, store, lost, second, "best", run_ids[first])
-
-
-@pytest.mark.parametrize("named", [None, "sqlite:////elsewhere/mlflow.db"])
-def test_publishing_leaves_no_tracking_address_behind(
-    named: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mlflow.set_tracking_uri(None)  # type: ignore[arg-type] # other tests may have set one
-    monkeypatch.delenv(NAMED, raising=False)
-    if named is not None:
-        monkeypatch.setenv(NAMED, named)
-    default = SweepConfig.model_fields["tracking"].annotation
-    assert default is not None
-    before = default()
-    with _tracking("sqlite:////here/mlflow.db"):
-        assert mlflow.get_tracking_uri() == "sqlite:////here/mlflow.db"
-    assert os.environ.get(NAMED) == named
-    assert mlflow.is_tracking_uri_set() == (named is not None)
-    assert default() == before
-    mlflow.set_tracking_uri(None)  # type: ignore[arg-type]

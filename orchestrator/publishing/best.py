@@ -1,30 +1,26 @@
 """The best model of a sweep: its checkpoint on its own run, and a logged model to serve."""
 
-import logging
-import os
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from orchestrator.planning.plan import Plan, PlannedTrial
-from orchestrator.reading.card import card, measured
+from orchestrator.publishing.model import log_model
 from orchestrator.secrets import redacted
 from orchestrator.storage.store import Store
+from orchestrator.tracking.patience import refusals
 from orchestrator.tracking.tracker import RunLog, Tracker, TrackingError
-from orchestrator.versions import versions
+from orchestrator.vocabulary import Artifact, Tag
 from orchestrator.worker import record
 from trials.formats import KINDS
 from trials.sources import Opened
 from trials.stage import Node
 from trials.stages.finetune import Finetuned
-
-NAMED = "MLFLOW_TRACKING_URI"
 
 
 def publish_best(
@@ -43,7 +39,7 @@ def publish_best(
     Raises:
         TrackingError: it could not be logged.
     """
-    before = tracker.parent().data.tags.get("lotus.best")
+    before = tracker.parent().data.tags.get(Tag.BEST)
     trial = next((trial for trial in plan.trials if trial.key == key), None)
     tuned = trial.graph.finetune if trial else None
     if before == key or trial is None or tuned is None or store.entry(tuned) is None:
@@ -84,15 +80,15 @@ def _publish(order: Order, store: Store, tracker: Tracker) -> bool:
         _forget(tracker, order.before)
     key, name = order.trial.key, order.trial.name
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "checkpoints/final.safetensors"
+        path = Path(folder) / Artifact.CHECKPOINT
         record.write_checkpoint(found, path, key)
         if order.retention == "best":
             RunLog(tracker.client, order.run_id).artifacts(Path(folder))
         images = order.opened.dataset.test.images[:2].transpose(0, 2, 3, 1)
         told = tracker.ask(lambda: tracker.client.get_run(order.run_id)).data
         row = {**told.params, **told.metrics}
-        _log_model(tracker, path, np.ascontiguousarray(images), name, row)
-    tracker.sweep_log().flush(tags={"lotus.best": key, "lotus.best_name": name})
+        log_model(tracker.address, path, np.ascontiguousarray(images), name, row)
+    tracker.sweep_log().flush(tags={Tag.BEST: key, Tag.BEST_NAME: name})
     return True
 
 
@@ -110,11 +106,11 @@ def _weights(tuned: Node[Finetuned], store: Store) -> Finetuned | None:
 
 def withdraw_best(tracker: Tracker, retention: str) -> None:
     """Nothing is recommended: no model is the best one any more."""
-    if key := tracker.parent().data.tags.get("lotus.best"):
+    if key := tracker.parent().data.tags.get(Tag.BEST):
         if retention == "best":
             _forget(tracker, key)
-        for name in ("lotus.best", "lotus.best_name"):
-            tracker.ask(lambda name=name: tracker.client.delete_tag(tracker.address.parent, name))  # type: ignore[misc]
+        for name in (Tag.BEST, Tag.BEST_NAME):
+            tracker.ask(partial(tracker.client.delete_tag, tracker.address.parent, name))
 
 
 def _forget(tracker: Tracker, key: str) -> None:
@@ -122,100 +118,15 @@ def _forget(tracker: Tracker, key: str) -> None:
 
     Before the new one is written: a sweep that dies in between publishes its best again.
     """
-    from mlflow.exceptions import MlflowException
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-    uri = tracker.address.uri
     try:
         for child in tracker.children():
             if child.key == key:
-                where = tracker.client.get_run(child.run_id).info.artifact_uri
-                get_artifact_repository(where, tracking_uri=uri).delete_artifacts("checkpoints")
+                tracker.client.delete_artifacts(child.run_id, Artifact.CHECKPOINTS)
         query = f"source_run_id = '{tracker.address.parent}'"
-        experiments = [tracker.address.experiment_id]
-        for model in tracker.client.search_logged_models(experiments, filter_string=query):
+        for model in tracker.client.search_logged_models([tracker.address.experiment_id], query):
             tracker.client.delete_logged_model(model.model_id)
-    except (MlflowException, NotImplementedError, OSError) as error:
+    except refusals() as error:
         warnings.warn(
             f"the checkpoint of an earlier best trial could not be removed: {redacted(str(error))}",
             stacklevel=2,
         )
-
-
-def _log_model(
-    tracker: Tracker, checkpoint: Path, example: np.ndarray, name: str, row: Mapping[str, Any]
-) -> None:
-    """An `mlflow.pyfunc` model from code and safetensors, nothing pickled.
-
-    Args:
-        name: of the trial.
-        row: its params and metrics, for the card.
-    """
-    import mlflow
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import Schema, TensorSpec
-
-    shape = (-1, *example.shape[1:])
-    signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype("uint8"), shape)]),
-        outputs=Schema([TensorSpec(np.dtype("float32"), (-1, -1))]),
-    )
-    # Its advice and progress bars are for interactive use.
-    logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    names = ("torch", "timm", "safetensors", "numpy")
-    known = versions()
-    with (
-        _tracking(tracker.address.uri),
-        mlflow.start_run(run_id=tracker.address.parent),
-        warnings.catch_warnings(action="ignore"),
-    ):
-        Model.log(
-            None,
-            Untried(),
-            name="best",
-            validate_serving_input=False,
-            python_model=str(Path(__file__).with_name("serving.py")),
-            artifacts={"checkpoint": str(checkpoint)},
-            signature=signature,
-            input_example=example,
-            pip_requirements=["mlflow", *(f"{one}=={known[one]}" for one in names)],
-            tags={"mlflow.note.content": card(name, row)},
-            metadata={"lotus": {"trial": name, **measured(row)}},
-        )
-
-
-class Untried:
-    """`mlflow.pyfunc` for `Model.log`, which is what `mlflow.pyfunc.log_model` calls.
-
-    That one also loads the model and tries it on its example. It would take torch and timm,
-    seconds at the end of every sweep, for a line in a log that nobody sees: tests do it instead.
-    """
-
-    __name__ = "mlflow.pyfunc"
-
-    def save_model(self, *, validate_serving_input: bool, **settings: Any) -> None:
-        """Write the model's folder."""
-        import mlflow
-
-        mlflow.pyfunc.save_model(**settings)
-
-
-@contextmanager
-def _tracking(uri: str) -> Iterator[None]:
-    """Point MLflow's fluent interface at a store, for the one call that has no client form."""
-    import mlflow
-
-    # Setting it sets MLFLOW_TRACKING_URI too, by which a sweep file read later would go astray.
-    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
-    named, run_id = os.environ.get(NAMED), os.environ.pop("MLFLOW_RUN_ID", None)
-    mlflow.set_tracking_uri(uri)
-    try:
-        yield
-    finally:
-        mlflow.set_tracking_uri(before)  # None: as if it had never been set
-        os.environ.pop(NAMED, None)
-        if named is not None:
-            os.environ[NAMED] = named
-        if run_id is not None:
-            os.environ["MLFLOW_RUN_ID"] = run_id

@@ -23,26 +23,29 @@ def measured(row: Row) -> dict[str, Any]:
     `macs` are of one image, and include those of whatever chooses its patches.
     """
     return {
-        "images": {"validation": _count(row, "final/val_n"), "test": _count(row, "final/test_n")},
+        "images": {
+            "validation": _count(row, Metric.FINAL_VAL_N),
+            "test": _count(row, Metric.FINAL_TEST_N),
+        },
         "whole_images": {
             "tokens": f"{ALL}: what plain timm runs",
-            "val_accuracy": number(row, "final/val_accuracy"),
-            "test_accuracy": number(row, "final/test_accuracy"),
-            "macs": number(row, "final/macs_dense"),
+            "val_accuracy": number(row, Metric.FINAL_VAL_ACCURACY),
+            "test_accuracy": number(row, Metric.FINAL_TEST_ACCURACY),
+            "macs": number(row, Metric.FINAL_MACS_DENSE),
         },
         "deployed": {
             "tokens": tokens(row),
-            "val_accuracy": number(row, "final/deployed_val_accuracy"),
-            "test_accuracy": number(row, "final/deployed_test_accuracy"),
-            "macs": number(row, "final/macs_deployed"),
-            "macs_selector": number(row, "final/macs_selector"),
+            "val_accuracy": number(row, Metric.FINAL_DEPLOYED_VAL_ACCURACY),
+            "test_accuracy": number(row, Metric.FINAL_DEPLOYED_TEST_ACCURACY),
+            "macs": number(row, Metric.FINAL_MACS_DEPLOYED),
+            "macs_selector": number(row, Metric.FINAL_MACS_SELECTOR),
         },
     }
 
 
 def tokens(row: Row) -> str:
     """The patches that a deployed model sees of an image, in words."""
-    kept, drop = number(row, "tickets/kept_patches"), number(row, "patch_drop")
+    kept, drop = number(row, Metric.TICKETS_KEPT_PATCHES), number(row, "patch_drop")
     if row.get("arm") not in TICKETED or not drop or kept is None:
         return ALL
     whose, score = row.get("tickets.weights"), row.get("tickets.score")

@@ -1,0 +1,1 @@
+"""The best model of a sweep, as MLflow shows and serves it."""

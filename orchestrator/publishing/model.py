@@ -1,0 +1,98 @@
+"""A model as MLflow keeps and serves it. With `serving.py` the only place that needs MLflow's own
+interface: there is no call of its client for this."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orchestrator.publishing.card import card, measured
+from orchestrator.tracking.tracker import Address
+from orchestrator.versions import versions
+from orchestrator.vocabulary import Tag
+
+NAMED = "MLFLOW_TRACKING_URI"
+
+
+def log_model(
+    where: Address, checkpoint: Path, example: np.ndarray, name: str, row: Mapping[str, Any]
+) -> None:
+    """An `mlflow.pyfunc` model on a sweep's run, from code and safetensors, nothing pickled.
+
+    Args:
+        name: of the trial.
+        row: its params and metrics, for the card.
+    """
+    import mlflow
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    shape = (-1, *example.shape[1:])
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype("uint8"), shape)]),
+        outputs=Schema([TensorSpec(np.dtype("float32"), (-1, -1))]),
+    )
+    # Its advice and progress bars are for interactive use.
+    logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    names = ("torch", "timm", "safetensors", "numpy")
+    known = versions()
+    with (
+        _tracking(where.uri),
+        mlflow.start_run(run_id=where.parent),
+        warnings.catch_warnings(action="ignore"),
+    ):
+        Model.log(
+            None,
+            Untried(),
+            name="best",
+            validate_serving_input=False,
+            python_model=str(Path(__file__).with_name("serving.py")),
+            artifacts={"checkpoint": str(checkpoint)},
+            signature=signature,
+            input_example=example,
+            pip_requirements=["mlflow", *(f"{one}=={known[one]}" for one in names)],
+            tags={Tag.NOTE: card(name, row)},
+            metadata={"lotus": {"trial": name, **measured(row)}},
+        )
+
+
+class Untried:
+    """`mlflow.pyfunc` for `Model.log`, which is what `mlflow.pyfunc.log_model` calls.
+
+    That one also loads the model and tries it on its example. It would take torch and timm,
+    seconds at the end of every sweep, for a line in a log that nobody sees: tests do it instead.
+    """
+
+    __name__ = "mlflow.pyfunc"
+
+    def save_model(self, *, validate_serving_input: bool, **settings: Any) -> None:
+        """Write the model's folder."""
+        import mlflow
+
+        mlflow.pyfunc.save_model(**settings)
+
+
+@contextmanager
+def _tracking(uri: str) -> Iterator[None]:
+    """Point MLflow's fluent interface at a store, for the one call that has no client form."""
+    import mlflow
+
+    # Setting it sets MLFLOW_TRACKING_URI too, by which a sweep file read later would go astray.
+    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+    named, run_id = os.environ.get(NAMED), os.environ.pop("MLFLOW_RUN_ID", None)
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)  # None: as if it had never been set
+        os.environ.pop(NAMED, None)
+        if named is not None:
+            os.environ[NAMED] = named
+        if run_id is not None:
+            os.environ["MLFLOW_RUN_ID"] = run_id

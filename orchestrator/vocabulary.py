@@ -1,0 +1,210 @@
+"""What stands in MLflow, by name: the tags, metrics and artifacts of every run.
+
+The one place for these names. Reports, searches and other programs rely on them, so a name that
+has been in a release stays. A test finds them written out anywhere else, and compares this module
+with the interface.
+"""
+
+from typing import Final
+
+
+class Tag:
+    """Tags of runs. `lotus.*` are ours; what MLflow itself reads is named as it names it."""
+
+    # Of every run.
+    KIND: Final = "lotus.kind"
+    VERSION: Final = "lotus.version"
+
+    # Of trials and shared stages.
+    KEY: Final = "lotus.key"
+    SWEEP: Final = "lotus.sweep"
+    """Id of the sweep's own run."""
+    ATTEMPTS: Final = "lotus.attempts"
+    ERROR: Final = "lotus.error"
+    SUPERSEDED: Final = "lotus.superseded"
+    MICRO_BATCH: Final = "lotus.micro_batch"
+    MADE_WITH: Final = "lotus.made_with"
+    """The versions that computed the results, as `versions.in_words` has them; not those of the
+    process that wrote the run: a result from the store may be older."""
+
+    # Of trials.
+    ARM: Final = "lotus.arm"
+    RUNG: Final = "lotus.rung"
+    SPARSITY: Final = "lotus.sparsity"
+    """`auto` where a trial found its own."""
+
+    # Of shared stages.
+    STAGE: Final = "lotus.stage"
+    CACHED: Final = "lotus.cached"
+
+    # Of a sweep.
+    NAME: Final = "lotus.name"
+    TRIALS_PLANNED: Final = "lotus.trials_planned"
+    STORAGE: Final = "lotus.storage"
+    SWEEP_YAML: Final = "lotus.sweep_yaml"
+    WALL_S: Final = "lotus.wall_s"
+    BEST: Final = "lotus.best"
+    BEST_NAME: Final = "lotus.best_name"
+    REPORT_OF: Final = "lotus.report_of"
+    """The digest of what the report was made from."""
+    DRIVER: Final = "lotus.driver"
+    """Who works on it; see `tracking/lease.py`."""
+
+    # Each with a name behind it.
+    STAGE_OF: Final = "lotus.stage."
+    """The key of a stage's result that a run is made of."""
+    AXIS: Final = "lotus.axis."
+    FACT: Final = "lotus.fact."
+
+    # MLflow's own.
+    PARENT: Final = "mlflow.parentRunId"
+    RUN_NAME: Final = "mlflow.runName"
+    NOTE: Final = "mlflow.note.content"
+    """What MLflow shows as the description."""
+
+
+class JobTag:
+    """What Ray's dashboard shows of a submitted sweep."""
+
+    SWEEP: Final = "lotus.sweep"
+    """Its name."""
+    EXPERIMENT: Final = "lotus.experiment"
+    FILE: Final = "lotus.file"
+    VERSION: Final = "lotus.version"
+
+
+class Metric:
+    """Metrics of runs. Accuracies, losses and sparsities are fractions, costs multiply-adds."""
+
+    DENSE_VAL_ACCURACY: Final = "dense/val_accuracy"
+    DENSE_VAL_LOSS: Final = "dense/val_loss"
+    DENSE_VAL_N: Final = "dense/val_n"
+    DENSE_TEST_ACCURACY: Final = "dense/test_accuracy"
+    DENSE_TEST_N: Final = "dense/test_n"
+
+    ESSENTIAL_VAL_ACCURACY: Final = "essential/val_accuracy"
+    ESSENTIAL_VAL_LOST: Final = "essential/val_lost"
+    ESSENTIAL_VAL_GAINED: Final = "essential/val_gained"
+    ESSENTIAL_SPARSITY: Final = "essential/sparsity"
+    ESSENTIAL_PICKED: Final = "essential/picked_sparsity"
+    PROBE_SPARSITY: Final = "probe/sparsity"
+
+    DENOISE_JACCARD_MEAN: Final = "denoise/jaccard_mean"
+    DENOISE_JACCARD_MIN: Final = "denoise/jaccard_min"
+    DENOISE_TRAIN_LOSS_MEAN: Final = "denoise/train_loss_mean"
+    DENOISE_SPARSITY_UNION_KEPT: Final = "denoise/sparsity_union_kept"
+    DENOISE_SPARSITY_INTERSECT_KEPT: Final = "denoise/sparsity_intersect_kept"
+
+    ISSP_VAL_ACCURACY: Final = "issp/val_accuracy"
+    ISSP_VAL_LOST: Final = "issp/val_lost"
+    ISSP_VAL_GAINED: Final = "issp/val_gained"
+    ISSP_SPARSITY: Final = "issp/sparsity"
+    CONTROL_VAL_ACCURACY: Final = "control/val_accuracy"
+    CONTROL_VAL_LOST: Final = "control/val_lost"
+    CONTROL_VAL_GAINED: Final = "control/val_gained"
+    CONTROL_SPARSITY: Final = "control/sparsity"
+
+    TICKETS_KEPT_PATCHES: Final = "tickets/kept_patches"
+
+    # Per epoch, from 1.
+    FINETUNE_TRAIN_LOSS: Final = "finetune/train_loss"
+    FINETUNE_VAL_LOSS: Final = "finetune/val_loss"
+    FINETUNE_VAL_ACCURACY: Final = "finetune/val_accuracy"
+    RUNG_VAL_ACCURACY: Final = "rung/val_accuracy"
+
+    # On whole images; pairs with FINAL_MACS_DENSE.
+    FINAL_VAL_ACCURACY: Final = "final/val_accuracy"
+    FINAL_VAL_LOSS: Final = "final/val_loss"
+    FINAL_VAL_N: Final = "final/val_n"
+    FINAL_TEST_ACCURACY: Final = "final/test_accuracy"
+    FINAL_TEST_N: Final = "final/test_n"
+    FINAL_TEST_ACCURACY_TICKET: Final = "final/test_accuracy_ticket"
+    # On the tokens that the trial uses; pairs with FINAL_MACS_DEPLOYED.
+    FINAL_DEPLOYED_VAL_ACCURACY: Final = "final/deployed_val_accuracy"
+    FINAL_DEPLOYED_TEST_ACCURACY: Final = "final/deployed_test_accuracy"
+    FINAL_SPARSITY: Final = "final/sparsity"
+    """Of the prunable weights."""
+    FINAL_SPARSITY_MODEL: Final = "final/sparsity_model"
+    FINAL_MACS: Final = "final/macs"
+    FINAL_MACS_DENSE: Final = "final/macs_dense"
+    FINAL_MACS_SELECTOR: Final = "final/macs_selector"
+    FINAL_MACS_DEPLOYED: Final = "final/macs_deployed"
+    FINAL_MACS_TRAINING: Final = "final/macs_training"
+    FINAL_EPOCHS_TO_NEAR_DENSE: Final = "final/epochs_to_near_dense"
+    FINAL_TRAIN_IMAGES_PER_S: Final = "final/train_images_per_s"
+
+    PROFILE_IMAGES_PER_S: Final = "profile/images_per_s"
+    PROFILE_IMAGES_PER_S_DENSE: Final = "profile/images_per_s_dense"
+
+    TIME_TOTAL_S: Final = "time/total_s"
+    CACHE_HITS: Final = "cache/hits"
+    CACHE_SAVED_S: Final = "cache/saved_s"
+
+    # Of a sweep; a new step each time.
+    SWEEP_ESSENTIAL: Final = "essential_sparsity"
+    SWEEP_ESSENTIAL_LOW: Final = "essential_sparsity_low"
+    SWEEP_ESSENTIAL_HIGH: Final = "essential_sparsity_high"
+    BEST_VAL_ACCURACY: Final = "best/val_accuracy"
+    BEST_TEST_ACCURACY: Final = "best/test_accuracy"
+    BEST_DENSE_TEST_ACCURACY: Final = "best/dense_test_accuracy"
+    BEST_DIFFERENCE: Final = "best/difference"
+    BEST_MACS_RATIO: Final = "best/macs_ratio"
+    TRIALS_FINISHED: Final = "trials/finished"
+    TRIALS_FAILED: Final = "trials/failed"
+    COST_DEVICE_HOURS: Final = "cost/device_hours"
+    COST_DEVICE_HOURS_SAVED: Final = "cost/device_hours_saved"
+
+    # Groups, by how their names begin.
+    TIME: Final = "time/"
+    CACHE: Final = "cache/"
+
+
+DENSE_EPOCHS: Final = "dense/epoch"
+"""Group of the dense model's learning curve."""
+
+FINETUNE_EPOCHS: Final = "finetune"
+"""Group of the recovery's."""
+
+
+def of(group: str, what: str) -> str:
+    """A metric of a group: of a stage by its name in the trial, or of a learning curve."""
+    return f"{group}/{what}"
+
+
+def seconds(stage: str) -> str:
+    """How long a stage took to compute."""
+    return f"{Metric.TIME}{stage}_s"
+
+
+class Artifact:
+    """Paths among a run's artifacts."""
+
+    TRIAL_CONFIG: Final = "config/trial.yaml"
+    ESSENTIAL_MASK: Final = "masks/essential.safetensors"
+    DENOISED_MASK: Final = "masks/denoised.safetensors"
+    FINAL_MASK: Final = "masks/final.safetensors"
+    LAYERS: Final = "masks/sparsity.json"
+    """Sparsity of each mask by layer."""
+    TICKETS: Final = "tickets/tickets.safetensors"
+    TICKET_EXAMPLES: Final = "tickets/examples.png"
+    OUTCOMES: Final = "outcomes/correct.safetensors"
+    """Which images each model gets right."""
+    CHECKPOINT: Final = "checkpoints/final.safetensors"
+    DENSE_CHECKPOINT: Final = "checkpoints/dense.safetensors"
+
+    # Of a trial or stage that failed.
+    TRACEBACK: Final = "failure/traceback.txt"
+    LOG: Final = "failure/log.txt"
+    STACKS: Final = "failure/stacks.txt"
+
+    # Of a sweep.
+    SWEEP_CONFIG: Final = "config/sweep.yaml"
+    REPORT_PAGE: Final = "report/report.html"
+    REPORT_SUMMARY: Final = "report/summary.json"
+    REPORT_TRIALS: Final = "report/trials.csv"
+
+    # Folders.
+    CHECKPOINTS: Final = "checkpoints"
+    MASKS: Final = "masks"
+    REPORT: Final = "report"
+    FIGURES: Final = "report/figures"
