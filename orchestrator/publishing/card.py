@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.vocabulary import Metric
 from trials.arms import TICKETED
 
 Row = Mapping[str, Any]

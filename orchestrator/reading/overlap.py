@@ -8,11 +8,11 @@ import pandas as pd
 from orchestrator.selection.overlap import Mask, chosen_runs, mask_families, summarised
 from orchestrator.tracking.artifacts import ArtifactError, read_each
 from orchestrator.tracking.tracker import Tracker
-from orchestrator.vocabulary import Artifact, Metric
+from orchestrator.vocabulary import Artifact
 from trials.errors import FormatError
 from trials.formats import load_packed_mask
 
-MASK = "masks/final.safetensors"
+MASK = Artifact.FINAL_MASK
 MOST_BYTES = 512 * 2**20  # of packed masks in memory: 50 of a ViT-B
 
 

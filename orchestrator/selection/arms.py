@@ -30,6 +30,7 @@ from orchestrator.selection.statistics import (
     mean_interval,
     sayable,
 )
+from orchestrator.vocabulary import Metric, of
 from trials.arms import ARMS, DENSE, LOTUS
 
 Reference = Literal["fine_tuned", "before_fine_tuning"]
@@ -225,10 +226,10 @@ def _before_fine_tuning(results: pd.DataFrame, confidence: float) -> dict[str, A
     columns = ("stage.dense", "seed", Metric.DENSE_TEST_N, *metrics)
     models = dense_models(rows(results, columns))
     mean = average(models, metrics)
-    tested = [a for m in models if (a := m["dense/test_accuracy"]) is not None]
+    tested = [a for m in models if (a := m[Metric.DENSE_TEST_ACCURACY]) is not None]
     other = len(tested) >= FEWEST_SEEDS
     spread = (
-        accuracy_interval(tested, fewest(models, "dense/test_n"), confidence, seeds=other)
+        accuracy_interval(tested, fewest(models, Metric.DENSE_TEST_N), confidence, seeds=other)
         if tested
         else None
     )

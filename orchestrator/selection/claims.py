@@ -44,6 +44,7 @@ from orchestrator.selection.seeds import FEWEST_SEEDS
 from orchestrator.selection.settings import Setting, preference
 from orchestrator.selection.statistics import Interval, sayable, wilson
 from orchestrator.selection.verdicts import Claim, Measured, percent, points_of, side
+from orchestrator.vocabulary import Metric
 from trials.arms import DENSE, ISSP_ARMS, LOTUS, MAGNITUDE, RANDOM_PATCHES, TICKETS
 
 ONE_SHOT, BY_EPOCH = 0.3, 5

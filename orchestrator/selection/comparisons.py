@@ -55,6 +55,7 @@ from orchestrator.selection.settings import (
     same_sparsity,
 )
 from orchestrator.selection.statistics import Interval
+from orchestrator.vocabulary import Metric
 from trials.arms import BY_NAME, CONTROLS, ISSP_ARMS, LOTUS_ARMS, MASK_CONTROLS
 from trials.arms import DENSE as DENSE_ARM
 

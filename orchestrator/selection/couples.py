@@ -13,6 +13,7 @@ from orchestrator.selection.rows import Row, mean
 from orchestrator.selection.scopes import difference
 from orchestrator.selection.settings import Setting, preference, same_sparsity
 from orchestrator.selection.verdicts import Measured, percent
+from orchestrator.vocabulary import Metric
 from trials.arms import LOTUS
 
 DROP, HALF, SMALL = 0.1, 0.5, 0.1

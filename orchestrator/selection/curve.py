@@ -21,13 +21,14 @@ from orchestrator.selection.rows import (
 from orchestrator.selection.scopes import OTHER_SEEDS, THESE_MODELS, Scope
 from orchestrator.selection.seeds import FEWEST_SEEDS
 from orchestrator.selection.statistics import Comparison, accuracy_interval, compare
+from orchestrator.vocabulary import Metric
 from trials.arms import CURVE_ARMS
 from trials.detect import DETECTORS
 
 CURVE_COLUMNS = (
     "sparsity", "val_accuracy", "ci_low", "ci_high", "drop", "drop_low", "drop_high", "n",
 )  # fmt: skip
-_PRUNED = "essential/val_accuracy"
+_PRUNED = Metric.ESSENTIAL_VAL_ACCURACY
 _METRICS = (
     Metric.DENSE_VAL_ACCURACY,
     Metric.DENSE_VAL_N,
@@ -104,7 +105,7 @@ def one_shot_curve(results: pd.DataFrame, confidence: float = 0.95) -> pd.DataFr
         accuracies = [d[Metric.DENSE_VAL_ACCURACY] for d in dense]
         other = len(dense) >= FEWEST_SEEDS
         spread = accuracy_interval(
-            accuracies, fewest(dense, "dense/val_n"), confidence, seeds=other
+            accuracies, fewest(dense, Metric.DENSE_VAL_N), confidence, seeds=other
         )
         points = [p for p in points if p["sparsity"] > 0]
         points.insert(
@@ -136,7 +137,9 @@ def _level(sparsity: float, measured: Sequence[Row], confidence: float) -> Row:
     models = [average(group, _METRICS) for group in grouped(measured, dense_identity)]
     other = len(models) >= FEWEST_SEEDS
     accuracies = [m[_PRUNED] for m in models]
-    accuracy = accuracy_interval(accuracies, fewest(models, "dense/val_n"), confidence, seeds=other)
+    accuracy = accuracy_interval(
+        accuracies, fewest(models, Metric.DENSE_VAL_N), confidence, seeds=other
+    )
     drop = compare(
         [
             Comparison(

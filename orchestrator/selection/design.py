@@ -21,6 +21,7 @@ from orchestrator.selection.settings import (
     setting_of,
     with_deployed,
 )
+from orchestrator.vocabulary import Metric
 from trials.arms import BASE_AXES, ISSP_ARMS
 
 PRESET = "issp.preset"

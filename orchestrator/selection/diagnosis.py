@@ -38,6 +38,7 @@ from orchestrator.selection.pairs import (
 from orchestrator.selection.rows import Row, mean
 from orchestrator.selection.settings import Setting
 from orchestrator.selection.statistics import Interval
+from orchestrator.vocabulary import Metric
 from trials.arms import MAGNITUDE, RANDOM_MASK
 
 MOST_OUTCOMES = 300  # bounds what a report reads: beyond, pairs rest on counts

@@ -20,6 +20,7 @@ from orchestrator.selection.rows import (
 )
 from orchestrator.selection.seeds import FEWEST_SEEDS
 from orchestrator.selection.settings import unmeasured
+from orchestrator.vocabulary import Metric
 from trials.arms import BY_NAME, CONTROLS, CURVE_ARMS, MASK_CONTROLS, NAMES
 
 COARSE = 0.1  # widest bracket of the essential sparsity that passes without a warning
@@ -197,10 +198,10 @@ def _arm_warnings(found: Analysis) -> Iterator[str]:
 
 
 def _collapse_warnings(found: Analysis) -> Iterator[str]:
-    table = rows(found.results, ("arm", "dense/val_accuracy", "issp/val_accuracy"))
+    table = rows(found.results, ("arm", Metric.DENSE_VAL_ACCURACY, Metric.ISSP_VAL_ACCURACY))
     drops = [
-        r["dense/val_accuracy"] - r["issp/val_accuracy"] for r in table
-        if r["issp/val_accuracy"] is not None and r["dense/val_accuracy"] is not None
+        r[Metric.DENSE_VAL_ACCURACY] - r[Metric.ISSP_VAL_ACCURACY] for r in table
+        if r[Metric.ISSP_VAL_ACCURACY] is not None and r[Metric.DENSE_VAL_ACCURACY] is not None
         and r["arm"] not in MASK_CONTROLS
     ]  # fmt: skip
     collapsed = [d for d in drops if collapses(d)]

@@ -7,6 +7,7 @@ from orchestrator.selection.design import Anchor, Point, point
 from orchestrator.selection.pairs import CONTROL, FINAL
 from orchestrator.selection.rows import Row, mean
 from orchestrator.selection.settings import Setting, same_sparsity
+from orchestrator.vocabulary import Metric
 from trials.arms import MASK_CONTROLS
 
 
@@ -58,7 +59,7 @@ class Controls:
 
 
 def _same_count(own: Row, control: Row) -> bool:
-    a, b = own["issp/sparsity"], _sparsity(control)
+    a, b = own[Metric.ISSP_SPARSITY], _sparsity(control)
     return a is not None and b is not None and same_sparsity(a, b)
 
 

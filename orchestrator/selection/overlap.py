@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from orchestrator.selection.rows import Row, distinct, rows
+from orchestrator.vocabulary import Metric
 from trials.arms import ISSP_ARMS, MASK_DATA, SPARSITY
 from trials.formats import PackedMask
 
@@ -207,11 +208,11 @@ def _group(varies: str, between: tuple[float, float] | None, pairs: Sequence[_Pa
 
 def _ingredients(table: pd.DataFrame) -> list[Row]:
     """The overlap among ingredients, over the denoised masks of the sweep, each once."""
-    found = rows(table, ("key", "status", "stage.denoise", "denoise/jaccard_mean"))
+    found = rows(table, ("key", "status", "stage.denoise", Metric.DENOISE_JACCARD_MEAN))
     known = [r for r in found if r["status"] == "FINISHED"]
-    known = [r for r in known if r["denoise/jaccard_mean"] is not None]
+    known = [r for r in known if r[Metric.DENOISE_JACCARD_MEAN] is not None]
     masks = distinct(known, lambda r: r["stage.denoise"] or r["key"])
-    values = [float(r["denoise/jaccard_mean"]) for r in masks]
+    values = [float(r[Metric.DENOISE_JACCARD_MEAN]) for r in masks]
     if not values:
         return []
     return [{

@@ -25,6 +25,7 @@ from orchestrator.selection.rows import Row
 from orchestrator.selection.seeds import FEWEST_SEEDS, Prior, Spread, common
 from orchestrator.selection.settings import drops_patches
 from orchestrator.selection.statistics import Interval, agresti_min, sayable, t, z
+from orchestrator.vocabulary import of
 
 Bits = NDArray[np.bool_]
 Outcomes = Mapping[str, Mapping[str, Bits]]

@@ -12,6 +12,7 @@ from orchestrator.selection.settings import (
     macs_ratio,
     preference,
 )
+from orchestrator.vocabulary import Metric
 from trials.arms import CONTROLS
 
 Costs = tuple[float, float, float]

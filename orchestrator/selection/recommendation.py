@@ -31,6 +31,7 @@ from orchestrator.selection.settings import (
 )
 from orchestrator.selection.statistics import Interval
 from orchestrator.selection.verdicts import between, percent, points_of
+from orchestrator.vocabulary import Metric
 from trials.arms import LOTUS_ARMS
 
 Verdict = Literal["shown", "not shown", "exceeded"]

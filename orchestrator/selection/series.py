@@ -18,6 +18,7 @@ from orchestrator.selection.rows import Row, grouped, rows
 from orchestrator.selection.seeds import FEWEST_SEEDS
 from orchestrator.selection.settings import Setting, best_settings, comparable
 from orchestrator.selection.statistics import accuracy_interval
+from orchestrator.vocabulary import Metric
 from trials.arms import BASE_AXES, ISSP_ARMS, LOTUS
 
 _STAGES = ("issp", "final")
@@ -90,7 +91,7 @@ def by_mask_data(
     masked = [
         s for s in found
         if s.arm in ISSP_ARMS and s.axes["mask_data_fraction"] is not None
-        and s.mean["issp/val_accuracy"] is not None
+        and s.mean[Metric.ISSP_VAL_ACCURACY] is not None
     ]  # fmt: skip
     places = grouped([{"setting": s} for s in masked], lambda r: _beside(r["setting"]))
     if not places:

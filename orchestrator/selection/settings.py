@@ -22,6 +22,7 @@ from orchestrator.selection.rows import (
     plain,
     rows,
 )
+from orchestrator.vocabulary import Metric, of
 from trials.arms import BASE_AXES, NAMES
 
 EQUAL_SPARSITY = 1e-6
