@@ -166,7 +166,7 @@ def test_tracking_and_the_best_model_alone_talk_to_mlflow() -> None:
 
 def test_one_place_talks_to_timm() -> None:
     """`serving.py` is copied into every logged model, where this package is not installed."""
-    assert importers("timm") - {"orchestrator/reading/serving.py"} == {"trials/vit.py"}
+    assert importers("timm") - {"orchestrator/reading/serving.py"} == {"trials/model/vit.py"}
 
 
 def test_the_served_model_stands_alone() -> None:
@@ -176,7 +176,7 @@ def test_the_served_model_stands_alone() -> None:
 
 
 def test_nobody_opens_a_pickle_but_the_reader_of_cifar10() -> None:
-    assert importers("pickle") == {"trials/data.py"}
+    assert importers("pickle") == {"trials/data/datasets.py"}
     for foreign in ("cloudpickle", "dill", "joblib", "shelve", "marshal"):
         assert not importers(foreign)
 

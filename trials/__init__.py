@@ -10,9 +10,9 @@
 
 from trials.config import TrialConfig
 from trials.context import Context
-from trials.execute import TrialResult, run_trial
-from trials.pipeline import TrialGraph, pipeline
-from trials.sources import open_sources
+from trials.graph.execute import TrialResult, run_trial
+from trials.graph.pipeline import TrialGraph, pipeline
+from trials.graph.sources import open_sources
 from trials.stage import STAGES
 
 __all__ = [

@@ -4,8 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from trials.data import DataConfig
-from trials.presets import PRESETS, Preset
+from trials.data.datasets import DataConfig
+from trials.model.vit import ModelConfig, Removal
+from trials.sparsity.presets import PRESETS, Preset
 from trials.stage import StageConfig
 from trials.stages.attention import AttentionConfig
 from trials.stages.denoise import SoupConfig
@@ -14,7 +15,6 @@ from trials.stages.essential import MaskConfig
 from trials.stages.finetune import FinetuneConfig
 from trials.stages.issp import MergeConfig
 from trials.stages.tickets import Scope, Select
-from trials.vit import ModelConfig, Removal
 
 Arm = Literal[
     "dense",

@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 
 from trials.errors import FormatError
 from trials.lazy import torch
-from trials.masks import KeepMask
+from trials.sparsity.masks import KeepMask
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,11 +11,11 @@ from orchestrator.planning.config import SweepConfig
 from orchestrator.secrets import without_password
 from orchestrator.versions import hardware, versions
 from trials.config import TrialConfig
-from trials.data import DataConfig
+from trials.data.datasets import DataConfig
 from trials.errors import LotusError
 
 if TYPE_CHECKING:
-    from trials.sources import Counts
+    from trials.graph.sources import Counts
 
 T = TypeVar("T")
 
@@ -96,8 +96,8 @@ def _configs(sweep: SweepConfig) -> Iterable[TrialConfig]:
 @lru_cache(maxsize=8)
 def _read(cfg: DataConfig) -> tuple[Counts, str]:
     """Sizes and digest of a data set."""
-    from trials import data
-    from trials.sources import Counts
+    from trials.data.datasets import datasets as data
+    from trials.graph.sources import Counts
 
     found = data.load(cfg)
     return Counts.of(found), found.digest
@@ -126,7 +126,7 @@ def _classes_and_channels(cfg: DataConfig) -> tuple[int, int]:
 
 def _model(sweep: SweepConfig) -> str:
     """Building a model's shape proves that timm knows its name and takes its arguments."""
-    from trials import vit
+    from trials.model import vit
 
     def look(trial: TrialConfig) -> str:
         classes, channels = _classes_and_channels(trial.data)
@@ -138,8 +138,8 @@ def _model(sweep: SweepConfig) -> str:
 
 
 def _weights(sweep: SweepConfig) -> str:
-    from trials.downloads import weights_at_hand
-    from trials.sources import weights_of
+    from trials.graph.sources import weights_of
+    from trials.model.downloads import weights_at_hand
 
     def look(trial: TrialConfig) -> str:
         source, _ = weights_of(trial.model, _classes_and_channels(trial.data)[0])

@@ -23,9 +23,10 @@ from orchestrator.storage.keys import key_of
 from orchestrator.tracking.artifacts import fetched
 from orchestrator.tracking.tracker import Tracker, open_sweep
 from orchestrator.worker import record
-from trials import export as files
-from trials import formats, vit
+from trials import formats
 from trials.errors import LotusError
+from trials.model import export as files
+from trials.model import vit
 
 CHECKPOINT, MASK, ABOUT = "checkpoints/final.safetensors", "masks/final.safetensors", "lotus.json"
 SHORTEST_KEY = 8

@@ -14,9 +14,9 @@ from orchestrator.search.methods import proposer
 from orchestrator.storage.keys import canonical, key_of
 from orchestrator.visible import one_line
 from trials.config import TICKETED, TrialConfig
-from trials.pipeline import TrialGraph, pipeline
-from trials.shared import Shared
-from trials.sources import Opened, open_sources
+from trials.graph.pipeline import TrialGraph, pipeline
+from trials.graph.shared import Shared
+from trials.graph.sources import Opened, open_sources
 from trials.stage import Node, closure
 
 SHORT = {"sparsity": "s", "patch_drop": "d", "mask_data_fraction": "f"}

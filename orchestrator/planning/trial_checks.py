@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator
 
 from orchestrator.planning.config import SearchBlock
 from orchestrator.planning.problems import Place, Problem
-from trials.allocation import UNSTRUCTURED, fits_pattern, pattern_sparsity
 from trials.config import MASKED, TICKETED, TrialConfig
-from trials.criteria import CRITERIA
-from trials.detect import FEWEST_LEVELS
+from trials.sparsity.allocation import UNSTRUCTURED, fits_pattern, pattern_sparsity
+from trials.sparsity.criteria import CRITERIA
+from trials.sparsity.detect import FEWEST_LEVELS
 from trials.stages.issp import EXACT
 
 

@@ -20,7 +20,7 @@ from orchestrator.tracking.tracker import RunLog, Tracker, TrackingError
 from orchestrator.versions import versions
 from orchestrator.worker import record
 from trials.formats import KINDS
-from trials.sources import Opened
+from trials.graph.sources import Opened
 from trials.stage import Node
 from trials.stages.finetune import Finetuned
 

@@ -137,7 +137,7 @@ def summarise(
         planned: trials that the sweep file asks for.
         device: `cpu` or `gpu`; device_hours and device_hours_saved as measured, wall_s in seconds.
         tolerance: fraction (0.01 = 1 point).
-        detector: a key of `trials.detect.DETECTORS`.
+        detector: a key of `trials.sparsity.detect.DETECTORS`.
         axes: columns that tell settings apart, beside the three of LOTUS; one that no trial
             has is left out with a warning.
         curve: see `select`.

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from trials.detect import ROUNDING
+from trials.sparsity.detect import ROUNDING
 
 Row = dict[str, Any]
 

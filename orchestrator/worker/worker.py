@@ -35,9 +35,9 @@ from orchestrator.worker.labels import (
 )
 from orchestrator.worker.watchdog import limited
 from trials.context import Context, Progress
+from trials.graph.pipeline import TrialGraph, pipeline
+from trials.graph.sources import Opened
 from trials.lazy import torch
-from trials.pipeline import TrialGraph, pipeline
-from trials.sources import Opened
 from trials.stage import Node, closure
 from trials.stages.dense import Dense
 from trials.stages.essential import Probe

@@ -13,16 +13,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from trials import data, tickets, vit
 from trials.config import TrialConfig
 from trials.context import Context, Outcomes
-from trials.data import DataConfig, Dataset, Split
-from trials.masks import KeepMask, keep_count, prunable, size, top_k
-from trials.recipe import TrainConfig
+from trials.data.datasets import DataConfig, Dataset, Split
+from trials.data.datasets import datasets as data
+from trials.model import vit
+from trials.model.vit import Checkpoint, ModelConfig
+from trials.sparsity.masks import KeepMask, keep_count, prunable, size, top_k
 from trials.stages.dense import Dense
 from trials.stages.pretrained import Pretrained
-from trials.train import Trainer
-from trials.vit import Checkpoint, ModelConfig
+from trials.tokens import tickets
+from trials.training.recipe import TrainConfig
+from trials.training.train import Trainer
 
 NAME = "vit_tiny_patch16_224"
 TINY = {"img_size": 8, "patch_size": 2, "in_chans": 1, "embed_dim": 32, "depth": 2, "num_heads": 2}

@@ -15,15 +15,17 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from tests.trials.helpers import curve, same
-from trials import run_trial, tickets, vit
+from trials import run_trial
 from trials.config import TrialConfig
 from trials.context import Context
-from trials.masks import KeepMask
-from trials.patches import Patches
-from trials.recipe import TrainConfig
+from trials.model import vit
+from trials.model.vit import Checkpoint
+from trials.sparsity.masks import KeepMask
 from trials.stages.attention import AttentionConfig, score_images
-from trials.train import Trainer
-from trials.vit import Checkpoint
+from trials.tokens import tickets
+from trials.tokens.patches import Patches
+from trials.training.recipe import TrainConfig
+from trials.training.train import Trainer
 
 Make = Callable[..., Trainer]
 RECIPES: dict[str, dict[str, Any]] = {

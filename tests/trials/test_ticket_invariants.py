@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from trials import tickets, vit
+from trials.model import vit
+from trials.model.vit import Checkpoint
 from trials.stages.attention import AttentionConfig, score_images
 from trials.stages.tickets import Scope
-from trials.tickets import PAD, Score, Sink
-from trials.vit import Checkpoint
+from trials.tokens import tickets
+from trials.tokens.tickets import PAD, Score, Sink
 
 SELECT: dict[str, Callable[..., Tensor]] = {
     "image": tickets.select_patches,

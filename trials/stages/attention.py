@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from trials import tickets, vit
 from trials.context import Context
-from trials.data import Dataset
+from trials.data.datasets import Dataset
 from trials.lazy import torch
+from trials.model import vit
 from trials.stage import StageConfig, stage
 from trials.stages.dense import Dense
 from trials.stages.pretrained import Pretrained
-from trials.tickets import Score, Sink
+from trials.tokens import tickets
+from trials.tokens.tickets import Score, Sink
 
 if TYPE_CHECKING:
     from torch import Tensor

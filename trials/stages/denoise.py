@@ -8,25 +8,33 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from trials import masks, vit
 from trials.context import Context, Progress
-from trials.data import Dataset, fraction_indices
+from trials.data.datasets import Dataset, fraction_indices
 from trials.errors import StageInputError
 from trials.lazy import torch
-from trials.masks import KeepMask, Masked
-from trials.recipe import TrainConfig
+from trials.model import vit
+from trials.model.vit import Checkpoint
 from trials.seeding import derive, generator
-from trials.snapshots import MisfitError, State, inside, load_finished, refused, save_finished
+from trials.sparsity import masks
+from trials.sparsity.masks import KeepMask, Masked
+from trials.sparsity.target import RoundConfig, TargetConfig, ingredient_count, stopped
 from trials.stage import stage
-from trials.stages.budget import Steps, look_ahead_steps
 from trials.stages.dense import Dense
 from trials.stages.essential import OneShot
-from trials.stages.ingredients import Ingredients, Soup
 from trials.stages.pretrained import Pretrained
 from trials.stages.soup_train import SoupTrained
-from trials.stages.target import RoundConfig, TargetConfig, ingredient_count, stopped
-from trials.train import Trainer
-from trials.vit import Checkpoint
+from trials.training.budget import Steps, look_ahead_steps
+from trials.training.ingredients import Ingredients, Soup
+from trials.training.recipe import TrainConfig
+from trials.training.snapshots import (
+    MisfitError,
+    State,
+    inside,
+    load_finished,
+    refused,
+    save_finished,
+)
+from trials.training.train import Trainer
 
 if TYPE_CHECKING:
     from torch import Tensor

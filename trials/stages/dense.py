@@ -4,15 +4,15 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from trials import vit
 from trials.context import Context, Epoch, Outcomes
-from trials.data import Dataset
-from trials.evaluation import evaluate
-from trials.recipe import TrainConfig
+from trials.data.datasets import Dataset
+from trials.model import vit
+from trials.model.vit import Checkpoint
 from trials.stage import stage
 from trials.stages.pretrained import Pretrained
-from trials.train import Trainer
-from trials.vit import Checkpoint
+from trials.training.evaluation import evaluate
+from trials.training.recipe import TrainConfig
+from trials.training.train import Trainer
 
 
 class DenseConfig(TrainConfig):

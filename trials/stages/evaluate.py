@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from trials import cost, masks, vit
 from trials.context import Context, Epoch, Outcomes
-from trials.cost import Passes
-from trials.data import Dataset
-from trials.evaluation import evaluate
-from trials.masks import Masked
+from trials.data.datasets import Dataset
+from trials.model import cost, vit
+from trials.model.cost import Passes
+from trials.model.vit import Removal
+from trials.sparsity import masks
+from trials.sparsity.masks import Masked
 from trials.stage import StageConfig, stage
 from trials.stages.dense import Dense
 from trials.stages.finetune import Finetuned
 from trials.stages.profile import Profile
 from trials.stages.tickets import Tickets
-from trials.vit import Removal
+from trials.training.evaluation import evaluate
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +31,7 @@ class EvaluateConfig(StageConfig):
             `lotus` without dropping and `issp`) stay two trials.
         near: accuracy below the dense model that still counts as near it.
         scored: whether a model has to look at an image before its kept patches are known.
-        passes: what made the model; see `trials.effort`.
+        passes: what made the model; see `trials.graph.effort`.
     """
 
     arm: str
@@ -57,7 +58,7 @@ class Final:
         macs: per image, of the final model on the patches that it keeps.
         macs_selector: per image, of whatever chooses those patches: a whole forward pass of the
             scoring model, which has the same shape; 0 where patches are drawn, or all kept.
-        macs_training: of everything that made the model; see `trials.effort`.
+        macs_training: of everything that made the model; see `trials.graph.effort`.
         epochs_to_near_dense: first epoch within `near` of the dense model; None = never.
     """
 

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict, Unpack
 import numpy as np
 from pydantic import Field
 
-from trials import vit
 from trials.context import Context, Epoch, Outcomes
-from trials.data import Dataset, fraction_indices
+from trials.data.datasets import Dataset, fraction_indices
 from trials.errors import StageInputError
-from trials.evaluation import evaluate
 from trials.lazy import torch
-from trials.masks import Masked
-from trials.patches import Patches
-from trials.recipe import TrainConfig
+from trials.model import vit
+from trials.model.vit import Checkpoint, Removal
+from trials.sparsity.masks import Masked
 from trials.stage import stage
 from trials.stages.attention import AttentionConfig, score_images
 from trials.stages.dense import Dense
@@ -26,8 +24,10 @@ from trials.stages.issp import Issp
 from trials.stages.pretrained import Pretrained
 from trials.stages.soup_train import SoupTrained
 from trials.stages.tickets import Tickets
-from trials.train import Trainer
-from trials.vit import Checkpoint, Removal
+from trials.tokens.patches import Patches
+from trials.training.evaluation import evaluate
+from trials.training.recipe import TrainConfig
+from trials.training.train import Trainer
 
 if TYPE_CHECKING:
     from torch import Tensor

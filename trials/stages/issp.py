@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from trials import masks, vit
 from trials.context import Context, Outcomes
-from trials.data import Dataset
+from trials.data.datasets import Dataset
 from trials.errors import StageInputError
-from trials.evaluation import evaluate
-from trials.masks import KeepMask, Masked, Scores
+from trials.model import vit
+from trials.model.vit import Checkpoint
+from trials.sparsity import masks
+from trials.sparsity.masks import KeepMask, Masked, Scores
+from trials.sparsity.target import RoundConfig, TargetConfig, goal_count, stopped, target_count
 from trials.stage import stage
 from trials.stages.denoise import Candidates
 from trials.stages.dense import Dense
 from trials.stages.essential import OneShot
 from trials.stages.pretrained import Pretrained
 from trials.stages.soup_train import SoupTrained
-from trials.stages.target import RoundConfig, TargetConfig, goal_count, stopped, target_count
-from trials.vit import Checkpoint
+from trials.training.evaluation import evaluate
 
 if TYPE_CHECKING:
     from torch import Tensor

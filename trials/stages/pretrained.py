@@ -6,12 +6,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from trials import vit
 from trials.context import Context
-from trials.data import Dataset
-from trials.shared import Shared
+from trials.data.datasets import Dataset
+from trials.graph.shared import Shared
+from trials.model import vit
+from trials.model.vit import Checkpoint, ModelConfig
 from trials.stage import StageConfig, stage
-from trials.vit import Checkpoint, ModelConfig
 
 
 class PretrainedConfig(StageConfig):

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from trials import cost, vit
-from trials import tickets as algebra
 from trials.context import Context
-from trials.data import Dataset
+from trials.data.datasets import Dataset
 from trials.lazy import torch
+from trials.model import cost, vit
+from trials.model.vit import ModelConfig, Removal
 from trials.seeding import generator
 from trials.stage import StageConfig, stage
 from trials.stages.pretrained import PretrainedConfig
 from trials.stages.tickets import Tickets
-from trials.vit import ModelConfig, Removal
+from trials.tokens import tickets as algebra
 
 BATCH = 256
 REPEATS = 5

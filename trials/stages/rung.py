@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Unpack
 
 from pydantic import Field
 
-from trials import vit
 from trials.context import Context, Epoch
 from trials.errors import StageInputError
+from trials.model import vit
+from trials.model.vit import Checkpoint
 from trials.stage import stage
 from trials.stages.finetune import RecoverConfig, Recovery, recovery, speed
-from trials.vit import Checkpoint
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trials import vit
 from trials.context import Context, Outcomes
-from trials.data import Dataset, fraction_indices
+from trials.data.datasets import Dataset, fraction_indices
 from trials.errors import StageInputError
-from trials.evaluation import evaluate
 from trials.lazy import torch
-from trials.masks import Masked
-from trials.recipe import TrainConfig
+from trials.model import vit
+from trials.model.vit import Checkpoint
 from trials.seeding import derive
+from trials.sparsity.masks import Masked
 from trials.stage import StageConfig, stage
-from trials.stages.budget import Steps, left_steps
 from trials.stages.dense import Dense
 from trials.stages.pretrained import Pretrained
-from trials.train import Trainer
-from trials.vit import Checkpoint
+from trials.training.budget import Steps, left_steps
+from trials.training.evaluation import evaluate
+from trials.training.recipe import TrainConfig
+from trials.training.train import Trainer
 
 
 class SoupTrainConfig(StageConfig):

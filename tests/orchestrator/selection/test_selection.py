@@ -23,7 +23,7 @@ from orchestrator.selection.comparisons import Spreads
 from orchestrator.selection.recommendation import Recommended
 from orchestrator.selection.settings import CONTROLS, LOTUS_ARMS, WHOLE, settings
 from orchestrator.selection.statistics import wilson
-from trials.detect import DETECTORS
+from trials.sparsity.detect import DETECTORS
 
 HUGE = 1e20  # images: no noise from their choice
 DENSE = 0.98

@@ -4,13 +4,14 @@ from typing import Any
 import pytest
 import torch
 
-from trials import tickets, vit
 from trials.context import Context
-from trials.data import Dataset
+from trials.data.datasets import Dataset
 from trials.errors import ModelError, StageInputError
+from trials.model import vit
+from trials.model.vit import Checkpoint
 from trials.stages.attention import AttentionConfig, PatchScores, attention
 from trials.stages.pretrained import Pretrained
-from trials.vit import Checkpoint
+from trials.tokens import tickets
 
 
 @pytest.fixture

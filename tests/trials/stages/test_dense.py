@@ -3,12 +3,12 @@ from typing import Any
 import pytest
 import torch
 
-from trials import vit
 from trials.context import Context
-from trials.data import Dataset
-from trials.evaluation import evaluate
+from trials.data.datasets import Dataset
+from trials.model import vit
 from trials.stages.dense import DenseConfig, dense
 from trials.stages.pretrained import Pretrained
+from trials.training.evaluation import evaluate
 
 RECIPE = DenseConfig(epochs=2, lr=3e-3, batch_size=32)
 

@@ -6,17 +6,18 @@ import pytest
 import torch
 
 from tests.trials.helpers import same
-from trials import masks, vit
 from trials.context import Context, Outcomes
-from trials.data import Dataset
+from trials.data.datasets import Dataset
 from trials.errors import StageInputError
-from trials.evaluation import evaluate
-from trials.masks import KeepMask
-from trials.recipe import TrainConfig
+from trials.model import vit
+from trials.sparsity import masks
+from trials.sparsity.masks import KeepMask
 from trials.stages.calibrate import WeightScores
 from trials.stages.dense import Dense
 from trials.stages.essential import OneShot, OneShotConfig, PickConfig, Picked, essential, pick
 from trials.stages.pretrained import Pretrained
+from trials.training.evaluation import evaluate
+from trials.training.recipe import TrainConfig
 
 RECIPE = TrainConfig(lr=3e-3, batch_size=32)
 

@@ -5,21 +5,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from trials import cost, masks, tickets, vit
 from trials.context import Context, Epoch, Outcomes
-from trials.cost import Passes
-from trials.data import Dataset, Split
-from trials.evaluation import evaluate
-from trials.masks import KeepMask
-from trials.recipe import TrainConfig
+from trials.data.datasets import Dataset, Split
+from trials.model import cost, vit
+from trials.model.cost import Passes
+from trials.model.vit import Checkpoint
+from trials.sparsity import masks
+from trials.sparsity.masks import KeepMask
 from trials.stages.dense import Dense
 from trials.stages.essential import OneShot
 from trials.stages.evaluate import EvaluateConfig, Final, evaluate_final, near
 from trials.stages.finetune import Finetuned
 from trials.stages.profile import Profile
 from trials.stages.tickets import Tickets
-from trials.train import Trainer
-from trials.vit import Checkpoint
+from trials.tokens import tickets
+from trials.training.evaluation import evaluate
+from trials.training.recipe import TrainConfig
+from trials.training.train import Trainer
 
 PROFILE = Profile(10.0, 20.0, 1.0, 1.0, parameters=40_000)
 CFG = EvaluateConfig(arm="lotus")

@@ -4,14 +4,14 @@ from typing import Any
 import pytest
 import torch
 
-from trials import cost, vit
-from trials import tickets as algebra
 from trials.context import Context
-from trials.data import Dataset
+from trials.data.datasets import Dataset
+from trials.model import cost, vit
+from trials.model.vit import Checkpoint, ModelConfig
 from trials.stages.pretrained import PretrainedConfig
 from trials.stages.profile import Profile, ProfileConfig, profile
 from trials.stages.tickets import Tickets
-from trials.vit import Checkpoint, ModelConfig
+from trials.tokens import tickets as algebra
 
 
 @pytest.fixture

@@ -7,16 +7,17 @@ import pytest
 import torch
 
 from tests.trials.helpers import NOTHING, same
-from trials import masks, vit
 from trials.context import Context
-from trials.data import Dataset, Split, fraction_indices
+from trials.data.datasets import Dataset, Split, fraction_indices
 from trials.errors import StageInputError
-from trials.evaluation import evaluate
-from trials.masks import KeepMask
+from trials.model import vit
+from trials.sparsity import masks
+from trials.sparsity.masks import KeepMask
 from trials.stages.dense import Dense
 from trials.stages.essential import OneShot
 from trials.stages.pretrained import Pretrained
 from trials.stages.soup_train import SoupTrainConfig, SoupTrained, soup_train
+from trials.training.evaluation import evaluate
 
 Make = Callable[..., SoupTrained]
 

@@ -1,0 +1,1 @@
+"""The transformer: timm's models, forward passes on kept patches, cost, export."""

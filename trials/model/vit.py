@@ -1,0 +1,361 @@
+"""The only contact with timm: create, capture attention, forward on kept patches.
+
+The last two have files of their own, `attention_maps.py` and `forward.py`; everybody calls them
+through this one.
+
+Shapes: B batch, C channels, H W pixels, P patches, K kept patches, N tokens, h heads, d width.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, field_validator
+
+from trials.errors import ModelError
+from trials.formats import load_checkpoint
+from trials.lazy import F, torch
+from trials.model import answers
+from trials.model.attention_maps import attention_maps
+from trials.model.forward import Module, Removal, forward, gather_tokens, keep_matrix
+from trials.seeding import global_seed
+from trials.sparsity import masks
+from trials.sparsity.masks import KeepMask
+from trials.stage import StageConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = [
+    "Arch",
+    "Checkpoint",
+    "ModelConfig",
+    "Module",
+    "Removal",
+    "Shape",
+    "attention_maps",
+    "build",
+    "build_empty",
+    "create",
+    "forward",
+    "gather_tokens",
+    "hub_identity",
+    "input_size",
+    "keep_matrix",
+    "masked",
+    "preprocess",
+    "shape_of",
+    "take",
+    "weights_source",
+]
+
+
+LOADS_WEIGHTS = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path"}
+"""Arguments of timm.create_model that read weights from elsewhere, pickled ones among them."""
+
+LONGEST_NAME = 100
+
+
+def _names(value: Any) -> Iterator[str]:
+    """All names in nested settings."""
+    if isinstance(value, dict):
+        yield from map(str, value)
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _names(part)
+
+
+class ModelConfig(StageConfig):
+    """A timm vision transformer and where its weights come from."""
+
+    name: str = Field(description="any timm VisionTransformer, e.g. vit_small_patch16_224")
+    pretrained: bool | Path = Field(
+        True, description="true: timm's weights; false: random; or the path of a safetensors file"
+    )
+    kwargs: dict[str, Any] = Field(default_factory=dict, description="passed to timm.create_model")
+    mean: tuple[float, ...] | None = Field(
+        None, description="per channel, of pixels in [0, 1]; default: the weights' pretrained_cfg"
+    )
+    std: tuple[float, ...] | None = Field(None, description="like mean")
+
+    @field_validator("kwargs")
+    @classmethod
+    def _named(cls, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """They become arguments and, flat and dotted, names in tracking; none may load weights."""
+        for name in _names(kwargs):
+            if not (name.isidentifier() and name.isascii() and len(name) <= LONGEST_NAME):
+                raise ValueError(f"{ascii(name)[:60]} is no name of an argument")
+        if found := sorted(LOADS_WEIGHTS & kwargs.keys()):
+            raise ValueError(f"{found[0]} would load other weights: write `model.pretrained`")
+        return kwargs
+
+    @field_validator("pretrained")
+    @classmethod
+    def _absolute(cls, pretrained: bool | Path) -> bool | Path:
+        """Workers run in other folders: a relative path means this working directory."""
+        return pretrained if isinstance(pretrained, bool) else pretrained.expanduser().absolute()
+
+
+@dataclass(frozen=True, slots=True)
+class Arch:
+    """Everything that rebuilds a model and feeds it, weights apart."""
+
+    name: str
+    kwargs: dict[str, Any]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A model as data: architecture and weights under timm's parameter names."""
+
+    arch: Arch
+    state: dict[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the cost of a forward pass depends on."""
+
+    grid: tuple[int, int]
+    prefix: int
+    depth: int
+    width: int
+    hidden: int
+    patch_inputs: int
+
+    @property
+    def patches(self) -> int:
+        """Patches of a whole image."""
+        return self.grid[0] * self.grid[1]
+
+
+def create(cfg: ModelConfig, *, classes: int, channels: int, seed: int | None) -> Checkpoint:
+    """Build a model and take its weights out.
+
+    A weights file whose head has another number of classes gets a fresh head.
+
+    Args:
+        classes: of the data set; `kwargs.num_classes` overrides it.
+        channels: of the images; `kwargs.in_chans` overrides it.
+        seed: of all random weights (the head, or everything).
+
+    Raises:
+        ModelError: unknown name, unusable kwargs, not a VisionTransformer, or weights that do
+            not fit or cannot be had.
+    """
+    kwargs = {"num_classes": classes, "in_chans": channels} | cfg.kwargs
+    hub = cfg.pretrained is True
+    with global_seed(seed or 0, "weights"):
+        model = _timm(cfg.name, pretrained=hub, **kwargs)
+    if isinstance(cfg.pretrained, Path):
+        _load_file(model, cfg.pretrained)
+    found = model.pretrained_cfg
+    arch = Arch(
+        name=cfg.name,
+        kwargs=kwargs,
+        mean=_per_channel(cfg.mean or found["mean"], kwargs["in_chans"]),
+        std=_per_channel(cfg.std or found["std"], kwargs["in_chans"]),
+    )
+    return Checkpoint(arch, {n: t.detach().clone() for n, t in model.state_dict().items()})
+
+
+def _timm(name: str, *, pretrained: bool, **kwargs: Any) -> Module:
+    # Imported here, not above: it takes seconds, and whoever only plans does not need it.
+    import timm
+    from timm.models.vision_transformer import VisionTransformer
+
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        hint = f"; near it: {', '.join(near)}" if near else ""
+        raise ModelError(f"model.name = {name}: timm {timm.__version__} has no such model{hint}")
+    try:
+        model = timm.create_model(name, pretrained=pretrained, **kwargs)
+    except (TypeError, AssertionError, ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"model.kwargs: timm cannot build {name} from {kwargs}: {error}"
+        ) from error
+    except (OSError, ImportError) as error:
+        raise ModelError(
+            f"model.pretrained: the weights of {name} cannot be fetched ({error}). Without a "
+            "network, name a safetensors file or set HF_HOME to a filled cache."
+        ) from error
+    if not isinstance(model, VisionTransformer):
+        raise ModelError(
+            f"model.name = {name} is a {type(model).__name__}, not a VisionTransformer"
+        )
+    return model
+
+
+def _load_file(model: nn.Module, path: Path) -> None:
+    state = load_checkpoint(path)
+    own = model.state_dict()
+    for name in ("head.weight", "head.bias"):
+        if name in state and name in own and state[name].shape != own[name].shape:
+            state[name] = own[name]
+    problems = [f"lacks {name}" for name in own.keys() - state.keys()]
+    problems += [f"has {name}, which the model has not" for name in state.keys() - own.keys()]
+    problems += [
+        f"{name} is {tuple(state[name].shape)}, the model's is {tuple(own[name].shape)}"
+        for name in own.keys() & state.keys()
+        if state[name].shape != own[name].shape
+    ]
+    if problems:
+        listed = "; ".join(sorted(problems)[:4])
+        raise ModelError(
+            f"model.pretrained = {path}: {len(problems)} tensors do not fit ({listed}). "
+            "Check `model.kwargs`."
+        )
+    model.load_state_dict(state)
+
+
+def _per_channel(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    if len(values) == channels:
+        return tuple(float(v) for v in values)
+    if channels == 1 or len(values) == 1:
+        return (sum(values) / len(values),) * channels
+    raise ModelError(f"model.mean and model.std need {channels} values, one per channel")
+
+
+def build(checkpoint: Checkpoint, device: torch.device) -> Module:
+    """A fresh module with the checkpoint's weights, in eval mode on `device`."""
+    model = build_empty(checkpoint.arch)
+    missing = model.state_dict().keys() ^ checkpoint.state.keys()
+    if missing:
+        raise ModelError(f"the checkpoint does not fit {checkpoint.arch.name}: {sorted(missing)}")
+    model.load_state_dict({n: t.clone() for n, t in checkpoint.state.items()}, assign=True)
+    return model.to(device).requires_grad_(True).eval()
+
+
+def build_empty(arch: Arch) -> Module:
+    """A module that has its shapes and no weights (on the meta device)."""
+    with torch.device("meta"):
+        return _timm(arch.name, pretrained=False, **arch.kwargs)
+
+
+def take(module: Module, arch: Arch) -> Checkpoint:
+    """The weights of a module, on the CPU, as a checkpoint."""
+    return Checkpoint(arch, {n: t.detach().cpu().clone() for n, t in module.state_dict().items()})
+
+
+def masked(checkpoint: Checkpoint, keep: KeepMask) -> Checkpoint:
+    """A copy with exactly 0 where the mask does not keep."""
+    return Checkpoint(checkpoint.arch, masks.apply(checkpoint.state, keep))
+
+
+_SHAPES: dict[str, Shape] = {}
+
+
+def shape_of(name: str, kwargs: Mapping[str, Any]) -> Shape:
+    """The shape of a timm model, without allocating its weights; each is asked for only once.
+
+    Raises:
+        ModelError: unknown name, unusable kwargs, or not a VisionTransformer.
+    """
+    known = json.dumps([name, dict(kwargs)], sort_keys=True, default=repr)
+    if known not in _SHAPES:
+        found = answers.kept(
+            ["shape", name, dict(kwargs)],
+            lambda: dataclasses.asdict(_shape(build_empty(Arch(name, dict(kwargs), (), ())))),
+            lambda: _is_of_timm(name),
+        )
+        rows, columns = found.pop("grid")
+        _SHAPES[known] = Shape((rows, columns), **found)
+    return _SHAPES[known]
+
+
+def _shape(model: Module) -> Shape:
+    rows, columns = model.patch_embed.grid_size
+    return Shape(
+        grid=(rows, columns),
+        prefix=model.num_prefix_tokens,
+        depth=len(model.blocks),
+        width=model.embed_dim,
+        hidden=model.blocks[0].mlp.fc1.out_features,
+        patch_inputs=model.patch_embed.proj.weight[0].numel(),
+    )
+
+
+def _is_of_timm(name: str) -> bool:
+    """Whether timm itself defines a model; another program may have entered its own."""
+    import timm
+
+    if not timm.is_model(name):
+        return False
+    module: str = timm.model_entrypoint(name).__module__
+    return module.startswith("timm.")
+
+
+def input_size(model: Module) -> tuple[int, int]:
+    """Height and width in pixels that the model expects."""
+    height, width = model.patch_embed.img_size
+    return int(height), int(width)
+
+
+def preprocess(images: Tensor, arch: Arch, size: tuple[int, int]) -> Tensor:
+    """uint8 (B, C, H, W) -> float32 (B, C, *size): resized (bicubic, antialias), normalised."""
+    x = images.float() / 255.0
+    if tuple(x.shape[-2:]) != size:
+        x = F.interpolate(x, size=size, mode="bicubic", antialias=True, align_corners=False)
+        x = x.clamp_(0.0, 1.0)
+    mean = torch.tensor(arch.mean, device=x.device).view(1, -1, 1, 1)
+    std = torch.tensor(arch.std, device=x.device).view(1, -1, 1, 1)
+    return (x - mean) / std
+
+
+def hub_identity(name: str) -> str:
+    """What names timm's weights of a model: tag, repository and file, not the download.
+
+    Raises:
+        ModelError: timm has no weights of it.
+    """
+    found: str = answers.kept(
+        ["weights", name], lambda: _hub_identity(name), lambda: _is_of_timm(name)
+    )
+    return found
+
+
+def _hub_identity(name: str) -> str:
+    import timm
+
+    if not timm.is_model(name):
+        return name
+    found = timm.models.get_pretrained_cfg(name)
+    if found is None or not found.has_weights:
+        raise ModelError(
+            f"model.pretrained = true, but timm {timm.__version__} has no weights of {name}; "
+            "name a safetensors file, or write false"
+        )
+    fields = dataclasses.asdict(found)
+    return "|".join(str(fields.get(k)) for k in ("architecture", "tag", "url", "hf_hub_id", "file"))
+
+
+def weights_source(name: str) -> tuple[str, str, tuple[str, ...]]:
+    """Where timm takes its weights of a model from.
+
+    Returns:
+        `hub`, a repository (`@` its revision) and the files that are looked for, the first one
+        first; or `url` and an address; or another kind and its name.
+
+    Raises:
+        ModelError: timm has no weights of it.
+    """
+    # Not part of timm's interface, but what it does itself: a copy of it could differ.
+    import timm
+    from timm.models import _builder, _hub
+
+    hub_identity(name)  # says what is wrong
+    kind, place = _builder._resolve_pretrained_source(
+        timm.models.get_pretrained_cfg(name).to_dict()
+    )
+    if kind != "hf-hub":
+        return kind, str(place), ()
+    place, file = (place, _hub.HF_WEIGHTS_NAME) if isinstance(place, str) else place
+    return "hub", place, (*_hub._get_safe_alternatives(file), file)

@@ -1,0 +1,1 @@
+"""Which weights survive: keep-masks, criteria, allocation, where pruning stops being free."""
