@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from trials.data.datasets import DataConfig
-from trials.model.vit import ModelConfig, Removal
+from trials.model.vit import ModelConfig
+from trials.tokens.kept import Removal
 from trials.sparsity.presets import PRESETS, Preset
 from trials.stage import StageConfig
 from trials.stages.attention import AttentionConfig

@@ -69,7 +69,7 @@ def case(
     return Case(setting, module, score_images(cfg, module, x))
 
 
-def logits(case: Case, x: Tensor, keep: Tensor, removal: vit.Removal = "gather") -> Tensor:
+def logits(case: Case, x: Tensor, keep: Tensor, removal: Removal = "gather") -> Tensor:
     kept = tickets.indices(keep)
     padded = tickets.is_padded(kept)
     with torch.no_grad():
@@ -139,7 +139,7 @@ def test_gathering_equals_hiding_the_dropped_keys(case: Case, x: Tensor) -> None
 
 @pytest.mark.parametrize("removal", ["gather", "attention_mask", "zero", "mean"])
 def test_an_images_logits_do_not_depend_on_the_others_of_its_batch(
-    case: Case, x: Tensor, removal: vit.Removal
+    case: Case, x: Tensor, removal: Removal
 ) -> None:
     keep = case.keep(9)
     alone = [logits(case, x[i : i + 1], keep[i : i + 1], removal) for i in range(IMAGES)]

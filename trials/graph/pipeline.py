@@ -34,6 +34,7 @@ from trials.stages.soup_train import SoupTrained
 from trials.stages.tickets import Tickets, TicketsConfig
 from trials.stages.tickets import tickets as choose_tickets
 from trials.tokens import tickets
+from trials.tokens.kept import Removal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +126,7 @@ class _Builder:
         )
 
     @property
-    def removal(self) -> vit.Removal:
+    def removal(self) -> Removal:
         # An arm without tickets ignores how patches would leave.
         return self.trial.tickets.removal if self.trial.arm in TICKETED else "gather"
 

@@ -18,6 +18,7 @@ from trials import formats
 from trials.errors import ModelError
 from trials.lazy import torch
 from trials.model import vit
+from trials.model.module import Model
 
 CONFIG, WEIGHTS, ONNX = "config.json", "model.safetensors", "model.onnx"
 
@@ -71,12 +72,12 @@ def write_onnx(checkpoint: vit.Checkpoint, path: Path) -> None:
         raise ModelError(
             f"ONNX needs {' and '.join(absent)}, absent here: pip install 'lotus-sweep[onnx]'"
         )
-    model = vit.build(checkpoint, torch.device("cpu")).requires_grad_(False)
-    images = torch.zeros(2, len(checkpoint.arch.mean), *vit.input_size(model))
+    model = Model.of(checkpoint, torch.device("cpu"))
+    images = torch.zeros(2, len(checkpoint.arch.mean), *model.size)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(action="ignore"):
         torch.onnx.export(
-            model,
+            model.module.requires_grad_(False),
             (images,),
             path,
             input_names=["images"],

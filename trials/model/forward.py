@@ -5,10 +5,11 @@ Shapes: B batch, C channels, H W pixels, P patches, K kept patches, N tokens, d 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from trials.errors import ModelError
 from trials.lazy import F, torch
+from trials.tokens.kept import Removal
 from trials.tokens.tickets import PAD
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 Module = Any
 """A timm VisionTransformer. timm is not typed, and importing its class here costs seconds."""
-
-Removal = Literal["gather", "zero", "mean", "attention_mask"]
 
 
 def forward(

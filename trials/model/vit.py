@@ -1,9 +1,7 @@
 """The only contact with timm: create, capture attention, forward on kept patches.
 
-The last two have files of their own, `attention_maps.py` and `forward.py`; everybody calls them
-through this one.
-
-Shapes: B batch, C channels, H W pixels, P patches, K kept patches, N tokens, h heads, d width.
+Here: models as data. `module.py` has a model on a device, `forward.py` and `attention_maps.py` what
+it does there.
 """
 
 from __future__ import annotations
@@ -20,10 +18,9 @@ from pydantic import Field, field_validator
 
 from trials.errors import ModelError
 from trials.formats import load_checkpoint
-from trials.lazy import F, torch
+from trials.lazy import torch
 from trials.model import answers
-from trials.model.attention_maps import attention_maps
-from trials.model.forward import Module, Removal, forward, gather_tokens, keep_matrix
+from trials.model.forward import Module
 from trials.seeding import global_seed
 from trials.sparsity import masks
 from trials.sparsity.masks import KeepMask
@@ -31,30 +28,6 @@ from trials.stage import StageConfig
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-__all__ = [
-    "Arch",
-    "Checkpoint",
-    "ModelConfig",
-    "Module",
-    "Removal",
-    "Shape",
-    "attention_maps",
-    "build",
-    "build_empty",
-    "create",
-    "forward",
-    "gather_tokens",
-    "hub_identity",
-    "input_size",
-    "keep_matrix",
-    "masked",
-    "preprocess",
-    "shape_of",
-    "take",
-    "weights_source",
-]
-
 
 LOADS_WEIGHTS = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path"}
 """Arguments of timm.create_model that read weights from elsewhere, pickled ones among them."""
@@ -224,25 +197,10 @@ def _per_channel(values: Sequence[float], channels: int) -> tuple[float, ...]:
     raise ModelError(f"model.mean and model.std need {channels} values, one per channel")
 
 
-def build(checkpoint: Checkpoint, device: torch.device) -> Module:
-    """A fresh module with the checkpoint's weights, in eval mode on `device`."""
-    model = build_empty(checkpoint.arch)
-    missing = model.state_dict().keys() ^ checkpoint.state.keys()
-    if missing:
-        raise ModelError(f"the checkpoint does not fit {checkpoint.arch.name}: {sorted(missing)}")
-    model.load_state_dict({n: t.clone() for n, t in checkpoint.state.items()}, assign=True)
-    return model.to(device).requires_grad_(True).eval()
-
-
 def build_empty(arch: Arch) -> Module:
     """A module that has its shapes and no weights (on the meta device)."""
     with torch.device("meta"):
         return _timm(arch.name, pretrained=False, **arch.kwargs)
-
-
-def take(module: Module, arch: Arch) -> Checkpoint:
-    """The weights of a module, on the CPU, as a checkpoint."""
-    return Checkpoint(arch, {n: t.detach().cpu().clone() for n, t in module.state_dict().items()})
 
 
 def masked(checkpoint: Checkpoint, keep: KeepMask) -> Checkpoint:
@@ -297,17 +255,6 @@ def input_size(model: Module) -> tuple[int, int]:
     """Height and width in pixels that the model expects."""
     height, width = model.patch_embed.img_size
     return int(height), int(width)
-
-
-def preprocess(images: Tensor, arch: Arch, size: tuple[int, int]) -> Tensor:
-    """uint8 (B, C, H, W) -> float32 (B, C, *size): resized (bicubic, antialias), normalised."""
-    x = images.float() / 255.0
-    if tuple(x.shape[-2:]) != size:
-        x = F.interpolate(x, size=size, mode="bicubic", antialias=True, align_corners=False)
-        x = x.clamp_(0.0, 1.0)
-    mean = torch.tensor(arch.mean, device=x.device).view(1, -1, 1, 1)
-    std = torch.tensor(arch.std, device=x.device).view(1, -1, 1, 1)
-    return (x - mean) / std
 
 
 def hub_identity(name: str) -> str:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from trials.context import Context
 from trials.errors import StageInputError
 from trials.lazy import F, torch
-from trials.model import vit
+from trials.model.forward import Module
+from trials.model.module import Model
 from trials.model.vit import Checkpoint
 from trials.sparsity import masks
 from trials.sparsity.criteria import Need
@@ -43,14 +44,13 @@ def collect(
     """
     if need == "weights":
         return {}
-    module = vit.build(checkpoint, ctx.device)
-    size = vit.input_size(module)
+    model = Model.of(checkpoint, ctx.device)
     parts = (torch.split(given, ctx.at_once(BATCH)) for given in (images, labels))
-    batches = ((vit.preprocess(x, checkpoint.arch, size), y) for x, y in zip(*parts, strict=True))
+    batches = ((model.inputs(x), y) for x, y in zip(*parts, strict=True))
     if need == "gradients":
-        found = _gradients(module, batches, len(images))
+        found = _gradients(model, batches, len(images))
     else:
-        found = _inputs(module, batches, diagonal=need == "norms")
+        found = _inputs(model, batches, diagonal=need == "norms")
     if bad := [name for name, tensor in found.items() if not bool(tensor.isfinite().all())]:
         raise StageInputError(
             f"the {need} of {bad} are not finite: the model that is scored has diverged. Lower "
@@ -60,12 +60,12 @@ def collect(
 
 
 def _gradients(
-    module: vit.Module, batches: Iterator[tuple[Tensor, Tensor]], count: int
+    model: Model, batches: Iterator[tuple[Tensor, Tensor]], count: int
 ) -> dict[str, Tensor]:
-    wanted = masks.prunable(dict(module.named_parameters()))
+    wanted = masks.prunable(dict(model.module.named_parameters()))
     total = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in wanted.items()}
     for x, labels in batches:
-        loss = F.cross_entropy(vit.forward(module, x), labels, reduction="sum")
+        loss = F.cross_entropy(model(x), labels, reduction="sum")
         found = torch.autograd.grad(loss, list(wanted.values()))
         for name, gradient in zip(wanted, found, strict=True):
             total[name] += gradient
@@ -73,7 +73,7 @@ def _gradients(
 
 
 def _inputs(
-    module: vit.Module, batches: Iterator[tuple[Tensor, Tensor]], *, diagonal: bool
+    model: Model, batches: Iterator[tuple[Tensor, Tensor]], *, diagonal: bool
 ) -> dict[str, Tensor]:
     total: dict[str, Tensor] = {}
     tokens: dict[str, int] = {}
@@ -84,10 +84,10 @@ def _inputs(
         total[name] = total[name] + found if name in total else found
         tokens[name] = tokens.get(name, 0) + len(x_Td)
 
-    with torch.no_grad(), _watching(module, add):
+    with torch.no_grad(), _watching(model.module, add):
         for x, _ in batches:
-            vit.forward(module, x)
-    names = masks.prunable(dict(module.named_parameters()))
+            model(x)
+    names = masks.prunable(dict(model.module.named_parameters()))
     if diagonal:
         return {name: total[name].sqrt() for name in names}
     return {name: total[name] / tokens[name] for name in names}
@@ -95,7 +95,7 @@ def _inputs(
 
 @contextmanager
 def _watching(
-    module: vit.Module, see: Callable[[str, nn.Module, tuple[Tensor, ...]], None]
+    module: Module, see: Callable[[str, nn.Module, tuple[Tensor, ...]], None]
 ) -> Iterator[None]:
     """Show the input of every prunable layer to `see(name, layer, args)`."""
     hooks = []

@@ -13,6 +13,7 @@ from trials.data.datasets import Dataset, fraction_indices
 from trials.errors import StageInputError
 from trials.lazy import torch
 from trials.model import vit
+from trials.model.module import Model
 from trials.model.vit import Checkpoint
 from trials.seeding import derive, generator
 from trials.sparsity import masks
@@ -177,15 +178,15 @@ def _ingredient(
     recipe = TrainConfig(
         lr=lr, weight_decay=weight_decay, batch_size=cfg.batch_size, schedule="constant"
     )
-    module, subset = vit.build(start, ctx.device), _images(cfg, data, seed, n)
+    model, subset = Model.of(start, ctx.device), _images(cfg, data, seed, n)
     steps = look_ahead_steps(cfg.steps, len(subset), cfg.batch_size)
     own_seed = derive(seed, "ingredient", n, cfg.round)
-    trainer = Trainer(module, start.arch, data, recipe, ctx, own_seed, subset=subset, keep=keep)
+    trainer = Trainer(model, data, recipe, ctx, own_seed, subset=subset, keep=keep)
     try:
         loss = trainer.steps(steps)
     except StageInputError as error:
         raise StageInputError(f"issp, ingredient {n}: {error}") from None
-    return vit.take(module, start.arch).state, loss
+    return model.checkpoint().state, loss
 
 
 def _log_uniform(draw: torch.Generator, bounds: tuple[float, float]) -> float:

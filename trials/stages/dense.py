@@ -6,7 +6,7 @@ from pydantic import Field
 
 from trials.context import Context, Epoch, Outcomes
 from trials.data.datasets import Dataset
-from trials.model import vit
+from trials.model.module import Model
 from trials.model.vit import Checkpoint
 from trials.stage import stage
 from trials.stages.pretrained import Pretrained
@@ -39,13 +39,12 @@ def dense(
 
     Source of the default recipe: Essential Sparsity, Table 1.
     """
-    arch = model.checkpoint.arch
-    module = vit.build(model.checkpoint, ctx.device)
-    trainer = Trainer(module, arch, data, cfg, ctx, seed or 0)
+    own = Model.of(model.checkpoint, ctx.device)
+    trainer = Trainer(own, data, cfg, ctx, seed or 0)
     history = trainer.epochs(cfg.epochs)
     return Dense(
-        checkpoint=vit.take(module, arch),
+        checkpoint=own.checkpoint(),
         history=history,
-        validation=trainer.validation or evaluate(module, arch, data, "validation", ctx),
-        test=evaluate(module, arch, data, "test", ctx),
+        validation=trainer.validation or evaluate(own, data, "validation", ctx),
+        test=evaluate(own, data, "test", ctx),
     )

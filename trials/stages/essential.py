@@ -12,6 +12,7 @@ from trials.context import Context, Outcomes
 from trials.data.datasets import Dataset
 from trials.errors import StageInputError
 from trials.model import vit
+from trials.model.module import Model
 from trials.sparsity import masks
 from trials.sparsity.allocation import UNSTRUCTURED, Pattern, fits_pattern, keep_mask, n_of_m
 from trials.sparsity.criteria import CRITERIA, CriterionName
@@ -123,14 +124,13 @@ def essential(
         _check_pattern(cfg.pattern, level)
         count = masks.keep_count(masks.size(weights), level)
     keep = mask_of(cfg, _scores(cfg.criterion, weights, scores, seed or 0), count)
-    arch = model.checkpoint.arch
-    module = vit.build(vit.masked(model.checkpoint, keep), ctx.device)
+    pruned = Model.of(vit.masked(model.checkpoint, keep), ctx.device)
     validation: Outcomes | None = None
     if cfg.evaluate == "after_finetune" and cfg.recipe is not None:
-        trainer = Trainer(module, arch, data, cfg.recipe, ctx, seed or 0, keep=keep)
+        trainer = Trainer(pruned, data, cfg.recipe, ctx, seed or 0, keep=keep)
         trainer.epochs(cfg.epochs)
         validation = trainer.validation
-    return OneShot(keep, validation or evaluate(module, arch, data, "validation", ctx))
+    return OneShot(keep, validation or evaluate(pruned, data, "validation", ctx))
 
 
 def _check_pattern(pattern: Pattern, level: float) -> None:

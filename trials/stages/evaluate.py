@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Literal
 from trials.context import Context, Epoch, Outcomes
 from trials.data.datasets import Dataset
 from trials.model import cost, vit
+from trials.model.module import Model
 from trials.model.cost import Passes
-from trials.model.vit import Removal
+from trials.tokens.kept import Removal
 from trials.sparsity import masks
 from trials.sparsity.masks import Masked
 from trials.stage import StageConfig, stage
@@ -89,17 +90,16 @@ def evaluate_final(
     profile: Profile,
 ) -> Final:
     """Evaluate the final model on whole images and as it would be deployed."""
-    arch = model.checkpoint.arch
-    module = vit.build(model.checkpoint, ctx.device)
+    arch, own = model.checkpoint.arch, Model.of(model.checkpoint, ctx.device)
     pruned = masks.size(mask.keep) - masks.kept(mask.keep) if mask is not None else 0
 
     def deployed(split: Literal["validation", "test"], whole: Outcomes, keep: Tensor) -> Outcomes:
         # All patches kept is the same forward pass.
         if bool(keep.all()):
             return whole
-        return evaluate(module, arch, data, split, ctx, keep, cfg.removal)
+        return evaluate(own, data, split, ctx, keep, cfg.removal)
 
-    validation, test = model.validation, evaluate(module, arch, data, "test", ctx)
+    validation, test = model.validation, evaluate(own, data, "test", ctx)
     own_validation, own_test = validation, test
     if tickets is not None:
         own_validation = deployed("validation", validation, tickets.validation)

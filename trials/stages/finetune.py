@@ -15,7 +15,8 @@ from trials.data.datasets import Dataset, fraction_indices
 from trials.errors import StageInputError
 from trials.lazy import torch
 from trials.model import vit
-from trials.model.vit import Checkpoint, Removal
+from trials.model.module import Model
+from trials.model.vit import Checkpoint
 from trials.sparsity.masks import Masked
 from trials.stage import stage
 from trials.stages.attention import AttentionConfig, score_images
@@ -24,6 +25,7 @@ from trials.stages.issp import Issp
 from trials.stages.pretrained import Pretrained
 from trials.stages.soup_train import SoupTrained
 from trials.stages.tickets import Tickets
+from trials.tokens.kept import Removal
 from trials.tokens.patches import Patches
 from trials.training.evaluation import evaluate
 from trials.training.recipe import TrainConfig
@@ -117,9 +119,9 @@ def finetune(
     """
     trainer = recovery(cfg, ctx, seed, inputs)
     history = trainer.epochs(cfg.epochs)
-    module, arch = trainer.model, trainer.arch
-    validation = trainer.validation or evaluate(module, arch, trainer.data, "validation", ctx)
-    return Finetuned(vit.take(module, arch), history, validation, speed(history))
+    model = trainer.model
+    validation = trainer.validation or evaluate(model, trainer.data, "validation", ctx)
+    return Finetuned(model.checkpoint(), history, validation, speed(history))
 
 
 def speed(history: tuple[Epoch, ...]) -> float:
@@ -131,11 +133,10 @@ def recovery(cfg: RecoverConfig, ctx: Context, seed: int, inputs: Recovery) -> T
     """The training that recovers theta ⊙ mask, before its first step."""
     data, model = inputs["data"], inputs["model"]
     mask, teacher = inputs["mask"], inputs["teacher"]
-    arch, keep = model.checkpoint.arch, mask.keep if mask is not None else None
+    keep = mask.keep if mask is not None else None
     start = vit.masked(model.checkpoint, keep) if keep is not None else model.checkpoint
     return Trainer(
-        vit.build(start, ctx.device),
-        arch,
+        Model.of(start, ctx.device),
         data,
         cfg,
         ctx,
@@ -143,7 +144,7 @@ def recovery(cfg: RecoverConfig, ctx: Context, seed: int, inputs: Recovery) -> T
         subset=_other_images(cfg.other_than, data, seed),
         keep=keep,
         patches=_patches(cfg, ctx, inputs["tickets"], inputs.get("scorer")),
-        teacher=vit.build(teacher.checkpoint, ctx.device) if teacher else None,
+        teacher=Model.of(teacher.checkpoint, ctx.device) if teacher else None,
         distill=cfg.distill,
     )
 
@@ -157,8 +158,8 @@ def _patches(
         return Patches(tickets.train, cfg.removal, random=True)
     if cfg.online is None or scorer is None:
         return Patches(tickets.train, cfg.removal)
-    module = vit.build(scorer.checkpoint, ctx.device)
-    score = partial(score_images, cfg.online, module, at_once=ctx.micro_batch)
+    own = Model.of(scorer.checkpoint, ctx.device)
+    score = partial(score_images, cfg.online, own, at_once=ctx.micro_batch)
     lowest = cfg.online.select == "lowest"
     return Patches(tickets.train, cfg.removal, scorer=score, lowest=lowest)
 

@@ -12,6 +12,7 @@ from trials.context import Context, Outcomes
 from trials.data.datasets import Dataset
 from trials.errors import StageInputError
 from trials.model import vit
+from trials.model.module import Model
 from trials.model.vit import Checkpoint
 from trials.sparsity import masks
 from trials.sparsity.masks import KeepMask, Masked, Scores
@@ -220,5 +221,5 @@ def issp(
     }[cfg.weights]
     arch = model.checkpoint.arch
     pruned = vit.masked(Checkpoint(arch, start or model.checkpoint.state), keep)
-    module = vit.build(pruned, ctx.device)
-    return Issp(keep, pruned, evaluate(module, arch, data, "validation", ctx))
+    own = Model.of(pruned, ctx.device)
+    return Issp(keep, pruned, evaluate(own, data, "validation", ctx))

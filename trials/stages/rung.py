@@ -9,7 +9,6 @@ from pydantic import Field
 
 from trials.context import Context, Epoch
 from trials.errors import StageInputError
-from trials.model import vit
 from trials.model.vit import Checkpoint
 from trials.stage import stage
 from trials.stages.finetune import RecoverConfig, Recovery, recovery, speed
@@ -76,6 +75,6 @@ def rung(
             )
         trainer.resume(before.checkpoint.state, before.optimizer, before.history, before.steps)
     history = trainer.epochs(cfg.epochs, stop=cfg.stop)
-    checkpoint = vit.take(trainer.model, trainer.arch)
+    checkpoint = trainer.model.checkpoint()
     state = {name: t.detach().cpu().clone() for name, t in trainer.optimizer_state().items()}
     return Rung(checkpoint, state, history, trainer.done, speed(history))

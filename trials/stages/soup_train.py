@@ -9,6 +9,7 @@ from trials.data.datasets import Dataset, fraction_indices
 from trials.errors import StageInputError
 from trials.lazy import torch
 from trials.model import vit
+from trials.model.module import Model
 from trials.model.vit import Checkpoint
 from trials.seeding import derive
 from trials.sparsity.masks import Masked
@@ -80,14 +81,14 @@ def soup_train(
     recipe = TrainConfig(
         lr=cfg.lr, weight_decay=cfg.weight_decay, batch_size=cfg.batch_size, schedule="constant"
     )
-    module = vit.build(start, ctx.device)
+    own = Model.of(start, ctx.device)
     own_seed = derive(seed, "soup train", cfg.round)
     subset = torch.from_numpy(chosen)
-    trainer = Trainer(module, start.arch, data, recipe, ctx, own_seed, subset=subset, keep=keep)
+    trainer = Trainer(own, data, recipe, ctx, own_seed, subset=subset, keep=keep)
     steps = left_steps(cfg.steps, cfg.ingredients, len(chosen), cfg.batch_size)
     try:
         loss = trainer.steps(steps)
     except StageInputError as error:
         raise StageInputError(f"issp, training of round {cfg.round}: {error}") from None
-    outcomes = evaluate(module, start.arch, data, "validation", ctx)
-    return SoupTrained(vit.take(module, start.arch), outcomes, steps, loss)
+    outcomes = evaluate(own, data, "validation", ctx)
+    return SoupTrained(own.checkpoint(), outcomes, steps, loss)

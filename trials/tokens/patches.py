@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from trials.errors import StageInputError
 from trials.lazy import F, torch
-from trials.model.vit import Removal
 from trials.tokens import tickets
+from trials.tokens.kept import Kept, Removal
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,8 +53,8 @@ class Patches:
 
     def kept(
         self, rows: Tensor, x: Tensor, mirrored: Tensor, columns: int, draw: torch.Generator
-    ) -> Tensor:
-        """The patches of one batch: int64 (B, K), ascending, padded where images differ in number.
+    ) -> Kept:
+        """The patches of one batch, padded where images differ in number.
 
         Args:
             rows: the images' places in `keep_NP`.
@@ -68,11 +68,12 @@ class Patches:
         elif self.scorer is not None:
             # The scores are those of the flipped image already.
             scores = self.scorer(x)
-            return tickets.indices(tickets.select_patches(scores, keep.sum(1), lowest=self.lowest))
+            chosen = tickets.select_patches(scores, keep.sum(1), lowest=self.lowest)
+            return Kept.of_tickets(chosen, self.removal)
         kept = tickets.indices(keep)
         if bool(mirrored.any()):
             kept = torch.where(mirrored.view(-1, 1), tickets.flip(kept, columns), kept)
-        return kept
+        return Kept.of(kept, self.removal)
 
 
 def augment(images: Tensor, flip: bool, crop: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from trials.context import Context, Outcomes
 from trials.data.datasets import Dataset
 from trials.errors import StageInputError
 from trials.lazy import F, torch
-from trials.model import vit
-from trials.model.vit import Arch, Removal
-from trials.tokens import tickets
+from trials.model.module import Model
+from trials.tokens.kept import Kept, Removal
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,8 +19,7 @@ EVAL_BATCH = 512
 
 
 def evaluate(
-    model: Any,
-    arch: Arch,
+    model: Model,
     data: Dataset,
     split: Literal["train", "validation", "test"],
     ctx: Context,
@@ -37,17 +35,15 @@ def evaluate(
         StageInputError: the loss is not finite.
     """
     images, labels = data.on(ctx.device, split)
-    size = vit.input_size(model)
     correct, loss = [], torch.zeros((), dtype=torch.float64, device=ctx.device)
     at_once = ctx.at_once(EVAL_BATCH)
     with torch.no_grad():
         for start in range(0, len(images), at_once):
             part = slice(start, start + at_once)
-            kept = None if keep_NP is None else tickets.indices(keep_NP[part])
-            padded = kept is not None and tickets.is_padded(kept)
-            x = vit.preprocess(images[part], arch, size)
-            kept = kept.to(ctx.device) if kept is not None else None
-            logits = vit.forward(model, x, kept, removal, padded=padded).float()
+            kept = None
+            if keep_NP is not None:
+                kept = Kept.of_tickets(keep_NP[part], removal).to(ctx.device)
+            logits = model(model.inputs(images[part]), kept).float()
             loss += F.cross_entropy(logits, labels[part], reduction="sum")
             correct.append(logits.argmax(-1) == labels[part])
     mean = float(loss) / len(images)

@@ -17,11 +17,10 @@ from trials.context import Context, Epoch, Outcomes, Progress
 from trials.data.datasets import Dataset
 from trials.errors import StageInputError
 from trials.lazy import F, torch
-from trials.model import vit
-from trials.model.vit import Arch, Removal
+from trials.model.module import Model
 from trials.seeding import generator, global_seed
 from trials.sparsity.masks import KeepMask
-from trials.tokens import tickets
+from trials.tokens.kept import Kept
 from trials.tokens.patches import Patches, augment
 from trials.training import snapshots
 from trials.training.evaluation import evaluate
@@ -39,7 +38,7 @@ class Trainer:
     """One training run: a model, its data and recipe.
 
     Attributes:
-        model: a timm vision transformer on the context's device; trained in place.
+        model: on the context's device; trained in place.
         subset: indices of the training images to use; None = all.
         keep: masked weights are exactly 0 before the first and after every step.
         patches: which patches the model trains on; None = all.
@@ -48,8 +47,7 @@ class Trainer:
         validation: what the model gets right after the last epoch; None before the first.
     """
 
-    model: Any
-    arch: Arch
+    model: Model
     data: Dataset
     cfg: TrainConfig
     ctx: Context
@@ -57,7 +55,7 @@ class Trainer:
     subset: Tensor | None = None
     keep: KeepMask | None = None
     patches: Patches | None = None
-    teacher: Any = None
+    teacher: Model | None = None
     distill: float = 0.0
     validation: Outcomes | None = field(init=False, default=None)
     _optimizer: torch.optim.AdamW = field(init=False)
@@ -69,14 +67,15 @@ class Trainer:
     def __post_init__(self) -> None:
         if self.patches is not None:
             self.patches.refuse_broken_grid(self.cfg.crop)
-        decay = [p for p in self.model.parameters() if p.ndim >= 2]
-        other = [p for p in self.model.parameters() if p.ndim < 2]
+        module = self.model.module
+        decay = [p for p in module.parameters() if p.ndim >= 2]
+        other = [p for p in module.parameters() if p.ndim < 2]
         groups = [
             {"params": decay, "weight_decay": self.cfg.weight_decay},
             {"params": other, "weight_decay": 0.0},
         ]
         self._optimizer = torch.optim.AdamW(groups, lr=self.cfg.lr, fused=True)
-        named = dict(self.model.named_parameters())
+        named = dict(module.named_parameters())
         self._dropped = [
             (named[name], ~keep.to(self.ctx.device)) for name, keep in (self.keep or {}).items()
         ]
@@ -102,7 +101,7 @@ class Trainer:
             loss = self._steps(self._batches(epoch), epoch)
             self.ctx.synchronise()
             seconds = time.perf_counter() - start
-            outcomes = evaluate(self.model, self.arch, self.data, "validation", self.ctx)
+            outcomes = evaluate(self.model, self.data, "validation", self.ctx)
             self.validation = outcomes
             history.append(
                 Epoch(loss, outcomes.loss, outcomes.accuracy, self._images / max(seconds, 1e-9))
@@ -156,14 +155,14 @@ class Trainer:
         draw = generator(self.seed, "augment", epoch)
         total = torch.zeros((), device=self.ctx.device, dtype=torch.float64)
         seen = 0
-        self.model.train()
+        self.model.module.train()
         with global_seed(self.seed, "dropout", epoch):
             for batch in batches:
                 chosen = batch.to(self.ctx.device)
                 loss = self._step(images[chosen], labels[chosen], batch, draw)
                 total += loss * len(batch)
                 seen += len(batch)
-        self.model.eval()
+        self.model.module.eval()
         mean = float(total) / seen
         if not math.isfinite(mean):
             raise StageInputError(
@@ -174,14 +173,14 @@ class Trainer:
 
     def _step(self, images: Tensor, labels: Tensor, batch: Tensor, draw: torch.Generator) -> Tensor:
         images, mirrored = augment(images, self.cfg.flip, self.cfg.crop, draw)
-        x = vit.preprocess(images, self.arch, vit.input_size(self.model))
+        x = self.model.inputs(images)
         kept = self._kept(batch, x, mirrored, draw)
         for group in self._optimizer.param_groups:
             group["lr"] = self.cfg.lr * self.cfg.rate(self._done, self._total)
         self._optimizer.zero_grad(set_to_none=True)
         loss = self._backward(x, labels, kept)
         if self.cfg.grad_clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.grad_clip)
+            torch.nn.utils.clip_grad_norm_(self.model.module.parameters(), self.cfg.grad_clip)
         self._optimizer.step()
         self._zero_masked()
         self._done += 1
@@ -189,19 +188,17 @@ class Trainer:
 
     def _kept(
         self, batch: Tensor, x: Tensor, mirrored: Tensor, draw: torch.Generator
-    ) -> Tensor | None:
+    ) -> Kept | None:
         if self.patches is None:
             return None
         rows = batch if self.subset is None else self.subset[batch]
-        columns = self.model.patch_embed.grid_size[1]
-        return self.patches.kept(rows, x, mirrored, columns, draw)
+        return self.patches.kept(rows, x, mirrored, self.model.columns, draw)
 
-    def _backward(self, x: Tensor, labels: Tensor, kept: Tensor | None) -> Tensor:
+    def _backward(self, x: Tensor, labels: Tensor, kept: Kept | None) -> Tensor:
         """Add up the gradients of a batch's mean loss, as many images at once as may be; that loss.
 
         All draws have been made, so nothing but rounding depends on where the batch is cut.
         """
-        padded = kept is not None and tickets.is_padded(kept)
         kept = kept.to(self.ctx.device) if kept is not None else None
         at_once = self.ctx.at_once(len(x))
         losses = []
@@ -209,15 +206,14 @@ class Trainer:
             part = slice(start, start + at_once)
             own = None if kept is None else kept[part]
             share = len(x[part]) / len(x)
-            loss = self._loss(x[part], labels[part], own, padded) * share
+            loss = self._loss(x[part], labels[part], own) * share
             loss.backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
         return torch.stack(losses).sum()
 
-    def _loss(self, x: Tensor, labels: Tensor, kept: Tensor | None, padded: bool) -> Tensor:
-        removal: Removal = self.patches.removal if self.patches else "gather"
+    def _loss(self, x: Tensor, labels: Tensor, kept: Kept | None) -> Tensor:
         with _autocast(self.cfg.precision, self.ctx.device):
-            logits = vit.forward(self.model, x, kept, removal, padded=padded)
+            logits = self.model(x, kept)
             loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.cfg.label_smoothing)
             if self.teacher is None or self.distill == 0.0:
                 return loss
@@ -240,7 +236,7 @@ class Trainer:
         return {"recipe": recipe, "seed": self.seed, "images": self._images, "total": self._total}
 
     def _snapshot(self, history: list[Any]) -> None:
-        state = Saved(self.model.state_dict(), self.optimizer_state(), history, self._done)
+        state = Saved(self.model.module.state_dict(), self.optimizer_state(), history, self._done)
         snapshots.save(self.ctx.snapshots, self._training, state)
 
     def _restored(self, read: Callable[[Any], H], end: int) -> list[H] | None:
@@ -248,7 +244,7 @@ class Trainer:
         groups = self._optimizer.param_groups
         expected = Expected(
             training=self._training,
-            model=self.model.state_dict(),
+            model=self.model.module.state_dict(),
             parameters=[p for group in groups for p in group["params"]],
             read=read,
             steps=self._per_epoch,
@@ -293,7 +289,7 @@ class Trainer:
         for name, tensor in optimizer.items():
             number, _, field_name = name.partition(".")
             state.setdefault(int(number), {})[field_name] = tensor.clone()
-        self.model.load_state_dict(model)
+        self.model.module.load_state_dict(model)
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": state, "param_groups": groups})
         self._done = done

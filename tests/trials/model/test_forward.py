@@ -7,7 +7,7 @@ from torch import Tensor
 
 from trials.errors import ModelError
 from trials.model import vit
-from trials.model.vit import Removal
+from trials.tokens.kept import Removal
 from trials.tokens import tickets
 
 REMOVALS: tuple[Removal, ...] = ("gather", "attention_mask", "zero", "mean")
