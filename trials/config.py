@@ -6,7 +6,6 @@ from pydantic import AfterValidator, Field
 
 from trials.data.datasets import DataConfig
 from trials.model.vit import ModelConfig
-from trials.tokens.kept import Removal
 from trials.sparsity.presets import PRESETS, Preset
 from trials.stage import StageConfig
 from trials.stages.attention import AttentionConfig
@@ -16,6 +15,7 @@ from trials.stages.essential import MaskConfig
 from trials.stages.finetune import FinetuneConfig
 from trials.stages.issp import MergeConfig
 from trials.stages.tickets import Scope, Select
+from trials.tokens.kept import Removal
 
 Arm = Literal[
     "dense",

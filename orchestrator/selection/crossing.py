@@ -46,7 +46,7 @@ class Detection:
 def detect(
     points: Sequence[dict[str, Any]], tolerance: float, detector: str, confidence: float = 0.95
 ) -> Detection:
-    """Read a detector of `trials.sparsity.detect` off a curve, with its interval (module docstring).
+    """Read a detector of `trials.sparsity.detect` off a curve, with its interval (see above).
 
     Limits further apart than WIDEST are left out, and so is a lower one of 0 without an upper one.
 

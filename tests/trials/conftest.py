@@ -15,9 +15,10 @@ from torch import Tensor
 
 from trials.config import TrialConfig
 from trials.context import Context, Outcomes
+from trials.data import datasets as data
 from trials.data.datasets import DataConfig, Dataset, Split
-from trials.data.datasets import datasets as data
 from trials.model import vit
+from trials.model.module import Model
 from trials.model.vit import Checkpoint, ModelConfig
 from trials.sparsity.masks import KeepMask, keep_count, prunable, size, top_k
 from trials.stages.dense import Dense
@@ -102,7 +103,7 @@ def kind(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 @pytest.fixture
 def model(make_checkpoint: Callable[..., Checkpoint], cpu: torch.device) -> Callable[..., Any]:
-    return lambda **extra: vit.build(make_checkpoint(**extra), cpu)
+    return lambda **extra: Model.of(make_checkpoint(**extra), cpu).module
 
 
 @pytest.fixture(scope="session")
@@ -157,9 +158,8 @@ def trainer(small: Dataset, checkpoint: Checkpoint, ctx: Context) -> Callable[..
     """A trainer of the tiny model on the small data; keyword arguments replace its own."""
 
     def make(cfg: TrainConfig = RECIPE, start: Checkpoint = checkpoint, **more: Any) -> Trainer:
-        module = vit.build(start, torch.device("cpu"))
         settings = {"ctx": ctx, "seed": 0, "data": small} | more
-        return Trainer(module, start.arch, cfg=cfg, **settings)
+        return Trainer(Model.of(start, torch.device("cpu")), cfg=cfg, **settings)
 
     return make
 

@@ -1,1 +1,4 @@
-"""Data sets, their splits and fractions."""
+"""Data sets: reading them, their splits, stratified fractions and sizes.
+
+A new data set is a reader in `datasets.py`.
+"""

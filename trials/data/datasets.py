@@ -112,6 +112,23 @@ class Dataset:
         return self._placed[key]
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Sizes of a data set, for estimates."""
+
+    train: int
+    validation: int
+    test: int
+    classes: int
+    channels: int
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Counts:
+        """The sizes of a data set in memory."""
+        parts = (len(dataset.train), len(dataset.validation), len(dataset.test))
+        return cls(*parts, dataset.classes, dataset.channels)
+
+
 def stratified_order(labels: NDArray[np.int64], seed: int, purpose: str) -> NDArray[np.int64]:
     """An order of which every prefix is stratified by class, so fractions nest.
 

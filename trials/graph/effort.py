@@ -11,7 +11,7 @@ probe of a curve whose bracket is narrow. They count as if they had worked.
 from collections.abc import Iterator
 from typing import Any
 
-from trials.graph.sources import Counts
+from trials.data.datasets import Counts
 from trials.model.cost import Passes
 from trials.sparsity.criteria import CRITERIA
 from trials.stage import Node

@@ -12,17 +12,13 @@ from trials.graph import effort
 from trials.graph.pruning import Pruning
 from trials.graph.shared import Shared
 from trials.graph.sources import Sources
-from trials.model import vit
 from trials.model.cost import Passes, Work
 from trials.stage import Load, Node, Source
 from trials.stages.attention import SCORE_BATCH, AttentionConfig, PatchScores, attention
 from trials.stages.calibrate import WeightScores
 from trials.stages.denoise import Candidates
 from trials.stages.dense import Dense, DenseConfig, dense
-from trials.stages.essential import (
-    OneShot,
-    Picked,
-)
+from trials.stages.essential import OneShot, Picked
 from trials.stages.evaluate import EvaluateConfig, Final, evaluate_final
 from trials.stages.finetune import Finetuned, OnlineConfig, RecoverConfig, finetune
 from trials.stages.issp import Issp
@@ -99,7 +95,7 @@ class _Builder:
 
     def __init__(self, trial: TrialConfig, sources: Sources, shared: Shared) -> None:
         self.trial, self.sources, self.shared = trial, sources, shared
-        self.identity = PretrainedConfig.of(trial.model, shared)
+        self.identity = PretrainedConfig.of(trial.model, shared.part)
         self.work = Work(self.identity.name, self.identity.kwargs, sources.counts)
 
     def build(self) -> TrialGraph:

@@ -6,29 +6,12 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from trials.data.datasets import DataConfig, Dataset
-from trials.data.datasets import datasets as data
+from trials.data import datasets as data
+from trials.data.datasets import Counts, DataConfig, Dataset
 from trials.errors import ModelError
-from trials.model import vit
+from trials.model import hub
 from trials.model.vit import ModelConfig
 from trials.stage import Source
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Sizes of a data set, for estimates."""
-
-    train: int
-    validation: int
-    test: int
-    classes: int
-    channels: int
-
-    @classmethod
-    def of(cls, dataset: Dataset) -> "Counts":
-        """The sizes of a data set in memory."""
-        parts = (len(dataset.train), len(dataset.validation), len(dataset.test))
-        return cls(*parts, dataset.classes, dataset.channels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +73,7 @@ def weights_of(model: ModelConfig, classes: int) -> tuple[Source | None, bool]:
         digest = Source("weights", _sha256(model.pretrained))
         return digest, _head_classes(model.pretrained) != classes
     if model.pretrained is True:
-        return Source("weights", vit.hub_identity(model.name)), True
+        return Source("weights", hub.identity(model.name)), True
     return None, True
 
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from trials.graph.sources import Counts
-from trials.model import vit
-from trials.model.vit import Shape
+from trials.data.datasets import Counts
+from trials.model.shape import Shape, shape_of
 from trials.stage import Load, StageConfig
 
 EVAL_BATCH = 512
@@ -91,7 +90,7 @@ class Work:
     def shape(self) -> Shape:
         """The model's; found when first asked for, because it takes timm."""
         known = {"num_classes": self.counts.classes, "in_chans": self.counts.channels}
-        return vit.shape_of(self.name, known | dict(self.kwargs))
+        return shape_of(self.name, known | dict(self.kwargs))
 
     def forward(
         self, images: float, kept_patches: int | None = None, batch: int = EVAL_BATCH

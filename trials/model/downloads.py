@@ -13,7 +13,7 @@ from pathlib import Path
 
 from trials.errors import ModelError
 from trials.lazy import torch
-from trials.model import vit
+from trials.model.hub import weights_source
 
 ANSWER_S = 4.0
 """Longest wait for the hub, its name looked up."""
@@ -27,7 +27,7 @@ def weights_at_hand(name: str) -> str:
     Raises:
         ModelError: they are not in the cache, and cannot be fetched now.
     """
-    kind, place, files = vit.weights_source(name)
+    kind, place, files = weights_source(name)
     if kind == "hub":
         return _of_hub(name, place, files)
     if kind == "url":

@@ -19,6 +19,7 @@ from trials.errors import ModelError
 from trials.lazy import torch
 from trials.model import vit
 from trials.model.module import Model
+from trials.model.shape import input_size
 
 CONFIG, WEIGHTS, ONNX = "config.json", "model.safetensors", "model.onnx"
 
@@ -29,7 +30,7 @@ def timm_config(arch: vit.Arch) -> dict[str, Any]:
     Images are resized as the pipeline resizes them: bicubic, the whole image, no crop.
     """
     model = vit.build_empty(arch)
-    height, width = vit.input_size(model)
+    height, width = input_size(model)
     return {
         "architecture": arch.name,
         "num_classes": model.num_classes,

@@ -13,7 +13,8 @@ from trials.errors import ModelError
 from trials.lazy import F, torch
 from trials.model.attention_maps import attention_maps
 from trials.model.forward import Module, forward
-from trials.model.vit import Arch, Checkpoint, build_empty, input_size
+from trials.model.shape import input_size
+from trials.model.vit import Arch, Checkpoint, build_empty
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A timm vision transformer on a device, and how images are fed to it.
+    """A timm vision transformer on a device, and what it expects of images.
 
     Attributes:
-        module: who trains it changes its weights in place.
+        module: training changes its weights in place.
     """
 
     module: Module
@@ -54,11 +55,18 @@ class Model:
 
     @property
     def columns(self) -> int:
-        """Of its patch grid."""
+        """Patches in a row of its grid."""
         return int(self.module.patch_embed.grid_size[1])
 
     def inputs(self, images: Tensor) -> Tensor:
-        """uint8 (B, C, any, any) -> float32 (B, C, H, W): resized (bicubic, antialias), normalised."""
+        """Images as it takes them: resized (bicubic, antialias) and normalised.
+
+        Args:
+            images: uint8 (B, C, any, any).
+
+        Returns:
+            (B, C, H, W) float32.
+        """
         x = images.float() / 255.0
         if tuple(x.shape[-2:]) != self.size:
             x = F.interpolate(
@@ -70,17 +78,21 @@ class Model:
         return (x - mean) / std
 
     def __call__(self, x: Tensor, kept: Kept | None = None) -> Tensor:
-        """Logits of preprocessed images of which only the kept patches are seen; None = all.
+        """Logits (B, classes) of images of which only the kept patches are seen.
+
+        Args:
+            x: see `inputs`.
+            kept: None = all patches.
 
         Raises:
-            ModelError: see `forward`.
+            ModelError: see `trials.model.forward`.
         """
         if kept is None:
             return forward(self.module, x)
         return forward(self.module, x, kept.indices, kept.removal, padded=kept.padded)
 
     def attention(self, x: Tensor, blocks: Sequence[int]) -> list[Tensor]:
-        """The attention of some blocks: (B, h, N, N) each; see `attention_maps`."""
+        """Softmax attention of the named blocks, (B, h, N, N) each: see `attention_maps`."""
         return attention_maps(self.module, x, blocks)
 
     def checkpoint(self) -> Checkpoint:

@@ -1,15 +1,12 @@
-"""The only contact with timm: create, capture attention, forward on kept patches.
+"""Models as data: what a sweep file says of one, and its architecture and weights, made by timm.
 
-Here: models as data. `module.py` has a model on a device, `forward.py` and `attention_maps.py` what
-it does there.
+`module.py` has a model on a device.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +16,8 @@ from pydantic import Field, field_validator
 from trials.errors import ModelError
 from trials.formats import load_checkpoint
 from trials.lazy import torch
-from trials.model import answers
 from trials.model.forward import Module
 from trials.seeding import global_seed
-from trials.sparsity import masks
-from trials.sparsity.masks import KeepMask
 from trials.stage import StageConfig
 
 if TYPE_CHECKING:
@@ -91,23 +85,6 @@ class Checkpoint:
 
     arch: Arch
     state: dict[str, Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What the cost of a forward pass depends on."""
-
-    grid: tuple[int, int]
-    prefix: int
-    depth: int
-    width: int
-    hidden: int
-    patch_inputs: int
-
-    @property
-    def patches(self) -> int:
-        """Patches of a whole image."""
-        return self.grid[0] * self.grid[1]
 
 
 def create(cfg: ModelConfig, *, classes: int, channels: int, seed: int | None) -> Checkpoint:
@@ -203,45 +180,7 @@ def build_empty(arch: Arch) -> Module:
         return _timm(arch.name, pretrained=False, **arch.kwargs)
 
 
-def masked(checkpoint: Checkpoint, keep: KeepMask) -> Checkpoint:
-    """A copy with exactly 0 where the mask does not keep."""
-    return Checkpoint(checkpoint.arch, masks.apply(checkpoint.state, keep))
-
-
-_SHAPES: dict[str, Shape] = {}
-
-
-def shape_of(name: str, kwargs: Mapping[str, Any]) -> Shape:
-    """The shape of a timm model, without allocating its weights; each is asked for only once.
-
-    Raises:
-        ModelError: unknown name, unusable kwargs, or not a VisionTransformer.
-    """
-    known = json.dumps([name, dict(kwargs)], sort_keys=True, default=repr)
-    if known not in _SHAPES:
-        found = answers.kept(
-            ["shape", name, dict(kwargs)],
-            lambda: dataclasses.asdict(_shape(build_empty(Arch(name, dict(kwargs), (), ())))),
-            lambda: _is_of_timm(name),
-        )
-        rows, columns = found.pop("grid")
-        _SHAPES[known] = Shape((rows, columns), **found)
-    return _SHAPES[known]
-
-
-def _shape(model: Module) -> Shape:
-    rows, columns = model.patch_embed.grid_size
-    return Shape(
-        grid=(rows, columns),
-        prefix=model.num_prefix_tokens,
-        depth=len(model.blocks),
-        width=model.embed_dim,
-        hidden=model.blocks[0].mlp.fc1.out_features,
-        patch_inputs=model.patch_embed.proj.weight[0].numel(),
-    )
-
-
-def _is_of_timm(name: str) -> bool:
+def is_of_timm(name: str) -> bool:
     """Whether timm itself defines a model; another program may have entered its own."""
     import timm
 
@@ -249,60 +188,3 @@ def _is_of_timm(name: str) -> bool:
         return False
     module: str = timm.model_entrypoint(name).__module__
     return module.startswith("timm.")
-
-
-def input_size(model: Module) -> tuple[int, int]:
-    """Height and width in pixels that the model expects."""
-    height, width = model.patch_embed.img_size
-    return int(height), int(width)
-
-
-def hub_identity(name: str) -> str:
-    """What names timm's weights of a model: tag, repository and file, not the download.
-
-    Raises:
-        ModelError: timm has no weights of it.
-    """
-    found: str = answers.kept(
-        ["weights", name], lambda: _hub_identity(name), lambda: _is_of_timm(name)
-    )
-    return found
-
-
-def _hub_identity(name: str) -> str:
-    import timm
-
-    if not timm.is_model(name):
-        return name
-    found = timm.models.get_pretrained_cfg(name)
-    if found is None or not found.has_weights:
-        raise ModelError(
-            f"model.pretrained = true, but timm {timm.__version__} has no weights of {name}; "
-            "name a safetensors file, or write false"
-        )
-    fields = dataclasses.asdict(found)
-    return "|".join(str(fields.get(k)) for k in ("architecture", "tag", "url", "hf_hub_id", "file"))
-
-
-def weights_source(name: str) -> tuple[str, str, tuple[str, ...]]:
-    """Where timm takes its weights of a model from.
-
-    Returns:
-        `hub`, a repository (`@` its revision) and the files that are looked for, the first one
-        first; or `url` and an address; or another kind and its name.
-
-    Raises:
-        ModelError: timm has no weights of it.
-    """
-    # Not part of timm's interface, but what it does itself: a copy of it could differ.
-    import timm
-    from timm.models import _builder, _hub
-
-    hub_identity(name)  # says what is wrong
-    kind, place = _builder._resolve_pretrained_source(
-        timm.models.get_pretrained_cfg(name).to_dict()
-    )
-    if kind != "hf-hub":
-        return kind, str(place), ()
-    place, file = (place, _hub.HF_WEIGHTS_NAME) if isinstance(place, str) else place
-    return "hub", place, (*_hub._get_safe_alternatives(file), file)

@@ -30,7 +30,7 @@ BATCH = 32
 def collect(
     need: Need, checkpoint: Checkpoint, images: Tensor, labels: Tensor, ctx: Context
 ) -> dict[str, Tensor]:
-    """One kind of evidence for every prunable weight, as `trials.sparsity.criteria.Need` names them.
+    """One kind of evidence for every prunable weight; `criteria.Need` names the kinds.
 
     Args:
         images: uint8 (N, C, H, W) on the context's device.

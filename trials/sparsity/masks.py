@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from trials.errors import StageInputError
@@ -15,6 +16,8 @@ from trials.lazy import torch
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from trials.model.vit import Checkpoint
 
 KeepMask = dict[str, "Tensor"]
 """Parameter name -> bool tensor of the parameter's shape."""
@@ -190,6 +193,11 @@ def apply(state: Mapping[str, Tensor], mask: KeepMask) -> dict[str, Tensor]:
         else tensor.clone()
         for name, tensor in state.items()
     }
+
+
+def masked(checkpoint: Checkpoint, keep: KeepMask) -> Checkpoint:
+    """A copy with exactly 0 where the mask does not keep."""
+    return replace(checkpoint, state=apply(checkpoint.state, keep))
 
 
 def per_layer_sparsity(mask: KeepMask) -> dict[str, float]:

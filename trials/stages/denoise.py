@@ -12,7 +12,6 @@ from trials.context import Context, Progress
 from trials.data.datasets import Dataset, fraction_indices
 from trials.errors import StageInputError
 from trials.lazy import torch
-from trials.model import vit
 from trials.model.module import Model
 from trials.model.vit import Checkpoint
 from trials.seeding import derive, generator
@@ -117,7 +116,7 @@ def denoise(
     counts = [ingredient_count(cfg, first.keep, parent, n) for n in range(cfg.ingredients)]
     mean_of = model.checkpoint.state if cfg.mean_weights else {}
     soup = Soup(cfg.model_dump(mode="json") | {"seed": seed}, parent, counts, mean_of)
-    start = vit.masked(model.checkpoint, parent)
+    start = masks.masked(model.checkpoint, parent)
     made, begun = _resumed(ctx, soup)
     finished = made.saved(soup)
     for n in range(len(made.keeps), cfg.ingredients):

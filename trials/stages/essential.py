@@ -11,7 +11,6 @@ from pydantic import Field
 from trials.context import Context, Outcomes
 from trials.data.datasets import Dataset
 from trials.errors import StageInputError
-from trials.model import vit
 from trials.model.module import Model
 from trials.sparsity import masks
 from trials.sparsity.allocation import UNSTRUCTURED, Pattern, fits_pattern, keep_mask, n_of_m
@@ -124,7 +123,7 @@ def essential(
         _check_pattern(cfg.pattern, level)
         count = masks.keep_count(masks.size(weights), level)
     keep = mask_of(cfg, _scores(cfg.criterion, weights, scores, seed or 0), count)
-    pruned = Model.of(vit.masked(model.checkpoint, keep), ctx.device)
+    pruned = Model.of(masks.masked(model.checkpoint, keep), ctx.device)
     validation: Outcomes | None = None
     if cfg.evaluate == "after_finetune" and cfg.recipe is not None:
         trainer = Trainer(pruned, data, cfg.recipe, ctx, seed or 0, keep=keep)

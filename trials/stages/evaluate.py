@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 from trials.context import Context, Epoch, Outcomes
 from trials.data.datasets import Dataset
-from trials.model import cost, vit
-from trials.model.module import Model
+from trials.model import cost
 from trials.model.cost import Passes
-from trials.tokens.kept import Removal
+from trials.model.module import Model
+from trials.model.shape import Shape, shape_of
 from trials.sparsity import masks
 from trials.sparsity.masks import Masked
 from trials.stage import StageConfig, stage
@@ -18,6 +18,7 @@ from trials.stages.dense import Dense
 from trials.stages.finetune import Finetuned
 from trials.stages.profile import Profile
 from trials.stages.tickets import Tickets
+from trials.tokens.kept import Removal
 from trials.training.evaluation import evaluate
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def evaluate_final(
         macs=profile.macs,
         macs_dense=profile.macs_dense,
         macs_selector=_selector_macs(cfg, tickets, profile),
-        macs_training=_training_macs(cfg, vit.shape_of(arch.name, arch.kwargs), tickets),
+        macs_training=_training_macs(cfg, shape_of(arch.name, arch.kwargs), tickets),
         epochs_to_near_dense=near(model.history, dense.validation.accuracy - cfg.near),
     )
 
@@ -126,7 +127,7 @@ def _selector_macs(cfg: EvaluateConfig, tickets: Tickets | None, profile: Profil
     return profile.macs_dense if cfg.scored and chosen else 0.0
 
 
-def _training_macs(cfg: EvaluateConfig, shape: vit.Shape, tickets: Tickets | None) -> float:
+def _training_macs(cfg: EvaluateConfig, shape: Shape, tickets: Tickets | None) -> float:
     kept = cost.forward_macs(shape)
     if tickets is not None and cfg.removal == "gather":
         counts = [int(count) for count in tickets.train.sum(1)]

@@ -14,9 +14,9 @@ from trials.context import Context, Epoch, Outcomes
 from trials.data.datasets import Dataset, fraction_indices
 from trials.errors import StageInputError
 from trials.lazy import torch
-from trials.model import vit
 from trials.model.module import Model
 from trials.model.vit import Checkpoint
+from trials.sparsity import masks
 from trials.sparsity.masks import Masked
 from trials.stage import stage
 from trials.stages.attention import AttentionConfig, score_images
@@ -134,7 +134,7 @@ def recovery(cfg: RecoverConfig, ctx: Context, seed: int, inputs: Recovery) -> T
     data, model = inputs["data"], inputs["model"]
     mask, teacher = inputs["mask"], inputs["teacher"]
     keep = mask.keep if mask is not None else None
-    start = vit.masked(model.checkpoint, keep) if keep is not None else model.checkpoint
+    start = masks.masked(model.checkpoint, keep) if keep is not None else model.checkpoint
     return Trainer(
         Model.of(start, ctx.device),
         data,

@@ -11,7 +11,6 @@ from pydantic import Field
 from trials.context import Context, Outcomes
 from trials.data.datasets import Dataset
 from trials.errors import StageInputError
-from trials.model import vit
 from trials.model.module import Model
 from trials.model.vit import Checkpoint
 from trials.sparsity import masks
@@ -220,6 +219,6 @@ def issp(
         "ingredient_mean": candidates.mean_state,
     }[cfg.weights]
     arch = model.checkpoint.arch
-    pruned = vit.masked(Checkpoint(arch, start or model.checkpoint.state), keep)
+    pruned = masks.masked(Checkpoint(arch, start or model.checkpoint.state), keep)
     own = Model.of(pruned, ctx.device)
     return Issp(keep, pruned, evaluate(own, data, "validation", ctx))

@@ -14,6 +14,7 @@ from trials.data.datasets import Dataset
 from trials.lazy import torch
 from trials.model import cost, vit
 from trials.model.module import Model
+from trials.model.shape import shape_of
 from trials.model.vit import ModelConfig
 from trials.seeding import generator
 from trials.stage import StageConfig, stage
@@ -62,7 +63,7 @@ def profile(
     """
     model = cfg.model.part(ModelConfig, pretrained=False)
     made = vit.create(model, classes=data.classes, channels=data.channels, seed=0)
-    shape = vit.shape_of(made.arch.name, made.arch.kwargs)
+    shape = shape_of(made.arch.name, made.arch.kwargs)
     count = algebra.keep_count(shape.patches, cfg.patch_drop)
     built = Model.of(made, ctx.device)
     images, _ = data.on(ctx.device, "train")

@@ -8,10 +8,10 @@ from trials.context import Context, Outcomes
 from trials.data.datasets import Dataset, fraction_indices
 from trials.errors import StageInputError
 from trials.lazy import torch
-from trials.model import vit
 from trials.model.module import Model
 from trials.model.vit import Checkpoint
 from trials.seeding import derive
+from trials.sparsity import masks
 from trials.sparsity.masks import Masked
 from trials.stage import StageConfig, stage
 from trials.stages.dense import Dense
@@ -77,7 +77,7 @@ def soup_train(
     Source: Instant Soup Pruning, Algorithm 1.
     """
     chosen = fraction_indices(data.train.labels, cfg.mask_data_fraction, seed, "mask data")
-    start, keep = vit.masked(model.checkpoint, mask.keep), mask.keep
+    start, keep = masks.masked(model.checkpoint, mask.keep), mask.keep
     recipe = TrainConfig(
         lr=cfg.lr, weight_decay=cfg.weight_decay, batch_size=cfg.batch_size, schedule="constant"
     )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Removal = Literal["gather", "zero", "mean", "attention_mask"]
-"""How a dropped patch is taken out; see `trials.model.forward`."""
+"""How dropped patches leave the model: see `trials.model.forward`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +34,16 @@ class Kept:
 
     @classmethod
     def of(cls, indices_BK: Tensor, removal: Removal = "gather") -> Kept:
-        """From indices on the CPU."""
+        """From indices (see `indices` above), best before they are on a GPU."""
         return cls(indices_BK, tickets.is_padded(indices_BK), removal)
 
     @classmethod
     def of_tickets(cls, keep_BP: Tensor, removal: Removal = "gather") -> Kept:
-        """From a ticket per image: bool (B, P), on the CPU."""
+        """From a ticket an image: bool (B, P), best before they are on a GPU."""
         return cls.of(tickets.indices(keep_BP), removal)
 
     def to(self, device: torch.device) -> Kept:
-        """The same on a device."""
+        """The same patches, on a device."""
         return replace(self, indices=self.indices.to(device))
 
     def __getitem__(self, part: slice) -> Kept:

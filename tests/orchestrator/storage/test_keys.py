@@ -11,9 +11,9 @@ from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.plan import plan
 from orchestrator.storage.keys import canonical, identity, key_of
 from trials.config import TrialConfig
-from trials.data.datasets import DataConfig
+from trials.data.datasets import Counts, DataConfig
 from trials.graph.pipeline import pipeline
-from trials.graph.sources import Counts, Sources
+from trials.graph.sources import Sources
 from trials.model.vit import ModelConfig
 from trials.stage import STAGES, Node, Source, StageConfig
 from trials.stages.dense import DenseConfig

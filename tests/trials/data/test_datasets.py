@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from trials.data import datasets as data
 from trials.data.datasets import DataConfig, Dataset, Split, fraction_indices, stratified_order
-from trials.data.datasets import datasets as data
 from trials.errors import DataError
 
 LABELS = st.lists(st.integers(0, 4), min_size=1, max_size=120).map(np.array)

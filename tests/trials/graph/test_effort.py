@@ -7,11 +7,13 @@ import pytest
 
 from trials import TrialConfig, run_trial
 from trials.config import Arm
+from trials.data.datasets import Counts
 from trials.graph.effort import passes_of, reads_scores
 from trials.graph.pipeline import TrialGraph, pipeline
-from trials.graph.sources import Counts, Sources
-from trials.model import cost, vit
+from trials.graph.sources import Sources
+from trials.model import cost
 from trials.model.cost import Passes
+from trials.model.shape import shape_of
 from trials.stage import Source
 from trials.stages import attention, finetune
 from trials.training.train import Trainer
@@ -165,18 +167,18 @@ class Seen:
         self.looked_at = 0
         step, score = Trainer._loss, attention.score_images
 
-        def counting_step(trainer: Trainer, x: Any, labels: Any, kept: Any, padded: bool) -> Any:
+        def counting_step(trainer: Trainer, x: Any, labels: Any, kept: Any) -> Any:
             # Padding is no patch, and only gathering leaves patches out.
             gathered = trainer.patches is not None and trainer.patches.removal == "gather"
-            whole = [trainer.model.patch_embed.num_patches] * len(x)
-            self.trained += (kept < 16).sum(1).tolist() if gathered else whole
+            whole = [trainer.model.module.patch_embed.num_patches] * len(x)
+            self.trained += (kept.indices < 16).sum(1).tolist() if gathered else whole
             if trainer.teacher is not None:
                 self.looked_at += len(x)
-            return step(trainer, x, labels, kept, padded)
+            return step(trainer, x, labels, kept)
 
-        def counting_score(cfg: Any, module: Any, x: Any, at_once: Any = None) -> Any:
+        def counting_score(cfg: Any, model: Any, x: Any, at_once: Any = None) -> Any:
             self.looked_at += len(x)
-            return score(cfg, module, x, at_once)
+            return score(cfg, model, x, at_once)
 
         monkeypatch.setattr(Trainer, "_loss", counting_step)
         for place in (attention, finetune):
@@ -217,7 +219,7 @@ def test_training_macs_are_those_of_the_passes_that_are_really_made(
     seen = Seen(monkeypatch)
     made = run_trial(tiny_trial(**settings))
     arch = made.results["finetune"].checkpoint.arch
-    shape = vit.shape_of(arch.name, arch.kwargs)
+    shape = shape_of(arch.name, arch.kwargs)
     expected = 3 * sum(cost.forward_macs(shape, kept) for kept in seen.trained)
     expected += (seen.looked_at - besides) * cost.forward_macs(shape)
     assert made.results["final"].macs_training == pytest.approx(expected, rel=1e-12)

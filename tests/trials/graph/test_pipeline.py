@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trials.config import MASKED, TICKETED, Arm, TrialConfig
+from trials.data.datasets import Counts
 from trials.graph.pipeline import TrialGraph, pipeline
-from trials.graph.sources import Counts, Sources
+from trials.graph.sources import Sources
 from trials.stage import Node, Source, closure
 from trials.stages.probe import as_one_shot
 

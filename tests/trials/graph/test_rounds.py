@@ -5,8 +5,9 @@ import pytest
 
 from trials import run_trial
 from trials.config import TrialConfig
+from trials.data.datasets import Counts
 from trials.graph.pipeline import TrialGraph, pipeline
-from trials.graph.sources import Counts, Sources
+from trials.graph.sources import Sources
 from trials.sparsity import masks
 from trials.sparsity.presets import PRESETS
 from trials.stage import Node, Source, closure

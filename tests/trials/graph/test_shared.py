@@ -5,9 +5,10 @@ from typing import Any
 
 from orchestrator.storage.keys import key_of
 from trials.config import TrialConfig
+from trials.data.datasets import Counts
 from trials.graph.pipeline import pipeline
 from trials.graph.shared import Shared
-from trials.graph.sources import Counts, Sources
+from trials.graph.sources import Sources
 from trials.stage import Source, closure
 from trials.stages.pretrained import PretrainedConfig
 

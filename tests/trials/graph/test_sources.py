@@ -5,9 +5,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from trials.data.datasets import DataConfig, Dataset
+from trials.data.datasets import Counts, DataConfig, Dataset
 from trials.errors import ModelError
-from trials.graph.sources import Counts, open_sources
+from trials.graph.sources import open_sources
 from trials.model.vit import Checkpoint, ModelConfig
 
 DIGITS = DataConfig(name="digits")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from trials.errors import ModelError
-from trials.model import vit
+from trials.model.attention_maps import attention_maps
 
 
 @torch.no_grad()
@@ -14,7 +14,7 @@ def test_recomputed_attention_equals_the_unfused_softmax(
     model: Callable[..., Any], kind: dict[str, Any], x: Tensor
 ) -> None:
     module = model(**kind)
-    maps = vit.attention_maps(module, x, [0, -1])
+    maps = attention_maps(module, x, [0, -1])
     captured: list[Tensor] = []
     for block in module.blocks:
         block.attn.fused_attn = False
@@ -45,7 +45,7 @@ def test_recomputed_attention_rebuilds_the_fused_output(
     attn = module.blocks[1].attn
     seen: list[tuple[Tensor, Tensor]] = []
     hook = attn.register_forward_hook(lambda _, args, out: seen.append((args[0], out)))
-    (map_BhNN,) = vit.attention_maps(module, x, [1])
+    (map_BhNN,) = attention_maps(module, x, [1])
     hook.remove()
     tokens, fused = seen[0]
     v = attn.qkv(tokens).reshape(5, 17, 3, 2, 16).permute(2, 0, 3, 1, 4)[2]
@@ -55,7 +55,7 @@ def test_recomputed_attention_rebuilds_the_fused_output(
 def test_capturing_attention_leaves_no_hook_behind(model: Callable[..., Any], x: Tensor) -> None:
     module = model()
     with torch.no_grad():
-        vit.attention_maps(module, x, [0, 1, -1])
+        attention_maps(module, x, [0, 1, -1])
     assert not any(m._forward_pre_hooks for m in module.modules())
 
 
@@ -64,4 +64,4 @@ def test_a_block_that_is_not_there_is_refused(
     model: Callable[..., Any], x: Tensor, block: int
 ) -> None:
     with pytest.raises(ModelError, match="has blocks 0 to 1"):
-        vit.attention_maps(model(), x, [block])
+        attention_maps(model(), x, [block])

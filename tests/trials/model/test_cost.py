@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trials.model import cost, vit
-from trials.model.vit import Shape
+from trials.model import cost
+from trials.model.shape import Shape, shape_of
 from trials.tokens import tickets
 
 SMALL = Shape(grid=(14, 14), prefix=1, depth=12, width=384, hidden=1536, patch_inputs=768)
@@ -61,4 +61,4 @@ def test_the_total_of_a_training_is_counted_by_hand() -> None:
     ("name", "shape"), [("vit_small_patch16_224", SMALL), ("vit_base_patch16_224", BASE)]
 )
 def test_the_shape_comes_from_timm(name: str, shape: Shape) -> None:
-    assert vit.shape_of(name, {"num_classes": 10}) == shape
+    assert shape_of(name, {"num_classes": 10}) == shape

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from trials.errors import ModelError
 from trials.model import export, vit
+from trials.model.module import Model
 
 KWARGS = {"img_size": 8, "patch_size": 2, "in_chans": 1, "embed_dim": 32, "depth": 2,
           "num_heads": 2, "num_classes": 10}  # fmt: skip
@@ -27,13 +28,13 @@ def checkpoint() -> vit.Checkpoint:
 @pytest.fixture(scope="module")
 def images(checkpoint: vit.Checkpoint) -> Tensor:
     pixels = torch.randint(0, 256, (5, 1, 8, 8), generator=torch.Generator().manual_seed(0))
-    return vit.preprocess(pixels.to(torch.uint8), checkpoint.arch, (8, 8))
+    return Model.of(checkpoint, torch.device("cpu")).inputs(pixels.to(torch.uint8))
 
 
 @pytest.fixture(scope="module")
 def logits(checkpoint: vit.Checkpoint, images: Tensor) -> Tensor:
     with torch.no_grad():
-        return vit.build(checkpoint, torch.device("cpu"))(images)
+        return Model.of(checkpoint, torch.device("cpu"))(images)
 
 
 def test_timm_makes_the_same_model_from_the_folder(

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from trials.errors import ModelError
-from trials.model import vit
-from trials.tokens.kept import Removal
+from trials.model.forward import forward, keep_matrix
 from trials.tokens import tickets
+from trials.tokens.kept import Removal
 
 REMOVALS: tuple[Removal, ...] = ("gather", "attention_mask", "zero", "mean")
 
@@ -32,7 +32,7 @@ def test_a_ticket_of_all_patches_gives_the_dense_logits_bit_for_bit(
 ) -> None:
     module, every = model(**kind), torch.arange(16).expand(5, 16)
     for removal in REMOVALS:
-        assert torch.equal(vit.forward(module, x, every, removal), module(x))
+        assert torch.equal(forward(module, x, every, removal), module(x))
 
 
 @torch.no_grad()
@@ -40,8 +40,8 @@ def test_gathering_equals_hiding_the_dropped_keys(
     model: Callable[..., Any], kind: dict[str, Any], x: Tensor, kept: Tensor
 ) -> None:
     module = model(**kind)
-    gathered = vit.forward(module, x, kept)
-    torch.testing.assert_close(gathered, vit.forward(module, x, kept, "attention_mask"))
+    gathered = forward(module, x, kept)
+    torch.testing.assert_close(gathered, forward(module, x, kept, "attention_mask"))
     assert (gathered - module(x)).abs().max() > 1e-3, "dropping patches changes nothing here"
 
 
@@ -51,7 +51,7 @@ def test_the_order_of_the_gathered_tokens_does_not_matter(
 ) -> None:
     module = model(**kind)
     mixed = kept[:, torch.randperm(9, generator=torch.Generator().manual_seed(0))]
-    torch.testing.assert_close(vit.forward(module, x, kept), vit.forward(module, x, mixed))
+    torch.testing.assert_close(forward(module, x, kept), forward(module, x, mixed))
 
 
 @torch.no_grad()
@@ -59,7 +59,7 @@ def test_position_is_embedded_before_the_gather_and_the_class_token_stays(
     model: Callable[..., Any], x: Tensor, kept: Tensor
 ) -> None:
     module = model()
-    tokens = seen_by_first_block(module, lambda: vit.forward(module, x, kept))
+    tokens = seen_by_first_block(module, lambda: forward(module, x, kept))
     embedded, position = module.patch_embed(x), module.pos_embed[0]
     assert tokens.shape == (5, 1 + 9, 32)
     torch.testing.assert_close(tokens[:, 0], (module.cls_token[0, 0] + position[0]).expand(5, 32))
@@ -74,15 +74,13 @@ def test_dropped_pixels_cannot_change_the_logits(
     model: Callable[..., Any], x: Tensor, kept: Tensor, removal: Removal
 ) -> None:
     module = model()
-    shown = vit.keep_matrix(kept, 16).view(5, 1, 4, 4)
+    shown = keep_matrix(kept, 16).view(5, 1, 4, 4)
     shown = shown.repeat_interleave(2, 2).repeat_interleave(2, 3)
     other = torch.where(shown, x, torch.full_like(x, 3.0))
-    assert torch.equal(
-        vit.forward(module, x, kept, removal), vit.forward(module, other, kept, removal)
-    )
+    assert torch.equal(forward(module, x, kept, removal), forward(module, other, kept, removal))
     changed = torch.where(shown, x + 1, x)
     assert not torch.equal(
-        vit.forward(module, x, kept, removal), vit.forward(module, changed, kept, removal)
+        forward(module, x, kept, removal), forward(module, changed, kept, removal)
     )
 
 
@@ -94,7 +92,7 @@ def test_painting_uses_zero_or_the_mean_of_the_kept_pixels(model: Callable[..., 
         hook = module.register_forward_pre_hook(
             lambda _, args, removal=removal: shown.update({removal: args[0]})
         )
-        vit.forward(module, x, kept, removal)  # type: ignore[arg-type]
+        forward(module, x, kept, removal)  # type: ignore[arg-type]
         hook.remove()
     patches = {name: p.unfold(2, 2, 2).unfold(3, 2, 2).reshape(16, 4) for name, p in shown.items()}
     original = x.unfold(2, 2, 2).unfold(3, 2, 2).reshape(16, 4)
@@ -123,7 +121,7 @@ def uneven() -> Tensor:
 def one_by_one(module: Any, x: Tensor, uneven: Tensor, removal: Removal) -> Tensor:
     """The logits of each image in a batch of its own."""
     rows = [(slice(i, i + 1), count) for i, count in enumerate(UNEVEN.tolist())]
-    return torch.cat([vit.forward(module, x[i], uneven[i, :n], removal) for i, n in rows])
+    return torch.cat([forward(module, x[i], uneven[i, :n], removal) for i, n in rows])
 
 
 @torch.no_grad()
@@ -132,7 +130,7 @@ def test_images_of_different_counts_give_the_logits_that_each_gives_alone(
 ) -> None:
     module = model(**kind)
     for removal in REMOVALS:
-        together = vit.forward(module, x, uneven, removal, padded=True)
+        together = forward(module, x, uneven, removal, padded=True)
         torch.testing.assert_close(together, one_by_one(module, x, uneven, removal))
 
 
@@ -144,7 +142,7 @@ def test_every_pool_sees_the_kept_tokens_only(
     module = model(**extra)
     alone = one_by_one(module, x, uneven, "gather")
     for removal in REMOVALS[:2]:
-        torch.testing.assert_close(vit.forward(module, x, uneven, removal, padded=True), alone)
+        torch.testing.assert_close(forward(module, x, uneven, removal, padded=True), alone)
 
 
 @torch.no_grad()
@@ -155,8 +153,8 @@ def test_images_of_equal_counts_need_no_attention_mask(
     module.blocks[0].register_forward_pre_hook(
         lambda _, args, kwargs: masks.append(kwargs.get("attn_mask")), with_kwargs=True
     )
-    vit.forward(module, x, kept)
-    vit.forward(module, x, uneven, padded=True)
+    forward(module, x, kept)
+    forward(module, x, uneven, padded=True)
     assert masks[0] is None
     assert masks[1].sum((1, 2, 3)).tolist() == (1 + UNEVEN).tolist()
 
@@ -165,11 +163,11 @@ def test_padding_that_is_not_announced_is_an_error_and_no_wrong_token(
     model: Callable[..., Any], x: Tensor, uneven: Tensor
 ) -> None:
     with pytest.raises(RuntimeError, match="out of bounds"):
-        vit.forward(model(), x[1:], uneven[1:, :9])
+        forward(model(), x[1:], uneven[1:, :9])
 
 
 def test_a_keep_matrix_gives_the_ticket_back(uneven: Tensor) -> None:
-    keep = vit.keep_matrix(uneven, 16)
+    keep = keep_matrix(uneven, 16)
     assert torch.equal(keep.sum(1), UNEVEN)
     assert torch.equal(tickets.indices(keep), uneven)
 
@@ -180,7 +178,7 @@ def test_a_pool_that_cannot_leave_tokens_out_is_refused(
 ) -> None:
     module = model(global_pool="map", class_token=False)
     with pytest.raises(ModelError, match=r"global_pool = 'map'.*write `tickets\.scope: image`"):
-        vit.forward(module, x, uneven, padded=True)
+        forward(module, x, uneven, padded=True)
 
 
 def test_a_model_that_drops_tokens_itself_is_refused_where_tokens_must_be_hidden(
@@ -189,16 +187,16 @@ def test_a_model_that_drops_tokens_itself_is_refused_where_tokens_must_be_hidden
     module = model(patch_drop_rate=0.5).train()
     for rows, removal, padded in ((uneven, "gather", True), (kept, "attention_mask", False)):
         with pytest.raises(ModelError, match="patch_drop_rate"):
-            vit.forward(module, x, rows, removal, padded=padded)  # type: ignore[arg-type]
+            forward(module, x, rows, removal, padded=padded)  # type: ignore[arg-type]
 
 
 def test_gradients_are_those_of_each_image_alone(
     model: Callable[..., Any], x: Tensor, uneven: Tensor
 ) -> None:
     together, alone = model(), model()
-    vit.forward(together, x, uneven, padded=True).square().sum().backward()
+    forward(together, x, uneven, padded=True).square().sum().backward()
     for image, count in enumerate(UNEVEN.tolist()):
         own = uneven[image : image + 1, :count]
-        vit.forward(alone, x[image : image + 1], own).square().sum().backward()
+        forward(alone, x[image : image + 1], own).square().sum().backward()
     for a, b in zip(together.parameters(), alone.parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-3)

@@ -2,40 +2,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import timm
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
 
 from trials.context import Context
+from trials.data import datasets as data
 from trials.data.datasets import DataConfig
-from trials.data.datasets import datasets as data
 from trials.errors import FormatError, ModelError
 from trials.model import vit
+from trials.model.module import Model
 from trials.model.vit import Checkpoint, ModelConfig
 from trials.sparsity import masks
 from trials.training.evaluation import evaluate
-
-
-def test_a_module_goes_back_to_the_same_checkpoint(
-    checkpoint: Checkpoint, cpu: torch.device
-) -> None:
-    module = vit.build(checkpoint, cpu)
-    assert not module.training
-    again = vit.take(module, checkpoint.arch).state
-    assert all(torch.equal(again[name], tensor) for name, tensor in checkpoint.state.items())
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(1)
-    assert all(torch.equal(again[name], tensor) for name, tensor in checkpoint.state.items())
-
-
-def test_a_checkpoint_of_another_model_is_refused(
-    checkpoint: Checkpoint, cpu: torch.device
-) -> None:
-    state = {n: t for n, t in checkpoint.state.items() if n != "cls_token"}
-    with pytest.raises(ModelError, match="cls_token"):
-        vit.build(Checkpoint(checkpoint.arch, state), cpu)
 
 
 def test_random_weights_follow_from_the_seed_and_disturb_no_other_draw(
@@ -135,13 +113,6 @@ def test_normalisation_comes_from_the_weights_unless_given(
         vit.create(cfg, classes=10, channels=3, seed=0)
 
 
-def test_pixels_are_scaled_normalised_and_resized(checkpoint: Checkpoint) -> None:
-    images = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 1, 8, 8)
-    x = vit.preprocess(images, checkpoint.arch, (8, 8))
-    assert torch.equal(x, torch.tensor([-1.0, 1.0]).view(2, 1, 1, 1).expand(2, 1, 8, 8))
-    assert vit.preprocess(images, checkpoint.arch, (12, 16)).shape == (2, 1, 12, 16)
-
-
 @pytest.mark.parametrize(
     ("name", "prunable", "whole"),
     [
@@ -157,44 +128,6 @@ def test_the_prunable_set_has_the_published_size(name: str, prunable: int, whole
     assert masks.size(masks.prunable(state)) == prunable
     assert len(masks.prunable(state)) == 48
     assert masks.size(state) == whole
-
-
-def test_shape_is_read_off_the_model_without_its_weights() -> None:
-    shape = vit.shape_of("vit_small_patch16_224", {"num_classes": 10})
-    assert (shape.patches, shape.prefix, shape.depth, shape.width) == (196, 1, 12, 384)
-    assert (shape.hidden, shape.patch_inputs) == (1536, 768)
-
-
-def test_downloaded_weights_are_known_by_their_name_in_timm() -> None:
-    plain, other = (
-        vit.hub_identity(name) for name in ("vit_small_patch16_224", "deit_small_patch16_224")
-    )
-    assert "augreg" in plain
-    assert plain != other
-    without = "vit_base_patch16_18x2_224"
-    assert without in timm.list_models()
-    with pytest.raises(ModelError, match="has no weights of"):
-        vit.hub_identity(without)
-
-
-def test_masking_a_checkpoint_leaves_the_original_alone(
-    checkpoint: Checkpoint, half: masks.KeepMask, cpu: torch.device
-) -> None:
-    before = {name: tensor.clone() for name, tensor in checkpoint.state.items()}
-    pruned = vit.masked(checkpoint, half)
-    assert all(torch.equal(checkpoint.state[n], t) for n, t in before.items())
-    named = dict(vit.build(pruned, cpu).named_parameters())
-    assert all(isinstance(p, nn.Parameter) and p.requires_grad for p in named.values())
-    assert not any(named[n][~keep].any() for n, keep in half.items())
-
-
-@torch.no_grad()
-def test_a_mask_that_keeps_everything_gives_the_dense_logits_bit_for_bit(
-    checkpoint: Checkpoint, cpu: torch.device, x: Tensor
-) -> None:
-    everything = masks.ones_like(masks.prunable(checkpoint.state))
-    masked = vit.build(vit.masked(checkpoint, everything), cpu)
-    assert torch.equal(masked(x), vit.build(checkpoint, cpu)(x))
 
 
 def test_the_real_weights_load_and_classify_real_images(
@@ -214,6 +147,6 @@ def test_the_real_weights_load_and_classify_real_images(
     whole = data.load(DataConfig(name="cifar10", root=cifar10_root))
     part = data.Split(whole.test.images[:1000], whole.test.labels[:1000])
     slice_ = data.Dataset("slice", "", 10, part, part, part)
-    accuracy = evaluate(vit.build(made, cpu), made.arch, slice_, "test", Context()).accuracy
+    accuracy = evaluate(Model.of(made, cpu), slice_, "test", Context()).accuracy
     # 74.55 % of all 10,000; three standard errors of 1,000 images are 4 points.
     assert accuracy == pytest.approx(0.7455, abs=0.042)

@@ -8,7 +8,7 @@ from torch import Tensor
 from trials.context import Context
 from trials.data.datasets import Dataset
 from trials.errors import StageInputError
-from trials.model import vit
+from trials.model.module import Model
 from trials.model.vit import Checkpoint
 from trials.sparsity import evidence, masks
 from trials.sparsity.criteria import Need
@@ -26,8 +26,8 @@ def batch(small: Dataset, cpu: torch.device) -> tuple[Tensor, Tensor]:
 @pytest.fixture
 def inputs(checkpoint: Checkpoint, batch: tuple[Tensor, Tensor], cpu: torch.device) -> Any:
     """The inputs of two layers as rows of tokens, worked out without hooks on them."""
-    module = vit.build(checkpoint, cpu)
-    x = vit.preprocess(batch[0], checkpoint.arch, vit.input_size(module))
+    model = Model.of(checkpoint, cpu)
+    module, x = model.module, model.inputs(batch[0])
     with torch.no_grad():
         tokens = module.norm_pre(module._pos_embed(module.patch_embed(x)))
         first = module.blocks[0]
@@ -111,7 +111,7 @@ def test_a_criterion_of_weights_alone_builds_no_model(
     ctx: Context,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(vit, "build", lambda *_: pytest.fail("a model was built"))
+    monkeypatch.setattr(Model, "of", lambda *_: pytest.fail("a model was built"))
     assert evidence.collect("weights", checkpoint, *batch, ctx) == {}
 
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.trials.helpers import same
 from trials.errors import StageInputError
+from trials.model.module import Model
 from trials.model.vit import Checkpoint
 from trials.sparsity import masks
 from trials.sparsity.masks import KeepMask
@@ -191,6 +192,17 @@ def test_masking_sets_exactly_zero_and_touches_nothing_else(
 def test_a_mask_of_another_model_cannot_be_applied() -> None:
     with pytest.raises(StageInputError, match="which the model does not have"):
         masks.apply({"w": torch.ones(2)}, {"v": torch.ones(2, dtype=torch.bool)})
+
+
+def test_masking_a_checkpoint_leaves_the_original_alone(
+    checkpoint: Checkpoint, half: KeepMask, cpu: torch.device
+) -> None:
+    before = {name: tensor.clone() for name, tensor in checkpoint.state.items()}
+    pruned = masks.masked(checkpoint, half)
+    assert all(torch.equal(checkpoint.state[n], t) for n, t in before.items())
+    named = dict(Model.of(pruned, cpu).module.named_parameters())
+    assert all(isinstance(p, nn.Parameter) and p.requires_grad for p in named.values())
+    assert not any(named[n][~keep].any() for n, keep in half.items())
 
 
 def test_only_the_linear_weights_of_the_blocks_are_prunable(checkpoint: Checkpoint) -> None:

@@ -10,7 +10,7 @@ from tests.trials.helpers import same
 from trials.context import Context, Outcomes
 from trials.data.datasets import Dataset, fraction_indices
 from trials.errors import StageInputError
-from trials.model import vit
+from trials.model.module import Model
 from trials.sparsity.masks import KeepMask
 from trials.stages.attention import AttentionConfig, attention
 from trials.stages.dense import Dense
@@ -53,8 +53,7 @@ def test_its_outcomes_are_those_of_the_model_that_it_returns(
     run: Callable[..., Finetuned], small: Dataset, ctx: Context
 ) -> None:
     found = run()
-    module = vit.build(found.checkpoint, ctx.device)
-    again = evaluate(module, found.checkpoint.arch, small, "validation", ctx)
+    again = evaluate(Model.of(found.checkpoint, ctx.device), small, "validation", ctx)
     assert torch.equal(found.validation.correct, again.correct)
     assert found.validation.loss == again.loss == found.history[-1].val_loss
 

@@ -10,7 +10,7 @@ from tests.trials.helpers import NOTHING, same
 from trials.context import Context
 from trials.data.datasets import Dataset, Split, fraction_indices
 from trials.errors import StageInputError
-from trials.model import vit
+from trials.model.module import Model
 from trials.sparsity import masks
 from trials.sparsity.masks import KeepMask
 from trials.stages.dense import Dense
@@ -102,8 +102,8 @@ def test_what_is_reported_is_the_trained_model(
     make: Make, small: Dataset, ctx: Context, cpu: torch.device
 ) -> None:
     found = make()
-    module, arch = vit.build(found.checkpoint, cpu), found.checkpoint.arch
-    assert found.validation.loss == evaluate(module, arch, small, "validation", ctx).loss
+    own = Model.of(found.checkpoint, cpu)
+    assert found.validation.loss == evaluate(own, small, "validation", ctx).loss
 
 
 def test_a_diverging_round_is_named(make: Make, dense: Dense) -> None:

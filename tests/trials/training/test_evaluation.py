@@ -6,7 +6,7 @@ from torch import Tensor
 from trials.context import Context
 from trials.data.datasets import Dataset
 from trials.errors import StageInputError
-from trials.model import vit
+from trials.model.module import Model
 from trials.model.vit import Checkpoint
 from trials.training.evaluation import evaluate
 
@@ -14,11 +14,11 @@ from trials.training.evaluation import evaluate
 def test_evaluation_counts_what_the_model_gets_right_in_order(
     small: Dataset, checkpoint: Checkpoint, cpu: torch.device, ctx: Context
 ) -> None:
-    module = vit.build(checkpoint, cpu)
+    model = Model.of(checkpoint, cpu)
     with torch.no_grad():
-        logits = module(vit.preprocess(torch.tensor(small.train.images), checkpoint.arch, (8, 8)))
+        logits = model.module(model.inputs(torch.tensor(small.train.images)))
     labels = torch.tensor(small.train.labels)
-    outcomes = evaluate(module, checkpoint.arch, small, "train", ctx)
+    outcomes = evaluate(model, small, "train", ctx)
     assert torch.equal(outcomes.correct, logits.argmax(1) == labels)
     assert outcomes.accuracy == float((logits.argmax(1) == labels).double().mean())
     assert outcomes.loss == pytest.approx(float(F.cross_entropy(logits, labels)), rel=1e-5)
@@ -31,20 +31,20 @@ def test_evaluation_in_batches_equals_evaluation_at_once(
     ctx: Context,
     ticket: Tensor,
 ) -> None:
-    module = vit.build(checkpoint, cpu)
-    once = evaluate(module, checkpoint.arch, small, "train", ctx, ticket)
-    parts = evaluate(module, checkpoint.arch, small, "train", Context(micro_batch=7), ticket)
+    model = Model.of(checkpoint, cpu)
+    once = evaluate(model, small, "train", ctx, ticket)
+    parts = evaluate(model, small, "train", Context(micro_batch=7), ticket)
     assert torch.equal(once.correct, parts.correct)
     assert once.loss == pytest.approx(parts.loss, rel=1e-5)
-    whole = evaluate(module, checkpoint.arch, small, "train", ctx)
+    whole = evaluate(model, small, "train", ctx)
     assert whole.loss != once.loss, "the ticket must change what the model sees"
 
 
 def test_a_model_that_is_not_finite_is_refused_with_what_to_lower(
     small: Dataset, checkpoint: Checkpoint, cpu: torch.device, ctx: Context
 ) -> None:
-    module = vit.build(checkpoint, cpu)
+    model = Model.of(checkpoint, cpu)
     with torch.no_grad():
-        module.head.bias[3] = torch.nan
+        model.module.head.bias[3] = torch.nan
     with pytest.raises(StageInputError, match=r"loss on the test images is nan.*Lower the `lr`"):
-        evaluate(module, checkpoint.arch, small, "test", ctx)
+        evaluate(model, small, "test", ctx)

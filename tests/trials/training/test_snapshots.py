@@ -15,7 +15,7 @@ from tests.trials.conftest import Memory
 from tests.trials.helpers import NOTHING, same
 from trials.context import Context, Outcomes, Progress
 from trials.data.datasets import Dataset
-from trials.model import vit
+from trials.model.module import Model
 from trials.model.vit import Checkpoint
 from trials.sparsity.masks import KeepMask
 from trials.stages.denoise import DenoiseConfig, denoise
@@ -90,10 +90,10 @@ def stages(
         return denoise(cfg, ctx, seed=0, data=small, model=model, first=mask, within=None)
 
     def plain(ctx: Context) -> Any:
-        module = vit.build(start.checkpoint, ctx.device)
+        model = Model.of(start.checkpoint, ctx.device)
         cfg = TrainConfig.model_validate(MOVED)
-        trainer = Trainer(module, start.checkpoint.arch, small, cfg, ctx, 0, keep=half)
-        return trainer.steps(5), vit.take(module, start.checkpoint.arch)
+        trainer = Trainer(model, small, cfg, ctx, 0, keep=half)
+        return trainer.steps(5), model.checkpoint()
 
     return {
         "dense": lambda ctx: dense(

@@ -13,7 +13,8 @@ from tests.trials.helpers import curve, same
 from trials.context import Context
 from trials.data.datasets import Dataset
 from trials.errors import StageInputError
-from trials.model import vit
+from trials.model.forward import forward
+from trials.model.module import Model
 from trials.model.vit import Checkpoint
 from trials.sparsity import masks
 from trials.sparsity.masks import KeepMask
@@ -28,7 +29,7 @@ RECIPE = TrainConfig(lr=3e-3, batch_size=32, weight_decay=0.1)
 
 
 def bits(trainer: Trainer) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    return {name: tensor.clone() for name, tensor in trainer.model.module.state_dict().items()}
 
 
 class Step:
@@ -42,16 +43,15 @@ class Step:
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[Step]:
     """Every training batch that reaches the model, in order."""
     seen: list[Step] = []
-    real = vit.forward
 
-    def forward(
+    def watched(
         model: Any, x: Tensor, kept: Any = None, removal: Any = "gather", **more: Any
     ) -> Tensor:
         if model.training:
             seen.append(Step(x, kept))
-        return real(model, x, kept, removal, **more)
+        return forward(model, x, kept, removal, **more)
 
-    monkeypatch.setattr(vit, "forward", forward)
+    monkeypatch.setattr("trials.model.module.forward", watched)
     return seen
 
 
@@ -62,21 +62,21 @@ def places(x: Tensor, images: Tensor) -> list[int]:
 
 
 @pytest.fixture
-def inputs(small: Dataset, checkpoint: Checkpoint) -> Tensor:
-    return vit.preprocess(torch.tensor(small.train.images), checkpoint.arch, (8, 8))
+def inputs(small: Dataset, checkpoint: Checkpoint, cpu: torch.device) -> Tensor:
+    return Model.of(checkpoint, cpu).inputs(torch.tensor(small.train.images))
 
 
 def test_masked_weights_are_exactly_zero_before_and_after_every_step(
     trainer: Callable[..., Trainer], half: KeepMask, checkpoint: Checkpoint
 ) -> None:
     made = trainer(keep=half)
-    named, looks = dict(made.model.named_parameters()), []
+    named, looks = dict(made.model.module.named_parameters()), []
 
     def look(*_: object) -> None:
         dropped = [named[name].detach()[~keep] for name, keep in half.items()]
         looks.append(all(not d.any() and not d.signbit().any() for d in dropped))
 
-    hook = made.model.register_forward_pre_hook(look)
+    hook = made.model.module.register_forward_pre_hook(look)
     made.steps(9)
     hook.remove()
     look()
@@ -251,9 +251,9 @@ def test_distillation_mixes_cross_entropy_with_the_divergence_from_the_teacher(
     share: float,
     cpu: torch.device,
 ) -> None:
-    teacher = vit.build(make_checkpoint(seed=1), cpu)
+    teacher = Model.of(make_checkpoint(seed=1), cpu)
     with torch.no_grad():
-        own, target = (m(inputs).log_softmax(-1) for m in (vit.build(checkpoint, cpu), teacher))
+        own, target = (m(inputs).log_softmax(-1) for m in (Model.of(checkpoint, cpu), teacher))
     entropy = F.nll_loss(own, torch.tensor(small.train.labels))
     divergence = (target.exp() * (target - own)).sum(1).mean()
     cfg = RECIPE.model_copy(update={"batch_size": 100})
@@ -266,10 +266,10 @@ def test_the_teacher_is_not_trained(
     trainer: Callable[..., Trainer], make_checkpoint: Callable[..., Checkpoint], cpu: torch.device
 ) -> None:
     start = make_checkpoint(seed=1)
-    teacher = vit.build(start, cpu)
+    teacher = Model.of(start, cpu)
     trainer(teacher=teacher, distill=0.5).steps(2)
-    assert same(dict(teacher.state_dict()), start.state)
-    assert all(p.grad is None for p in teacher.parameters())
+    assert same(dict(teacher.module.state_dict()), start.state)
+    assert all(p.grad is None for p in teacher.module.parameters())
 
 
 def recorded(run: Callable[[], object], what: Callable[[Any], float]) -> list[float]:
@@ -350,7 +350,7 @@ def test_online_selection_scores_the_augmented_batch_with_weights_that_stay(
     cpu: torch.device,
 ) -> None:
     start = make_checkpoint(seed=1)
-    scorer = vit.build(start, cpu)
+    scorer = Model.of(start, cpu)
     score = partial(score_images, AttentionConfig(), scorer)
     cfg = RECIPE.model_copy(update={"flip": True, "crop": 2})
     trainer(cfg, patches=Patches(ticket, scorer=score)).epochs(2)
@@ -360,7 +360,7 @@ def test_online_selection_scores_the_augmented_batch_with_weights_that_stay(
         assert torch.equal(step.kept, tickets.indices(expected))
     assert len({tuple(step.x[0].flatten().tolist()) for step in steps}) == len(steps)
     assert -1 in places(steps[0].x, torch.cat([inputs, inputs.flip(-1)])), "nothing was cropped"
-    assert same(dict(scorer.state_dict()), start.state)
+    assert same(dict(scorer.module.state_dict()), start.state)
     assert not score(inputs).requires_grad
 
 
@@ -380,12 +380,12 @@ def test_tickets_of_different_counts_train_and_are_evaluated_image_by_image(
     made.epochs(1)
     seen = torch.cat([(step.kept != tickets.PAD).sum(1) for step in steps if step.kept is not None])
     assert torch.equal(seen.sort().values, counts.sort().values)
-    found = evaluate(made.model, made.arch, small, "train", ctx, keep)
+    found = evaluate(made.model, small, "train", ctx, keep)
     images, labels = small.on(ctx.device, "train")
     loss = 0.0
     for i in range(100):
-        x = vit.preprocess(images[i : i + 1], made.arch, (8, 8))
+        x = made.model.inputs(images[i : i + 1])
         with torch.no_grad():
-            logits = vit.forward(made.model, x, tickets.indices(keep[i : i + 1]))
+            logits = forward(made.model.module, x, tickets.indices(keep[i : i + 1]))
         loss += float(F.cross_entropy(logits, labels[i : i + 1])) / 100
     assert found.loss == pytest.approx(loss, rel=1e-5)

@@ -1,9 +1,9 @@
 """Pruning criteria: what a weight is worth. One criterion = one small file.
 
 To add one: a file with a score function and its `CRITERION`, its module and name below, and a
-row in `CANONICAL` (tests/trials/sparsity/criteria/test_init.py), over which every test of all criteria
-runs. A criterion only scores; how many weights survive and where is `trials.sparsity.allocation`'s, so
-ties and counts are the same for all of them.
+row in `CANONICAL` (tests/trials/sparsity/criteria/test_init.py), over which every test of all
+criteria runs. A criterion only scores; how many weights survive and where is
+`trials.sparsity.allocation`'s, so ties and counts are the same for all of them.
 """
 
 from typing import Literal

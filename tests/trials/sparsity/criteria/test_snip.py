@@ -5,7 +5,7 @@ from torch.func import functional_call
 
 from trials.context import Context
 from trials.data.datasets import Dataset
-from trials.model import vit
+from trials.model.module import Model
 from trials.model.vit import Checkpoint
 from trials.sparsity import evidence, masks
 from trials.sparsity.criteria.snip import snip
@@ -19,11 +19,11 @@ def test_snip_is_the_gradient_of_a_factor_on_every_weight(
     gradients = evidence.collect("gradients", checkpoint, images, labels, ctx)
     found = snip(weights, gradients, 0)
 
-    module = vit.build(checkpoint, cpu)
+    model = Model.of(checkpoint, cpu)
     factors = {name: torch.ones_like(w, requires_grad=True) for name, w in weights.items()}
     masked = checkpoint.state | {name: w * factors[name] for name, w in weights.items()}
-    x = vit.preprocess(images, checkpoint.arch, vit.input_size(module))
-    loss = F.cross_entropy(functional_call(module, masked, (x,)), labels)
+    x = model.inputs(images)
+    loss = F.cross_entropy(functional_call(model.module, masked, (x,)), labels)
     loss.backward()  # type: ignore[no-untyped-call]
     for name, factor in factors.items():
         assert factor.grad is not None
