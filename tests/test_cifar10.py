@@ -7,7 +7,7 @@ import torch
 
 from orchestrator.planning.plan import plan
 from orchestrator.planning.sweepfile import load_sweep
-from trials.execute import Direct
+from trials.graph.execute import Direct
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 

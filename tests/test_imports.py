@@ -86,16 +86,16 @@ def floor(module: str) -> int:
     return FLOORS.index(names[0]) if names and names[0] in FLOORS else -1
 
 
-def imported_modules(source: str) -> set[str]:
-    """Modules that are imported from `orchestrator`, however deep the import stands."""
+def imported_modules(source: str, package: str = "orchestrator") -> set[str]:
+    """Modules that are imported from a package, however deep the import stands."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.module == "orchestrator":
-            found |= {f"orchestrator.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("orchestrator."):
+        if isinstance(node, ast.ImportFrom) and node.module == package:
+            found |= {f"{package}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{package}."):
             found.add(str(node.module))
         elif isinstance(node, ast.Import):
-            found |= {one.name for one in node.names if one.name.startswith("orchestrator")}
+            found |= {one.name for one in node.names if one.name.startswith(package)}
     return found
 
 
@@ -122,6 +122,49 @@ def test_what_stands_beside_the_packages_imports_none_of_them() -> None:
     for path in (ROOT / "orchestrator").glob("*.py"):
         if path.stem not in ("__init__", "cli", "entry"):
             assert max(map(floor, imported_modules(path.read_text("utf-8"))), default=-1) == -1
+
+
+WINGS: dict[str, set[str]] = {
+    "data": set(),
+    "tokens": set(),
+    "model": {"data", "tokens"},
+    "sparsity": {"model"},
+    "training": {"data", "tokens", "model", "sparsity"},
+    "stages": {"data", "tokens", "model", "sparsity", "training"},
+    "config": {"data", "tokens", "model", "sparsity", "stages"},
+    "graph": {"data", "tokens", "model", "sparsity", "training", "stages", "config"},
+}
+"""The packages of `trials`, the description of a trial among them, and which others each imports.
+Below them all are the modules beside them."""
+
+BELOW_THE_WINGS = {path.stem for path in (ROOT / "trials").glob("*.py")} - {"__init__", "config"}
+
+
+def wings_that_are_imported(path: Path) -> set[str]:
+    """Of `trials`; a name of `trials` itself counts as one, so that nobody imports from the top."""
+    modules = imported_modules(path.read_text("utf-8"), "trials")
+    return {module.partition(".")[2].split(".")[0] for module in modules} - BELOW_THE_WINGS
+
+
+def test_every_wing_is_in_the_table_after_those_that_it_imports() -> None:
+    packages = {path.parent.name for path in (ROOT / "trials").glob("*/__init__.py")}
+    assert packages | {"config"} == set(WINGS)
+    order = list(WINGS)
+    assert all(order.index(one) < order.index(wing) for wing in WINGS for one in WINGS[wing])
+
+
+@pytest.mark.parametrize("wing", WINGS)
+def test_a_wing_imports_only_the_wings_that_it_may(wing: str) -> None:
+    sources = [ROOT / f"trials/{wing}.py", *(ROOT / "trials" / wing).rglob("*.py")]
+    for path in sources:
+        if path.exists():
+            assert wings_that_are_imported(path) <= WINGS[wing] | {wing}, path
+
+
+def test_what_stands_beside_the_wings_imports_none_of_them() -> None:
+    assert {"context", "errors", "formats", "lazy", "seeding", "stage"} <= BELOW_THE_WINGS
+    for name in BELOW_THE_WINGS:
+        assert not wings_that_are_imported(ROOT / f"trials/{name}.py"), name
 
 
 @pytest.mark.parametrize("foreign", ["ray", "mlflow", "orchestrator", "dashboards"])
@@ -268,9 +311,12 @@ def test_mlflows_objects_stay_in_the_adapter() -> None:
     assert found == {"orchestrator/tracking/adapter.py"}
 
 
-def test_one_place_talks_to_timm() -> None:
+def test_two_files_talk_to_timm() -> None:
     """`serving.py` is copied into every logged model, where this package is not installed."""
-    assert importers("timm") - {"orchestrator/publishing/serving.py"} == {"trials/vit.py"}
+    assert importers("timm") - {"orchestrator/publishing/serving.py"} == {
+        "trials/model/hub.py",  # its weights
+        "trials/model/vit.py",  # its models
+    }
 
 
 def test_the_served_model_stands_alone() -> None:
@@ -280,7 +326,7 @@ def test_the_served_model_stands_alone() -> None:
 
 
 def test_nobody_opens_a_pickle_but_the_reader_of_cifar10() -> None:
-    assert importers("pickle") == {"trials/data.py"}
+    assert importers("pickle") == {"trials/data/datasets.py"}
     for foreign in ("cloudpickle", "dill", "joblib", "shelve", "marshal"):
         assert not importers(foreign)
 

@@ -17,7 +17,7 @@ import yaml
 
 from orchestrator.planning.plan import plan
 from orchestrator.planning.sweepfile import bundled, load_sweep
-from trials import data
+from trials.data import datasets as data
 from trials.errors import LotusError
 
 COUNT = 1000

@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from trials.arms import BY_NAME, LOTUS, MASK_DATA, Arm, ArmName
-from trials.data import DataConfig
-from trials.presets import PRESETS, Preset
+from trials.data.datasets import DataConfig
+from trials.model.vit import ModelConfig
+from trials.sparsity.presets import PRESETS, Preset
 from trials.stage import StageConfig
 from trials.stages.attention import AttentionConfig
 from trials.stages.denoise import SoupConfig
@@ -15,7 +16,7 @@ from trials.stages.essential import MaskConfig
 from trials.stages.finetune import FinetuneConfig
 from trials.stages.issp import MergeConfig
 from trials.stages.tickets import Scope, Select
-from trials.vit import ModelConfig, Removal
+from trials.tokens.kept import Removal
 
 Level = Annotated[float, Field(ge=0, lt=1)]
 Levels = Annotated[tuple[Level, ...], AfterValidator(lambda given: tuple(sorted(set(given))))]

@@ -24,7 +24,6 @@ from safetensors import SafetensorError, safe_open
 
 from trials.errors import FormatError
 from trials.lazy import torch
-from trials.masks import KeepMask
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -165,14 +164,14 @@ def unpack(bits: Tensor, shape: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(flat.astype(bool)).view(shape)
 
 
-def save_mask(mask: KeepMask, path: Path) -> None:
+def save_mask(mask: Mapping[str, Tensor], path: Path) -> None:
     """Write a keep-mask file."""
     shapes = {name: list(keep.shape) for name, keep in mask.items()}
     header = {"format": MASK_FORMAT, "shapes": json.dumps(shapes)}
     _save({name: pack(keep) for name, keep in mask.items()}, path, header)
 
 
-def load_mask(path: Path) -> KeepMask:
+def load_mask(path: Path) -> dict[str, Tensor]:
     """Read a keep-mask file.
 
     Raises:

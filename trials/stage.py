@@ -1,7 +1,7 @@
 """What a stage is, and a call of one that has not run yet.
 
 The pipeline only *describes* work: it builds a graph of `Node`s. An executor walks the graph
-(`trials.execute` in memory; the orchestrator's through its store). So a plan can list every
+(`trials.graph.execute` in memory; the orchestrator's through its store). So a plan can list every
 stage without running one, and nobody decides by looking into a result.
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from orchestrator.planning.config import SweepConfig
 from orchestrator.private_names import MLFLOW, TIMM
@@ -13,11 +13,8 @@ from orchestrator.ray_internals.names import RAY
 from orchestrator.secrets import without_password
 from orchestrator.versions import hardware, versions
 from trials.config import TrialConfig
-from trials.data import DataConfig
+from trials.data.datasets import Counts, DataConfig, load
 from trials.errors import LotusError
-
-if TYPE_CHECKING:
-    from trials.sources import Counts
 
 T = TypeVar("T")
 
@@ -106,10 +103,7 @@ def _configs(sweep: SweepConfig) -> Iterable[TrialConfig]:
 @lru_cache(maxsize=8)
 def _read(cfg: DataConfig) -> tuple[Counts, str]:
     """Sizes and digest of a data set."""
-    from trials import data
-    from trials.sources import Counts
-
-    found = data.load(cfg)
+    found = load(cfg)
     return Counts.of(found), found.digest
 
 
@@ -136,20 +130,20 @@ def _classes_and_channels(cfg: DataConfig) -> tuple[int, int]:
 
 def _model(sweep: SweepConfig) -> str:
     """Building a model's shape proves that timm knows its name and takes its arguments."""
-    from trials import vit
+    from trials.model.shape import shape_of
 
     def look(trial: TrialConfig) -> str:
         classes, channels = _classes_and_channels(trial.data)
         kwargs = {"num_classes": classes, "in_chans": channels} | trial.model.kwargs
-        shape = vit.shape_of(trial.model.name, kwargs)
+        shape = shape_of(trial.model.name, kwargs)
         return f"{trial.model.name} can be built, {shape.patches} patches, {shape.depth} blocks"
 
     return _each(_configs(sweep), look)
 
 
 def _weights(sweep: SweepConfig) -> str:
-    from trials.downloads import weights_at_hand
-    from trials.sources import weights_of
+    from trials.graph.sources import weights_of
+    from trials.model.downloads import weights_at_hand
 
     def look(trial: TrialConfig) -> str:
         source, _ = weights_of(trial.model, _classes_and_channels(trial.data)[0])

@@ -24,9 +24,10 @@ from orchestrator.tracking.artifacts import fetched
 from orchestrator.tracking.tracker import Tracker, open_sweep
 from orchestrator.vocabulary import Artifact, Metric
 from orchestrator.worker import record
-from trials import export as files
-from trials import formats, vit
+from trials import formats
 from trials.errors import LotusError
+from trials.model import export as files
+from trials.model import vit
 
 ABOUT = "lotus.json"
 SHORTEST_KEY = 8

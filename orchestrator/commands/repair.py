@@ -37,7 +37,7 @@ from orchestrator.worker.run_record import (
 )
 from trials.errors import FormatError
 from trials.formats import digest_of, header_of
-from trials.pipeline import pipeline
+from trials.graph.pipeline import pipeline
 
 TIMED = (Metric.TIME, Metric.CACHE)
 """Metrics whose value depends on when and for whom a stage was computed; only their presence."""

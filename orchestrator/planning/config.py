@@ -29,10 +29,10 @@ from trials.config import (
     TicketSection,
     TrialConfig,
 )
-from trials.data import DataConfig
+from trials.data.datasets import DataConfig
+from trials.model.vit import ModelConfig
 from trials.stage import StageConfig
 from trials.stages.dense import DenseConfig
-from trials.vit import ModelConfig
 
 __all__ = [
     "AXES",

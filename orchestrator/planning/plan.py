@@ -15,9 +15,9 @@ from orchestrator.storage.keys import canonical, key_of
 from orchestrator.visible import one_line
 from trials.arms import BASE_AXES
 from trials.config import TrialConfig
-from trials.pipeline import TrialGraph, pipeline
-from trials.shared import Shared
-from trials.sources import Opened, open_sources
+from trials.graph.pipeline import TrialGraph, pipeline
+from trials.graph.shared import Shared
+from trials.graph.sources import Opened, open_sources
 from trials.stage import Node, closure
 
 SHORT = dict(zip(BASE_AXES, ("s", "d", "f"), strict=True))

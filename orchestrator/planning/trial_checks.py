@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator
 
 from orchestrator.planning.config import SearchBlock
 from orchestrator.planning.problems import Place, Problem
-from trials.allocation import UNSTRUCTURED, fits_pattern, pattern_sparsity
 from trials.arms import MASKED, PRUNED, RANDOM_PATCHES, TICKETED
 from trials.config import TrialConfig
-from trials.criteria import CRITERIA
-from trials.detect import FEWEST_LEVELS
+from trials.sparsity.allocation import UNSTRUCTURED, fits_pattern, pattern_sparsity
+from trials.sparsity.criteria import CRITERIA
+from trials.sparsity.detect import FEWEST_LEVELS
 from trials.stages.issp import EXACT
 
 

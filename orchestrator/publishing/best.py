@@ -18,7 +18,7 @@ from orchestrator.tracking.tracker import RunLog, Tracker, TrackingError
 from orchestrator.vocabulary import Artifact, Tag
 from orchestrator.worker import record
 from trials.formats import KINDS
-from trials.sources import Opened
+from trials.graph.sources import Opened
 from trials.stage import Node
 from trials.stages.finetune import Finetuned
 

@@ -86,7 +86,7 @@ def card(name: str, row: Row) -> str:
     said.append(
         f"On {deployed['tokens']}: {_accuracies(deployed, images)}, "
         f"at {_macs(deployed['macs'])} MACs an image{chosen}. Leaving patches out takes "
-        "`trials.vit.forward`; plain timm and `mlflow models serve` do not."
+        "`trials.model.forward`; plain timm and `mlflow models serve` do not."
     )
     return " ".join(said)
 

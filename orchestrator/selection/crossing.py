@@ -27,7 +27,7 @@ import numpy as np
 from scipy import special
 
 from orchestrator.selection.statistics import z
-from trials.detect import DETECTORS, ROUNDING, first_violation
+from trials.sparsity.detect import DETECTORS, ROUNDING, first_violation
 
 DRAWS = 200
 WIDEST = 0.5  # half of all sparsities; see `statistics.sayable`
@@ -47,7 +47,7 @@ class Detection:
 def detect(
     points: Sequence[dict[str, Any]], tolerance: float, detector: str, confidence: float = 0.95
 ) -> Detection:
-    """Read a detector of `trials.detect` off a curve, with its interval (module docstring).
+    """Read a detector of `trials.sparsity.detect` off a curve, with its interval (see above).
 
     Limits further apart than WIDEST are left out, and so is a lower one of 0 without an upper one.
 
@@ -55,7 +55,7 @@ def detect(
         points: rows of `one_shot_curve`, ascending in `sparsity`; those without a drop are
             left out.
         tolerance: accuracy that may be lost, a fraction.
-        detector: a key of `trials.detect.DETECTORS`.
+        detector: a key of `trials.sparsity.detect.DETECTORS`.
         confidence: of `low` and `high`; the one at which `drop_high` was computed.
     """
     known = [p for p in points if p["drop"] is not None and p["sparsity"] > 0]

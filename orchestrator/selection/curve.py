@@ -23,7 +23,7 @@ from orchestrator.selection.seeds import FEWEST_SEEDS
 from orchestrator.selection.statistics import Comparison, accuracy_interval, compare
 from orchestrator.vocabulary import Metric
 from trials.arms import CURVE_ARMS
-from trials.detect import DETECTORS
+from trials.sparsity.detect import DETECTORS
 
 CURVE_COLUMNS = (
     "sparsity", "val_accuracy", "ci_low", "ci_high", "drop", "drop_low", "drop_high", "n",
@@ -174,7 +174,7 @@ def essential_sparsity(
     Args:
         results: one row per trial, see `one_shot_curve`.
         tolerance: largest acceptable drop of validation accuracy, a fraction (0.01 = 1 point).
-        detector: a key of `trials.detect.DETECTORS`.
+        detector: a key of `trials.sparsity.detect.DETECTORS`.
         confidence: of `low` and `high`.
 
     Returns:

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from trials.detect import ROUNDING
+from trials.sparsity.detect import ROUNDING
 
 COLLAPSE = 0.2
 """Drop of accuracy below the dense model that is called a collapse."""

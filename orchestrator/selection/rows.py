@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from orchestrator.vocabulary import Metric
-from trials.detect import ROUNDING
+from trials.sparsity.detect import ROUNDING
 
 Row = dict[str, Any]
 

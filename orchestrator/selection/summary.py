@@ -120,7 +120,7 @@ def summarise(
         results: one row per trial; may be empty. curve, outcomes: see `select`.
         sweep, planned: name of the sweep, and the trials that its file asks for.
         device: `cpu` or `gpu`; device_hours, device_hours_saved, wall_s (seconds) as measured.
-        tolerance: a fraction. detector: a key of `trials.detect.DETECTORS`.
+        tolerance: a fraction. detector: a key of `trials.sparsity.detect.DETECTORS`.
         axes: columns that tell settings apart, beside the three of LOTUS; one that no trial
             has is left out with a warning.
         extra_warnings: sentences put first.

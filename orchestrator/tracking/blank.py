@@ -12,7 +12,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from trials.answers import cache_folder
+from trials.model.answers import cache_folder
 
 
 def copy_to(path: Path) -> bool:

@@ -17,7 +17,7 @@ from orchestrator.storage.keys import key_of
 from orchestrator.storage.store import Entry, Store
 from orchestrator.worker.failures import out_of_memory, smaller
 from trials.context import Context, Progress
-from trials.execute import call
+from trials.graph.execute import call
 from trials.lazy import torch
 from trials.stage import Node, Source
 

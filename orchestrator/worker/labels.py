@@ -10,7 +10,7 @@ from orchestrator.storage.store import Entry
 from orchestrator.versions import in_words
 from orchestrator.vocabulary import Tag
 from orchestrator.worker.job import Job
-from trials.pipeline import TrialGraph
+from trials.graph.pipeline import TrialGraph
 from trials.stage import Node
 from trials.stages.essential import Probe
 from trials.stages.probe import as_one_shot

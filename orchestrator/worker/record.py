@@ -14,10 +14,12 @@ from orchestrator.planning.plan import PlannedTrial
 from orchestrator.storage.store import Entry
 from orchestrator.vocabulary import FINETUNE_EPOCHS, Artifact, Metric, of, seconds
 from orchestrator.worker.pictures import ticket_examples_png
-from trials import formats, masks
+from trials import formats
 from trials.context import Epoch, Outcomes
-from trials.data import Dataset
+from trials.data.datasets import Dataset
 from trials.errors import FormatError
+from trials.model.vit import Arch, Checkpoint
+from trials.sparsity import masks
 from trials.stages.denoise import Candidates
 from trials.stages.dense import Dense
 from trials.stages.essential import OneShot, Picked, Probe
@@ -28,7 +30,6 @@ from trials.stages.profile import Profile
 from trials.stages.rung import Rung
 from trials.stages.soup_train import SoupTrained
 from trials.stages.tickets import Tickets
-from trials.vit import Arch, Checkpoint
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -28,9 +28,9 @@ from orchestrator.worker.labels import (
     trial_params,
     trial_tags,
 )
-from trials.data import Dataset
+from trials.data.datasets import Dataset
 from trials.errors import LotusError
-from trials.pipeline import TrialGraph
+from trials.graph.pipeline import TrialGraph
 from trials.stage import Node, closure
 from trials.stages.dense import Dense
 from trials.stages.essential import Probe

@@ -27,9 +27,9 @@ from orchestrator.worker.labels import trial_params
 from orchestrator.worker.run_record import TrialRun, gathered, record_of, stage_run
 from orchestrator.worker.watchdog import limited
 from trials.context import Context, Progress
+from trials.graph.pipeline import TrialGraph, pipeline
+from trials.graph.sources import Opened
 from trials.lazy import torch
-from trials.pipeline import TrialGraph, pipeline
-from trials.sources import Opened
 
 
 @dataclass

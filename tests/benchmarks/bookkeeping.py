@@ -79,7 +79,7 @@ def write_results(path: Path, folder: Path) -> None:
     from orchestrator.planning.sweepfile import load_sweep
     from orchestrator.storage import codec
     from trials.context import Context
-    from trials.execute import Direct
+    from trials.graph.execute import Direct
     from trials.stage import closure
 
     one = ["search.sparsity=[0.3]", "search.patch_drop=[0.1]", "search.seed=[0]"]

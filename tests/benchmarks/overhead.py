@@ -72,8 +72,8 @@ def _compute(config: Any, key: str, opened: Any, names: list[str], *parents: Any
 
     from orchestrator.storage.keys import key_of
     from trials.context import Context
-    from trials.execute import call
-    from trials.pipeline import pipeline
+    from trials.graph.execute import call
+    from trials.graph.pipeline import pipeline
     from trials.stage import closure
 
     torch.set_num_threads(1)
@@ -90,8 +90,8 @@ def _trial(config: dict[str, Any], payload: Any) -> None:
 
     from orchestrator.storage.keys import key_of
     from trials.context import Context
-    from trials.execute import call
-    from trials.pipeline import pipeline
+    from trials.graph.execute import call
+    from trials.graph.pipeline import pipeline
 
     torch.set_num_threads(1)
     configs, data, shared = payload

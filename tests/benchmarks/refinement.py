@@ -21,10 +21,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from orchestrator.versions import hardware, versions
 from trials.config import EssentialSection, TrialConfig
-from trials.detect import first_violation
-from trials.execute import Direct
-from trials.pipeline import pipeline
-from trials.sources import open_sources
+from trials.graph.execute import Direct
+from trials.graph.pipeline import pipeline
+from trials.graph.sources import open_sources
+from trials.sparsity.detect import first_violation
 from trials.stages.probe import Point, count_probes, next_level
 
 FULL = [k / 100 for k in range(1, 51)]

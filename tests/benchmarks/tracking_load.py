@@ -44,7 +44,7 @@ from orchestrator.worker import record
 from orchestrator.worker.labels import stage_tags, trial_params
 from tests.orchestrator.faults.conftest import Proxy, Server
 from trials.context import Context, Epoch
-from trials.execute import Direct
+from trials.graph.execute import Direct
 
 
 @dataclass(frozen=True)

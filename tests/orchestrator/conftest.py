@@ -21,7 +21,7 @@ from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.plan import Plan, PlannedTrial, plan
 from orchestrator.planning.sweepfile import load_sweep
 from orchestrator.storage.store import Store
-from trials.execute import TrialResult, run_trial
+from trials.graph.execute import TrialResult, run_trial
 
 TINY = """\
 name: tiny

@@ -12,7 +12,8 @@ HERE = "tests/orchestrator/"
 TESTS: dict[str, tuple[str, ...]] = {
     "A worker process is killed, in any stage": (
         "test_faults.py::test_a_worker_killed_in_every_stage_and_one_that_hangs_change_no_result",
-        "../trials/test_snapshots.py::test_a_stage_that_died_at_any_snapshot_ends_as_if_it_had_not",
+        "../trials/training/test_snapshots.py::"
+        "test_a_stage_that_died_at_any_snapshot_ends_as_if_it_had_not",
     ),
     "A process dies that had several short items": (
         "test_short_items.py::test_a_process_that_dies_with_several_items_changes_no_result",
@@ -49,12 +50,12 @@ TESTS: dict[str, tuple[str, ...]] = {
         "test_faults.py::"
         "test_a_worker_that_eats_all_memory_is_tried_again_with_fewer_images_at_a_time",
         "worker/test_failures.py::test_memory_that_ran_out_halves_the_micro_batch_down_to_one",
-        "../trials/test_snapshots.py::test_a_smaller_micro_batch_goes_on_from_what_was_saved",
+        "../trials/training/test_snapshots.py::test_a_smaller_micro_batch_goes_on_from_what_was_saved",
     ),
     "A stage raises, or gives NaN": (
         "driver/test_driver.py::test_a_failing_trial_stops_no_other_and_is_run_again_alone",
         "worker/test_worker.py::test_a_trial_that_fails_keeps_its_traceback_and_its_last_lines",
-        "../trials/test_finite.py::"
+        "../trials/training/test_finite.py::"
         "test_a_training_whose_last_step_diverges_ends_with_the_setting_to_lower",
     ),
     "A stage hangs": (

@@ -13,16 +13,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from trials import data, tickets, vit
 from trials.config import TrialConfig
 from trials.context import Context, Outcomes
-from trials.data import DataConfig, Dataset, Split
-from trials.masks import KeepMask, keep_count, prunable, size, top_k
-from trials.recipe import TrainConfig
+from trials.data import datasets as data
+from trials.data.datasets import DataConfig, Dataset, Split
+from trials.model import vit
+from trials.model.module import Model
+from trials.model.vit import Checkpoint, ModelConfig
+from trials.sparsity.masks import KeepMask, keep_count, prunable, size, top_k
 from trials.stages.dense import Dense
 from trials.stages.pretrained import Pretrained
-from trials.train import Trainer
-from trials.vit import Checkpoint, ModelConfig
+from trials.tokens import tickets
+from trials.training.recipe import TrainConfig
+from trials.training.train import Trainer
 
 NAME = "vit_tiny_patch16_224"
 TINY = {"img_size": 8, "patch_size": 2, "in_chans": 1, "embed_dim": 32, "depth": 2, "num_heads": 2}
@@ -100,7 +103,7 @@ def kind(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 @pytest.fixture
 def model(make_checkpoint: Callable[..., Checkpoint], cpu: torch.device) -> Callable[..., Any]:
-    return lambda **extra: vit.build(make_checkpoint(**extra), cpu)
+    return lambda **extra: Model.of(make_checkpoint(**extra), cpu).module
 
 
 @pytest.fixture(scope="session")
@@ -155,9 +158,8 @@ def trainer(small: Dataset, checkpoint: Checkpoint, ctx: Context) -> Callable[..
     """A trainer of the tiny model on the small data; keyword arguments replace its own."""
 
     def make(cfg: TrainConfig = RECIPE, start: Checkpoint = checkpoint, **more: Any) -> Trainer:
-        module = vit.build(start, torch.device("cpu"))
         settings = {"ctx": ctx, "seed": 0, "data": small} | more
-        return Trainer(module, start.arch, cfg=cfg, **settings)
+        return Trainer(Model.of(start, torch.device("cpu")), cfg=cfg, **settings)
 
     return make
 

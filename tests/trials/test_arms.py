@@ -6,7 +6,7 @@ import pytest
 
 from trials import arms
 from trials.arms import ARMS, BY_NAME, ArmName
-from trials.criteria import CRITERIA
+from trials.sparsity.criteria import CRITERIA
 
 
 def test_every_name_that_a_sweep_file_may_write_has_one_row_in_the_same_order() -> None:

@@ -15,15 +15,17 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from tests.trials.helpers import curve, same
-from trials import run_trial, tickets, vit
+from trials import run_trial
 from trials.config import TrialConfig
 from trials.context import Context
-from trials.masks import KeepMask
-from trials.patches import Patches
-from trials.recipe import TrainConfig
+from trials.model.module import Model
+from trials.model.vit import Checkpoint
+from trials.sparsity.masks import KeepMask
 from trials.stages.attention import AttentionConfig, score_images
-from trials.train import Trainer
-from trials.vit import Checkpoint
+from trials.tokens import tickets
+from trials.tokens.patches import Patches
+from trials.training.recipe import TrainConfig
+from trials.training.train import Trainer
 
 Make = Callable[..., Trainer]
 RECIPES: dict[str, dict[str, Any]] = {
@@ -48,11 +50,11 @@ def double(checkpoint: Checkpoint) -> Checkpoint:
 
 
 @pytest.fixture(scope="module")
-def scorer(make_checkpoint: Callable[..., Checkpoint]) -> Any:
-    return vit.build(double(make_checkpoint(seed=1)), torch.device("cpu"))
+def scorer(make_checkpoint: Callable[..., Checkpoint]) -> Model:
+    return Model.of(double(make_checkpoint(seed=1)), torch.device("cpu"))
 
 
-def patches(kind: str, ticket: Tensor, scorer: Any, at_once: int | None) -> Patches | None:
+def patches(kind: str, ticket: Tensor, scorer: Model, at_once: int | None) -> Patches | None:
     if kind == "all":
         return None
     if kind == "padded":
@@ -86,7 +88,7 @@ def test_gradients_and_weights_of_micro_batches_are_those_of_the_whole_batch(
     checkpoint: Checkpoint,
     half: KeepMask,
     ticket: Tensor,
-    scorer: Any,
+    scorer: Model,
     monkeypatch: pytest.MonkeyPatch,
     kind: str,
     micro_batch: int,
@@ -112,7 +114,7 @@ def test_gradients_and_weights_of_micro_batches_are_those_of_the_whole_batch(
         )
         losses: list[float] = []
         found = gradients(lambda: losses.append(made.steps(3)))
-        return found, made.model.state_dict(), losses[0]
+        return found, made.model.module.state_dict(), losses[0]
 
     with in_float64(monkeypatch):
         whole, parts = run(None), run(micro_batch)
@@ -135,7 +137,7 @@ def test_a_micro_batch_of_a_whole_batch_changes_no_bit(
     micro_batch: int,
 ) -> None:
     found = []
-    scorer = vit.build(make_checkpoint(seed=1), torch.device("cpu"))
+    scorer = Model.of(make_checkpoint(seed=1), torch.device("cpu"))
     for at_once in (None, micro_batch):
         made = trainer(
             start=make_checkpoint(drop_rate=0.2, drop_path_rate=0.1),
@@ -144,7 +146,7 @@ def test_a_micro_batch_of_a_whole_batch_changes_no_bit(
             teacher=scorer,
             distill=0.5,
         )
-        found.append((curve(made.epochs(2)), dict(made.model.state_dict())))
+        found.append((curve(made.epochs(2)), dict(made.model.module.state_dict())))
     losses = [[epoch[0] for epoch in curve] for curve, _ in found]  # evaluation has other parts
     assert losses[0] == losses[1]
     assert same(found[0][1], found[1][1])

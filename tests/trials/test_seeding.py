@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.trials.helpers import same
-from trials.patches import Patches
 from trials.seeding import Permutations, derive, generator, global_seed, repeatable
-from trials.train import Trainer
+from trials.tokens.patches import Patches
+from trials.training.train import Trainer
 
 SEED = st.integers(0, 2**31)
 NAMES = st.lists(st.sampled_from(["order", "augment", 0, 1]), max_size=3).map(tuple)

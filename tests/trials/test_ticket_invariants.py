@@ -7,11 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from trials import tickets, vit
+from trials.model.attention_maps import attention_maps
+from trials.model.module import Model
+from trials.model.vit import Checkpoint
 from trials.stages.attention import AttentionConfig, score_images
 from trials.stages.tickets import Scope
-from trials.tickets import PAD, Score, Sink
-from trials.vit import Checkpoint
+from trials.tokens import tickets
+from trials.tokens.kept import Kept, Removal
+from trials.tokens.tickets import PAD, Score, Sink
 
 SELECT: dict[str, Callable[..., Tensor]] = {
     "image": tickets.select_patches,
@@ -48,7 +51,7 @@ class Case(NamedTuple):
     """A setting on the tiny model: its scores, and how they are turned into tickets."""
 
     setting: Setting
-    module: Any
+    model: Model
     scores: Tensor
 
     def keep(self, count: int, scores: Tensor | None = None) -> Tensor:
@@ -63,16 +66,14 @@ def case(
     x: Tensor,
 ) -> Case:
     setting: Setting = request.param
-    module = vit.build(make_checkpoint(**PREFIXES[setting.kind]), cpu)
+    model = Model.of(make_checkpoint(**PREFIXES[setting.kind]), cpu)
     cfg = AttentionConfig(score=setting.score, sink=setting.sink)
-    return Case(setting, module, score_images(cfg, module, x))
+    return Case(setting, model, score_images(cfg, model, x))
 
 
-def logits(case: Case, x: Tensor, keep: Tensor, removal: vit.Removal = "gather") -> Tensor:
-    kept = tickets.indices(keep)
-    padded = tickets.is_padded(kept)
+def logits(case: Case, x: Tensor, keep: Tensor, removal: Removal = "gather") -> Tensor:
     with torch.no_grad():
-        return vit.forward(case.module, x, kept, removal, padded=padded)
+        return case.model(x, Kept.of_tickets(keep, removal))
 
 
 def test_the_table_holds_every_setting_that_a_model_can_have_once() -> None:
@@ -133,12 +134,12 @@ def test_gathering_equals_hiding_the_dropped_keys(case: Case, x: Tensor) -> None
     gathered = logits(case, x, keep)
     torch.testing.assert_close(gathered, logits(case, x, keep, "attention_mask"))
     with torch.no_grad():
-        assert (gathered - case.module(x)).abs().max() > 1e-3
+        assert (gathered - case.model(x)).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("removal", ["gather", "attention_mask", "zero", "mean"])
 def test_an_images_logits_do_not_depend_on_the_others_of_its_batch(
-    case: Case, x: Tensor, removal: vit.Removal
+    case: Case, x: Tensor, removal: Removal
 ) -> None:
     keep = case.keep(9)
     alone = [logits(case, x[i : i + 1], keep[i : i + 1], removal) for i in range(IMAGES)]
@@ -149,14 +150,16 @@ def test_prefix_tokens_stay_and_positions_are_embedded_before_the_gather(
     case: Case, x: Tensor
 ) -> None:
     seen: list[Tensor] = []
-    hook = case.module.blocks[0].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    hook = case.model.module.blocks[0].register_forward_pre_hook(
+        lambda _, args: seen.append(args[0])
+    )
     with torch.no_grad():
-        case.module(x)
+        case.model(x)
     keep = case.keep(6)
     logits(case, x, keep)
     hook.remove()
     whole, short = seen
-    prefix = case.module.num_prefix_tokens
+    prefix = case.model.module.num_prefix_tokens
     assert short.shape[1] == prefix + int(keep.sum(1).max())
     assert torch.equal(short[:, :prefix], whole[:, :prefix])
     for image, bits in enumerate(keep):
@@ -166,11 +169,10 @@ def test_prefix_tokens_stay_and_positions_are_embedded_before_the_gather(
 
 def test_the_order_of_the_kept_tokens_does_not_matter(case: Case, x: Tensor) -> None:
     kept = tickets.indices(case.keep(6))
-    padded = tickets.is_padded(kept)
     order = torch.randperm(kept.shape[1], generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         plain, mixed = (
-            vit.forward(case.module, x, rows, padded=padded) for rows in (kept, kept[:, order])
+            case.model(x, Kept(rows, tickets.is_padded(kept))) for rows in (kept, kept[:, order])
         )
     torch.testing.assert_close(plain, mixed)
 
@@ -182,7 +184,7 @@ def test_real_attention_rows_sum_to_one_and_cls_mean_keeps_their_ranking(
 ) -> None:
     module = model(**PREFIXES[kind])
     with torch.no_grad():
-        maps = vit.attention_maps(module, x, [0, 1])
+        maps = attention_maps(module, x, [0, 1])
     for attn in maps:
         fixed = tickets.fix_sink(attn, sink, module.num_prefix_tokens)
         for rows in (attn, fixed):

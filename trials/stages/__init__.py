@@ -1,1 +1,4 @@
-"""The stages of LOTUS, one file each, with its settings and its result beside it."""
+"""The stages: each a pure function in its own file, its settings and result beside it.
+
+What two of them need is no stage, and lives in another wing.
+"""

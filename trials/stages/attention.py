@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from trials import tickets, vit
 from trials.context import Context
-from trials.data import Dataset
+from trials.data.datasets import Dataset
 from trials.lazy import torch
+from trials.model.module import Model
 from trials.stage import StageConfig, stage
 from trials.stages.dense import Dense
 from trials.stages.pretrained import Pretrained
-from trials.tickets import Score, Sink
+from trials.tokens import tickets
+from trials.tokens.tickets import Score, Sink
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,14 +45,13 @@ def attention(
     cfg: AttentionConfig, ctx: Context, *, data: Dataset, model: Pretrained | Dense
 ) -> PatchScores:
     """Score every patch of every un-augmented image. Source: LOTUS section 3."""
-    module = vit.build(model.checkpoint, ctx.device)
-    arch, size = model.checkpoint.arch, vit.input_size(module)
+    built = Model.of(model.checkpoint, ctx.device)
 
     def score(split: Literal["train", "validation", "test"]) -> Tensor:
         images, _ = data.on(ctx.device, split)
         return torch.cat(
             [
-                score_images(cfg, module, vit.preprocess(batch, arch, size)).cpu()
+                score_images(cfg, built, built.inputs(batch)).cpu()
                 for batch in torch.split(images, ctx.at_once(SCORE_BATCH))
             ]
         )
@@ -60,17 +60,18 @@ def attention(
 
 
 def score_images(
-    cfg: AttentionConfig, module: vit.Module, x: Tensor, at_once: int | None = None
+    cfg: AttentionConfig, model: Model, x: Tensor, at_once: int | None = None
 ) -> Tensor:
     """Scores (B, P) float32 of preprocessed images (B, C, H, W), on their device.
 
     Args:
         at_once: images in one forward pass; None = all.
     """
+    module = model.module
     blocks = list(range(len(module.blocks))) if cfg.score == "rollout" else [cfg.block]
     found = []
     with torch.no_grad():
         for part in torch.split(x, at_once or len(x)):
-            maps = vit.attention_maps(module, part, blocks)
+            maps = model.attention(part, blocks)
             found.append(tickets.patch_scores(maps, cfg.score, cfg.sink, module.num_prefix_tokens))
     return torch.cat(found)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
-from trials import evidence, masks
 from trials.context import Context
-from trials.criteria import CRITERIA, CriterionName
-from trials.data import Dataset, stratified_order
+from trials.data.datasets import Dataset, stratified_order
 from trials.lazy import torch
+from trials.sparsity import evidence, masks
+from trials.sparsity.criteria import CRITERIA, CriterionName
 from trials.stage import StageConfig, stage
 from trials.stages.dense import Dense
 from trials.stages.pretrained import Pretrained

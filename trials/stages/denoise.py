@@ -8,25 +8,33 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from trials import masks, vit
 from trials.context import Context, Progress
-from trials.data import Dataset, fraction_indices
+from trials.data.datasets import Dataset, fraction_indices
 from trials.errors import StageInputError
 from trials.lazy import torch
-from trials.masks import KeepMask, Masked
-from trials.recipe import TrainConfig
+from trials.model.module import Model
+from trials.model.vit import Checkpoint
 from trials.seeding import derive, generator
-from trials.snapshots import MisfitError, State, inside, load_finished, refused, save_finished
+from trials.sparsity import masks
+from trials.sparsity.masks import KeepMask, Masked
+from trials.sparsity.target import RoundConfig, TargetConfig, ingredient_count, stopped
 from trials.stage import stage
-from trials.stages.budget import Steps, look_ahead_steps
 from trials.stages.dense import Dense
 from trials.stages.essential import OneShot
-from trials.stages.ingredients import Ingredients, Soup
 from trials.stages.pretrained import Pretrained
 from trials.stages.soup_train import SoupTrained
-from trials.stages.target import RoundConfig, TargetConfig, ingredient_count, stopped
-from trials.train import Trainer
-from trials.vit import Checkpoint
+from trials.training.budget import Steps, look_ahead_steps
+from trials.training.ingredients import Ingredients, Soup
+from trials.training.recipe import TrainConfig
+from trials.training.snapshots import (
+    MisfitError,
+    State,
+    inside,
+    load_finished,
+    refused,
+    save_finished,
+)
+from trials.training.train import Trainer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,7 +116,7 @@ def denoise(
     counts = [ingredient_count(cfg, first.keep, parent, n) for n in range(cfg.ingredients)]
     mean_of = model.checkpoint.state if cfg.mean_weights else {}
     soup = Soup(cfg.model_dump(mode="json") | {"seed": seed}, parent, counts, mean_of)
-    start = vit.masked(model.checkpoint, parent)
+    start = masks.masked(model.checkpoint, parent)
     made, begun = _resumed(ctx, soup)
     finished = made.saved(soup)
     for n in range(len(made.keeps), cfg.ingredients):
@@ -169,15 +177,15 @@ def _ingredient(
     recipe = TrainConfig(
         lr=lr, weight_decay=weight_decay, batch_size=cfg.batch_size, schedule="constant"
     )
-    module, subset = vit.build(start, ctx.device), _images(cfg, data, seed, n)
+    model, subset = Model.of(start, ctx.device), _images(cfg, data, seed, n)
     steps = look_ahead_steps(cfg.steps, len(subset), cfg.batch_size)
     own_seed = derive(seed, "ingredient", n, cfg.round)
-    trainer = Trainer(module, start.arch, data, recipe, ctx, own_seed, subset=subset, keep=keep)
+    trainer = Trainer(model, data, recipe, ctx, own_seed, subset=subset, keep=keep)
     try:
         loss = trainer.steps(steps)
     except StageInputError as error:
         raise StageInputError(f"issp, ingredient {n}: {error}") from None
-    return vit.take(module, start.arch).state, loss
+    return model.checkpoint().state, loss
 
 
 def _log_uniform(draw: torch.Generator, bounds: tuple[float, float]) -> float:

@@ -4,15 +4,15 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from trials import vit
 from trials.context import Context, Epoch, Outcomes
-from trials.data import Dataset
-from trials.evaluation import evaluate
-from trials.recipe import TrainConfig
+from trials.data.datasets import Dataset
+from trials.model.module import Model
+from trials.model.vit import Checkpoint
 from trials.stage import stage
 from trials.stages.pretrained import Pretrained
-from trials.train import Trainer
-from trials.vit import Checkpoint
+from trials.training.evaluation import evaluate
+from trials.training.recipe import TrainConfig
+from trials.training.train import Trainer
 
 
 class DenseConfig(TrainConfig):
@@ -39,13 +39,12 @@ def dense(
 
     Source of the default recipe: Essential Sparsity, Table 1.
     """
-    arch = model.checkpoint.arch
-    module = vit.build(model.checkpoint, ctx.device)
-    trainer = Trainer(module, arch, data, cfg, ctx, seed or 0)
+    own = Model.of(model.checkpoint, ctx.device)
+    trainer = Trainer(own, data, cfg, ctx, seed or 0)
     history = trainer.epochs(cfg.epochs)
     return Dense(
-        checkpoint=vit.take(module, arch),
+        checkpoint=own.checkpoint(),
         history=history,
-        validation=trainer.validation or evaluate(module, arch, data, "validation", ctx),
-        test=evaluate(module, arch, data, "test", ctx),
+        validation=trainer.validation or evaluate(own, data, "validation", ctx),
+        test=evaluate(own, data, "test", ctx),
     )

@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from trials import masks, vit
-from trials.allocation import UNSTRUCTURED, Pattern, fits_pattern, keep_mask, n_of_m
 from trials.context import Context, Outcomes
-from trials.criteria import CRITERIA, CriterionName
-from trials.data import Dataset
-from trials.detect import DETECTORS
+from trials.data.datasets import Dataset
 from trials.errors import StageInputError
-from trials.evaluation import evaluate
-from trials.masks import KeepMask, Masked
-from trials.recipe import TrainConfig
+from trials.model.module import Model
+from trials.sparsity import masks
+from trials.sparsity.allocation import UNSTRUCTURED, Pattern, fits_pattern, keep_mask, n_of_m
+from trials.sparsity.criteria import CRITERIA, CriterionName
+from trials.sparsity.detect import DETECTORS
+from trials.sparsity.masks import KeepMask, Masked
 from trials.stage import StageConfig, stage
 from trials.stages.calibrate import WeightScores
 from trials.stages.dense import Dense
 from trials.stages.pretrained import Pretrained
-from trials.train import Trainer
+from trials.training.evaluation import evaluate
+from trials.training.recipe import TrainConfig
+from trials.training.train import Trainer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -122,14 +123,13 @@ def essential(
         _check_pattern(cfg.pattern, level)
         count = masks.keep_count(masks.size(weights), level)
     keep = mask_of(cfg, _scores(cfg.criterion, weights, scores, seed or 0), count)
-    arch = model.checkpoint.arch
-    module = vit.build(vit.masked(model.checkpoint, keep), ctx.device)
+    pruned = Model.of(masks.masked(model.checkpoint, keep), ctx.device)
     validation: Outcomes | None = None
     if cfg.evaluate == "after_finetune" and cfg.recipe is not None:
-        trainer = Trainer(module, arch, data, cfg.recipe, ctx, seed or 0, keep=keep)
+        trainer = Trainer(pruned, data, cfg.recipe, ctx, seed or 0, keep=keep)
         trainer.epochs(cfg.epochs)
         validation = trainer.validation
-    return OneShot(keep, validation or evaluate(module, arch, data, "validation", ctx))
+    return OneShot(keep, validation or evaluate(pruned, data, "validation", ctx))
 
 
 def _check_pattern(pattern: Pattern, level: float) -> None:

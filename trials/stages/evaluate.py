@@ -5,18 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from trials import cost, masks, vit
 from trials.context import Context, Epoch, Outcomes
-from trials.cost import Passes
-from trials.data import Dataset
-from trials.evaluation import evaluate
-from trials.masks import Masked
+from trials.data.datasets import Dataset
+from trials.model import cost
+from trials.model.cost import Passes
+from trials.model.module import Model
+from trials.model.shape import Shape, shape_of
+from trials.sparsity import masks
+from trials.sparsity.masks import Masked
 from trials.stage import StageConfig, stage
 from trials.stages.dense import Dense
 from trials.stages.finetune import Finetuned
 from trials.stages.profile import Profile
 from trials.stages.tickets import Tickets
-from trials.vit import Removal
+from trials.tokens.kept import Removal
+from trials.training.evaluation import evaluate
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +33,7 @@ class EvaluateConfig(StageConfig):
             `lotus` without dropping and `issp`) stay two trials.
         near: accuracy below the dense model that still counts as near it.
         scored: whether a model has to look at an image before its kept patches are known.
-        passes: what made the model; see `trials.effort`.
+        passes: what made the model; see `trials.graph.effort`.
     """
 
     arm: str
@@ -57,7 +60,7 @@ class Final:
         macs: per image, of the final model on the patches that it keeps.
         macs_selector: per image, of whatever chooses those patches: a whole forward pass of the
             scoring model, which has the same shape; 0 where patches are drawn, or all kept.
-        macs_training: of everything that made the model; see `trials.effort`.
+        macs_training: of everything that made the model; see `trials.graph.effort`.
         epochs_to_near_dense: first epoch within `near` of the dense model; None = never.
     """
 
@@ -88,17 +91,16 @@ def evaluate_final(
     profile: Profile,
 ) -> Final:
     """Evaluate the final model on whole images and as it would be deployed."""
-    arch = model.checkpoint.arch
-    module = vit.build(model.checkpoint, ctx.device)
+    arch, own = model.checkpoint.arch, Model.of(model.checkpoint, ctx.device)
     pruned = masks.size(mask.keep) - masks.kept(mask.keep) if mask is not None else 0
 
     def deployed(split: Literal["validation", "test"], whole: Outcomes, keep: Tensor) -> Outcomes:
         # All patches kept is the same forward pass.
         if bool(keep.all()):
             return whole
-        return evaluate(module, arch, data, split, ctx, keep, cfg.removal)
+        return evaluate(own, data, split, ctx, keep, cfg.removal)
 
-    validation, test = model.validation, evaluate(module, arch, data, "test", ctx)
+    validation, test = model.validation, evaluate(own, data, "test", ctx)
     own_validation, own_test = validation, test
     if tickets is not None:
         own_validation = deployed("validation", validation, tickets.validation)
@@ -114,7 +116,7 @@ def evaluate_final(
         macs=profile.macs,
         macs_dense=profile.macs_dense,
         macs_selector=_selector_macs(cfg, tickets, profile),
-        macs_training=_training_macs(cfg, vit.shape_of(arch.name, arch.kwargs), tickets),
+        macs_training=_training_macs(cfg, shape_of(arch.name, arch.kwargs), tickets),
         epochs_to_near_dense=near(model.history, dense.validation.accuracy - cfg.near),
     )
 
@@ -125,7 +127,7 @@ def _selector_macs(cfg: EvaluateConfig, tickets: Tickets | None, profile: Profil
     return profile.macs_dense if cfg.scored and chosen else 0.0
 
 
-def _training_macs(cfg: EvaluateConfig, shape: vit.Shape, tickets: Tickets | None) -> float:
+def _training_macs(cfg: EvaluateConfig, shape: Shape, tickets: Tickets | None) -> float:
     kept = cost.forward_macs(shape)
     if tickets is not None and cfg.removal == "gather":
         counts = [int(count) for count in tickets.train.sum(1)]

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict, Unpack
 import numpy as np
 from pydantic import Field
 
-from trials import vit
 from trials.context import Context, Epoch, Outcomes
-from trials.data import Dataset, fraction_indices
+from trials.data.datasets import Dataset, fraction_indices
 from trials.errors import StageInputError
-from trials.evaluation import evaluate
 from trials.lazy import torch
-from trials.masks import Masked
-from trials.patches import Patches
-from trials.recipe import TrainConfig
+from trials.model.module import Model
+from trials.model.vit import Checkpoint
+from trials.sparsity import masks
+from trials.sparsity.masks import Masked
 from trials.stage import stage
 from trials.stages.attention import AttentionConfig, score_images
 from trials.stages.dense import Dense
@@ -26,8 +25,11 @@ from trials.stages.issp import Issp
 from trials.stages.pretrained import Pretrained
 from trials.stages.soup_train import SoupTrained
 from trials.stages.tickets import Tickets
-from trials.train import Trainer
-from trials.vit import Checkpoint, Removal
+from trials.tokens.kept import Removal
+from trials.tokens.patches import Patches
+from trials.training.evaluation import evaluate
+from trials.training.recipe import TrainConfig
+from trials.training.train import Trainer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -117,9 +119,9 @@ def finetune(
     """
     trainer = recovery(cfg, ctx, seed, inputs)
     history = trainer.epochs(cfg.epochs)
-    module, arch = trainer.model, trainer.arch
-    validation = trainer.validation or evaluate(module, arch, trainer.data, "validation", ctx)
-    return Finetuned(vit.take(module, arch), history, validation, speed(history))
+    model = trainer.model
+    validation = trainer.validation or evaluate(model, trainer.data, "validation", ctx)
+    return Finetuned(model.checkpoint(), history, validation, speed(history))
 
 
 def speed(history: tuple[Epoch, ...]) -> float:
@@ -131,11 +133,10 @@ def recovery(cfg: RecoverConfig, ctx: Context, seed: int, inputs: Recovery) -> T
     """The training that recovers theta ⊙ mask, before its first step."""
     data, model = inputs["data"], inputs["model"]
     mask, teacher = inputs["mask"], inputs["teacher"]
-    arch, keep = model.checkpoint.arch, mask.keep if mask is not None else None
-    start = vit.masked(model.checkpoint, keep) if keep is not None else model.checkpoint
+    keep = mask.keep if mask is not None else None
+    start = masks.masked(model.checkpoint, keep) if keep is not None else model.checkpoint
     return Trainer(
-        vit.build(start, ctx.device),
-        arch,
+        Model.of(start, ctx.device),
         data,
         cfg,
         ctx,
@@ -143,7 +144,7 @@ def recovery(cfg: RecoverConfig, ctx: Context, seed: int, inputs: Recovery) -> T
         subset=_other_images(cfg.other_than, data, seed),
         keep=keep,
         patches=_patches(cfg, ctx, inputs["tickets"], inputs.get("scorer")),
-        teacher=vit.build(teacher.checkpoint, ctx.device) if teacher else None,
+        teacher=Model.of(teacher.checkpoint, ctx.device) if teacher else None,
         distill=cfg.distill,
     )
 
@@ -157,8 +158,8 @@ def _patches(
         return Patches(tickets.train, cfg.removal, random=True)
     if cfg.online is None or scorer is None:
         return Patches(tickets.train, cfg.removal)
-    module = vit.build(scorer.checkpoint, ctx.device)
-    score = partial(score_images, cfg.online, module, at_once=ctx.micro_batch)
+    own = Model.of(scorer.checkpoint, ctx.device)
+    score = partial(score_images, cfg.online, own, at_once=ctx.micro_batch)
     lowest = cfg.online.select == "lowest"
     return Patches(tickets.train, cfg.removal, scorer=score, lowest=lowest)
 

@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from trials import masks, vit
 from trials.context import Context, Outcomes
-from trials.data import Dataset
+from trials.data.datasets import Dataset
 from trials.errors import StageInputError
-from trials.evaluation import evaluate
-from trials.masks import KeepMask, Masked, Scores
+from trials.model.module import Model
+from trials.model.vit import Checkpoint
+from trials.sparsity import masks
+from trials.sparsity.masks import KeepMask, Masked, Scores
+from trials.sparsity.target import RoundConfig, TargetConfig, goal_count, stopped, target_count
 from trials.stage import stage
 from trials.stages.denoise import Candidates
 from trials.stages.dense import Dense
 from trials.stages.essential import OneShot
 from trials.stages.pretrained import Pretrained
 from trials.stages.soup_train import SoupTrained
-from trials.stages.target import RoundConfig, TargetConfig, goal_count, stopped, target_count
-from trials.vit import Checkpoint
+from trials.training.evaluation import evaluate
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -218,6 +219,6 @@ def issp(
         "ingredient_mean": candidates.mean_state,
     }[cfg.weights]
     arch = model.checkpoint.arch
-    pruned = vit.masked(Checkpoint(arch, start or model.checkpoint.state), keep)
-    module = vit.build(pruned, ctx.device)
-    return Issp(keep, pruned, evaluate(module, arch, data, "validation", ctx))
+    pruned = masks.masked(Checkpoint(arch, start or model.checkpoint.state), keep)
+    own = Model.of(pruned, ctx.device)
+    return Issp(keep, pruned, evaluate(own, data, "validation", ctx))

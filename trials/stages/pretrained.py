@@ -1,17 +1,17 @@
 """The weights that everything starts from: timm's, a file's, or random ones."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
-from trials import vit
 from trials.context import Context
-from trials.data import Dataset
-from trials.shared import Shared
+from trials.data.datasets import Dataset
+from trials.model import vit
+from trials.model.vit import Checkpoint, ModelConfig
 from trials.stage import StageConfig, stage
-from trials.vit import Checkpoint, ModelConfig
 
 
 class PretrainedConfig(StageConfig):
@@ -24,12 +24,18 @@ class PretrainedConfig(StageConfig):
     std: tuple[float, ...] | None = None
 
     @classmethod
-    def of(cls, model: ModelConfig, shared: Shared | None = None) -> "PretrainedConfig":
-        """The identity of a model section."""
+    def of(
+        cls, model: ModelConfig, part: Callable[..., "PretrainedConfig"] = StageConfig.part
+    ) -> "PretrainedConfig":
+        """The identity of a model section.
+
+        Args:
+            part: takes its fields; a planner's gives equal ones as one object.
+        """
         weights: Literal["hub", "file", "random"] = "hub" if model.pretrained is True else "random"
         if isinstance(model.pretrained, Path):
             weights = "file"
-        return (shared or Shared()).part(model, cls, weights=weights)
+        return part(model, cls, weights=weights)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from trials.context import Context
-from trials.data import Dataset
-from trials.detect import ROUNDING, first_violation
+from trials.data.datasets import Dataset
+from trials.sparsity.detect import ROUNDING, first_violation
 from trials.stage import Node, StageConfig, stage
 from trials.stages.calibrate import WeightScores
 from trials.stages.dense import Dense

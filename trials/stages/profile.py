@@ -9,16 +9,19 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from trials import cost, vit
-from trials import tickets as algebra
 from trials.context import Context
-from trials.data import Dataset
+from trials.data.datasets import Dataset
 from trials.lazy import torch
+from trials.model import cost, vit
+from trials.model.module import Model
+from trials.model.shape import shape_of
+from trials.model.vit import ModelConfig
 from trials.seeding import generator
 from trials.stage import StageConfig, stage
 from trials.stages.pretrained import PretrainedConfig
 from trials.stages.tickets import Tickets
-from trials.vit import ModelConfig, Removal
+from trials.tokens import tickets as algebra
+from trials.tokens.kept import Kept, Removal
 
 BATCH = 256
 REPEATS = 5
@@ -60,23 +63,17 @@ def profile(
     """
     model = cfg.model.part(ModelConfig, pretrained=False)
     made = vit.create(model, classes=data.classes, channels=data.channels, seed=0)
-    shape = vit.shape_of(made.arch.name, made.arch.kwargs)
+    shape = shape_of(made.arch.name, made.arch.kwargs)
     count = algebra.keep_count(shape.patches, cfg.patch_drop)
-    module = vit.build(made, ctx.device)
+    built = Model.of(made, ctx.device)
     images, _ = data.on(ctx.device, "train")
-    x = vit.preprocess(images[: ctx.at_once(BATCH)], made.arch, vit.input_size(module))
+    x = built.inputs(images[: ctx.at_once(BATCH)])
     keep = algebra.random_patches(len(x), shape.patches, count, generator(0, "profile"))
     if tickets is not None:
         keep = tickets.train[: len(x)]
-    kept = algebra.indices(keep)
-    padded = algebra.is_padded(kept)
-    kept = kept.to(ctx.device)
+    kept = Kept.of_tickets(keep, cfg.removal).to(ctx.device)
     with torch.no_grad():
-        dense_s, kept_s = _time(
-            ctx,
-            lambda: vit.forward(module, x),
-            lambda: vit.forward(module, x, kept, cfg.removal, padded=padded),
-        )
+        dense_s, kept_s = _time(ctx, lambda: built(x), lambda: built(x, kept))
     counts = [count] if tickets is None else [int(n) for n in tickets.test.sum(1)]
     gathered = cfg.removal == "gather"
     return Profile(

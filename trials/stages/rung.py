@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Unpack
 
 from pydantic import Field
 
-from trials import vit
 from trials.context import Context, Epoch
 from trials.errors import StageInputError
+from trials.model.vit import Checkpoint
 from trials.stage import stage
 from trials.stages.finetune import RecoverConfig, Recovery, recovery, speed
-from trials.vit import Checkpoint
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,6 +75,6 @@ def rung(
             )
         trainer.resume(before.checkpoint.state, before.optimizer, before.history, before.steps)
     history = trainer.epochs(cfg.epochs, stop=cfg.stop)
-    checkpoint = vit.take(trainer.model, trainer.arch)
+    checkpoint = trainer.model.checkpoint()
     state = {name: t.detach().cpu().clone() for name, t in trainer.optimizer_state().items()}
     return Rung(checkpoint, state, history, trainer.done, speed(history))

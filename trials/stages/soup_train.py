@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trials import vit
 from trials.context import Context, Outcomes
-from trials.data import Dataset, fraction_indices
+from trials.data.datasets import Dataset, fraction_indices
 from trials.errors import StageInputError
-from trials.evaluation import evaluate
 from trials.lazy import torch
-from trials.masks import Masked
-from trials.recipe import TrainConfig
+from trials.model.module import Model
+from trials.model.vit import Checkpoint
 from trials.seeding import derive
+from trials.sparsity import masks
+from trials.sparsity.masks import Masked
 from trials.stage import StageConfig, stage
-from trials.stages.budget import Steps, left_steps
 from trials.stages.dense import Dense
 from trials.stages.pretrained import Pretrained
-from trials.train import Trainer
-from trials.vit import Checkpoint
+from trials.training.budget import Steps, left_steps
+from trials.training.evaluation import evaluate
+from trials.training.recipe import TrainConfig
+from trials.training.train import Trainer
 
 
 class SoupTrainConfig(StageConfig):
@@ -76,18 +77,18 @@ def soup_train(
     Source: Instant Soup Pruning, Algorithm 1.
     """
     chosen = fraction_indices(data.train.labels, cfg.mask_data_fraction, seed, "mask data")
-    start, keep = vit.masked(model.checkpoint, mask.keep), mask.keep
+    start, keep = masks.masked(model.checkpoint, mask.keep), mask.keep
     recipe = TrainConfig(
         lr=cfg.lr, weight_decay=cfg.weight_decay, batch_size=cfg.batch_size, schedule="constant"
     )
-    module = vit.build(start, ctx.device)
+    own = Model.of(start, ctx.device)
     own_seed = derive(seed, "soup train", cfg.round)
     subset = torch.from_numpy(chosen)
-    trainer = Trainer(module, start.arch, data, recipe, ctx, own_seed, subset=subset, keep=keep)
+    trainer = Trainer(own, data, recipe, ctx, own_seed, subset=subset, keep=keep)
     steps = left_steps(cfg.steps, cfg.ingredients, len(chosen), cfg.batch_size)
     try:
         loss = trainer.steps(steps)
     except StageInputError as error:
         raise StageInputError(f"issp, training of round {cfg.round}: {error}") from None
-    outcomes = evaluate(module, start.arch, data, "validation", ctx)
-    return SoupTrained(vit.take(module, start.arch), outcomes, steps, loss)
+    outcomes = evaluate(own, data, "validation", ctx)
+    return SoupTrained(own.checkpoint(), outcomes, steps, loss)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from trials import tickets as algebra
 from trials.context import Context
 from trials.seeding import generator
 from trials.stage import StageConfig, stage
 from trials.stages.attention import PatchScores
+from trials.tokens import tickets as algebra
 
 if TYPE_CHECKING:
     from torch import Tensor

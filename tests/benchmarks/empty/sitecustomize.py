@@ -46,7 +46,7 @@ def varied(found, seed):
 
 class _Empty(MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name != "trials.execute":
+        if name != "trials.graph.execute":
             return None
         spec = PathFinder.find_spec(name, path, target)
         load = spec.loader.exec_module

@@ -44,7 +44,7 @@ def happen(stage: str) -> None:
 
 class _Faulty(MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name != "trials.execute":
+        if name != "trials.graph.execute":
             return None
         spec = PathFinder.find_spec(name, path, target)
         load = spec.loader.exec_module

@@ -12,7 +12,7 @@ from orchestrator.search import Outcome
 from orchestrator.storage.keys import key_of
 from orchestrator.worker.job import Job, job_of
 from trials.errors import DataError
-from trials.sources import open_sources
+from trials.graph.sources import open_sources
 from trials.stage import closure
 
 Tiny = Callable[..., SweepConfig]

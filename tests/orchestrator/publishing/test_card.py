@@ -69,7 +69,7 @@ def test_the_card_says_that_the_served_model_runs_whole_images_and_what_the_othe
         "of each image (patch_drop 0.25), the highest by the attention of the pretrained model "
         "(score cls): 93.2 % of 500 test images right and 94.0 % of 200 validation images right, "
         "at 68.1 million MACs an image, 38.8 million of them to choose the patches. Leaving "
-        "patches out takes `trials.vit.forward`; plain timm and `mlflow models serve` do not."
+        "patches out takes `trials.model.forward`; plain timm and `mlflow models serve` do not."
     )
 
 

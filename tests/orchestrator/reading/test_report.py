@@ -14,7 +14,7 @@ from orchestrator.planning.sweepfile import load_sweep
 from orchestrator.reading import report
 from orchestrator.reading.tables import trials_table
 from trials.formats import load_mask
-from trials.masks import jaccard
+from trials.sparsity.masks import jaccard
 
 SEARCH = """\
 search: {arm: [dense, lotus, magnitude], sparsity: [0.3], patch_drop: [0.25], seed: [0, 1]}

@@ -18,7 +18,7 @@ from orchestrator.selection.crossing import (
     detect,
     side_by_side,
 )
-from trials.detect import DETECTORS
+from trials.sparsity.detect import DETECTORS
 
 LEVELS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
 

@@ -12,9 +12,10 @@ from safetensors.torch import save_file
 
 from orchestrator.selection import overlap
 from orchestrator.selection.rows import rows
-from trials import formats, masks
+from trials import formats
 from trials.errors import FormatError
-from trials.masks import KeepMask
+from trials.sparsity import masks
+from trials.sparsity.masks import KeepMask
 
 SHAPES = {"blocks.0.attn.qkv.weight": (5, 7), "blocks.0.mlp.fc1.weight": (11, 3)}
 

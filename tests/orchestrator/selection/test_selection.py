@@ -25,7 +25,7 @@ from orchestrator.selection.series import SERIES
 from orchestrator.selection.settings import WHOLE, settings
 from orchestrator.selection.statistics import wilson
 from trials.arms import CONTROLS, LOTUS_ARMS
-from trials.detect import DETECTORS
+from trials.sparsity.detect import DETECTORS
 
 HUGE = 1e20  # images: no noise from their choice
 DENSE = 0.98

@@ -11,12 +11,12 @@ from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.plan import plan
 from orchestrator.storage.keys import canonical, identity, key_of
 from trials.config import TrialConfig
-from trials.data import DataConfig
-from trials.pipeline import pipeline
-from trials.sources import Counts, Sources
+from trials.data.datasets import Counts, DataConfig
+from trials.graph.pipeline import pipeline
+from trials.graph.sources import Sources
+from trials.model.vit import ModelConfig
 from trials.stage import STAGES, Node, Source, StageConfig
 from trials.stages.dense import DenseConfig
-from trials.vit import ModelConfig
 
 Tiny = Callable[..., SweepConfig]
 
@@ -202,8 +202,8 @@ def test_a_setting_changes_its_stage_and_what_follows(
 def test_stages_without_randomness_are_shared_across_seeds(tmp_path: Path, tiny: Tiny) -> None:
     import torch
 
-    from trials import vit
     from trials.formats import save_checkpoint
+    from trials.model import vit
 
     sweep = tiny("search: {seed: [0, 1]}\n")
     model = sweep.model.model_copy(update={"pretrained": False})

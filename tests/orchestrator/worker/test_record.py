@@ -17,10 +17,11 @@ from orchestrator.planning.plan import Plan, PlannedTrial
 from orchestrator.search import OBJECTIVES
 from orchestrator.storage.keys import key_of
 from orchestrator.worker import record
-from trials import formats, masks
+from trials import formats
 from trials.config import TrialConfig
 from trials.context import Epoch, Outcomes
-from trials.execute import TrialResult
+from trials.graph.execute import TrialResult
+from trials.sparsity import masks
 from trials.stages.soup_train import SoupTrained
 
 Finished = tuple[Plan, PlannedTrial, TrialResult]

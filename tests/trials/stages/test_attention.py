@@ -4,13 +4,14 @@ from typing import Any
 import pytest
 import torch
 
-from trials import tickets, vit
 from trials.context import Context
-from trials.data import Dataset
+from trials.data.datasets import Dataset
 from trials.errors import ModelError, StageInputError
+from trials.model.module import Model
+from trials.model.vit import Checkpoint
 from trials.stages.attention import AttentionConfig, PatchScores, attention
 from trials.stages.pretrained import Pretrained
-from trials.vit import Checkpoint
+from trials.tokens import tickets
 
 
 @pytest.fixture
@@ -38,9 +39,10 @@ def test_every_patch_of_every_image_gets_a_share_of_attention(
 def test_the_default_reads_the_class_token_in_the_last_block(
     run: Callable[..., PatchScores], small: Dataset, checkpoint: Checkpoint, cpu: torch.device
 ) -> None:
-    x = vit.preprocess(torch.tensor(small.test.images), checkpoint.arch, (8, 8))
+    model = Model.of(checkpoint, cpu)
+    x = model.inputs(torch.tensor(small.test.images))
     with torch.no_grad():
-        (attn,) = vit.attention_maps(vit.build(checkpoint, cpu), x, [1])
+        (attn,) = model.attention(x, [1])
     expected = tickets.fix_sink(attn, "cls_mean").mean(1)[:, 0, 1:]
     torch.testing.assert_close(run().test, expected)
     assert not torch.equal(run(block=0).test, run(block=1).test)

@@ -3,10 +3,10 @@ import pytest
 import torch
 
 from tests.trials.helpers import same
-from trials import evidence, masks
 from trials.context import Context
-from trials.criteria import CRITERIA
-from trials.data import Dataset
+from trials.data.datasets import Dataset
+from trials.sparsity import evidence, masks
+from trials.sparsity.criteria import CRITERIA
 from trials.stages.calibrate import CalibrateConfig, WeightScores, calibrate
 from trials.stages.dense import Dense
 from trials.stages.pretrained import Pretrained

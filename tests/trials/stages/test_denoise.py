@@ -7,17 +7,17 @@ import pytest
 import torch
 
 from tests.trials.helpers import NOTHING, same
-from trials import masks
 from trials.context import Context, Progress
-from trials.data import Dataset, Split, fraction_indices
+from trials.data.datasets import Dataset, Split, fraction_indices
 from trials.errors import StageInputError
-from trials.masks import KeepMask
-from trials.recipe import TrainConfig
+from trials.sparsity import masks
+from trials.sparsity.masks import KeepMask
 from trials.stages.denoise import Candidates, DenoiseConfig, denoise
 from trials.stages.dense import Dense
 from trials.stages.essential import OneShot
 from trials.stages.pretrained import Pretrained
-from trials.train import Trainer
+from trials.training.recipe import TrainConfig
+from trials.training.train import Trainer
 
 Make = Callable[..., Candidates]
 

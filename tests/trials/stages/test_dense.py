@@ -3,12 +3,12 @@ from typing import Any
 import pytest
 import torch
 
-from trials import vit
 from trials.context import Context
-from trials.data import Dataset
-from trials.evaluation import evaluate
+from trials.data.datasets import Dataset
+from trials.model.module import Model
 from trials.stages.dense import DenseConfig, dense
 from trials.stages.pretrained import Pretrained
+from trials.training.evaluation import evaluate
 
 RECIPE = DenseConfig(epochs=2, lr=3e-3, batch_size=32)
 
@@ -20,9 +20,9 @@ def test_without_epochs_the_weights_are_evaluated_as_they_are(
     given = pretrained.checkpoint
     assert all(torch.equal(found.checkpoint.state[n], t) for n, t in given.state.items())
     assert found.history == ()
-    module = vit.build(given, cpu)
+    own = Model.of(given, cpu)
     for split, outcomes in (("validation", found.validation), ("test", found.test)):
-        expected = evaluate(module, given.arch, small, split, ctx)  # type: ignore[arg-type]
+        expected = evaluate(own, small, split, ctx)  # type: ignore[arg-type]
         assert torch.equal(outcomes.correct, expected.correct)
         assert outcomes.loss == expected.loss
 

@@ -6,17 +6,18 @@ import pytest
 import torch
 
 from tests.trials.helpers import same
-from trials import masks, vit
 from trials.context import Context, Outcomes
-from trials.data import Dataset
+from trials.data.datasets import Dataset
 from trials.errors import StageInputError
-from trials.evaluation import evaluate
-from trials.masks import KeepMask
-from trials.recipe import TrainConfig
+from trials.model.module import Model
+from trials.sparsity import masks
+from trials.sparsity.masks import KeepMask
 from trials.stages.calibrate import WeightScores
 from trials.stages.dense import Dense
 from trials.stages.essential import OneShot, OneShotConfig, PickConfig, Picked, essential, pick
 from trials.stages.pretrained import Pretrained
+from trials.training.evaluation import evaluate
+from trials.training.recipe import TrainConfig
 
 RECIPE = TrainConfig(lr=3e-3, batch_size=32)
 
@@ -53,17 +54,15 @@ def test_the_dense_model_is_evaluated_under_the_mask(
     run: Callable[..., OneShot], dense: Dense, small: Dataset, ctx: Context, cpu: torch.device
 ) -> None:
     found = run(sparsity=0.5)
-    arch, state = dense.checkpoint.arch, dense.checkpoint.state
-    assert same(found.keep, magnitude(state, 0.5))
-    module = vit.build(vit.masked(dense.checkpoint, found.keep), cpu)
-    assert found.validation.loss == evaluate(module, arch, small, "validation", ctx).loss
+    assert same(found.keep, magnitude(dense.checkpoint.state, 0.5))
+    pruned = Model.of(masks.masked(dense.checkpoint, found.keep), cpu)
+    assert found.validation.loss == evaluate(pruned, small, "validation", ctx).loss
 
 
 def test_sparsity_zero_is_the_dense_model(
     run: Callable[..., OneShot], dense: Dense, small: Dataset, ctx: Context, cpu: torch.device
 ) -> None:
-    module = vit.build(dense.checkpoint, cpu)
-    expected = evaluate(module, dense.checkpoint.arch, small, "validation", ctx)
+    expected = evaluate(Model.of(dense.checkpoint, cpu), small, "validation", ctx)
     assert run(sparsity=0.0).validation.loss == expected.loss
 
 

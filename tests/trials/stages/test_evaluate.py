@@ -5,21 +5,25 @@ import pytest
 import torch
 from torch import Tensor
 
-from trials import cost, masks, tickets, vit
 from trials.context import Context, Epoch, Outcomes
-from trials.cost import Passes
-from trials.data import Dataset, Split
-from trials.evaluation import evaluate
-from trials.masks import KeepMask
-from trials.recipe import TrainConfig
+from trials.data.datasets import Dataset, Split
+from trials.model import cost
+from trials.model.cost import Passes
+from trials.model.module import Model
+from trials.model.shape import shape_of
+from trials.model.vit import Checkpoint
+from trials.sparsity import masks
+from trials.sparsity.masks import KeepMask
 from trials.stages.dense import Dense
 from trials.stages.essential import OneShot
 from trials.stages.evaluate import EvaluateConfig, Final, evaluate_final, near
 from trials.stages.finetune import Finetuned
 from trials.stages.profile import Profile
 from trials.stages.tickets import Tickets
-from trials.train import Trainer
-from trials.vit import Checkpoint
+from trials.tokens import tickets
+from trials.training.evaluation import evaluate
+from trials.training.recipe import TrainConfig
+from trials.training.train import Trainer
 
 PROFILE = Profile(10.0, 20.0, 1.0, 1.0, parameters=40_000)
 CFG = EvaluateConfig(arm="lotus")
@@ -49,10 +53,10 @@ def test_whole_and_ticketed_test_images_are_evaluated_with_the_final_weights(
 ) -> None:
     draw = torch.Generator().manual_seed(0)
     kept = Tickets(*(tickets.random_patches(n, 16, 8, draw) for n in (100, 40, 40)))
-    pruned = vit.masked(checkpoint, half)
+    pruned = masks.masked(checkpoint, half)
     mask = OneShot(half, Outcomes(torch.zeros(1, dtype=torch.bool), 0.0))
-    module = vit.build(pruned, cpu)
-    known = evaluate(module, pruned.arch, small, "validation", ctx)
+    own = Model.of(pruned, cpu)
+    known = evaluate(own, small, "validation", ctx)
     model = Finetuned(pruned, curve(0.0, 1.0), known, 1.0)
     found = evaluate_final(
         CFG, ctx, data=small, model=model, dense=dense, mask=mask, tickets=kept, profile=PROFILE
@@ -60,8 +64,8 @@ def test_whole_and_ticketed_test_images_are_evaluated_with_the_final_weights(
     assert found.validation is known, "the recovery has measured it"
     assert found.test_ticket is not None
     by_hand = {
-        "test": evaluate(module, pruned.arch, small, "test", ctx),
-        "test_ticket": evaluate(module, pruned.arch, small, "test", ctx, kept.test),
+        "test": evaluate(own, small, "test", ctx),
+        "test_ticket": evaluate(own, small, "test", ctx, kept.test),
     }
     assert {name: getattr(found, name).loss for name in by_hand} == {
         name: outcomes.loss for name, outcomes in by_hand.items()
@@ -86,8 +90,8 @@ def test_an_arm_without_mask_and_tickets_says_so(
 
 def by_hand(checkpoint: Checkpoint, split: Split, keep_NP: Tensor) -> list[bool]:
     """Image by image through the model's own parts: embed, leave out, go on."""
-    model = vit.build(checkpoint, torch.device("cpu"))
-    x = vit.preprocess(torch.from_numpy(split.images), checkpoint.arch, vit.input_size(model))
+    whole = Model.of(checkpoint, torch.device("cpu"))
+    model, x = whole.module, whole.inputs(torch.from_numpy(split.images))
     right = []
     with torch.no_grad():
         for image, label, keep in zip(x, split.labels, keep_NP, strict=True):
@@ -104,10 +108,10 @@ Make = Callable[..., Final]
 @pytest.fixture(scope="module")
 def learned(small: Dataset, checkpoint: Checkpoint, ctx: Context) -> Checkpoint:
     """The tiny model after a few epochs, so that what it sees decides what it says."""
-    module = vit.build(checkpoint, torch.device("cpu"))
+    model = Model.of(checkpoint, torch.device("cpu"))
     recipe = TrainConfig(lr=3e-3, batch_size=32)
-    Trainer(module, checkpoint.arch, small, recipe, ctx, seed=0).epochs(12)
-    return vit.take(module, checkpoint.arch)
+    Trainer(model, small, recipe, ctx, seed=0).epochs(12)
+    return model.checkpoint()
 
 
 @pytest.fixture
@@ -115,8 +119,8 @@ def make(small: Dataset, ctx: Context, learned: Checkpoint, dense: Dense) -> Mak
     """Evaluate the learned model under given tickets."""
 
     def made(kept: Tickets | None, **settings: Any) -> Final:
-        module = vit.build(learned, torch.device("cpu"))
-        known = evaluate(module, learned.arch, small, "validation", ctx)
+        own = Model.of(learned, torch.device("cpu"))
+        known = evaluate(own, small, "validation", ctx)
         model = Finetuned(learned, curve(0.5), known, 1.0)
         cfg = EvaluateConfig(arm="tickets", **settings)
         return evaluate_final(
@@ -160,7 +164,7 @@ def test_without_tickets_whole_images_are_deployed_and_looked_at_once(
     calls: list[str] = []
 
     def counting(*args: Any) -> Outcomes:
-        calls.append(args[3])
+        calls.append(args[2])
         return evaluate(*args)
 
     monkeypatch.setattr(module, "evaluate", counting)
@@ -187,7 +191,7 @@ def test_training_macs_take_each_training_image_at_its_own_patches(
     make: Make, checkpoint: Checkpoint
 ) -> None:
     passes = Passes(trained=7, trained_kept=300, looked_at=11)
-    shape = vit.shape_of(checkpoint.arch.name, checkpoint.arch.kwargs)
+    shape = shape_of(checkpoint.arch.name, checkpoint.arch.kwargs)
     whole = cost.forward_macs(shape)
     counts = UNEVEN.train.sum(1).tolist()
     kept = 3 * sum(cost.forward_macs(shape, count) for count in counts)  # of 100 images

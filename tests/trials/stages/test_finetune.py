@@ -7,13 +7,11 @@ import torch
 from pydantic import ValidationError
 
 from tests.trials.helpers import same
-from trials import tickets as algebra
-from trials import vit
 from trials.context import Context, Outcomes
-from trials.data import Dataset, fraction_indices
+from trials.data.datasets import Dataset, fraction_indices
 from trials.errors import StageInputError
-from trials.evaluation import evaluate
-from trials.masks import KeepMask
+from trials.model.module import Model
+from trials.sparsity.masks import KeepMask
 from trials.stages.attention import AttentionConfig, attention
 from trials.stages.dense import Dense
 from trials.stages.essential import OneShot
@@ -21,7 +19,9 @@ from trials.stages.finetune import Finetuned, RecoverConfig, finetune
 from trials.stages.pretrained import Pretrained
 from trials.stages.tickets import Tickets, TicketsConfig
 from trials.stages.tickets import tickets as choose
-from trials.train import Trainer
+from trials.tokens import tickets as algebra
+from trials.training.evaluation import evaluate
+from trials.training.train import Trainer
 
 RECIPE = {"epochs": 2, "lr": 3e-3, "batch_size": 32}
 
@@ -53,8 +53,7 @@ def test_its_outcomes_are_those_of_the_model_that_it_returns(
     run: Callable[..., Finetuned], small: Dataset, ctx: Context
 ) -> None:
     found = run()
-    module = vit.build(found.checkpoint, ctx.device)
-    again = evaluate(module, found.checkpoint.arch, small, "validation", ctx)
+    again = evaluate(Model.of(found.checkpoint, ctx.device), small, "validation", ctx)
     assert torch.equal(found.validation.correct, again.correct)
     assert found.validation.loss == again.loss == found.history[-1].val_loss
 

@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.trials.helpers import NOTHING, same
-from trials import masks, vit
 from trials.context import Context
-from trials.data import Dataset
+from trials.data.datasets import Dataset
 from trials.errors import StageInputError
-from trials.evaluation import evaluate
-from trials.masks import KeepMask
+from trials.model.module import Model
+from trials.model.vit import Checkpoint
+from trials.sparsity import masks
+from trials.sparsity.masks import KeepMask
 from trials.stages.denoise import Candidates
 from trials.stages.dense import Dense
 from trials.stages.essential import OneShot
@@ -28,7 +29,7 @@ from trials.stages.issp import (
     vote_topk,
 )
 from trials.stages.pretrained import Pretrained
-from trials.vit import Checkpoint
+from trials.training.evaluation import evaluate
 
 SHAPES = {"a": (20, 10), "b": (5, 40)}
 TOTAL = 400
@@ -187,9 +188,8 @@ def test_the_merged_model_has_the_chosen_weights_under_the_mask(
     assert same(found.keep, keep)
     expected = masks.apply(chosen, keep)
     assert all(torch.equal(found.checkpoint.state[n], t) for n, t in expected.items())
-    module = vit.build(found.checkpoint, cpu)
-    arch = found.checkpoint.arch
-    assert found.validation.loss == evaluate(module, arch, small, "validation", ctx).loss
+    own = Model.of(found.checkpoint, cpu)
+    assert found.validation.loss == evaluate(own, small, "validation", ctx).loss
 
 
 def test_a_later_round_merges_inside_the_round_before(

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.trials.helpers import same
-from trials import masks
 from trials.config import IsspSection
-from trials.masks import KeepMask
-from trials.presets import PRESETS
+from trials.sparsity import masks
+from trials.sparsity.masks import KeepMask
+from trials.sparsity.presets import PRESETS
+from trials.sparsity.target import absolute_sparsity, goal_count, ingredient_count, stopped
 from trials.stages.denoise import Candidates
 from trials.stages.issp import EXACT, MERGES, IsspConfig, merged_mask
-from trials.stages.target import absolute_sparsity, goal_count, ingredient_count, stopped
 
 SHAPES = {"a": (40, 25), "b": (10, 100)}
 TOTAL = 2000

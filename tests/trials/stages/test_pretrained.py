@@ -6,9 +6,9 @@ import torch
 from safetensors.torch import save_file
 
 from trials.context import Context
-from trials.data import Dataset
+from trials.data.datasets import Dataset
+from trials.model.vit import Checkpoint, ModelConfig
 from trials.stages.pretrained import PretrainedConfig, pretrained
-from trials.vit import Checkpoint, ModelConfig
 
 Tiny = Callable[..., ModelConfig]
 

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from trials import masks
 from trials.context import Context, Outcomes
-from trials.data import Dataset
-from trials.detect import first_violation
+from trials.data.datasets import Dataset
+from trials.sparsity import masks
+from trials.sparsity.detect import first_violation
 from trials.stages.dense import Dense
 from trials.stages.essential import OneShot, OneShotConfig, PickConfig, Probe, essential, pick
 from trials.stages.probe import Point, ProbeConfig, count_probes, hidden, next_level, probe

@@ -4,14 +4,15 @@ from typing import Any
 import pytest
 import torch
 
-from trials import cost, vit
-from trials import tickets as algebra
 from trials.context import Context
-from trials.data import Dataset
+from trials.data.datasets import Dataset
+from trials.model import cost
+from trials.model.shape import shape_of
+from trials.model.vit import Checkpoint, ModelConfig
 from trials.stages.pretrained import PretrainedConfig
 from trials.stages.profile import Profile, ProfileConfig, profile
 from trials.stages.tickets import Tickets
-from trials.vit import Checkpoint, ModelConfig
+from trials.tokens import tickets as algebra
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def run(
 def test_macs_follow_from_the_tokens_that_are_kept(
     run: Callable[..., Profile], checkpoint: Checkpoint
 ) -> None:
-    shape = vit.shape_of(checkpoint.arch.name, checkpoint.arch.kwargs)
+    shape = shape_of(checkpoint.arch.name, checkpoint.arch.kwargs)
     found = run(patch_drop=0.25)
     assert found.macs == cost.forward_macs(shape, 12)
     assert found.macs_dense == cost.forward_macs(shape)
@@ -53,7 +54,7 @@ def test_parameters_are_counted_and_speeds_are_measured(
 def test_macs_of_different_counts_are_the_mean_over_the_test_images(
     run: Callable[..., Profile], checkpoint: Checkpoint
 ) -> None:
-    shape = vit.shape_of(checkpoint.arch.name, checkpoint.arch.kwargs)
+    shape = shape_of(checkpoint.arch.name, checkpoint.arch.kwargs)
     counts = [torch.arange(n) % 15 + 1 for n in (100, 40, 40)]
     counts[2][:3] = torch.tensor([16, 16, 2])
     draw = torch.Generator().manual_seed(0)

@@ -10,9 +10,9 @@ from tests.trials.helpers import curve
 from trials.config import TrialConfig
 from trials.context import Context, Progress
 from trials.errors import StageInputError
-from trials.execute import Direct, run_trial
-from trials.pipeline import pipeline
-from trials.sources import open_sources
+from trials.graph.execute import Direct, run_trial
+from trials.graph.pipeline import pipeline
+from trials.graph.sources import open_sources
 from trials.stage import closure
 from trials.stages.finetune import Finetuned
 from trials.stages.rung import Rung

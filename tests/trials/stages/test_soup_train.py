@@ -7,16 +7,17 @@ import pytest
 import torch
 
 from tests.trials.helpers import NOTHING, same
-from trials import masks, vit
 from trials.context import Context
-from trials.data import Dataset, Split, fraction_indices
+from trials.data.datasets import Dataset, Split, fraction_indices
 from trials.errors import StageInputError
-from trials.evaluation import evaluate
-from trials.masks import KeepMask
+from trials.model.module import Model
+from trials.sparsity import masks
+from trials.sparsity.masks import KeepMask
 from trials.stages.dense import Dense
 from trials.stages.essential import OneShot
 from trials.stages.pretrained import Pretrained
 from trials.stages.soup_train import SoupTrainConfig, SoupTrained, soup_train
+from trials.training.evaluation import evaluate
 
 Make = Callable[..., SoupTrained]
 
@@ -101,8 +102,8 @@ def test_what_is_reported_is_the_trained_model(
     make: Make, small: Dataset, ctx: Context, cpu: torch.device
 ) -> None:
     found = make()
-    module, arch = vit.build(found.checkpoint, cpu), found.checkpoint.arch
-    assert found.validation.loss == evaluate(module, arch, small, "validation", ctx).loss
+    own = Model.of(found.checkpoint, cpu)
+    assert found.validation.loss == evaluate(own, small, "validation", ctx).loss
 
 
 def test_a_diverging_round_is_named(make: Make, dense: Dense) -> None:

@@ -3,10 +3,10 @@ from typing import Any
 import pytest
 import torch
 
-from trials import tickets as algebra
 from trials.context import Context
 from trials.stages.attention import PatchScores
 from trials.stages.tickets import TicketsConfig, tickets
+from trials.tokens import tickets as algebra
 
 
 @pytest.fixture(scope="module")

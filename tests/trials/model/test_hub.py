@@ -1,0 +1,17 @@
+import pytest
+import timm
+
+from trials.errors import ModelError
+from trials.model import hub
+
+
+def test_downloaded_weights_are_known_by_their_name_in_timm() -> None:
+    plain, other = (
+        hub.identity(name) for name in ("vit_small_patch16_224", "deit_small_patch16_224")
+    )
+    assert "augreg" in plain
+    assert plain != other
+    without = "vit_base_patch16_18x2_224"
+    assert without in timm.list_models()
+    with pytest.raises(ModelError, match="has no weights of"):
+        hub.identity(without)

@@ -1,0 +1,47 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from trials.model.module import Model
+from trials.model.vit import Checkpoint
+from trials.tokens import tickets
+from trials.tokens.kept import Kept, Removal
+
+EVEN, UNEVEN = torch.tensor([4, 4, 4, 4, 4]), torch.tensor([4, 4, 4, 16, 1])
+
+
+def keep(counts: Tensor) -> Tensor:
+    return tickets.random_patches(5, 16, counts, torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("counts", [EVEN, UNEVEN], ids=["even", "uneven"])
+def test_tickets_become_indices_that_know_of_their_padding(counts: Tensor) -> None:
+    kept = Kept.of_tickets(keep(counts), "mean")
+    assert torch.equal(kept.indices, tickets.indices(keep(counts)))
+    assert kept.padded == (counts is UNEVEN)
+    assert kept.removal == "mean"
+    moved = kept.to(torch.device("meta"))
+    assert moved.indices.is_meta
+    assert (moved.padded, moved.removal) == (kept.padded, "mean")
+
+
+def test_a_part_is_padded_as_the_whole_batch_is() -> None:
+    """Its rows have the width of the batch, whose longest image it may not hold."""
+    kept = Kept.of_tickets(keep(UNEVEN))
+    part = kept[slice(0, 2)]
+    assert part.padded
+    assert torch.equal(part.indices, kept.indices[:2])
+    assert bool((part.indices[:, 4:] == tickets.PAD).all())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("removal", ["gather", "attention_mask", "zero", "mean"])
+def test_a_model_sees_in_a_part_what_it_sees_in_the_whole_batch(
+    make_checkpoint: Callable[..., Checkpoint], x: Tensor, cpu: torch.device, removal: Removal
+) -> None:
+    model, kept = Model.of(make_checkpoint(), cpu), Kept.of_tickets(keep(UNEVEN), removal)
+    parts = [model(x[part], kept[part]) for part in (slice(0, 2), slice(2, 5))]
+    torch.testing.assert_close(torch.cat(parts), model(x, kept))
+    assert not torch.equal(model(x, kept), model(x))

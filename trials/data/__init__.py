@@ -1,0 +1,4 @@
+"""Data sets: reading them, their splits, stratified fractions and sizes.
+
+A new data set is a reader in `datasets.py`.
+"""

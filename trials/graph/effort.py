@@ -1,0 +1,121 @@
+"""How many images go through models until a trial's model is there.
+
+From settings and the sizes of the data set alone: nothing runs. What an evaluation looks at is
+left out, and so is what a stage of the trial computes that its model does not rest on (scores
+where patches are drawn at random; the recovery that only measures a one-shot mask).
+
+Two stages may find nothing left to do when they run: a round that starts near its target, and a
+probe of a curve whose bracket is narrow. They count as if they had worked.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from trials.data.datasets import Counts
+from trials.model.cost import Passes
+from trials.sparsity.criteria import CRITERIA
+from trials.stage import Node
+from trials.stages.attention import AttentionConfig
+from trials.stages.calibrate import CalibrateConfig
+from trials.stages.denoise import DenoiseConfig
+from trials.stages.dense import DenseConfig
+from trials.stages.essential import OneShotConfig
+from trials.stages.finetune import Finetuned, RecoverConfig
+from trials.stages.probe import ProbeConfig
+from trials.stages.soup_train import SoupTrainConfig
+from trials.stages.tickets import Tickets, TicketsConfig
+from trials.training.budget import left_steps, look_ahead_steps, share_images, step_images
+
+DECIDING = ("curve", "probes")
+"""Inputs that are read for what they measured, so that the measuring is part of the work."""
+
+
+def passes_of(recovery: Node[Finetuned], counts: Counts) -> Passes:
+    """What all stages do on which a recovered model rests, itself included, each once."""
+    nodes = _needed(recovery)
+    decide = {id(one) for node in nodes for one in _deciding(node)}
+    own = [_own(node, counts, decides=id(node) in decide) for node in nodes]
+    trained, trained_kept, looked_at = map(sum, zip(*own, strict=True))
+    return Passes(trained=trained, trained_kept=trained_kept, looked_at=looked_at)
+
+
+def reads_scores(tickets: Node[Tickets]) -> bool:
+    """Whether a model has to look at an image before its kept patches are known."""
+    cfg = tickets.config
+    assert isinstance(cfg, TicketsConfig)
+    drawn = cfg.select == "random_fixed" and cfg.scope == "image"
+    return cfg.patch_drop > 0 and not drawn
+
+
+def _needed(node: Node[Any]) -> list[Node[Any]]:
+    """The node and what it rests on, each once."""
+    found: dict[int, Node[Any]] = {}
+
+    def visit(current: Node[Any]) -> None:
+        if id(current) not in found:
+            found[id(current)] = current
+            for parent in _parents(current):
+                visit(parent)
+
+    visit(node)
+    return list(found.values())
+
+
+def _parents(node: Node[Any]) -> Iterator[Node[Any]]:
+    cfg, tickets = node.config, node.inputs.get("tickets")
+    if isinstance(cfg, TicketsConfig) and not reads_scores(node):
+        return
+    # Only the number of a ticket's patches counts, and with one for all images that is known.
+    counted = isinstance(cfg, RecoverConfig) and (cfg.patches == "random" or cfg.online is not None)
+    for parent in node.parents():
+        if not (parent is tickets and counted and _equal_counts(parent)):
+            yield parent
+
+
+def _equal_counts(tickets: Node[Tickets]) -> bool:
+    return isinstance(tickets.config, TicketsConfig) and tickets.config.scope == "image"
+
+
+def _deciding(node: Node[Any]) -> Iterator[Node[Any]]:
+    for name in DECIDING:
+        found = node.inputs.get(name)
+        if isinstance(found, tuple):
+            yield from found
+
+
+def _own(node: Node[Any], counts: Counts, *, decides: bool) -> tuple[int, int, int]:
+    """Of one stage alone, in the order of `Passes`."""
+    train, trained, looked_at = counts.train, 0, 0
+    match cfg := node.config:
+        case RecoverConfig():
+            return _recovery(node, cfg, counts)
+        case DenseConfig():
+            trained = cfg.epochs * train
+        case AttentionConfig():
+            looked_at = train
+        case CalibrateConfig() if CRITERIA[cfg.criterion].needs == "gradients":
+            trained = cfg.calibration_images
+        case CalibrateConfig():
+            looked_at = cfg.calibration_images
+        case OneShotConfig() if decides:
+            trained = cfg.epochs * train
+        case ProbeConfig():
+            trained = cfg.one_shot.epochs * train
+        case DenoiseConfig():
+            images = share_images(train, cfg.mask_data_fraction)
+            steps = look_ahead_steps(cfg.steps, images, cfg.batch_size)
+            trained = cfg.ingredients * step_images(steps, images, cfg.batch_size)
+        case SoupTrainConfig():
+            images = share_images(train, cfg.mask_data_fraction)
+            steps = left_steps(cfg.steps, cfg.ingredients, images, cfg.batch_size)
+            trained = step_images(steps, images, cfg.batch_size)
+    return trained, 0, looked_at
+
+
+def _recovery(node: Node[Any], cfg: RecoverConfig, counts: Counts) -> tuple[int, int, int]:
+    seen = share_images(counts.train, cfg.other_than) if cfg.other_than else 0
+    images = cfg.epochs * (counts.train - seen)
+    whole, tickets = cfg.patches == "all", node.inputs.get("tickets")
+    scored = cfg.online is not None and isinstance(tickets, Node) and reads_scores(tickets)
+    looked_at = images * ((cfg.distill > 0) + scored)
+    return (images, 0, looked_at) if whole else (0, images, looked_at)

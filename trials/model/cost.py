@@ -1,0 +1,149 @@
+"""What a stage has to do: multiply-accumulates (MACs), and runs of a block on a batch."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from trials.data.datasets import Counts
+from trials.model.shape import Shape, shape_of
+from trials.stage import Load, StageConfig
+
+EVAL_BATCH = 512
+"""Images that a pass without training looks at together."""
+
+
+def forward_macs(shape: Shape, kept_patches: int | None = None) -> float:
+    """MACs of one image through the blocks and the patch embedding.
+
+    depth * (n * d * (4 d + 2 hidden) + 2 n^2 d) + P * patch_inputs * d, with n = prefix + K
+    tokens; the first term is 12 n d^2 when hidden = 4 d. All patches are embedded before the
+    dropped ones are left out. Reproduces EViT's published figures within 0.06 G. Unstructured
+    masks do not lower it: dense hardware multiplies the zeros too.
+
+    Args:
+        kept_patches: K; None = all.
+    """
+    n = shape.prefix + (shape.patches if kept_patches is None else kept_patches)
+    d = shape.width
+    block = n * d * (4 * d + 2 * shape.hidden) + 2 * n * n * d
+    return float(shape.depth * block + shape.patches * shape.patch_inputs * d)
+
+
+def training_macs(shape: Shape, images: float, kept_patches: int | None = None) -> float:
+    """MACs of training on that many images: forward plus twice that for backward."""
+    return 3.0 * images * forward_macs(shape, kept_patches)
+
+
+def mean_forward_macs(shape: Shape, kept_patches: Iterable[int]) -> float:
+    """Mean over images, each at its own number of kept patches."""
+    images = Counter(kept_patches)
+    total = sum(n * forward_macs(shape, kept) for kept, n in images.items())
+    return total / images.total()
+
+
+class Passes(StageConfig):
+    """Images that go through models until a trial's model is there; evaluation is left out.
+
+    An image counts as often as it is looked at. `trials.graph.effort` counts them.
+
+    Attributes:
+        trained: whole images, forward and backward.
+        trained_kept: forward and backward, of which only the kept patches are seen.
+        looked_at: whole images, forward only: by teachers, scoring models and criteria.
+    """
+
+    trained: int = 0
+    trained_kept: int = 0
+    looked_at: int = 0
+
+
+def total_macs(passes: Passes, shape: Shape, kept_forward_macs: float) -> float:
+    """MACs of everything that makes a trial's model; a backward pass costs two forward ones.
+
+    3 * (trained * dense + trained_kept * kept) + looked_at * dense. All models of a trial have
+    one shape. Masks do not lower it, as they do not lower `forward_macs`.
+
+    Args:
+        kept_forward_macs: of one training image's kept patches, on average.
+    """
+    dense = forward_macs(shape)
+    trained = passes.trained * dense + passes.trained_kept * kept_forward_macs
+    return 3.0 * trained + passes.looked_at * dense
+
+
+@dataclass(frozen=True)
+class Work:
+    """What passes of one model over one data set have to do.
+
+    Attributes:
+        name: of the timm model, built with `kwargs`.
+    """
+
+    name: str
+    kwargs: Mapping[str, Any]
+    counts: Counts
+
+    @cached_property
+    def shape(self) -> Shape:
+        """The model's; found when first asked for, because it takes timm."""
+        known = {"num_classes": self.counts.classes, "in_chans": self.counts.channels}
+        return shape_of(self.name, known | dict(self.kwargs))
+
+    def forward(
+        self, images: float, kept_patches: int | None = None, batch: int = EVAL_BATCH
+    ) -> Load:
+        """Of looking at that many images.
+
+        Args:
+            kept_patches: of each image; None = all.
+        """
+        calls = self.shape.depth * math.ceil(images / batch)
+        return Load(images * forward_macs(self.shape, kept_patches), calls)
+
+    def training(self, images: float, batch: int, kept_patches: int | None = None) -> Load:
+        """Of training on that many images: forward, and twice that for backward.
+
+        Args:
+            batch: images in a step.
+            kept_patches: of each image; None = all.
+        """
+        calls = 3.0 * self.shape.depth * math.ceil(images / batch)
+        return Load(training_macs(self.shape, images, kept_patches), calls)
+
+    def steps(self, count: int, images: int, batch: int) -> Load:
+        """Of that many steps over a subset of `images`, whose last batch may be smaller."""
+        whole, left = divmod(count, math.ceil(images / batch))
+        return whole * self.training(images, batch) + self.training(
+            min(left * batch, images), batch
+        )
+
+    def validation(self) -> Load:
+        """Of evaluating on the validation images."""
+        return self.forward(self.counts.validation)
+
+    def epochs(
+        self,
+        count: int,
+        batch: int,
+        images: float | None = None,
+        kept_patches: int | None = None,
+        scored: float = 0.0,
+        taught: float = 0.0,
+    ) -> Load:
+        """Of epochs of training with an evaluation each.
+
+        Args:
+            batch: images in a step.
+            images: trained on in an epoch; None = all training images.
+            kept_patches: of each trained image; None = all.
+            scored: images that another model looks at in an epoch, to choose their patches.
+            taught: images that a teacher looks at in an epoch.
+        """
+        seen = self.counts.train if images is None else images
+        epoch = self.training(seen, batch, kept_patches) + self.validation()
+        return count * (
+            epoch + self.forward(scored, batch=batch) + self.forward(taught, batch=batch)
+        )

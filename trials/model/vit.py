@@ -1,0 +1,190 @@
+"""Models as data: what a sweep file says of one, and its architecture and weights, made by timm.
+
+`module.py` has a model on a device.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, field_validator
+
+from trials.errors import ModelError
+from trials.formats import load_checkpoint
+from trials.lazy import torch
+from trials.model.forward import Module
+from trials.seeding import global_seed
+from trials.stage import StageConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+LOADS_WEIGHTS = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path"}
+"""Arguments of timm.create_model that read weights from elsewhere, pickled ones among them."""
+
+LONGEST_NAME = 100
+
+
+def _names(value: Any) -> Iterator[str]:
+    """All names in nested settings."""
+    if isinstance(value, dict):
+        yield from map(str, value)
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _names(part)
+
+
+class ModelConfig(StageConfig):
+    """A timm vision transformer and where its weights come from."""
+
+    name: str = Field(description="any timm VisionTransformer, e.g. vit_small_patch16_224")
+    pretrained: bool | Path = Field(
+        True, description="true: timm's weights; false: random; or the path of a safetensors file"
+    )
+    kwargs: dict[str, Any] = Field(default_factory=dict, description="passed to timm.create_model")
+    mean: tuple[float, ...] | None = Field(
+        None, description="per channel, of pixels in [0, 1]; default: the weights' pretrained_cfg"
+    )
+    std: tuple[float, ...] | None = Field(None, description="like mean")
+
+    @field_validator("kwargs")
+    @classmethod
+    def _named(cls, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """They become arguments and, flat and dotted, names in tracking; none may load weights."""
+        for name in _names(kwargs):
+            if not (name.isidentifier() and name.isascii() and len(name) <= LONGEST_NAME):
+                raise ValueError(f"{ascii(name)[:60]} is no name of an argument")
+        if found := sorted(LOADS_WEIGHTS & kwargs.keys()):
+            raise ValueError(f"{found[0]} would load other weights: write `model.pretrained`")
+        return kwargs
+
+    @field_validator("pretrained")
+    @classmethod
+    def _absolute(cls, pretrained: bool | Path) -> bool | Path:
+        """Workers run in other folders: a relative path means this working directory."""
+        return pretrained if isinstance(pretrained, bool) else pretrained.expanduser().absolute()
+
+
+@dataclass(frozen=True, slots=True)
+class Arch:
+    """Everything that rebuilds a model and feeds it, weights apart."""
+
+    name: str
+    kwargs: dict[str, Any]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A model as data: architecture and weights under timm's parameter names."""
+
+    arch: Arch
+    state: dict[str, Tensor]
+
+
+def create(cfg: ModelConfig, *, classes: int, channels: int, seed: int | None) -> Checkpoint:
+    """Build a model and take its weights out.
+
+    A weights file whose head has another number of classes gets a fresh head.
+
+    Args:
+        classes: of the data set; `kwargs.num_classes` overrides it.
+        channels: of the images; `kwargs.in_chans` overrides it.
+        seed: of all random weights (the head, or everything).
+
+    Raises:
+        ModelError: unknown name, unusable kwargs, not a VisionTransformer, or weights that do
+            not fit or cannot be had.
+    """
+    kwargs = {"num_classes": classes, "in_chans": channels} | cfg.kwargs
+    hub = cfg.pretrained is True
+    with global_seed(seed or 0, "weights"):
+        model = _timm(cfg.name, pretrained=hub, **kwargs)
+    if isinstance(cfg.pretrained, Path):
+        _load_file(model, cfg.pretrained)
+    found = model.pretrained_cfg
+    arch = Arch(
+        name=cfg.name,
+        kwargs=kwargs,
+        mean=_per_channel(cfg.mean or found["mean"], kwargs["in_chans"]),
+        std=_per_channel(cfg.std or found["std"], kwargs["in_chans"]),
+    )
+    return Checkpoint(arch, {n: t.detach().clone() for n, t in model.state_dict().items()})
+
+
+def _timm(name: str, *, pretrained: bool, **kwargs: Any) -> Module:
+    # Imported here, not above: it takes seconds, and whoever only plans does not need it.
+    import timm
+    from timm.models.vision_transformer import VisionTransformer
+
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        hint = f"; near it: {', '.join(near)}" if near else ""
+        raise ModelError(f"model.name = {name}: timm {timm.__version__} has no such model{hint}")
+    try:
+        model = timm.create_model(name, pretrained=pretrained, **kwargs)
+    except (TypeError, AssertionError, ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"model.kwargs: timm cannot build {name} from {kwargs}: {error}"
+        ) from error
+    except (OSError, ImportError) as error:
+        raise ModelError(
+            f"model.pretrained: the weights of {name} cannot be fetched ({error}). Without a "
+            "network, name a safetensors file or set HF_HOME to a filled cache."
+        ) from error
+    if not isinstance(model, VisionTransformer):
+        raise ModelError(
+            f"model.name = {name} is a {type(model).__name__}, not a VisionTransformer"
+        )
+    return model
+
+
+def _load_file(model: nn.Module, path: Path) -> None:
+    state = load_checkpoint(path)
+    own = model.state_dict()
+    for name in ("head.weight", "head.bias"):
+        if name in state and name in own and state[name].shape != own[name].shape:
+            state[name] = own[name]
+    problems = [f"lacks {name}" for name in own.keys() - state.keys()]
+    problems += [f"has {name}, which the model has not" for name in state.keys() - own.keys()]
+    problems += [
+        f"{name} is {tuple(state[name].shape)}, the model's is {tuple(own[name].shape)}"
+        for name in own.keys() & state.keys()
+        if state[name].shape != own[name].shape
+    ]
+    if problems:
+        listed = "; ".join(sorted(problems)[:4])
+        raise ModelError(
+            f"model.pretrained = {path}: {len(problems)} tensors do not fit ({listed}). "
+            "Check `model.kwargs`."
+        )
+    model.load_state_dict(state)
+
+
+def _per_channel(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    if len(values) == channels:
+        return tuple(float(v) for v in values)
+    if channels == 1 or len(values) == 1:
+        return (sum(values) / len(values),) * channels
+    raise ModelError(f"model.mean and model.std need {channels} values, one per channel")
+
+
+def build_empty(arch: Arch) -> Module:
+    """A module that has its shapes and no weights (on the meta device)."""
+    with torch.device("meta"):
+        return _timm(arch.name, pretrained=False, **arch.kwargs)
+
+
+def is_of_timm(name: str) -> bool:
+    """Whether timm itself defines a model; another program may have entered its own."""
+    import timm
+
+    if not timm.is_model(name):
+        return False
+    module: str = timm.model_entrypoint(name).__module__
+    return module.startswith("timm.")
