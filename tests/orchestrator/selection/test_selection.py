@@ -24,11 +24,13 @@ from orchestrator.selection.recommendation import Recommended
 from orchestrator.selection.series import SERIES
 from orchestrator.selection.settings import WHOLE, settings
 from orchestrator.selection.statistics import wilson
-from trials.arms import CONTROLS, LOTUS_ARMS
 from trials.detect import DETECTORS
 
 HUGE = 1e20  # images: no noise from their choice
 DENSE = 0.98
+LOTUS_ARMS = ("tickets", "essential", "issp", "lotus")
+CONTROLS = ("random_patches", "random_mask", "magnitude")
+"""The arms of the sweeps here; numbers below count their trials."""
 
 
 def trial(arm: str = "lotus", seed: int = 0, **values: Any) -> dict[str, Any]:
@@ -487,6 +489,7 @@ def test_an_arm_without_pruning_alone_is_no_error() -> None:
 
 
 def full_sweep() -> pd.DataFrame:
+    """Thirty trials of eight arms."""
     table = sweep({0.1: 0.0, 0.3: 0.004, 0.4: 0.03})
     others = [trial("dense", seed=s, **{"final/macs": 100.0, "sparsity": None}) for s in range(3)]
     controls = [trial(a, seed=s, final_drop=0.05 + 0.001 * s) for a in CONTROLS for s in range(3)]
