@@ -24,6 +24,7 @@ from orchestrator.selection.recommendation import Recommended
 from orchestrator.selection.series import SERIES
 from orchestrator.selection.settings import WHOLE, settings
 from orchestrator.selection.statistics import wilson
+from trials.arms import NAMES
 from trials.detect import DETECTORS
 
 HUGE = 1e20  # images: no noise from their choice
@@ -541,7 +542,9 @@ def test_the_summary_is_json_with_exactly_the_promised_fields() -> None:
 
 
 def test_a_sound_sweep_has_no_warning_and_only_kernels_unmeasured() -> None:
-    out = summary(full_sweep())
+    newer = [a for a in NAMES if a not in ("dense", *LOTUS_ARMS, *CONTROLS)]
+    more = [trial(a, seed=s, final_drop=0.05 + 0.001 * s) for a in newer for s in range(3)]
+    out = summary(pd.concat([full_sweep(), pd.DataFrame(more)], ignore_index=True))
     assert out["warnings"] == []
     [only] = out["not_measured"]
     assert "sparse kernels" in only
