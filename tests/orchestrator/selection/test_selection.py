@@ -24,11 +24,14 @@ from orchestrator.selection.recommendation import Recommended
 from orchestrator.selection.series import SERIES
 from orchestrator.selection.settings import WHOLE, settings
 from orchestrator.selection.statistics import wilson
-from trials.arms import CONTROLS, LOTUS_ARMS
+from trials.arms import NAMES
 from trials.sparsity.detect import DETECTORS
 
 HUGE = 1e20  # images: no noise from their choice
 DENSE = 0.98
+LOTUS_ARMS = ("tickets", "essential", "issp", "lotus")
+CONTROLS = ("random_patches", "random_mask", "magnitude")
+"""The arms of the sweeps here; numbers below count their trials."""
 
 
 def trial(arm: str = "lotus", seed: int = 0, **values: Any) -> dict[str, Any]:
@@ -487,6 +490,7 @@ def test_an_arm_without_pruning_alone_is_no_error() -> None:
 
 
 def full_sweep() -> pd.DataFrame:
+    """Thirty trials of eight arms."""
     table = sweep({0.1: 0.0, 0.3: 0.004, 0.4: 0.03})
     others = [trial("dense", seed=s, **{"final/macs": 100.0, "sparsity": None}) for s in range(3)]
     controls = [trial(a, seed=s, final_drop=0.05 + 0.001 * s) for a in CONTROLS for s in range(3)]
@@ -538,7 +542,9 @@ def test_the_summary_is_json_with_exactly_the_promised_fields() -> None:
 
 
 def test_a_sound_sweep_has_no_warning_and_only_kernels_unmeasured() -> None:
-    out = summary(full_sweep())
+    newer = [a for a in NAMES if a not in ("dense", *LOTUS_ARMS, *CONTROLS)]
+    more = [trial(a, seed=s, final_drop=0.05 + 0.001 * s) for a in newer for s in range(3)]
+    out = summary(pd.concat([full_sweep(), pd.DataFrame(more)], ignore_index=True))
     assert out["warnings"] == []
     [only] = out["not_measured"]
     assert "sparse kernels" in only
