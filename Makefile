@@ -32,10 +32,10 @@ types: $(READY)
 	$(BIN)/mypy
 
 ## All tests, without lint and types.
-# One file after the other on each of two processes: most tests keep one core busy. By default xdist
-# takes the files with the most tests first; the longest ones have few (tests/conftest.py orders them).
+# One file after the other on each of three processes: some wait for servers while others compute. By
+# default xdist takes the files with the most tests first; the longest have few (tests/conftest.py).
 unit: $(READY)
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 ## List the targets.
 help:

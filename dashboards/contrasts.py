@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from dashboards.sections import Cell, Table
-from dashboards.tables import AXES
+from dashboards.arms import Arms
+from dashboards.tables import AXES, Cell, Table, num
 from dashboards.text import (
     DASH,
     amount,
@@ -15,7 +15,6 @@ from dashboards.text import (
     plural,
     points,
     points_interval,
-    short_arm_label,
 )
 
 LIMITS = ("models", "models_corrected", "seeds", "seeds_corrected")
@@ -30,30 +29,35 @@ KINDS = {
     "level": "Sparsity levels",
     "ingredients": "Ingredients of one mask",
 }
-_MASK_OF = {"lotus": "ISSP mask", "issp": "ISSP mask"}
+_MASKS = {"issp": "ISSP mask"}
 
 
 def comparisons_table(summary: dict[str, Any]) -> Table:
     """A row per comparison: a minus b, alone and corrected, and what it says."""
-    rows = [_comparison(c) for c in summary.get("comparisons") or []]
+    arms = Arms.of(summary)
+    rows = [_comparison(c, arms) for c in summary.get("comparisons") or []]
     heads = ("Compared", "First", "Second", "At", "Split", "Seeds", "Images", "Difference, points")
     more = ("These models", "All at once", "Other seeds", "All at once ", "The first is")
     return Table((*heads, *more), tuple(rows)) if rows else Table((), ())
 
 
-def _comparison(c: dict[str, Any]) -> tuple[Cell, ...]:
+def _comparison(c: dict[str, Any], arms: Arms) -> tuple[Cell, ...]:
     family = str(c.get("family"))
-    label = _mask_label if family == "after_pruning" else short_arm_label
+
+    def label(arm: Any) -> str:
+        mask = _MASKS.get(str(arms.mask(arm))) if family == "after_pruning" else None
+        return mask or arms.short(arm)
+
     return (
         Cell(FAMILIES.get(family, clean(family, 100))),
         Cell(label(c.get("a")), None, "arm"),
         Cell(label(c.get("b")), None, "arm"),
         Cell(_place(c.get("setting_a") or {}, c.get("setting_b") or {})),
         Cell(clean(c.get("split"), 40)),
-        _num(amount(c.get("n")), c.get("n")),
-        _num(amount(c.get("n_images")), c.get("n_images")),
-        _num(points(c.get("mean")), c.get("mean")),
-        *(_num(points_interval(c.get(f"{k}_low"), c.get(f"{k}_high"))) for k in LIMITS),
+        num(amount(c.get("n")), c.get("n")),
+        num(amount(c.get("n_images")), c.get("n_images")),
+        num(points(c.get("mean")), c.get("mean")),
+        *(num(points_interval(c.get(f"{k}_low"), c.get(f"{k}_high"))) for k in LIMITS),
         Cell(verdict_words(c), None, "arm"),
     )
 
@@ -76,10 +80,6 @@ def bound(size: float) -> str:
     return f"{tenths / 10:.1f} point{'' if tenths == 10 else 's'}"
 
 
-def _mask_label(arm: Any) -> str:
-    return _MASK_OF.get(str(arm)) or short_arm_label(arm)
-
-
 def _place(mine: dict[str, Any], theirs: dict[str, Any]) -> str:
     """The settings in short: `s 30 %, d 10 %, f 10 %`; the first's value where both have one."""
     letters = dict(zip(AXES, ("s", "d", "f"), strict=True))
@@ -90,10 +90,6 @@ def _place(mine: dict[str, Any], theirs: dict[str, Any]) -> str:
         if v is not None
     ]
     return ", ".join(said) or DASH
-
-
-def _num(text: str, value: Any = None) -> Cell:
-    return Cell(text, number(value), "num")
 
 
 def comparisons_note(summary: dict[str, Any]) -> str:
@@ -115,12 +111,12 @@ def _group(g: dict[str, Any]) -> tuple[Cell, ...]:
     kind = str(g.get("varies"))
     return (
         Cell(KINDS.get(kind, clean(kind, 60)), None, "arm"),
-        _num(_between(g.get("between") or [])),
-        _num(amount(g.get("n_pairs")), g.get("n_pairs")),
-        _num(amount(g.get("n_masks")), g.get("n_masks")),
-        _num(share(g.get("mean")), g.get("mean")),
-        _num(_range(g.get("lowest"), g.get("highest"))),
-        _num(share(g.get("random")), g.get("random")),
+        num(_between(g.get("between") or [])),
+        num(amount(g.get("n_pairs")), g.get("n_pairs")),
+        num(amount(g.get("n_masks")), g.get("n_masks")),
+        num(share(g.get("mean")), g.get("mean")),
+        num(_range(g.get("lowest"), g.get("highest"))),
+        num(share(g.get("random")), g.get("random")),
     )
 
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+from dashboards.arms import Arms
 from dashboards.text import (
     DASH,
-    arm_label,
     clean,
     duration,
     interval,
@@ -97,7 +97,7 @@ def recommended_cards(summary: dict[str, Any]) -> list[Card]:
     one_shot = level(best.get("sparsity"))
     known = "" if one_shot == DASH else f" One-shot level: {one_shot}."
     return [
-        Card("Setting", arm_label(best.get("arm")), clean(best.get("reason"), 600)),
+        Card("Setting", Arms.of(summary).label(best.get("arm")), clean(best.get("reason"), 600)),
         Card("Test accuracy", percent(best.get("test_accuracy")),
              f"{mean} Dense {source}: {dense}."),
         Card("Difference to dense", gap if gap == DASH else f"{gap} points",

@@ -8,28 +8,18 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files as package_files
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
-from dashboards import (
-    contrasts,
-    diagnosis,
-    figures,
-    files,
-    headline,
-    overlap_figure,
-    search,
-    sections,
-    style,
-    tables,
-    verdicts,
-)
+from dashboards import contrasts, figures, files, frames, headline, search, sections, verdicts
+from dashboards.arms import Arms
 from dashboards.data import Picture, ReportData, plain, without_passwords
-from dashboards.style import Drawing
-from dashboards.text import arm_label, clean, duration, level, number, percent, plural
+from dashboards.figure import Drawing, Place
+from dashboards.figures.issp_by_fraction import shown_levels
+from dashboards.text import clean, duration, level, number, percent, plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +31,6 @@ class Image:
     width: int
     height: int
     caption: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Derived:
-    """The summary's series as the tables that both figures and sections use."""
-
-    by_arm: dict[str, pd.DataFrame]
-    by_fraction: pd.DataFrame
-    stages: pd.DataFrame
-    rates: pd.DataFrame
 
 
 def write_report(data: ReportData, output: Path) -> Path:
@@ -73,10 +53,9 @@ def write_report(data: ReportData, output: Path) -> Path:
     """
     data = without_passwords(data)
     summary = plain(data.summary)
-    derived = _derive(summary)
-    drawings = _draw(summary, derived)
+    drawings = figures.drawn(summary)
     pictures = files.chosen_pictures(data.pictures)
-    pngs = {f"{d.name}.png": d.png for d in drawings.values()}
+    pngs = {f"{d.name}.png": d.png for d in drawings}
     pngs |= {f"{files.picture_name(p)}.png": p.png for p in pictures}
     output = Path(output)
     contents = {f"figures/{name}": png for name, png in pngs.items()}
@@ -89,54 +68,19 @@ def write_report(data: ReportData, output: Path) -> Path:
     text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
     files.write_whole(output / "summary.json", text.encode())
     files.write_whole(output / "trials.csv", files.trials_csv(data.trials))
-    page = _render(_context(summary, data, derived, drawings, pictures))
+    page = _render(_context(summary, data, drawings, pictures))
     path = output / "report.html"
     files.write_whole(path, page.encode("utf-8", "replace"))
     return path
 
 
-def _derive(summary: dict[str, Any]) -> _Derived:
-    lines = summary.get("finetuning") or {}
-    ordered = sorted(lines, key=tables.arm_rank)
-    return _Derived(
-        by_arm={arm: pd.DataFrame(lines[arm]) for arm in ordered if lines[arm]},
-        by_fraction=_frame(summary.get("by_mask_data"), ("patch_drop",)),
-        stages=_frame(summary.get("stage_seconds"), columns=("stage", "total_s", "median_s", "n")),
-        rates=_frame(summary.get("throughput"), columns=("patch_drop", "mean", "low", "high", "n")),
-    )
-
-
-def _frame(
-    rows: list[dict[str, Any]] | None, numeric: tuple[str, ...] = (), columns: Any = None
-) -> pd.DataFrame:
-    """Rows of the summary as a table; empty without any."""
-    table = pd.DataFrame(rows or [], columns=columns)
-    for name in numeric:
-        if name in table:
-            table[name] = pd.to_numeric(table[name], errors="coerce")
-    return table
-
-
-def _draw(summary: dict[str, Any], derived: _Derived) -> dict[str, Drawing]:
-    """The figures that have data, by name."""
-    # Fine-tuning starts from the dense model before any, and is near it or not.
-    before = (summary.get("dense") or {}).get("before_fine_tuning") or summary.get("dense") or {}
-    dense = number(before.get("val_accuracy"))
-    diagnosed = summary.get("diagnosis") or {}
-    with style.drawing_rules():
-        drawn = (
-            figures.essential_sparsity(summary),
-            figures.finetune(derived.by_arm, dense),
-            figures.issp_by_fraction(derived.by_fraction, dense),
-            diagnosis.effects(diagnosed),
-            diagnosis.by_sparsity(diagnosed),
-            overlap_figure.mask_overlap(summary),
-            figures.arms(summary),
-            figures.cost(derived.stages, derived.rates),
-            search.pareto_figure(summary),
-            search.halving_figure(summary),
-        )
-    return {d.name: d for d in drawn if d is not None}
+def _placed(drawings: list[Drawing]) -> dict[str, list[Image]]:
+    """The figures of every place of the page."""
+    # dpi 200 at 100 CSS px an inch: half the pixels of the file
+    return {
+        place: [_image(d.png, d.alt, 0.5, d.caption) for d in drawings if d.place == place]
+        for place in get_args(Place)
+    }
 
 
 def _image(png: bytes, alt: str, scale: float, caption: str = "") -> Image:
@@ -151,30 +95,30 @@ def _picture_image(picture: Picture) -> Image:
     return _image(picture.png, f"Example images with {said} of their patches dropped", 1, caption)
 
 
-def _fraction_note(table: pd.DataFrame) -> str:
+def _fraction_note(table: pd.DataFrame, arms: Arms) -> str:
     """Which trials the section on mask data shows, in one sentence."""
     if table.empty:
         return ""
     drop = number(table["patch_drop"].iloc[0])
     patches = "all patches" if not drop else f"{level(drop)} of the patches dropped"
-    arm = arm_label(table["arm"].iloc[0])
+    arm = arms.label(table["arm"].iloc[0])
     text = (
         f"{arm}, {patches}; mean over seeds, bars from the lowest to the highest. With 3 seeds or "
         "more intervals are about other seeds, below about these models."
     )
-    total, drawn = table["sparsity"].nunique(), len(figures.shown_levels(table))
+    total, drawn = table["sparsity"].nunique(), len(shown_levels(table))
     return text if drawn == total else f"{text} The figure draws {drawn} of {total} sparsities."
 
 
 def _context(
     summary: dict[str, Any],
     data: ReportData,
-    derived: _Derived,
-    drawings: dict[str, Drawing],
+    drawings: list[Drawing],
     pictures: list[Picture],
 ) -> dict[str, Any]:
     """Everything the template shows, as text, tables and images; it computes nothing."""
-    seconds, rates = sections.cost_tables(derived.stages, derived.rates)
+    seconds, rates = sections.cost_tables(frames.stages(summary), frames.rates(summary))
+    fractions = frames.by_fraction(summary)
     found = summary.get("essential_sparsity") or {}
     return {
         "sweep": clean(summary.get("sweep"), 300) or "unnamed sweep",
@@ -183,8 +127,7 @@ def _context(
         "cards": headline.cards(summary),
         "warnings": [clean(w) for w in summary.get("warnings") or []],
         "not_measured": [clean(s) for s in summary.get("not_measured") or []],
-        # dpi 200 at 100 CSS px an inch: half the pixels of the file
-        "figures": {name: _image(d.png, d.alt, 0.5) for name, d in drawings.items()},
+        "figures": _placed(drawings),
         "pictures": [_picture_image(p) for p in pictures],
         "confidence": percent(summary.get("confidence", 0.95), 0),
         "detector": clean(found.get("detector"), 100).replace("_", " "),
@@ -192,9 +135,9 @@ def _context(
         **_cost_words(summary.get("cost") or {}),
         "curve": sections.curve_table(summary),
         "detectors": sections.detector_table(summary),
-        "finetune": sections.finetune_table(derived.by_arm, summary),
-        "fractions": sections.fraction_table(derived.by_fraction),
-        "fraction_note": _fraction_note(derived.by_fraction),
+        "finetune": sections.finetune_table(frames.finetuning(summary), summary),
+        "fractions": sections.fraction_table(fractions),
+        "fraction_note": _fraction_note(fractions, Arms.of(summary)),
         **_judged(summary),
         "overlap": contrasts.overlap_table(summary),
         "overlap_note": contrasts.overlap_note(summary),

@@ -3,7 +3,6 @@
 import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
@@ -16,31 +15,21 @@ WIDTH_IN = 5.2  # 5.2 in at 400 CSS px still shows a 12 pt label at 11 px
 INK, MUTED, GRID, BAND = "#1f2328", "#59636e", "#e4e7eb", "#0072b2"
 
 # Okabe-Ito colours, yellow left out (too faint on white); markers tell arms apart in print.
-ARM_COLOURS = {
-    "dense": "#1f2328",
-    "tickets": "#56b4e9",
-    "essential": "#e69f00",
-    "issp": "#009e73",
-    "lotus": "#0072b2",
-    "random_patches": "#cc79a7",
-    "random_mask": "#8c959f",
-    "magnitude": "#d55e00",
-}
-ARM_MARKERS = {
-    "dense": "d",
-    "tickets": "D",
-    "essential": "^",
-    "issp": "s",
-    "lotus": "o",
-    "random_patches": "v",
-    "random_mask": "X",
-    "magnitude": "P",
-}
+ARM_LOOKS = (
+    ("#1f2328", "d"),
+    ("#56b4e9", "D"),
+    ("#e69f00", "^"),
+    ("#009e73", "s"),
+    ("#0072b2", "o"),
+    ("#cc79a7", "v"),
+    ("#8c959f", "X"),
+    ("#d55e00", "P"),
+)
+DASHED = (0, (4, 1.5))
+GREEN = "#009e73"
 # From dark to light along one hue order that survives grey print: an ordered quantity.
 LEVEL_COLOURS = ("#08306b", "#0072b2", "#009e73", "#e69f00", "#d55e00", "#cc79a7")
 LEVEL_MARKERS = ("o", "s", "^", "D", "v", "P")
-
-CONTROLS = ("random_patches", "random_mask", "magnitude")
 
 _RC: Any = {  # Any: the stubs ask for literal keys in some versions, for str in others
     "font.family": "DejaVu Sans",  # ships with matplotlib: the same on every machine
@@ -73,13 +62,10 @@ _RC: Any = {  # Any: the stubs ask for literal keys in some versions, for str in
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """A finished figure: file name without extension, PNG bytes, text for who cannot see it."""
-
-    name: str
-    png: bytes
-    alt: str
+def arm_look(number: int) -> tuple[str, str]:
+    """Colour and marker by the number of a look; all differ for the first 64."""
+    again, first = divmod(number, len(ARM_LOOKS))
+    return ARM_LOOKS[first][0], ARM_LOOKS[(first + again) % len(ARM_LOOKS)][1]
 
 
 @contextmanager

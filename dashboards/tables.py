@@ -1,19 +1,50 @@
-"""Columns of the table of trials, and the order of arms. Pure; a column may be missing."""
+"""Tables: their cells, and columns of the table of trials. Pure; a column may be missing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from dashboards.text import DASH, level, number
+
 AXES = ("sparsity", "patch_drop", "mask_data_fraction")
-ARM_ORDER = (
-    "dense",
-    "tickets",
-    "essential",
-    "issp",
-    "lotus",
-    "random_patches",
-    "random_mask",
-    "magnitude",
-)
+AXIS_HEADS = ("One-shot level", "Patch drop", "Mask data")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell: its text, the number to sort by (None: by text), and how it is set."""
+
+    text: str
+    value: float | None = None
+    kind: str = ""  # "num" | "name" | "key" | "status" | "error"
+    more: str = ""  # the whole text, when `text` is only its start
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Column heads and rows of cells, all of one length."""
+
+    heads: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+def axis_cells(setting: dict[str, Any]) -> list[Cell]:
+    """One cell per axis; a dash where the arm does not use it."""
+    return [num(level(setting.get(axis)), setting.get(axis)) for axis in AXES]
+
+
+def num(text: str, value: Any = None) -> Cell:
+    """A cell with a number, and what it is sorted by."""
+    return Cell(text, number(value), "num")
+
+
+def table(heads: tuple[str, ...], rows: Sequence[tuple[Cell, ...]]) -> Table:
+    """A table without the columns in which no row says anything."""
+    full = [i for i in range(len(heads)) if any(row[i].text not in ("", DASH) for row in rows)]
+    return Table(tuple(heads[i] for i in full), tuple(tuple(r[i] for i in full) for r in rows))
 
 
 def numbers(frame: pd.DataFrame, name: str) -> "pd.Series[float]":
@@ -29,8 +60,3 @@ def words(frame: pd.DataFrame, name: str) -> "pd.Series[str]":
     if name not in frame.columns:
         return pd.Series("", index=frame.index, dtype=object)
     return frame[name].astype(object).where(frame[name].notna(), "").map(str)
-
-
-def arm_rank(arm: str) -> tuple[int, str]:
-    """Sort key: the arms in the order of the paper, then the controls, then others."""
-    return (ARM_ORDER.index(arm) if arm in ARM_ORDER else len(ARM_ORDER), arm)

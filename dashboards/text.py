@@ -4,16 +4,6 @@ import math
 import re
 from typing import Any
 
-ARM_LABELS = {
-    "dense": "Dense",
-    "tickets": "Tickets only",
-    "essential": "Essential sparsity only",
-    "issp": "ISSP, all patches",
-    "lotus": "LOTUS",
-    "random_patches": "Control: random patches",
-    "random_mask": "Control: random mask",
-    "magnitude": "Control: one-shot magnitude",
-}
 DASH = "–"
 
 AUTO = "auto"
@@ -131,17 +121,6 @@ def amount(value: Any) -> str:
 def plural(count: int, word: str) -> str:
     """`1 trial`, `3 trials`."""
     return f"{count:,} {word}{'' if count == 1 else 's'}"
-
-
-def arm_label(arm: Any) -> str:
-    """An arm as people read it; an arm unknown here keeps its own name."""
-    return ARM_LABELS.get(str(arm), clean(arm))
-
-
-def short_arm_label(arm: Any) -> str:
-    """An arm's name where room is short: `Random mask`."""
-    label = arm_label(arm).removeprefix("Control: ")
-    return label[:1].upper() + label[1:28]
 
 
 def clean(value: Any, limit: int = 2000) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dashboards.diagnosis import change
-from dashboards.sections import Cell, Table
+from dashboards.tables import Cell, Table, num, table
 from dashboards.text import (
     DASH,
     amount,
@@ -72,23 +72,22 @@ def diagnosis_table(found: dict[str, Any]) -> Table:
         "n", "Sparsity", "Loss, just pruned", "of which one-shot", "of which mask",
         "Beyond random", "Loss, fine-tuned", "Just pruned vs anchor",
     )  # fmt: skip
-    full = [i for i in range(len(heads)) if any(r[i].text not in ("", DASH) for r in rows)]
-    return Table(tuple(heads[i] for i in full), tuple(tuple(r[i] for i in full) for r in rows))
+    return table(heads, rows)
 
 
 def _effect_cells(row: dict[str, Any]) -> tuple[Cell, ...]:
     return (
         _points(row.get("effect_pruned")),
-        Cell(points_interval(row.get("low"), row.get("high")), None, "num"),
+        num(points_interval(row.get("low"), row.get("high"))),
         _points(row.get("effect_final")),
-        Cell(points_interval(row.get("final_low"), row.get("final_high")), None, "num"),
+        num(points_interval(row.get("final_low"), row.get("final_high"))),
     )
 
 
 def _loss_cells(row: dict[str, Any]) -> tuple[Cell, ...]:
     return (
-        Cell(amount(row.get("n")), number(row.get("n")), "num"),
-        Cell(percent(row.get("sparsity")), number(row.get("sparsity")), "num"),
+        num(amount(row.get("n")), row.get("n")),
+        num(percent(row.get("sparsity")), row.get("sparsity")),
         _points(row.get("drop")),
         _points(row.get("control_drop")),
         _points(row.get("excess")),
@@ -98,4 +97,4 @@ def _loss_cells(row: dict[str, Any]) -> tuple[Cell, ...]:
 
 
 def _points(value: Any) -> Cell:
-    return Cell(points(value), number(value), "num")
+    return num(points(value), value)

@@ -80,12 +80,47 @@ LONGEST_FIRST = (
     "orchestrator/test_surroundings.py",
     "orchestrator/commands/test_ui.py",
 )
-"""Files of half a minute and more, roughly by their seconds; after them those marked slow. Two
-processes take one file after the other: a long one that is taken last leaves one without work."""
+"""Files of half a minute and more, roughly by their seconds; after them those marked slow. Three
+processes take one file after the other: a long one that is taken last leaves two without work."""
+
+SERVERS = frozenset(
+    [
+        "ray_cluster",
+        "finished_sweep",
+        "s3_server",
+        "s3",
+        "server",
+        "servers",
+        "proxy",
+        "postgres",
+        "cluster",
+        "hosts",
+        "story",
+        "local_run",
+        "bench",
+        "undisturbed",
+        "seen",
+        "original",
+        "rest",
+        "mounted",
+        "crowded",
+        "nameless",
+    ]
+)
+"""Fixtures that start Ray, a server or a program."""
+
+
+def needs_a_server(item: pytest.Item) -> bool:
+    """Whether a test is left out of `make check`."""
+    kind = getattr(getattr(item, "callspec", None), "params", {}).get("store")
+    return kind == "s3" or bool(SERVERS & set(getattr(item, "fixturenames", ())))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first. xdist keeps this order with --no-loadscope-reorder, see the Makefile."""
+    for item in items:
+        if needs_a_server(item):
+            item.add_marker("server")
     rank = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST_FIRST)}
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: rank.get(item.path, len(rank) + (item.path not in slow)))
@@ -124,7 +159,7 @@ def loaded_by(program: str, *args: str, **environment: str) -> set[str]:
 def cifar10_root() -> Path:
     """The folder of the real CIFAR-10; skips where it is absent."""
     if not (DATA / "cifar-10-batches-py").is_dir():
-        pytest.skip(f"no CIFAR-10 at {DATA}: see README, Real data")
+        pytest.skip(f"no CIFAR-10 at {DATA}: see CONTRIBUTING.md, Real data")
     return DATA
 
 

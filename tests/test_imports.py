@@ -4,10 +4,13 @@ And what a process imports that computes nothing.
 """
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
+from orchestrator.private_names import MLFLOW, TIMM
+from orchestrator.ray_internals.names import RAY
 from tests.conftest import COMMAND, loaded_by, tiny_sweep
 
 ROOT = Path(__file__).parent.parent
@@ -58,6 +61,7 @@ def test_there_is_source_to_read() -> None:
 
 
 FLOORS = [
+    "ray_internals",
     "search",
     "storage",
     "planning",
@@ -134,13 +138,105 @@ def test_few_places_talk_to_ray() -> None:
         "orchestrator/driver/capacity.py",
         "orchestrator/driver/callbacks.py",
         "orchestrator/driver/cluster.py",
-        "orchestrator/driver/tune_private.py",
         "orchestrator/worker/exporter.py",
+        "orchestrator/ray_internals/job_client.py",
+        "orchestrator/ray_internals/joining.py",
+        "orchestrator/ray_internals/memory.py",
+        "orchestrator/ray_internals/nodes.py",
+        "orchestrator/ray_internals/starting.py",
+        "orchestrator/ray_internals/tuning.py",
         "orchestrator/remote/jobs.py",
         "orchestrator/driver/joining.py",
         "orchestrator/worker/runner.py",
         "orchestrator/driver/searcher.py",
         "orchestrator/driver/starting.py",
+        "orchestrator/driver/tuning.py",
+    }
+
+
+PRIVATE_TO_RAY = re.compile(
+    r"ray\.(.*\._|_|core\.generated|experimental|tune\.execution|tune\.experiment|dashboard)"
+)
+"""Modules of Ray that it does not promise to keep."""
+
+NOT_PRIVATE = {"_replace", "_exit"}
+"""Of named tuples, and of `os`: documented, whatever they begin with."""
+
+
+def modules_and_attributes(source: str) -> tuple[set[str], set[str]]:
+    """Modules that are imported, and names with an underscore that are no own attributes."""
+    modules: set[str] = set()
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            modules |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Attribute) and re.match(r"_[a-z]", node.attr):
+            owner = node.value
+            if not (isinstance(owner, ast.Name) and owner.id in ("self", "cls")):
+                names.add(node.attr)
+    return modules, names - NOT_PRIVATE
+
+
+def test_the_reader_sees_what_is_private() -> None:
+    source = (
+        "import ray._private.state\nfrom ray.experimental import internal_kv\n"
+        "from ray import tune\n"
+        "self._own\ncls._own\nother._theirs\nos._exit(1)\nx.y._deep = 3\nx.__class__\n"
+    )
+    modules, names = modules_and_attributes(source)
+    assert names == {"_theirs", "_deep"}
+    private = {module for module in modules if PRIVATE_TO_RAY.match(module)}
+    assert private == {"ray._private.state", "ray.experimental.internal_kv"}
+    assert PRIVATE_TO_RAY.match("ray.air.execution._internal.actor_manager.RayActorManager")
+
+
+def test_private_names_of_ray_stand_in_one_package_and_others_are_registered() -> None:
+    """What `lotus doctor` looks for is what the source uses."""
+    registered = {name.parts[-1] for one in (RAY, MLFLOW, TIMM) for name in one.names if name.name}
+    outside: set[str] = set()
+    for path in SOURCES:
+        modules, names = modules_and_attributes(path.read_text("utf-8"))
+        assert names <= registered, path
+        if "ray_internals" in path.parts:
+            continue
+        assert not {module for module in modules if PRIVATE_TO_RAY.match(module)}, path
+        outside |= names
+    assert outside == {name.parts[-1] for one in (MLFLOW, TIMM) for name in one.names}
+
+
+def test_every_private_name_that_is_registered_is_used() -> None:
+    text = "".join(
+        path.read_text("utf-8")
+        for path in (ROOT / "orchestrator/ray_internals").glob("*.py")
+        if path.stem != "names"
+    )
+    for name in RAY.names:
+        last = name.parts[-1] if name.name else name.module.removeprefix("ray.").split(".")[-1]
+        assert re.search(rf"\b{last}\b", text), name.path
+
+
+def test_few_places_use_the_internals_of_ray() -> None:
+    """But for the list of their names, which imports no Ray."""
+    users = {
+        path.relative_to(ROOT).as_posix()
+        for path in SOURCES
+        if {
+            module
+            for module in modules_and_attributes(path.read_text("utf-8"))[0]
+            if module.startswith("orchestrator.ray_internals.")
+            and module != "orchestrator.ray_internals.names.RAY"
+        }
+    }
+    assert {user for user in users if "/ray_internals/" not in user} == {
+        "orchestrator/driver/cluster.py",
+        "orchestrator/driver/joining.py",
+        "orchestrator/driver/searcher.py",
+        "orchestrator/driver/starting.py",
+        "orchestrator/driver/tuning.py",
+        "orchestrator/remote/jobs.py",
+        "orchestrator/worker/runner.py",
     }
 
 

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from trials.arms import BY_NAME, LOTUS, MASK_DATA, Arm, ArmName
 from trials.data import DataConfig
 from trials.presets import PRESETS, Preset
 from trials.stage import StageConfig
@@ -15,24 +16,6 @@ from trials.stages.finetune import FinetuneConfig
 from trials.stages.issp import MergeConfig
 from trials.stages.tickets import Scope, Select
 from trials.vit import ModelConfig, Removal
-
-Arm = Literal[
-    "dense",
-    "tickets",
-    "essential",
-    "issp",
-    "lotus",
-    "random_patches",
-    "random_mask",
-    "magnitude",
-]
-CONTROLS: frozenset[str] = frozenset({"random_patches", "random_mask", "magnitude"})
-MASK_CONTROLS: frozenset[str] = frozenset({"random_mask", "magnitude"})
-"""Pruned by something else, to the sparsity at which ISSP ends."""
-MASKED: frozenset[str] = frozenset({"issp", "lotus", "random_patches"})
-TICKETED: frozenset[str] = frozenset(
-    {"tickets", "lotus", "random_patches", "random_mask", "magnitude"}
-)
 
 Level = Annotated[float, Field(ge=0, lt=1)]
 Levels = Annotated[tuple[Level, ...], AfterValidator(lambda given: tuple(sorted(set(given))))]
@@ -136,7 +119,7 @@ class TrialConfig(StageConfig):
     essential: EssentialSection = EssentialSection()
     issp: IsspSection = IsspSection()
     finetune: FinetuneSection = FinetuneSection()
-    arm: Arm = "lotus"
+    arm: ArmName = LOTUS
     sparsity: Level | Literal["auto"] = 0.3
     patch_drop: Level = 0.1
     mask_data_fraction: float = Field(0.1, ge=0.1, le=1)
@@ -148,10 +131,30 @@ class TrialConfig(StageConfig):
     )
 
     @property
+    def parts(self) -> Arm:
+        """What its arm runs."""
+        return BY_NAME[self.arm]
+
+    @property
     def runs_issp(self) -> bool:
         """Whether the arm needs ISSP: for its own mask, or as the control of an open count."""
-        follows = self.arm in MASK_CONTROLS and not self.issp.resolved().ends_at_target
-        return self.arm in MASKED or follows
+        return self.parts.runs_issp(self._count_open)
+
+    @property
+    def prunes_once(self) -> bool:
+        """Whether the arm makes the one-shot mask at the level of `sparsity`."""
+        return self.parts.prunes_once(self._count_open)
+
+    @property
+    def used_axes(self) -> frozenset[str]:
+        """The axes of LOTUS that change something in this trial."""
+        others = {MASK_DATA} if self.finetune.data == "other_images" else set()
+        return self.parts.axes(self._count_open) | others
+
+    @property
+    def _count_open(self) -> bool:
+        """Whether a control of the mask can know its sparsity only from ISSP's."""
+        return self.parts.replaces == "mask" and not self.issp.resolved().ends_at_target
 
     def resolved(self) -> "TrialConfig":
         """The trial in plain settings, presets filled in; again = the same."""

@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from typing import Any, Literal
 
 from trials import effort, tickets, vit
-from trials.config import MASK_CONTROLS, MASKED, TICKETED, TrialConfig
+from trials.config import TrialConfig
 from trials.cost import Passes, Work
 from trials.pruning import Pruning
 from trials.shared import Shared
@@ -79,11 +79,7 @@ class TrialGraph:
 
 
 def pipeline(trial: TrialConfig, sources: Sources, shared: Shared | None = None) -> TrialGraph:
-    """The stages of a trial's arm.
-
-    `dense` only fine-tunes; `tickets`, `essential` and `issp` add one phase each (`issp` both
-    prunings); `lotus` has everything. The controls are `lotus` with one thing replaced:
-    `random_patches` the tickets, `random_mask` and `magnitude` the mask, at ISSP's sparsity.
+    """The stages of a trial's arm; see `trials.arms`.
 
     Args:
         shared: what other trials are made of; equal stages of theirs are then the same nodes.
@@ -100,22 +96,20 @@ class _Builder:
         self.work = Work(self.identity.name, self.identity.kwargs, sources.counts)
 
     def build(self) -> TrialGraph:
-        arm = self.trial.arm
-        ticketed = arm in TICKETED
-        pruning, soup = self.pruning, self.trial.runs_issp
-        one_shot = soup or arm == "essential"
+        arm = self.trial.parts
+        pruning, soup, one_shot = self.pruning, self.trial.runs_issp, self.trial.prunes_once
         return TrialGraph(
             pretrained=self.pretrained,
             dense=self.dense,
-            attention=self.attention if ticketed else None,
-            tickets=self.tickets if ticketed else None,
+            attention=self.attention if arm.ticketed else None,
+            tickets=self.tickets if arm.ticketed else None,
             calibrate=pruning.calibrate if one_shot else None,
             pick=pruning.pick if one_shot else None,
             essential=pruning.essential if one_shot else None,
             denoise=pruning.soup.candidates if soup else None,
             issp=pruning.soup.merged if soup else None,
             soup_train=pruning.soup_train,
-            control=pruning.control if arm in MASK_CONTROLS else None,
+            control=pruning.control if arm.replaces == "mask" else None,
             rung=self.rung,
             finetune=self.finetune if self.rung is None else None,
             profile=self.profile if self.rung is None else None,
@@ -125,11 +119,11 @@ class _Builder:
     @property
     def removal(self) -> vit.Removal:
         # An arm without tickets ignores how patches would leave.
-        return self.trial.tickets.removal if self.trial.arm in TICKETED else "gather"
+        return self.trial.tickets.removal if self.trial.parts.ticketed else "gather"
 
     @property
     def kept_patches(self) -> int | None:
-        if self.trial.arm not in TICKETED or self.removal != "gather":
+        if not self.trial.parts.ticketed or self.removal != "gather":
             return None
         return tickets.keep_count(self.work.shape.patches, self.trial.patch_drop)
 
@@ -235,9 +229,7 @@ class _Builder:
 
     @property
     def _recovery_patches(self) -> Literal["all", "ticket", "random"]:
-        if self.trial.arm not in TICKETED or self.trial.finetune.data == "other_images":
-            return "all"
-        return "random" if self.trial.arm == "random_patches" else "ticket"
+        return "all" if self.trial.finetune.data == "other_images" else self.trial.parts.patches
 
     @property
     def _online(self) -> OnlineConfig | None:
@@ -259,18 +251,18 @@ class _Builder:
             return self._pretrained(fresh, self.trial.seed, None)
         if weights == "pretrained":
             return self.pretrained
-        if self.trial.arm not in MASKED:
+        if self.trial.parts.mask != "issp":
             return self.dense
         return self.pruning.soup_train or self.pruning.soup.merged
 
     @cached_property
     def profile(self) -> Node[Profile]:
-        drop = self.trial.patch_drop if self.trial.arm in TICKETED else 0.0
+        drop = self.trial.patch_drop if self.trial.parts.ticketed else 0.0
         cfg = self.shared.config(
             ProfileConfig, model=self.identity, patch_drop=drop, removal=self.removal
         )
         inputs: dict[str, Any] = {"data": self.sources.data}
-        if self.trial.arm in TICKETED and self.trial.tickets.scope == "global":
+        if self.trial.parts.ticketed and self.trial.tickets.scope == "global":
             inputs["tickets"] = self.tickets
         return self.shared.node(profile, cfg, None, inputs, self._profile_work)
 
@@ -281,7 +273,7 @@ class _Builder:
 
     @cached_property
     def final(self) -> Node[Final]:
-        ticketed = self.trial.arm in TICKETED
+        ticketed = self.trial.parts.ticketed
         inputs: dict[str, Any] = {
             "data": self.sources.data,
             "model": self.finetune,
@@ -302,6 +294,6 @@ class _Builder:
 
     def _final_work(self) -> Load:
         counts, whole = self.sources.counts, self.work.forward(self.sources.counts.test)
-        if self.trial.arm not in TICKETED or not self.trial.patch_drop:
+        if not self.trial.parts.ticketed or not self.trial.patch_drop:
             return whole
         return whole + self.work.forward(counts.validation + counts.test, self.kept_patches)

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from trials import evidence
-from trials.config import MASK_CONTROLS, MASKED, TrialConfig
+from trials.config import TrialConfig
 from trials.cost import Work
 from trials.criteria import CRITERIA
 from trials.recipe import TrainConfig
@@ -143,23 +143,23 @@ class Pruning:
     def soup_train(self) -> Node[SoupTrained] | None:
         """The training after the last round, where the recovery goes on from its weights."""
         chosen = self.trial.issp.weights, self.trial.finetune.weights
-        wanted = self.trial.arm in MASKED and chosen == ("current", "current")
+        wanted = self.trial.parts.mask == "issp" and chosen == ("current", "current")
         return self.soup.trained if wanted else None
 
     @cached_property
     def control(self) -> Node[OneShot]:
         """The mask that replaces ISSP's, at the sparsity at which that ends."""
-        by_magnitude = self.trial.arm == "magnitude"
+        criterion = str(self.trial.parts.mask)  # `trials.arms`: of a control, its name
         like = self.soup.merged if self.trial.runs_issp else None
         cfg = self.shared.config(
             OneShotConfig,
             sparsity=None if like else self.trial.issp.target_sparsity,
-            criterion="magnitude" if by_magnitude else "random",
+            criterion=criterion,
         )
         return self.shared.node(
             essential,
             cfg,
-            None if by_magnitude else self.trial.seed,
+            self.trial.seed if CRITERIA[criterion].draws else None,
             self._mask_inputs(self.trial.essential.weights, None, like, None),
             self.work.validation,
         )
@@ -167,9 +167,9 @@ class Pruning:
     @property
     def final_mask(self) -> Node[Any] | None:
         """The node that carries the mask of the arm's model; None = nothing is pruned."""
-        arm = self.trial.arm
-        if arm in MASKED:
-            return self.soup.merged
-        if arm in MASK_CONTROLS:
+        parts = self.trial.parts
+        if parts.replaces == "mask":
             return self.control
-        return self.essential if arm == "essential" else None
+        if parts.mask == "issp":
+            return self.soup.merged
+        return self.essential if parts.mask == "one_shot" else None

@@ -8,6 +8,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.planning.config import SweepConfig
+from orchestrator.private_names import MLFLOW, TIMM
+from orchestrator.ray_internals.names import RAY
 from orchestrator.secrets import without_password
 from orchestrator.versions import hardware, versions
 from trials.config import TrialConfig
@@ -39,9 +41,17 @@ def examine(
     """
     yield Check("hardware", True, hardware())
     yield Check("versions", True, ", ".join(f"{k} {v}" for k, v in versions().items()))
+    yield _private_names()
     if sweep is not None:
         _read.cache_clear()
         yield from _of_sweep(sweep, address, repair)
+
+
+def _private_names() -> Check:
+    """Whether the installed packages have what we use of them and they do not promise to keep."""
+    verdicts = [package.verdict() for package in (RAY, MLFLOW, TIMM)]
+    wrong = [line for ok, line in verdicts if not ok]
+    return Check("private names", not wrong, "; ".join(wrong or [line for _, line in verdicts]))
 
 
 def _of_sweep(sweep: SweepConfig, address: str | None, repair: bool) -> Iterator[Check]:

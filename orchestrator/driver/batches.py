@@ -44,8 +44,8 @@ class Pace:
 
     def expected_s(self, item: Item) -> float | None:
         """What items like this one took lately; None while that is not known."""
-        found = self._seconds.get(sort_of(item), ())
-        return sum(found) / len(found) if len(found) >= KNOWN else None
+        latest = self._seconds.get(sort_of(item), ())
+        return sum(latest) / len(latest) if len(latest) >= KNOWN else None
 
 
 def fill(queue: WorkQueue, pace: Pace, processes: int, apart: Callable[[Item], bool]) -> list[int]:

@@ -6,7 +6,7 @@ from typing import Any
 from ray import tune
 
 from orchestrator.driver.interrupts import Stop
-from orchestrator.driver.searcher import Queue, Running
+from orchestrator.driver.searcher import Running, TuneSearcher
 
 
 class Starts(tune.Callback):  # type: ignore[misc]
@@ -16,35 +16,27 @@ class Starts(tune.Callback):  # type: ignore[misc]
         heard: asks what processes say of how far they have come.
     """
 
-    def __init__(self, queue: Queue, heard: Callable[[], None]) -> None:
-        self.queue: Queue | None = queue
+    def __init__(self, searcher: TuneSearcher, heard: Callable[[], None]) -> None:
+        self.searcher: TuneSearcher | None = searcher
         self.heard = heard
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        if self.queue is None:
+        if self.searcher is None:
             return
-        running = self.queue.running
-        self.queue.watcher.room(
-            self.queue.share.at_once,
-            len(running.trials),
-            pending=len(running.items) > len(running.trials),
-        )
+        self.searcher.dispatcher.tell_room()
         self.heard()
-        self.queue.watcher.tick()
-        # The note on the board must count on, whether or not Tune asks for more.
-        self.queue.share.limit(len(self.queue.running.items), self.queue.queue.waiting)
-        self.queue.settle()
-        for lost in _unreported(trials, self.queue.running):
-            self.queue.on_trial_complete(lost, error=True)
+        self.searcher.dispatcher.beat()
+        for lost in _unreported(trials, self.searcher.running):
+            self.searcher.on_trial_complete(lost, error=True)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        if self.queue is not None:
-            self.queue.running.start(trial)
-            for index in self.queue.running.items[trial.trial_id]:
-                self.queue.watcher.started(self.queue.queue.items[index])
+        if self.searcher is not None:
+            running = self.searcher.running
+            running.start(trial)
+            self.searcher.dispatcher.begun(running.batches[trial.trial_id])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"queue": None}
+        return {"searcher": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -52,16 +44,16 @@ class Starts(tune.Callback):  # type: ignore[misc]
 
 def _unreported(trials: Iterable[Any], running: Running) -> list[str]:
     """Trials that Tune has given up without telling its searcher, as when a reset fails."""
-    found, left = [], len(running.items)
+    lost, left = [], len(running.batches)
     for trial in reversed(list(trials)):  # what runs stands near the end
         if left == 0:
             break
-        if trial.trial_id in running.items:
+        if trial.trial_id in running.batches:
             left -= 1
             if trial.status == trial.ERROR:
                 running.trials.setdefault(trial.trial_id, trial)
-                found.append(trial.trial_id)
-    return found
+                lost.append(trial.trial_id)
+    return lost
 
 
 class StopAll(tune.Stopper):  # type: ignore[misc]

@@ -1,13 +1,9 @@
 """What a trial asks for, and where it fits: a trial runs on one node, so sums say nothing."""
 
-import contextlib
 import difflib
-import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import ray
 
@@ -33,12 +29,12 @@ class Node:
 
 def bundle(asked: ResourcesSection) -> dict[str, float]:
     """What one trial occupies, in Ray's names."""
-    found = {"CPU": asked.cpu, **asked.custom}
+    occupied = {"CPU": asked.cpu, **asked.custom}
     if asked.gpu:
-        found["GPU"] = asked.gpu
+        occupied["GPU"] = asked.gpu
     if asked.accelerator_type:
-        found[ACCELERATOR + asked.accelerator_type] = SLIVER
-    return found
+        occupied[ACCELERATOR + asked.accelerator_type] = SLIVER
+    return occupied
 
 
 def living_nodes() -> list[Node]:
@@ -125,23 +121,3 @@ def known_accelerators() -> set[str]:
     from ray.util import accelerators
 
     return {value for name, value in vars(accelerators).items() if name.isupper()}
-
-
-def autoscales() -> bool:
-    """Whether an autoscaler works for the connected cluster.
-
-    Ray has no public call for it. A newer one leaves its node groups in the head node's memory;
-    an older one its report, in which nodes are named `node_` and their id where none works.
-    """
-    from ray._private import state
-    from ray.experimental import internal_kv
-
-    with contextlib.suppress(Exception):  # private: a further Ray may do without
-        config = state.state.get_cluster_config()
-        if config is not None and len(config.node_group_configs):
-            return True
-    with contextlib.suppress(Exception):
-        report: dict[str, Any] = json.loads(internal_kv._internal_kv_get("__autoscaling_status"))
-        kinds = report["autoscaler_report"]["active_nodes"]
-        return any(not re.fullmatch(r"node_[0-9a-f]+", kind) for kind in kinds)
-    return False

@@ -1,4 +1,4 @@
-"""Ray: with `searcher.py` (Tune in the driver) and `runner.py` (in a process) what talks to it.
+"""Ray: with `tuning.py` (Tune in the driver) and `runner.py` (in a process) what talks to it.
 
 Shared stages and trials are handed to one Tune run, in the order of what they need: a process
 that has imported torch and timm for a stage goes on with a trial, and a trial starts as soon as
@@ -8,33 +8,25 @@ its own stages are there.
 import contextlib
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import ray
-from ray import tune
-from ray.experimental import internal_kv
 
-from orchestrator.driver import capacity
-from orchestrator.driver.callbacks import Starts, StopAll
+from orchestrator.driver import capacity, tuning
+from orchestrator.driver.blame import Blame
+from orchestrator.driver.deaths import Deaths
+from orchestrator.driver.dispatcher import Dispatcher, Failed, Fell, Proposals, Work
 from orchestrator.driver.hearing import Hearing
 from orchestrator.driver.interrupts import INTERRUPTED, Stop
 from orchestrator.driver.joining import ClusterError, check_joinable
-from orchestrator.driver.scratch import scratch
-from orchestrator.driver.searcher import Fell, More, Queue, Work
 from orchestrator.driver.sharing import Share
 from orchestrator.driver.starting import start
-from orchestrator.driver.tune_private import (
-    ended_trials_are_forgotten,
-    every_death_is_known,
-    idle_processes_give_way,
-    quiet,
-)
 from orchestrator.driver.watcher import Watcher
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.plan import Plan
+from orchestrator.ray_internals.memory import HeadMemory
+from orchestrator.ray_internals.nodes import autoscales
 from orchestrator.versions import differences, node_answer, versions
 from orchestrator.worker import runner
 from orchestrator.worker.failures import Attempts, SweepStopped
@@ -45,21 +37,6 @@ NODE_ANSWER_S = 120.0
 
 NODE_LOSS_S = 10.0
 """Ray takes about this long to see that a node is gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """What failed for good.
-
-    Attributes:
-        errors: key -> reason, one line.
-        details: key -> what Ray knows of processes that ended without a word.
-        roots: key of what failed without running -> key of the stage whose failure that was.
-    """
-
-    errors: Mapping[str, str] = field(default_factory=dict)
-    details: Mapping[str, str] = field(default_factory=dict)
-    roots: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextlib.contextmanager
@@ -88,7 +65,7 @@ def connected(
     if not joined_before:
         start(None if local else address, say)
     try:
-        grows = not local and capacity.autoscales()
+        grows = not local and autoscales()
         if waits := capacity.check_fits(sweep.resources, capacity.living_nodes(), grows=grows):
             say(waits)
         if not local or len(ray.nodes()) > 1:
@@ -106,8 +83,8 @@ def _check_versions() -> None:
     """Before anything is spent: results of other versions could differ without saying so."""
     bad = [
         f"{node}: {odd}"
-        for node, found in node_versions().items()
-        if (odd := differences(found, versions()))
+        for node, installed in node_versions().items()
+        if (odd := differences(installed, versions()))
     ]
     if bad:
         raise ClusterError(
@@ -131,17 +108,17 @@ def node_versions() -> dict[str, dict[str, str]]:
         ).remote()
         for node in nodes
     ]
-    found: dict[str, dict[str, str]] = {}
+    installed: dict[str, dict[str, str]] = {}
     for node, ref in zip(nodes, refs, strict=True):
         name = f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"
         try:
-            found[name] = ray.get(ref, timeout=NODE_ANSWER_S)
+            installed[name] = ray.get(ref, timeout=NODE_ANSWER_S)
         except ray.exceptions.RayError as error:
             if not isinstance(error, ray.exceptions.RayTaskError) and _is_gone(node["NodeID"]):
                 continue  # nothing will run there
             reason = str(error).strip().splitlines()[-1][:300]
             raise ClusterError(f"node {name} cannot say its versions: {reason}") from error
-    return found
+    return installed
 
 
 def _is_gone(node_id: str) -> bool:
@@ -167,19 +144,19 @@ def run_work(
     work: Sequence[Work],
     settings: Settings,
     watcher: Watcher,
-    more: More | None = None,
+    proposals: Proposals | None = None,
     stop: Stop | None = None,
     seen: Collection[str] | None = None,
     fell: Fell | None = None,
 ) -> Failed:
-    """Run shared stages and trials through Ray Tune, in reused processes.
+    """Run shared stages and trials in processes of a cluster, each used again and again.
 
     A failing item stops no other but those that need it. How often one is tried again is decided
-    here and not by Tune, which does not look at the reason.
+    by the dispatcher and not by Tune, which does not look at the reason.
 
     Args:
         work: what to run, in an order that keeps progress readable.
-        more: what else to run, by what has ended; None = `work` is all.
+        proposals: what else to run, by what has ended; None = `work` is all.
         stop: asked by somebody else when this is to end early.
         seen: keys of items that may have a run in MLflow; None = all may.
         fell: told of items that fail because something that they need has failed.
@@ -188,106 +165,44 @@ def run_work(
         KeyboardInterrupt: Ctrl-C or SIGTERM; nothing runs any more.
         SweepStopped: `stop` was asked, or nothing more can be kept; nothing runs any more.
     """
-    sweep = plan.sweep
-    stop = stop or Stop()
+    sweep, stop = plan.sweep, stop or Stop()
     share = _share(sweep)
-    attempts = Attempts(sweep.retry.max_failures)
-    queue = Queue(work, more, watcher, attempts, stop, share, seen, settings.common, fell)
-    trainable = tune.with_resources(
-        tune.with_parameters(runner.work, payload=(settings, place_sources(plan))),
-        tune.PlacementGroupFactory([capacity.bundle(sweep.resources)]),
+    dispatcher = Dispatcher(
+        work,
+        blame=Blame(Attempts(sweep.retry.max_failures), Deaths(_living_ids)),
+        share=share,
+        stop=stop,
+        watcher=watcher,
+        proposals=proposals,
+        fell=fell,
+        seen=seen,
+        common=settings.common,
     )
+    payload = settings, place_sources(plan)
     with contextlib.ExitStack() as during:
         during.callback(share.leave)
-        folder = during.enter_context(scratch())
-        for changed in (
-            quiet(),
-            every_death_is_known(),
-            idle_processes_give_way(queue),
-            ended_trials_are_forgotten(),
-        ):
-            during.enter_context(changed)
-        notes = _Notes(runner.told_where(settings))
-        during.callback(notes.clear)
-        heard = Hearing(notes.read, watcher).look
-        _tuner(trainable, queue, sweep.resources.max_concurrent_trials, folder, heard).fit()
+        progress = HeadMemory(runner.told_where(settings))
+        during.callback(progress.clear)
+        heard = Hearing(progress.read, watcher).look
+        tuning.run_all(dispatcher, payload, sweep.resources, heard)
     if stop.reason == INTERRUPTED:
         raise KeyboardInterrupt
     if stop.reason is not None:
         raise SweepStopped(stop.reason)
-    return Failed(queue.queue.errors, queue.details, queue.queue.roots)
+    return dispatcher.failed
 
 
-def _tuner(
-    trainable: Any,
-    queue: Queue,
-    at_once: int | None,
-    folder: Path,
-    heard: Callable[[], None],
-) -> tune.Tuner:
-    """Tune as it is used here: it hands out what the queue gives it, and remembers nothing.
-
-    Args:
-        at_once: trials that may run at a time; None = as many as fit.
-        folder: for its own state.
-        heard: see `Starts`.
-    """
-    return tune.Tuner(
-        trainable,
-        tune_config=tune.TuneConfig(
-            search_alg=queue,
-            num_samples=-1,
-            reuse_actors=True,
-            max_concurrent_trials=at_once,
-            trial_name_creator=_trial_name,
-            trial_dirname_creator=_trial_name,
-        ),
-        run_config=tune.RunConfig(
-            name="sweep",
-            storage_path=str(folder),  # disposable: the store and MLflow are the memory
-            failure_config=tune.FailureConfig(max_failures=0),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            callbacks=[Starts(queue, heard)],
-            stop=StopAll(queue.stop, queue.running),
-            verbose=0,
-        ),
-    )
-
-
-class _Notes:
-    """Notes in the memory of the head node: the board of `sharing`, and how far processes are."""
-
-    def __init__(self, space: bytes) -> None:
-        self.space = space
-
-    def write(self, name: str, text: str) -> None:
-        internal_kv._internal_kv_put(name, text, overwrite=True, namespace=self.space)
-
-    def read(self) -> dict[str, str]:
-        names = internal_kv._internal_kv_list("", namespace=self.space)
-        found = {
-            name.decode(): internal_kv._internal_kv_get(name, namespace=self.space)
-            for name in names
-        }
-        return {name: text.decode() for name, text in found.items() if text is not None}
-
-    def remove(self, name: str) -> None:
-        internal_kv._internal_kv_del(name, namespace=self.space)
-
-    def clear(self) -> None:
-        internal_kv._internal_kv_del("", del_by_prefix=True, namespace=self.space)
+def _living_ids() -> set[str]:
+    """Ray's ids of the nodes that are there."""
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
 
 
 def _share(sweep: SweepConfig) -> Share:
     asked = sweep.resources
     return Share(
-        _Notes(b"lotus-sweep-shares"),
+        HeadMemory(b"lotus-sweep-shares"),
         lambda: capacity.slots(asked, capacity.living_nodes()),
         asked.share,
-        capacity.autoscales(),
+        autoscales(),
         asked.max_concurrent_trials,
     )
-
-
-def _trial_name(trial: Any) -> str:
-    return f"batch_{trial.config['number']:06d}"

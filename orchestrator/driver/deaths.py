@@ -54,11 +54,11 @@ class Deaths:
             return []
         self._looked = self.now()
         living = self.living()
-        found = [
+        settled = [
             (death, death.node not in living)
             for death in self._open
             if death.node not in living or death.until <= self.now()
         ]
-        gone = [death for death, _ in found]
-        self._open = [death for death in self._open if death not in gone]
-        return found
+        known = [death for death, _ in settled]
+        self._open = [death for death in self._open if death not in known]
+        return settled

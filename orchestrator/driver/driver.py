@@ -8,9 +8,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.driver import delivery
+from orchestrator.driver.dispatcher import Ended, Proposals, Work
 from orchestrator.driver.endings import close_failed, close_running
 from orchestrator.driver.fallen import Fallen
 from orchestrator.driver.growth import Growth
@@ -37,9 +38,6 @@ from orchestrator.tracking.tracker import (
 from orchestrator.versions import versions
 from trials.errors import LotusError
 from trials.stage import Node
-
-if TYPE_CHECKING:  # it imports Ray, which takes seconds
-    from orchestrator.driver.searcher import Ended, More, Work
 
 
 @dataclass(frozen=True)
@@ -101,8 +99,8 @@ def run(
         Lease(RunTag(tracker.client, where.parent), lost=stop.ask, say=say) as lease,
     ):
         try:
-            made = _run(planner, tracker, address, watch, stop, say)
-            return _finish(made, report, time.monotonic() - start)
+            outcome = _run(planner, tracker, address, watch, stop, say)
+            return _finish(outcome, report, time.monotonic() - start)
         except BaseException as error:
             INTERRUPTS.taken()
             # Else the runs are another driver's by now, or MLflow is the trouble itself.
@@ -113,7 +111,7 @@ def run(
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class RunOutcome:
     """What a run has made: the sweep as it stands after it, and what failed.
 
     Attributes:
@@ -136,7 +134,7 @@ def _run(
     watch: Callable[[Plan, int, int], Any] | None,
     stop: Stop,
     say: Callable[[str], None],
-) -> Made:
+) -> RunOutcome:
     from orchestrator.driver.watcher import Watcher
     from orchestrator.reading import ages
 
@@ -154,7 +152,7 @@ def _run(
     growth = Growth(planner, state.plan, state.finished, stored, known, speeds)
     trials, shared = state.missing_trials(), state.missing_shared()
     if not trials and not shared:
-        return Made(state, growth, {}, {}, concluded, notices)
+        return RunOutcome(state, growth, {}, {}, concluded, notices)
     if changed := ages.changes(state.children.values(), planned_keys(state.plan), versions()):
         say(f"{planner.sweep.name}: computed with other versions before: {changed}")
     watcher = watch(state.plan, len(trials), len(shared)) if watch else Watcher()
@@ -173,7 +171,7 @@ def _run(
     logs = {key: children.get(roots.get(key, key)) for key in names}
     runs = {names[key]: child.run_id for key, child in logs.items() if child}
     stages = len(names.keys() & growth.plan.shared.keys())
-    return Made(state, growth, failed, runs, concluded, notices, stages)
+    return RunOutcome(state, growth, failed, runs, concluded, notices, stages)
 
 
 def _names(growth: Growth, keys: Sequence[str]) -> dict[str, str]:
@@ -185,28 +183,28 @@ def _names(growth: Growth, keys: Sequence[str]) -> dict[str, str]:
     }
 
 
-def _finish(made: Made, report: bool, wall_s: float) -> Finished:
+def _finish(outcome: RunOutcome, report: bool, wall_s: float) -> Finished:
     """Bring the sweep's own run and the report up to date."""
     from orchestrator.reading.report import refresh
 
-    tracker, growth = made.state.tracker, made.growth
-    changed = growth.ran > 0 or not made.concluded
-    children = None if changed else made.state.children.values()
-    summary, page = refresh(growth.plan, made.state.store, tracker, children, report, wall_s)
-    status = "FAILED" if made.failed else "FINISHED"
+    tracker, growth = outcome.state.tracker, outcome.growth
+    changed = growth.ran > 0 or not outcome.concluded
+    children = None if changed else outcome.state.children.values()
+    summary, page = refresh(growth.plan, outcome.state.store, tracker, children, report, wall_s)
+    status = "FAILED" if outcome.failed else "FINISHED"
     if changed or tracker.parent().info.status != status:  # else it ended when it ended
         tracker.sweep_log().finish(status)
     return Finished(
         growth.plan,
         tracker.address,
         growth.ran,
-        made.failed,
+        outcome.failed,
         wall_s,
-        made.runs,
+        outcome.runs,
         page,
         summary,
-        made.notices,
-        made.failed_stages,
+        outcome.notices,
+        outcome.failed_stages,
     )
 
 
@@ -228,7 +226,7 @@ def _make(
     from orchestrator.driver import cluster, measuring
 
     sweep = state.plan.sweep
-    more = _pinned(growth.more, state, growth) if sweep.dynamic else None
+    proposals = _pinned(growth.proposals, state, growth) if sweep.dynamic else None
     work = growth.work(trials, shared)
     settings = replace(state.settings(), measured_as=measuring.measured_as(sweep, address))
     tally = Tally.of(watcher, state.plan, len(trials), len(shared))
@@ -240,27 +238,27 @@ def _make(
         tally.show()
         tally.begins([item for item, _ in work], state.plan.more)
         with Fallen(growth, state.store, state.tracker, stop, state.children) as fell:
-            found = cluster.run_work(
-                state.plan, work, settings, tally, more, stop, state.children, fell
+            failed = cluster.run_work(
+                state.plan, work, settings, tally, proposals, stop, state.children, fell
             )
         again = delivery.deliver(growth.plan, state.store, state.tracker, growth, settings, stop)
-    errors = dict(found.errors) | again
+    errors = dict(failed.errors) | again
     with contextlib.suppress(TrackingAway):  # what is owed is said at the end
         if errors:
-            errors = close_failed(state.tracker, errors, found.details)
+            errors = close_failed(state.tracker, errors, failed.details)
         reconcile(state.tracker, errors)
-    return errors, found.roots
+    return errors, failed.roots
 
 
-def _pinned(more: "More", state: State, growth: Growth) -> "More":
-    """Growth that says what it needs of the store before it is queued."""
+def _pinned(proposals: Proposals, state: State, growth: Growth) -> Proposals:
+    """Proposals that say what they need of the store before they are queued."""
 
-    def grown(ended: Sequence["Ended"]) -> Sequence["Work"]:
-        if work := more(ended):
+    def pinned(ended: Sequence[Ended]) -> Sequence[Work]:
+        if work := proposals(ended):
             pin(state.store, growth.plan, state.tracker.address.parent)
         return work
 
-    return grown
+    return pinned
 
 
 def _how(error: BaseException) -> str:

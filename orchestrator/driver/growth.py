@@ -2,8 +2,9 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from orchestrator.driver.dispatcher import Ended
 from orchestrator.driver.queue import Item, Step
 from orchestrator.planning.plan import Plan, PlannedTrial, Planner, missing_nodes
 from orchestrator.planning.speeds import Speeds
@@ -11,9 +12,6 @@ from orchestrator.search import Outcome
 from orchestrator.storage.keys import key_of
 from orchestrator.worker.job import Job, job_of
 from trials.stage import Node
-
-if TYPE_CHECKING:  # it imports Ray, which takes seconds
-    from orchestrator.driver.searcher import Ended
 
 
 @dataclass
@@ -66,7 +64,7 @@ class Growth:
         self.ran, self._stages = ran, stages
         return work
 
-    def more(self, ended: Sequence["Ended"]) -> list[tuple[Item, Job]]:
+    def proposals(self, ended: Sequence[Ended]) -> list[tuple[Item, Job]]:
         """What is to run because of what has just ended."""
         done = [one for one in ended if one.item.kind == "trial"]
         for one in ended:

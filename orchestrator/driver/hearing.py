@@ -35,10 +35,10 @@ class Hearing:
         if start < self._next:
             return
         with contextlib.suppress(Exception):
-            found = dict(self.read())
-            for name, text in found.items():
-                if self._known.get(name) != text and (note := note_of(text)) is not None:
+            notes = dict(self.read())
+            for process, text in notes.items():
+                if self._known.get(process) != text and (note := note_of(text)) is not None:
                     self.watcher.came(*note)
-            self._known = found
+            self._known = notes
         end = self.now()
         self._next = end + max(EVERY_S, SHARE * (end - start))

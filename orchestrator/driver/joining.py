@@ -6,7 +6,6 @@ Ray itself asks for twenty seconds, whatever the reason is, and does not name it
 import contextlib
 import os
 from pathlib import Path
-from typing import Literal
 
 from ray.exceptions import AuthenticationError
 
@@ -16,9 +15,6 @@ ANSWER_S = 10.0
 """Longest wait for the head node's first word."""
 
 TOKEN_PLACES = "RAY_AUTH_TOKEN, a file named by RAY_AUTH_TOKEN_PATH, or ~/.ray/auth_token"
-
-Answer = Literal["yes", "token", "silent"]
-"""Of a head node: it takes us, it wants another token, or nobody is there."""
 
 
 class ClusterError(LotusError):
@@ -36,8 +32,10 @@ def check_joinable(address: str) -> None:
     """
     if (host_port := _head(address)) is None:
         return  # it is Ray's to find
+    from orchestrator.ray_internals import joining
+
     try:
-        answer = _ask(host_port)
+        answer = joining.ask(host_port, ANSWER_S)
     except AuthenticationError:
         raise ClusterError(refusal(address)) from None
     if answer == "token":
@@ -80,16 +78,14 @@ def _token_source() -> str | None:
 
 def _head(address: str) -> str | None:
     """HOST:PORT of the head node; None where that cannot be said before Ray looks for it."""
-    from ray._private import services
-    from ray._private.authentication import authentication_token_setup as setup
-
     if address.startswith("ray://") or (os.environ.get("RAY_USE_TLS") or "0") != "0":
         return None
+    from orchestrator.ray_internals import joining
+
     if address == "auto":
-        # As Ray does: what was found on this machine may use the token that lies here.
-        setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+        joining.use_the_token_at_hand()
     try:
-        return str(services.canonicalize_bootstrap_address_or_die(address))
+        return joining.host_and_port(address)
     except ConnectionError:
         raise ClusterError(
             "no Ray cluster was found on this machine: start one (`ray start --head`), or name "
@@ -97,21 +93,3 @@ def _head(address: str) -> str | None:
         ) from None
     except (OSError, ValueError):
         return None
-
-
-def _ask(host_port: str) -> Answer:
-    import grpc
-    from ray._private.authentication import http_token_authentication as authentication
-    from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
-
-    headers = authentication.get_auth_headers_if_auth_enabled({})
-    token = tuple((name.lower(), value) for name, value in headers.items())
-    with grpc.insecure_channel(host_port) as channel:
-        head = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
-        try:
-            head.GetClusterId(
-                gcs_service_pb2.GetClusterIdRequest(), timeout=ANSWER_S, metadata=token
-            )
-        except grpc.RpcError as error:
-            return "token" if error.code() == grpc.StatusCode.UNAUTHENTICATED else "silent"
-    return "yes"

@@ -8,17 +8,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray._common.utils import get_default_system_temp_dir
-from ray._private import utils
-from ray._private.node import Node
 
 from orchestrator.driver.interrupts import INTERRUPTS
 from orchestrator.driver.joining import ClusterError, refusal
+from orchestrator.ray_internals import starting as internals
 from orchestrator.surroundings import code_folder
 
 ATTEMPTS = 3
@@ -26,10 +24,7 @@ ATTEMPTS = 3
 
 PAUSE_S = 2.0
 
-SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
-"""The longest of the sockets that Ray makes below its folder."""
-
-LONGEST_BYTES = (103 if sys.platform == "darwin" else 107) - len(SOCKET)
+LONGEST_BYTES = (103 if sys.platform == "darwin" else 107) - len(internals.SOCKET)
 
 FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 
@@ -55,8 +50,12 @@ def start(address: str | None, say: Callable[[str], None] = lambda text: None) -
         options["address"] = address
     for left in reversed(range(ATTEMPTS if address is None else 1)):
         try:
-            with _handlers_stay(), _nothing_stays_of_a_failure():
-                ray.init(**options, job_config=_job())
+            with contextlib.ExitStack() as during:
+                during.enter_context(_handlers_stay())
+                during.enter_context(internals.nothing_stays_of_a_failure())
+                if address is None:
+                    during.enter_context(internals.for_one_machine())
+                ray.init(**options, job_config=internals.job_that_imports(_code))
             return
         except ray.exceptions.AuthenticationError as error:
             raise ClusterError(refusal(str(address))) from error
@@ -85,14 +84,14 @@ def _folder(say: Callable[[str], None]) -> dict[str, str]:
     Raises:
         ClusterError: none can be used.
     """
-    asked = get_default_system_temp_dir()
+    asked = internals.own_folder()
     if _is_usable(asked):
         return {}
     for name in dict.fromkeys((*FOLDERS, tempfile.gettempdir())):
         if _is_usable(name):
             why = "too long a path for sockets" if _is_long(asked) else "nothing can be written"
             say(f"Ray keeps its files in {name}/ray, not in {asked}: {why}")
-            return {"_temp_dir": f"{name}/ray"}
+            return internals.in_folder(f"{name}/ray")
     raise ClusterError(
         f"Ray finds no folder for its sockets: set RAY_TMPDIR to one that you may write to, with a "
         f"path of at most {LONGEST_BYTES} bytes"
@@ -113,23 +112,9 @@ def _is_usable(folder: str) -> bool:
     return False
 
 
-def _job() -> Any:
-    """A job whose processes import nothing from the working directory."""
-    job = ray.job_config.JobConfig()
-    job._py_driver_sys_path = _OwnPath()
-    return job
-
-
-class _OwnPath(list[str]):
-    """What the driver's folders add to the import path of its workers: this code, and no more.
-
-    Ray adds the working directory and that of the program, and asks nobody. A `types.py` there
-    would end every worker.
-    """
-
-    def extend(self, folders: Iterable[str]) -> None:
-        if not _is_installed():
-            super().extend([code_folder()])
+def _code() -> list[str]:
+    """Folders from which a worker must import this code."""
+    return [] if _is_installed() else [code_folder()]
 
 
 def _is_installed() -> bool:
@@ -145,34 +130,11 @@ def _handlers_stay() -> Iterator[None]:
     The kernel tells all processes of a terminal when it goes. If Ray's died of it, the driver
     could not end what they do.
     """
-    own, before = utils.set_sigterm_handler, signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    utils.set_sigterm_handler = lambda handler: None
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # its processes inherit that
-    try:
-        yield
-    finally:
-        INTERRUPTS.again()  # what Ray's C++ does at SIGTERM is to print a traceback and to die
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        utils.set_sigterm_handler = own
-
-
-@contextlib.contextmanager
-def _nothing_stays_of_a_failure() -> Iterator[None]:
-    """Where a start fails, Ray leaves what it has started to the end of this process."""
-    begun: list[Any] = []
-    begin = Node.start_head_processes
-
-    def beginning(node: Any) -> None:
-        begun.append(node)
-        begin(node)
-
-    Node.start_head_processes = beginning
-    try:
-        yield
-    except BaseException:
-        for node in begun:
-            node.kill_all_processes(check_alive=False, allow_graceful=False)
-        ray.shutdown()
-        raise
-    finally:
-        Node.start_head_processes = begin
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    with internals.no_handler_of_its_own():
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # its processes inherit that
+        try:
+            yield
+        finally:
+            INTERRUPTS.again()  # what Ray's C++ does at SIGTERM is to print a traceback and to die
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -13,13 +13,14 @@ from orchestrator.search import Outcome, Point
 from orchestrator.search.methods import proposer
 from orchestrator.storage.keys import canonical, key_of
 from orchestrator.visible import one_line
-from trials.config import TICKETED, TrialConfig
+from trials.arms import BASE_AXES
+from trials.config import TrialConfig
 from trials.pipeline import TrialGraph, pipeline
 from trials.shared import Shared
 from trials.sources import Opened, open_sources
 from trials.stage import Node, closure
 
-SHORT = {"sparsity": "s", "patch_drop": "d", "mask_data_fraction": "f"}
+SHORT = dict(zip(BASE_AXES, ("s", "d", "f"), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,15 +228,8 @@ class Planner:
 
 def used_axes(config: TrialConfig, point: dict[str, Any]) -> dict[str, Any]:
     """The axes that a trial's arm does not ignore."""
-    arm = config.arm
-    used = {
-        "arm": True,
-        "seed": True,
-        "sparsity": config.runs_issp or arm == "essential",
-        "patch_drop": arm in TICKETED,
-        "mask_data_fraction": config.runs_issp or config.finetune.data == "other_images",
-    }
-    return {name: value for name, value in point.items() if used.get(name, True)}
+    ignored = set(BASE_AXES) - config.used_axes
+    return {name: value for name, value in point.items() if name not in ignored}
 
 
 def trial_name(axes: dict[str, Any], sweep: SweepConfig) -> str:

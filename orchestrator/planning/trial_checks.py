@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 from orchestrator.planning.config import SearchBlock
 from orchestrator.planning.problems import Place, Problem
 from trials.allocation import UNSTRUCTURED, fits_pattern, pattern_sparsity
-from trials.config import MASKED, TICKETED, TrialConfig
+from trials.arms import MASKED, PRUNED, RANDOM_PATCHES, TICKETED
+from trials.config import TrialConfig
 from trials.criteria import CRITERIA
 from trials.detect import FEWEST_LEVELS
 from trials.stages.issp import EXACT
@@ -24,18 +25,18 @@ def check_trial(trial: TrialConfig, arms: set[str]) -> Iterator[tuple[str, str]]
         )
     if _prunes_once(trial, arms):
         yield from _check_mask(trial)
-    yield from _check_tickets(trial, arms & TICKETED)
+    yield from _check_tickets(trial, arms.intersection(TICKETED))
     if trial.model.pretrained is not False:
         return
     # A random model has no pretrained weights to read attention or magnitudes from.
     reason = "but model.pretrained is false, so there are none"
-    if arms & TICKETED and trial.tickets.weights == "pretrained":
+    if arms.intersection(TICKETED) and trial.tickets.weights == "pretrained":
         yield "tickets.weights", f" = pretrained, {reason}: write adapted"
-    if arms - {"dense", "tickets"} and trial.essential.weights == "pretrained":
+    if arms.intersection(PRUNED) and trial.essential.weights == "pretrained":
         yield "essential.weights", f" = pretrained, {reason}: write adapted"
     if trial.finetune.weights == "pretrained":
         yield "finetune.weights", f" = pretrained, {reason}: write current or random"
-    if arms & MASKED and trial.issp.weights == "rewind":
+    if arms.intersection(MASKED) and trial.issp.weights == "rewind":
         yield "issp.weights", f" = rewind, {reason}: write current"
 
 
@@ -60,7 +61,7 @@ def check_auto(trial: TrialConfig) -> Iterator[tuple[str, str]]:
 
 def _prunes_once(trial: TrialConfig, arms: set[str]) -> bool:
     """Whether any of the arms makes a one-shot mask at the level of `search.sparsity`."""
-    return "essential" in arms or _runs_issp(trial, arms)
+    return any(trial.model_copy(update={"arm": arm}).prunes_once for arm in arms)
 
 
 def _check_mask(trial: TrialConfig) -> Iterator[tuple[str, str]]:
@@ -110,10 +111,10 @@ def _check_tickets(trial: TrialConfig, arms: set[str]) -> Iterator[tuple[str, st
     """How patches are selected, against how images are augmented and trained on."""
     section, recovery = trial.tickets, trial.finetune
     if recovery.data == "other_images":
-        if "random_patches" in arms:
+        if RANDOM_PATCHES in arms:
             yield (
                 "finetune.data",
-                " = other_images trains on all patches, so the arm random_patches controls "
+                f" = other_images trains on all patches, so the arm {RANDOM_PATCHES} controls "
                 "nothing; leave the arm out or write kept_patches",
             )
         return

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from trials.config import TICKETED
+from trials.arms import TICKETED
 
 Row = Mapping[str, Any]
 """Params and metrics of a trial's run, by name."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import os
 import re
 import tempfile
@@ -26,12 +25,6 @@ QUIET_S = 60
 
 AWAY_S = 600.0
 """A dashboard that is away for longer is given up; the job itself goes on."""
-
-CHATTY = (
-    "dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk",
-    "_private.runtime_env.packaging", "_private.authentication.http_token_authentication",
-)  # fmt: skip
-"""Loggers of Ray that tell of every step."""
 
 ENDED_BY_ITSELF = "Interrupted."
 """What a driver says last that has been asked to end, and did."""
@@ -89,8 +82,10 @@ class Jobs:
             ClusterError: nobody is there, or our token is not accepted.
         """
         self.address = address
+        from orchestrator.ray_internals import job_client
+
         with _asked(address), _only_this_address():
-            self.client = _client(address)
+            self.client = job_client.client(address, ANSWER_S)
 
     def of(self, identity: str) -> list[Job]:
         """All jobs of a sweep, the oldest first."""
@@ -217,21 +212,6 @@ class _Shown:
     def whole(self, text: str) -> None:
         """Show the rest."""
         self.at(0, text)
-
-
-def _client(address: str) -> Any:
-    from ray.job_submission import JobSubmissionClient
-
-    for name in CHATTY:  # they set their levels when they are imported
-        logging.getLogger(f"ray.{name}").setLevel(logging.ERROR)
-
-    class Client(JobSubmissionClient):  # type: ignore[misc]
-        """Ray's client, which does not wait for ever."""
-
-        def _do_request(self, method: str, endpoint: str, **more: Any) -> Any:
-            return super()._do_request(method, endpoint, **{"timeout": ANSWER_S} | more)
-
-    return Client(address)
 
 
 @contextlib.contextmanager

@@ -6,13 +6,14 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from orchestrator.search.space import Range, Settings, Values, combinations, drawn
-from trials.config import Arm, Level
+from trials.arms import BASE_AXES, LOTUS, ArmName
+from trials.config import Level
 from trials.stage import StageConfig
 
-AXES = ("sparsity", "patch_drop", "mask_data_fraction", "arm", "seed")
+AXES = (*BASE_AXES, "arm", "seed")
 """The axes with short names; any dotted configuration key is one too."""
 
-RANGED = ("sparsity", "patch_drop", "mask_data_fraction")
+RANGED = BASE_AXES
 """The short ones that may be a range; so may any dotted key."""
 
 Method = Literal["grid", "random", "optuna", "halving"]
@@ -65,7 +66,7 @@ class SearchBlock(StageConfig):
     sparsity: tuple[Level | Literal["auto"], ...] = Field((0.3,), min_length=1)
     patch_drop: tuple[Level, ...] = Field((0.1,), min_length=1)
     mask_data_fraction: tuple[Fraction, ...] = Field((0.1,), min_length=1)
-    arm: tuple[Arm, ...] = Field(("lotus",), min_length=1)
+    arm: tuple[ArmName, ...] = Field((LOTUS,), min_length=1)
     seed: tuple[Seed, ...] = Field((0,), min_length=1)
     axes: dict[str, tuple[Any, ...]] = Field(
         default_factory=dict, description="any other configuration key, dotted: [values]"

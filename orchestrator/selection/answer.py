@@ -8,15 +8,8 @@ weights.
 from orchestrator.selection.curve import CURVE_COLUMNS, EssentialSparsity
 from orchestrator.selection.recommendation import Recommended, in_words
 from orchestrator.selection.rows import rows
-from orchestrator.selection.settings import BASE_AXES
 from orchestrator.selection.verdicts import level, points_of, ratio, share
-
-ARM_WORDS = {
-    "tickets": "Tickets only",
-    "essential": "One-shot pruning only",
-    "issp": "ISSP on all patches",
-    "lotus": "LOTUS",
-}
+from trials.arms import BASE_AXES, BY_NAME
 
 
 def answer(essential: EssentialSparsity | None, best: Recommended | None) -> dict[str, str | None]:
@@ -115,7 +108,8 @@ def setting_words(best: Recommended) -> str:
         parts.append(f"masks from {level(best.mask_data_fraction)} of the data")
     further = {k: v for k, v in best.setting.items() if k not in BASE_AXES and v is not None}
     parts += [f"{name} {value}" for name, value in further.items()]
-    arm = ARM_WORDS.get(best.arm, best.arm)
+    known = BY_NAME.get(best.arm)
+    arm = best.arm if known is None else known.words or known.label
     return f"{arm} ({', '.join(parts)})" if parts else arm
 
 

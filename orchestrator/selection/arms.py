@@ -12,7 +12,7 @@ import pandas as pd
 
 from orchestrator.selection.comparisons import Spreads, against_reference
 from orchestrator.selection.pairs import Outcomes
-from orchestrator.selection.rows import average, dense_models, rows
+from orchestrator.selection.rows import average, dense_models, fewest, rows
 from orchestrator.selection.scopes import OTHER_SEEDS, THESE_MODELS, Scope
 from orchestrator.selection.seeds import FEWEST_SEEDS
 from orchestrator.selection.settings import (
@@ -30,6 +30,7 @@ from orchestrator.selection.statistics import (
     mean_interval,
     sayable,
 )
+from trials.arms import ARMS, DENSE, LOTUS
 
 Reference = Literal["fine_tuned", "before_fine_tuning"]
 """The dense model that a sweep is measured against: with equal fine-tuning where that was run."""
@@ -85,6 +86,20 @@ class ArmRow:
     setting: dict[str, Any]
 
 
+def known_arms() -> list[dict[str, Any]]:
+    """`known_arms` of summary.json: every arm as pages need it, in the order of tables.
+
+    Returns:
+        arm, label, mask (what prunes it), replaces (of controls) and look as in `trials.arms`;
+        full (all of LOTUS).
+    """
+    return [
+        {"arm": arm.name, "label": arm.label, "mask": arm.mask, "replaces": arm.replaces,
+         "full": arm.name == LOTUS, "look": arm.look}
+        for arm in ARMS
+    ]  # fmt: skip
+
+
 def arms_table(
     found: Sequence[Setting],
     spreads: Spreads,
@@ -111,7 +126,7 @@ def _arm_row(
 ) -> ArmRow:
     spread, scope = test_interval(s, confidence)
     contrast = against_reference(s, found)
-    itself = s.arm == "dense" and contrast.b is s and contrast.of_a is contrast.of_b
+    itself = s.arm == DENSE and contrast.b is s and contrast.of_a is contrast.of_b
     gap = None if itself else spreads.difference(contrast, contrast.pairs(outcomes))
     models, seeds = (
         gap.interval(where, confidence) if gap else Interval(mean=0.0, low=None, high=None)
@@ -189,7 +204,7 @@ def dense_summary(
         any fine-tuning. Without a dense arm the two are the same.
     """
     before = _before_fine_tuning(results, confidence)
-    tuned = reference or best_settings(found).get("dense")
+    tuned = reference or best_settings(found).get(DENSE)
     if tuned is None:
         return {"reference": "before_fine_tuning", **before, "before_fine_tuning": before}
     spread, scope = test_interval(tuned, confidence)
@@ -211,10 +226,9 @@ def _before_fine_tuning(results: pd.DataFrame, confidence: float) -> dict[str, A
     models = dense_models(rows(results, columns))
     mean = average(models, metrics)
     tested = [a for m in models if (a := m["dense/test_accuracy"]) is not None]
-    counts = [m["dense/test_n"] for m in models if m["dense/test_n"] is not None]
     other = len(tested) >= FEWEST_SEEDS
     spread = (
-        accuracy_interval(tested, min(counts, default=None), confidence, seeds=other)
+        accuracy_interval(tested, fewest(models, "dense/test_n"), confidence, seeds=other)
         if tested
         else None
     )

@@ -6,7 +6,7 @@ Every statement about a cause is read from simultaneous limits; a mean alone dec
 from collections.abc import Iterable, Iterator, Sequence
 
 from orchestrator.selection.losses import COLLAPSE, Effect, Loss, collapses
-from orchestrator.selection.verdicts import between
+from orchestrator.selection.verdicts import between, signed
 
 HALF = 0.5  # "more than 50 % of the weights", LOTUS
 SAME = 0.01  # sparsities this near are called the same
@@ -146,10 +146,10 @@ def _data(a: Loss, effects: Sequence[Effect]) -> Iterator[str]:
     if first > last:
         first, last = last, first
         gain, low, high = -gain, _minus(high), _minus(low)
-    limits = _limits(low, high, signed=True)
+    limits = _limits(low, high, sign=True)
     text = (
         f"From mask data fraction {first:g} to {last:g} the effect right after pruning is "
-        f"{_signed(gain)} points ({limits}n = {far.n})"
+        f"{signed(gain)} points ({limits}n = {far.n})"
     )
     yield f"{text}: {_data_verdict(a, far, low, high)}."
 
@@ -175,10 +175,10 @@ def _data_verdict(a: Loss, far: Effect, low: float | None, high: float | None) -
 def _listed(effects: Iterable[Effect]) -> str:
     said = []
     for e in effects:
-        limits = _limits(e.low, e.high, signed=True)
+        limits = _limits(e.low, e.high, sign=True)
         sparse = "" if e.loss.sparsity is None else f", {_percent(e.loss.sparsity)} sparse"
         said.append(
-            f"{e.words} ({_signed(e.effect_pruned or 0.0)} points, {limits}n = {e.n}{sparse})"
+            f"{e.words} ({signed(e.effect_pruned or 0.0)} points, {limits}n = {e.n}{sparse})"
         )
     return "; ".join(said)
 
@@ -191,19 +191,15 @@ def _percent(value: float | None) -> str:
     return "an unknown share" if value is None else f"{100 * value:.3g} %"
 
 
-def _signed(value: float) -> str:
-    return f"{100 * value:+z.1f}"
-
-
 def _minus(value: float | None) -> float | None:
     return None if value is None else -value
 
 
-def _limits(low: float | None, high: float | None, signed: bool = False) -> str:
+def _limits(low: float | None, high: float | None, sign: bool = False) -> str:
     """`interval +1.0 to +2.0, `, or nothing where there is none."""
     if low is None or high is None:
         return ""
-    return f"interval {between(low, high, '+z' if signed or low < 0 else 'z')}, "
+    return f"interval {between(low, high, '+z' if sign or low < 0 else 'z')}, "
 
 
 def _upper(text: str) -> str:

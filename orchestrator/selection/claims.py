@@ -24,7 +24,6 @@ from orchestrator.selection.couples import (
 )
 from orchestrator.selection.curve import CURVE_COLUMNS, one_shot_curve
 from orchestrator.selection.design import (
-    ISSP_ARMS,
     PRESET,
     read_settings,
     typical,
@@ -37,15 +36,15 @@ from orchestrator.selection.pairs import (
     PRUNED,
     Outcomes,
     between,
-    mean,
     to_dense,
 )
-from orchestrator.selection.rows import TIE, rows
+from orchestrator.selection.rows import TIE, mean, rows
 from orchestrator.selection.scopes import OTHER_SEEDS, THESE_MODELS
 from orchestrator.selection.seeds import FEWEST_SEEDS
 from orchestrator.selection.settings import Setting, preference
 from orchestrator.selection.statistics import Interval, sayable, wilson
-from orchestrator.selection.verdicts import Claim, Measured, percent, side
+from orchestrator.selection.verdicts import Claim, Measured, percent, points_of, side
+from trials.arms import DENSE, ISSP_ARMS, LOTUS, MAGNITUDE, RANDOM_PATCHES, TICKETS
 
 ONE_SHOT, BY_EPOCH = 0.3, 5
 LITERAL = "lotus_literal"
@@ -110,7 +109,7 @@ def _tickets_keep(t: Evidence) -> Claim:
         paper="close to the state of the art",
         figure=3,
     )
-    best = best_couple(t, "dense", "tickets", t.recovery, by_attention)
+    best = best_couple(t, DENSE, TICKETS, t.recovery, by_attention)
     if best is None:
         return claim.unmeasured("Needs `dense` and `tickets` at `patch_drop` 0.1, on equal seeds.")
     return claim.at_most(t.between(best), t.tolerance, best.words)
@@ -123,7 +122,7 @@ def _tickets_beat_random(t: Evidence) -> Claim:
         paper="winning tickets; no number",
         figure=3,
     )
-    best = best_couple(t, "random_patches", "lotus", t.columns, by_attention, gain=True)
+    best = best_couple(t, RANDOM_PATCHES, LOTUS, t.columns, by_attention, gain=True)
     if best is None:
         why = "Needs `lotus` and `random_patches` at `patch_drop` 0.1, on equal seeds."
         return claim.unmeasured(why)
@@ -137,7 +136,7 @@ def _near_dense(t: Evidence) -> Claim:
         paper="by the fifth epoch",
         figure=4,
     )
-    for arm in ("tickets", "lotus"):
+    for arm in (TICKETS, LOTUS):
         ran = [s for s in t.settings if s.arm == arm and by_attention(s) and finished(s)]
         if ran:
             most = min(ran, key=lambda s: (-len(finished(s)), preference(s)))
@@ -205,20 +204,20 @@ def _collapses(t: Evidence) -> Claim:
 
 
 def _cured_to_dense(t: Evidence) -> Claim:
-    claim = _cured("dense", f"keeps accuracy within {_tolerated(t)} of dense")
+    claim = _cured(DENSE, f"keeps accuracy within {_tolerated(t)} of dense")
     chosen = default_reading(t)
-    best = best_couple(t, "dense", "lotus", t.recovery, lambda s: s is chosen)
+    best = best_couple(t, DENSE, LOTUS, t.recovery, lambda s: s is chosen)
     if best is None:
-        return claim.unmeasured(_missing_cure("dense"))
+        return claim.unmeasured(_missing_cure(DENSE))
     return claim.at_most(t.between(best), t.tolerance, best.words)
 
 
 def _cured_to_magnitude(t: Evidence) -> Claim:
-    claim = _cured("magnitude", "beats plain one-shot magnitude at the same sparsity")
+    claim = _cured(MAGNITUDE, "beats plain one-shot magnitude at the same sparsity")
     chosen = default_reading(t)
-    like = Controls(t.settings).like(chosen, "magnitude", final=True) if chosen else {}
+    like = Controls(t.settings).like(chosen, MAGNITUDE, final=True) if chosen else {}
     if chosen is None or not like:
-        return claim.unmeasured(_missing_cure("magnitude"))
+        return claim.unmeasured(_missing_cure(MAGNITUDE))
     # From lotus to its control: what lotus has more.
     pairs = [between(chosen.first[seed], row, FINAL, outcomes=t.outcomes)
              for seed, row in like.items()]  # fmt: skip
@@ -244,4 +243,4 @@ def _missing_cure(other: str) -> str:
 
 
 def _tolerated(t: Evidence) -> str:
-    return f"{100 * t.tolerance:g} point{'' if abs(t.tolerance - 0.01) < TIE else 's'}"
+    return points_of(t.tolerance)

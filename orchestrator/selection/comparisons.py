@@ -19,7 +19,7 @@ seeds and arms. A verdict comes from the corrected interval only.
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import combinations, product
 from typing import Any, Literal
 
 from orchestrator.selection.pairs import (
@@ -48,27 +48,22 @@ from orchestrator.selection.scopes import (
 )
 from orchestrator.selection.seeds import Accuracies, SeedSpread
 from orchestrator.selection.settings import (
-    CONTROLS,
     Setting,
     agree,
     best_settings,
     preference,
     same_sparsity,
-    share_seeds,
 )
 from orchestrator.selection.statistics import Interval
+from trials.arms import BY_NAME, CONTROLS, ISSP_ARMS, LOTUS_ARMS, MASK_CONTROLS
+from trials.arms import DENSE as DENSE_ARM
 
 Family = Literal["against_dense", "against_controls", "after_pruning"]
 
 MOST_SEEDS = 30  # bounds what a report reads; the interval hardly narrows beyond
-FULLEST = ("lotus", "issp", "essential", "tickets")
-# Per control: the axis that must be above 0 for it to differ from lotus; what it tests.
-TESTS = {
-    "random_patches": ("patch_drop", "choosing patches by attention"),
-    "random_mask": ("sparsity", "choosing weights by magnitude and denoising"),
-    "magnitude": ("sparsity", "denoising the mask"),
-}
-_BY_MASK = ("magnitude", "random_mask")
+FULLEST = tuple(reversed(LOTUS_ARMS))
+INFORMED = tuple(reversed(MASK_CONTROLS))
+"""Controls of the mask, the one that knows most first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +79,7 @@ class Contrast:
     def trials(self) -> list[list[tuple[Row, Row]]]:
         """Per common seed, at most MOST_SEEDS of them, the trials to pair."""
         mine, theirs = self.a.by_seed(), self.b.by_seed()
-        common = share_seeds(self.a, self.b)[:MOST_SEEDS]
+        common = self.a.seeds_with(self.b)[:MOST_SEEDS]
         return [list(product(mine[seed], theirs[seed])) for seed in common]
 
     def pairs(self, outcomes: Outcomes) -> list[Pair]:
@@ -229,9 +224,9 @@ def compare_arms(
 def dense_for(setting: Setting, found: Sequence[Setting]) -> Setting | None:
     """The `dense` arm with the same fine-tuning as a setting; most common seeds, then the best."""
     fitting = [
-        s for s in found if s.arm == "dense" and agree(setting, s) and share_seeds(setting, s)
+        s for s in found if s.arm == DENSE_ARM and agree(setting, s) and setting.seeds_with(s)
     ]
-    return min(fitting, key=lambda s: (-len(share_seeds(setting, s)), preference(s)), default=None)
+    return min(fitting, key=lambda s: (-len(setting.seeds_with(s)), preference(s)), default=None)
 
 
 def against_reference(
@@ -251,13 +246,13 @@ def against_reference(
 
 def _against_dense(found: Sequence[Setting]) -> Iterator[Contrast]:
     for setting in best_settings(found).values():
-        if setting.arm != "dense" and dense_for(setting, found):
+        if setting.arm != DENSE_ARM and dense_for(setting, found):
             yield against_reference(setting, found)
 
 
 def _against_controls(ordered: Sequence[Setting]) -> Iterator[Contrast]:
     for control in CONTROLS:
-        axis = TESTS[control][0]
+        axis = BY_NAME[control].differs_with
         differing = [s for s in ordered if s.axes[axis] != 0]
         if pair := _match(differing, FULLEST, control, _differ_in_one_thing):
             a, b = pair
@@ -265,13 +260,14 @@ def _against_controls(ordered: Sequence[Setting]) -> Iterator[Contrast]:
 
 
 def _after_pruning(ordered: Sequence[Setting]) -> Iterator[Contrast]:
-    for control in _BY_MASK:
-        if pair := _match(ordered, ("lotus", "issp"), control, _equal_masks):
+    for control in INFORMED:
+        if pair := _match(ordered, tuple(reversed(ISSP_ARMS)), control, _equal_masks):
             a, b = pair
             yield Contrast(family="after_pruning", a=a, b=b, of_a=PRUNED, of_b=CONTROL)
-    if pair := _match(ordered, ("magnitude",), "random_mask", _equal_masks):
-        a, b = pair
-        yield Contrast(family="after_pruning", a=a, b=b, of_a=CONTROL, of_b=CONTROL)
+    for more, less in combinations(INFORMED, 2):
+        if pair := _match(ordered, (more,), less, _equal_masks):
+            a, b = pair
+            yield Contrast(family="after_pruning", a=a, b=b, of_a=CONTROL, of_b=CONTROL)
 
 
 def _match(
@@ -286,7 +282,7 @@ def _match(
         for mine in ordered:
             if mine.arm == arm:
                 for b in theirs:
-                    if fits(mine, b) and share_seeds(mine, b):
+                    if fits(mine, b) and mine.seeds_with(b):
                         return mine, b
     return None
 

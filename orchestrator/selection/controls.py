@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from orchestrator.selection.comparisons import TESTS, ArmComparison
+from orchestrator.selection.comparisons import ArmComparison
 from orchestrator.selection.verdicts import percent_points, points_between
+from trials.arms import BY_NAME
 
 
 def control_warnings(comparisons: Sequence[ArmComparison]) -> Iterator[str]:
@@ -22,6 +23,6 @@ def control_warnings(comparisons: Sequence[ArmComparison]) -> Iterator[str]:
             counted += f", corrected for {c.family_size} comparisons"
         yield (
             f"{c.a} {said} its control `{c.b}`: {100 * c.mean:+z.1f} points on {c.split}, paired "
-            f"by image ({limits}; {counted}). This sweep does not show that {TESTS[c.b][1]} helps"
-            f"{'; ' + c.would_decide if c.would_decide else ''}."
+            f"by image ({limits}; {counted}). This sweep does not show that {BY_NAME[c.b].tests} "
+            f"helps{'; ' + c.would_decide if c.would_decide else ''}."
         )

@@ -8,11 +8,12 @@ import pandas as pd
 
 from orchestrator.selection.comparisons import Contrast, Spreads
 from orchestrator.selection.design import PRESET, Point, point, typical
-from orchestrator.selection.pairs import FINAL, PRUNED, Outcomes, Pair, between, mean
-from orchestrator.selection.rows import Row
+from orchestrator.selection.pairs import FINAL, PRUNED, Outcomes, Pair, between
+from orchestrator.selection.rows import Row, mean
 from orchestrator.selection.scopes import difference
-from orchestrator.selection.settings import EQUAL_SPARSITY, Setting, preference
+from orchestrator.selection.settings import Setting, preference, same_sparsity
 from orchestrator.selection.verdicts import Measured, percent
+from trials.arms import LOTUS
 
 DROP, HALF, SMALL = 0.1, 0.5, 0.1
 """Patch drop, final sparsity and mask data fraction that the paper's claims are about."""
@@ -109,9 +110,9 @@ def default_reading(t: Evidence) -> Setting | None:
     """LOTUS with the default preset at a final sparsity of exactly one half."""
     fitting = [
         s for s in t.settings
-        if s.arm == "lotus" and _first(s)[PRESET] in (None, "default") and finished(s)
+        if s.arm == LOTUS and _first(s)[PRESET] in (None, "default") and finished(s)
         and _is(_first(s)["patch_drop"], DROP)
-        and abs((reached_sparsity(s) or 0.0) - HALF) <= EQUAL_SPARSITY
+        and same_sparsity(reached_sparsity(s) or 0.0, HALF)
     ]  # fmt: skip
     return typical(fitting)
 

@@ -24,8 +24,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
+from orchestrator.selection.statistics import z
 from trials.detect import DETECTORS, ROUNDING, first_violation
 
 DRAWS = 200
@@ -67,7 +68,7 @@ def detect(
     if read is first_violation:
         low, high = crossing_interval(levels, drops, halves, tolerance, confidence)
     else:
-        drawn = _drawn_curves(drops, halves / _z(confidence))
+        drawn = _drawn_curves(drops, halves / z(confidence))
         found = [read(levels, curve.tolist(), tolerance) for curve in drawn]
         low, high = _quantile_levels(levels, found, confidence)
         high = None if high is None or beyond is None else max(high, beyond)
@@ -108,16 +109,16 @@ def crossing_interval(
     tail = 1 - confidence
     at = np.array([0.0, *levels])  # at 0 the drop is 0, hence within any tolerance
     sure = np.maximum.accumulate(
-        np.array([0.0, *_beyond(drops - tolerance - ROUNDING, halves, _z(confidence))])
+        np.array([0.0, *_beyond(drops - tolerance - ROUNDING, halves, z(confidence))])
     )
     low, high = _reached(at, sure, tail), _reached(at, sure, 1 - tail)
     return (float(at[-1]) if low is None else low), high
 
 
-def _beyond(excess: Vector, halves: Vector, z: float) -> Vector:
+def _beyond(excess: Vector, halves: Vector, reach: float) -> Vector:
     """(L,) confidence that the true excess over the tolerance is positive."""
     scale = np.where(halves > 0, halves, 1.0)
-    noisy = stats.norm.cdf(z * excess / scale)
+    noisy = special.ndtr(reach * excess / scale)
     certain = np.where(excess > 0, 1.0, 0.0)
     return np.where(np.isnan(halves), 0.5, np.where(halves > 0, noisy, certain))
 
@@ -161,7 +162,3 @@ def _half_width(point: dict[str, Any]) -> float:
     if point["drop_low"] is None or point["drop_high"] is None:
         return float("nan")
     return float(max(point["drop_high"] - point["drop"], point["drop"] - point["drop_low"]))
-
-
-def _z(confidence: float) -> float:
-    return float(stats.norm.ppf((1 + confidence) / 2))

@@ -13,6 +13,7 @@ from orchestrator.selection.rows import (
     dense_identity,
     dense_models,
     distinct,
+    fewest,
     grouped,
     missing_column,
     rows,
@@ -20,13 +21,12 @@ from orchestrator.selection.rows import (
 from orchestrator.selection.scopes import OTHER_SEEDS, THESE_MODELS, Scope
 from orchestrator.selection.seeds import FEWEST_SEEDS
 from orchestrator.selection.statistics import Comparison, accuracy_interval, compare
+from trials.arms import CURVE_ARMS
 from trials.detect import DETECTORS
 
 CURVE_COLUMNS = (
     "sparsity", "val_accuracy", "ci_low", "ci_high", "drop", "drop_low", "drop_high", "n",
 )  # fmt: skip
-# Arms whose trials measure the one-shot mask; the other controls may carry another mask.
-CURVE_ARMS = ("essential", "issp", "lotus", "random_patches")
 _PRUNED = "essential/val_accuracy"
 _METRICS = (
     "dense/val_accuracy", "dense/val_n", _PRUNED, "essential/val_lost", "essential/val_gained",
@@ -68,7 +68,7 @@ def one_shot_curve(results: pd.DataFrame, confidence: float = 0.95) -> pd.DataFr
 
     Every distinct `stage.essential` counts once, every dense model once per level (several
     masks of one dense model at one level are averaged). Measurements of trials that failed
-    later count as well. Arms whose mask is a control (`random_mask`, `magnitude`) do not.
+    later count as well. Controls of the mask do not.
 
     Args:
         results: one row per trial, and one per level that `sparsity: auto` measured for itself
@@ -99,7 +99,9 @@ def one_shot_curve(results: pd.DataFrame, confidence: float = 0.95) -> pd.DataFr
     if dense := dense_models(trials):
         accuracies = [d["dense/val_accuracy"] for d in dense]
         other = len(dense) >= FEWEST_SEEDS
-        spread = accuracy_interval(accuracies, _images(dense), confidence, seeds=other)
+        spread = accuracy_interval(
+            accuracies, fewest(dense, "dense/val_n"), confidence, seeds=other
+        )
         points = [p for p in points if p["sparsity"] > 0]
         points.insert(
             0, _point(0.0, spread.mean, spread.low, spread.high, 0, None, None, len(dense))
@@ -130,7 +132,7 @@ def _level(sparsity: float, measured: Sequence[Row], confidence: float) -> Row:
     models = [average(group, _METRICS) for group in grouped(measured, dense_identity)]
     other = len(models) >= FEWEST_SEEDS
     accuracies = [m[_PRUNED] for m in models]
-    accuracy = accuracy_interval(accuracies, _images(models), confidence, seeds=other)
+    accuracy = accuracy_interval(accuracies, fewest(models, "dense/val_n"), confidence, seeds=other)
     drop = compare(
         [
             Comparison(
@@ -234,8 +236,3 @@ def _essential_identity(row: Row) -> Hashable:
     if row["stage.essential"] is not None:
         return ("stage", row["stage.essential"])
     return (dense_identity(row), row["sparsity"])
-
-
-def _images(models: Sequence[Row]) -> float | None:
-    counts = [m["dense/val_n"] for m in models if m["dense/val_n"] is not None]
-    return min(counts) if counts else None

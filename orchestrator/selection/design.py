@@ -11,21 +11,21 @@ from typing import Any
 import pandas as pd
 
 from orchestrator.selection.pairs import CONTROL, FINAL, PRUNED
-from orchestrator.selection.rows import Row, axis_value, grouped, rows
+from orchestrator.selection.rows import grouped, rows
 from orchestrator.selection.settings import (
     METRICS,
     Setting,
     comparable,
     number_or_text,
+    place_of,
     setting_of,
     with_deployed,
 )
+from trials.arms import BASE_AXES, ISSP_ARMS
 
 PRESET = "issp.preset"
-ISSP_ARMS = ("issp", "lotus")
 MOST_ANCHORS = 4
 AROUND = 3  # suspects varied around a further anchor of a reading that already has one
-_SHORT = ("sparsity", "patch_drop", "mask_data_fraction")
 _SECTIONS = ("data.", "model.", "dense.", "tickets.", "essential.", "issp.", "finetune.")
 _SUSPECT = ("issp.", "finetune.", "essential.")
 _IDENTITY = (
@@ -35,9 +35,7 @@ _IDENTITY = (
 # Read for every trial, whether they vary or not.
 _ALWAYS = (
     PRESET,
-    "sparsity",
-    "patch_drop",
-    "mask_data_fraction",
+    *BASE_AXES,
     "tickets.select",
     "finetune.epochs",
 )
@@ -116,7 +114,7 @@ def value_of(setting: Setting, suspect: str, other: Setting | None = None) -> An
 
 def varying_columns(results: pd.DataFrame) -> tuple[str, ...]:
     """Configuration columns with more than one value in the sweep, in a fixed order."""
-    config = [c for c in map(str, results.columns) if c in _SHORT or c.startswith(_SECTIONS)]
+    config = [c for c in map(str, results.columns) if c in BASE_AXES or c.startswith(_SECTIONS)]
     return tuple(sorted(c for c in config if results[c].map(str).nunique() > 1))
 
 
@@ -129,13 +127,9 @@ def read_settings(results: pd.DataFrame) -> list[Setting]:
         with_deployed(r) for r in rows(results, columns)
         if r["arm"] is not None and r["seed"] is not None
     ]  # fmt: skip
-    groups = grouped(known, lambda r: _point(r, varying))
+    groups = grouped(known, lambda r: place_of(r, varying))
     found = [setting_of(group, (*varying, PRESET)) for group in groups]
     return sorted(found, key=lambda s: (s.arm, point(s.axes, varying)))
-
-
-def _point(row: Row, columns: Iterable[str]) -> tuple[str, Point]:
-    return str(row["arm"]), tuple(comparable(axis_value(row, c)) for c in columns)
 
 
 def point(values: Mapping[str, Any], columns: Iterable[str]) -> Point:

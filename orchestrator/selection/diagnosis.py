@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from orchestrator.selection.causes import sentences
+from orchestrator.selection.comparisons import INFORMED
 from orchestrator.selection.design import (
     Anchor,
     Neighbour,
@@ -32,12 +33,12 @@ from orchestrator.selection.pairs import (
     Outcomes,
     Pair,
     between,
-    mean,
     to_dense,
 )
-from orchestrator.selection.rows import Row
+from orchestrator.selection.rows import Row, mean
 from orchestrator.selection.settings import Setting
 from orchestrator.selection.statistics import Interval
+from trials.arms import MAGNITUDE, RANDOM_MASK
 
 MOST_OUTCOMES = 300  # bounds what a report reads: beyond, pairs rest on counts
 _AFTER_PRUNING = ("finetune.",)  # suspects that cannot change what is measured before them
@@ -66,10 +67,10 @@ def diagnose(
         outcomes: which images each trial gets right, where they were read.
 
     Returns:
-        None without a one-at-a-time design. Else `collapse` (anywhere), `limit`, `family` (number
-        of intervals), `anchors` (see `Loss`), `suspects` (see `Effect`; per anchor, the largest
-        effect first), `controls` (accuracy of one-shot and random masks by sparsity) and
-        `sentences`.
+        None without a one-at-a-time design. Else `collapse` (anywhere), `limit`, `dense` (mean
+        accuracy of the anchors' dense models), `family` (number of intervals), `anchors` (see
+        `Loss`), `suspects` (see `Effect`; per anchor, the largest effect first), `controls`
+        (accuracy of one-shot and random masks by sparsity) and `sentences`.
     """
     found = read_settings(results)
     anchors = find_anchors(found)
@@ -93,6 +94,7 @@ def diagnose(
     return {
         "collapse": any(one.collapsed for one in (*losses, *(e.loss for e in rows))),
         "limit": COLLAPSE,
+        "dense": _mean_dense(losses),
         "family": family.size,
         "anchors": [one.entry() for one in losses],
         "suspects": [e.entry() for e in rows],
@@ -110,7 +112,7 @@ def needed_trials(results: pd.DataFrame) -> list[str]:
     rows: list[Row] = []
     for s in (*(a.setting for a in anchors), *around):
         rows += s.first.values()
-        for arm in ("magnitude", "random_mask"):
+        for arm in INFORMED:
             rows += controls.like(s, arm, final=False).values()
     return list(dict.fromkeys(str(row["key"]) for row in rows))[:MOST_OUTCOMES]
 
@@ -124,9 +126,9 @@ def _ask(
 ) -> _Asked:
     """Find a setting's controls; with `limits`, also ask for the intervals of its losses."""
     like = {
-        "magnitude": controls.like(s, "magnitude", final=False),
-        "random": controls.like(s, "random_mask", final=False),
-        "final_magnitude": controls.like(s, "magnitude", final=True),
+        "magnitude": controls.like(s, MAGNITUDE, final=False),
+        "random": controls.like(s, RANDOM_MASK, final=False),
+        "final_magnitude": controls.like(s, MAGNITUDE, final=True),
     }
     places: dict[str, int] = {}
     if limits:
@@ -203,6 +205,11 @@ def _loss(one: _Asked, name: str, limits: Sequence[Interval | None]) -> Loss:
         **_ends("final_excess", ends),
         random_excess=excess["random"],
     )
+
+
+def _mean_dense(anchors: Sequence[Loss]) -> float | None:
+    known = [one.dense for one in anchors if one.dense is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _ends(name: str, limits: Mapping[str, Interval | None]) -> dict[str, Any]:

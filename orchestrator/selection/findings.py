@@ -2,17 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
-import pandas as pd
-
-from orchestrator.selection.arms import ArmRow
-from orchestrator.selection.comparisons import TESTS, ArmComparison
+from orchestrator.selection.analysis import Analysis
 from orchestrator.selection.controls import control_warnings
 from orchestrator.selection.curve import (
-    CURVE_ARMS,
     CURVE_COLUMNS,
-    EssentialSparsity,
     level_rows,
 )
 from orchestrator.selection.losses import COLLAPSE, collapses
@@ -25,48 +19,13 @@ from orchestrator.selection.rows import (
     rows,
 )
 from orchestrator.selection.seeds import FEWEST_SEEDS
-from orchestrator.selection.settings import ARMS, CONTROLS, Setting, unmeasured
+from orchestrator.selection.settings import unmeasured
+from trials.arms import BY_NAME, CONTROLS, CURVE_ARMS, MASK_CONTROLS, NAMES
 
 COARSE = 0.1  # widest bracket of the essential sparsity that passes without a warning
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Findings:
-    """What the sentences are made from; see `selection.summarise`.
-
-    Attributes:
-        results: the trials; `measured`: what the one-shot curve was read from.
-    """
-
-    results: pd.DataFrame
-    measured: pd.DataFrame
-    planned: int
-    settings: Sequence[Setting]
-    arms: Sequence[ArmRow]
-    comparisons: Sequence[ArmComparison]
-    essential: EssentialSparsity | None
-    absent_axes: Sequence[str]
-    tolerance: float
-    confidence: float
-    diagnosed: bool  # whether `diagnosis.py` says what caused a collapse
-
-    @property
-    def finished(self) -> int:
-        """Trials that finished; without a status, those with a final accuracy."""
-        if "status" not in self.results:
-            return sum(len(s.trials) for s in self.settings)
-        return self._count("FINISHED")
-
-    @property
-    def failed(self) -> int:
-        """Trials that failed."""
-        return self._count("FAILED")
-
-    def _count(self, status: str) -> int:
-        return sum(r["status"] == status for r in rows(self.results, ["status"]))
-
-
-def warnings(found: Findings) -> list[str]:
+def warnings(found: Analysis) -> list[str]:
     """What a reader must know before believing the numbers."""
     return [
         *_trial_warnings(found),
@@ -78,20 +37,21 @@ def warnings(found: Findings) -> list[str]:
     ]
 
 
-def not_measured(found: Findings) -> list[str]:
+def not_measured(found: Analysis) -> list[str]:
     """What the sweep cannot say, and what would."""
     return list(_not_measured(found))
 
 
-def _not_measured(found: Findings) -> Iterator[str]:
+def _not_measured(found: Analysis) -> Iterator[str]:
     present = {a.arm for a in found.arms}
-    if missing := [a for a in ARMS if a not in present and a not in CONTROLS]:
+    if missing := [a for a in NAMES if a not in present and a not in CONTROLS]:
         yield (
             f"Arms without a finished trial: {', '.join(missing)}. What their parts add is unknown."
         )
     for control in CONTROLS:
         if control not in present:
-            yield f"No finished `{control}` control: nothing shows that {TESTS[control][1]} helps."
+            helps = BY_NAME[control].tests
+            yield f"No finished `{control}` control: nothing shows that {helps} helps."
     if few := [f"{a.arm} ({a.n})" for a in found.arms if a.n < FEWEST_SEEDS]:
         yield (
             f"Other seeds: fewer than {FEWEST_SEEDS} were run of {', '.join(few)}, so intervals "
@@ -121,7 +81,7 @@ def _not_measured(found: Findings) -> Iterator[str]:
     )
 
 
-def _trial_warnings(found: Findings) -> Iterator[str]:
+def _trial_warnings(found: Analysis) -> Iterator[str]:
     total = len(found.results)
     if found.failed:
         errors = Counter(
@@ -146,7 +106,7 @@ def _said(error: str) -> str:
     return lines[-1 if lines[0].startswith("Traceback") else 0].strip()[:160]
 
 
-def _curve_warnings(found: Findings) -> Iterator[str]:
+def _curve_warnings(found: Analysis) -> Iterator[str]:
     if found.essential is None:
         return
     value, beyond = found.essential.bracket
@@ -196,7 +156,7 @@ def _rising(points: Sequence[Row], tolerance: float) -> list[float]:
     return odd
 
 
-def _source_warnings(found: Findings) -> Iterator[str]:
+def _source_warnings(found: Analysis) -> Iterator[str]:
     """Where the one-shot curve averages over more than seeds, or lacks image counts."""
     columns = ("arm", "seed", "sparsity", "stage.dense", "stage.essential", "stage.pick",
                "essential/val_accuracy", "essential/val_lost", "dense/val_accuracy")  # fmt: skip
@@ -219,7 +179,7 @@ def _source_warnings(found: Findings) -> Iterator[str]:
         )
 
 
-def _arm_warnings(found: Findings) -> Iterator[str]:
+def _arm_warnings(found: Analysis) -> Iterator[str]:
     if twice := sorted({s.arm for s in found.settings if len(s.trials) > len(s.seeds)}):
         yield (
             f"Several trials share one setting and seed ({', '.join(twice)}): an axis of the "
@@ -227,19 +187,19 @@ def _arm_warnings(found: Findings) -> Iterator[str]:
         )
 
 
-def _collapse_warnings(found: Findings) -> Iterator[str]:
+def _collapse_warnings(found: Analysis) -> Iterator[str]:
     table = rows(found.results, ("arm", "dense/val_accuracy", "issp/val_accuracy"))
     drops = [
         r["dense/val_accuracy"] - r["issp/val_accuracy"] for r in table
         if r["issp/val_accuracy"] is not None and r["dense/val_accuracy"] is not None
-        and r["arm"] not in CONTROLS[1:]
+        and r["arm"] not in MASK_CONTROLS
     ]  # fmt: skip
     collapsed = [d for d in drops if collapses(d)]
     if not collapsed:
         return
     where = (
         "The diagnosis says what caused it."
-        if found.diagnosed
+        if found.diagnosis
         else "Look at `issp.merge`, `issp.sparsity_reference` and the achieved sparsity, or vary "
         "one of them at a time (the bundled sweep `issp-diagnosis`)."
     )

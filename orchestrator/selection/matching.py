@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.selection.design import Anchor, Point, point
-from orchestrator.selection.pairs import CONTROL, FINAL, mean
-from orchestrator.selection.rows import Row
-from orchestrator.selection.settings import EQUAL_SPARSITY, Setting
+from orchestrator.selection.pairs import CONTROL, FINAL
+from orchestrator.selection.rows import Row, mean
+from orchestrator.selection.settings import Setting, same_sparsity
+from trials.arms import MASK_CONTROLS
 
 
 class Controls:
@@ -19,7 +20,7 @@ class Controls:
         self.after = [*self.context, *(c for c in self.columns if c.startswith(recovery))]
         self.by_place: dict[tuple[str, Point, Any], list[Row]] = {}
         for s in found:
-            if s.arm in ("magnitude", "random_mask"):
+            if s.arm in MASK_CONTROLS:
                 place = point(s.axes, self.context)
                 for seed, row in s.first.items():
                     self.by_place.setdefault((s.arm, place, seed), []).append(row)
@@ -58,7 +59,7 @@ class Controls:
 
 def _same_count(own: Row, control: Row) -> bool:
     a, b = own["issp/sparsity"], _sparsity(control)
-    return a is not None and b is not None and abs(a - b) <= EQUAL_SPARSITY
+    return a is not None and b is not None and same_sparsity(a, b)
 
 
 def _sparsity(control: Row) -> float | None:

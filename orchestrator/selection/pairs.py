@@ -20,12 +20,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
-from orchestrator.selection.rows import Row, average
+from orchestrator.selection.rows import Row
 from orchestrator.selection.seeds import FEWEST_SEEDS, Prior, Spread, common
 from orchestrator.selection.settings import drops_patches
-from orchestrator.selection.statistics import Interval, sayable
+from orchestrator.selection.statistics import Interval, agresti_min, sayable, t, z
 
 Bits = NDArray[np.bool_]
 Outcomes = Mapping[str, Mapping[str, Bits]]
@@ -240,10 +239,10 @@ def interval(
     variance, df = _shrunk(losses, spread) if m >= FEWEST_SEEDS else (0.0, None)
     if image is None and df is None:
         return Interval(mean=mean, low=None, high=None)
-    half = float(stats.norm.ppf((1 + confidence) / 2)) * math.sqrt(image or 0.0)
+    half = z(confidence) * math.sqrt(image or 0.0)
     if df is not None:
         left = max(0.0, variance - (image or 0.0))
-        half = math.hypot(half, stats.t.ppf((1 + confidence) / 2, df) * math.sqrt(left / m))
+        half = math.hypot(half, t(confidence, df) * math.sqrt(left / m))
     return sayable(mean, mean - half, mean + half, -1, 1)
 
 
@@ -262,23 +261,16 @@ def _shrunk(losses: Sequence[float], spread: Prior | None) -> tuple[float, float
 
 def _image_variance(pairs: Sequence[Pair]) -> float | None:
     """Agresti and Min's, averaged over the seeds: the images are the same for all."""
-    variances = [agresti_min(p) for p in pairs]
+    variances = [image_variance(p) for p in pairs]
     known = [v for v in variances if v is not None]
     return math.fsum(known) / len(known) if len(known) == len(variances) else None
 
 
-def agresti_min(pair: Pair) -> float | None:
-    """Variance of a loss by the choice of the images; None without counts.
-
-    ((b + c) - (b - c)² / n) / n² with b = lost + 0.5, c = gained + 0.5, n = n_images + 2.
-
-    Source: Agresti & Min, Statistics in Medicine 24 (2005) 729.
-    """
+def image_variance(pair: Pair) -> float | None:
+    """Variance of a loss by the choice of the images; None without counts."""
     if pair.lost is None or pair.gained is None or not pair.n_images:
         return None
-    n = pair.n_images + 2
-    b, c = pair.lost + 0.5, pair.gained + 0.5
-    return ((b + c) - (b - c) ** 2 / n) / n**2
+    return agresti_min(pair.lost, pair.gained, pair.n_images)
 
 
 class Family:
@@ -306,9 +298,3 @@ class Family:
         }
         each = 1 - (1 - self.confidence) / max(1, self.size)
         return [interval(pairs, each, spreads[kind]) for kind, pairs in self.members]
-
-
-def mean(rows: Sequence[Row], column: str) -> float | None:
-    """The mean of what is measured; None when nothing is."""
-    found: float | None = average(rows, [column])[column]
-    return found

@@ -5,7 +5,6 @@ from typing import Any
 
 from orchestrator.selection.rows import TIE
 from orchestrator.selection.settings import (
-    CONTROLS,
     TEST,
     VAL,
     Setting,
@@ -13,6 +12,7 @@ from orchestrator.selection.settings import (
     macs_ratio,
     preference,
 )
+from trials.arms import CONTROLS
 
 Costs = tuple[float, float, float]
 """Lower is better: minus accuracy, multiply-accumulates, minus sparsity."""

@@ -21,7 +21,6 @@ from orchestrator.selection.scopes import (
     needed,
 )
 from orchestrator.selection.settings import (
-    LOTUS_ARMS,
     TEST,
     VAL,
     Setting,
@@ -32,6 +31,7 @@ from orchestrator.selection.settings import (
 )
 from orchestrator.selection.statistics import Interval
 from orchestrator.selection.verdicts import between, percent, points_of
+from trials.arms import LOTUS_ARMS
 
 Verdict = Literal["shown", "not shown", "exceeded"]
 Chosen = Literal["shown on validation", "within on validation", "best on validation"]
@@ -177,6 +177,17 @@ def recommend(
     choice = choose(found, spreads, tolerance, confidence)
     if choice is None:
         return None
+    return read_on_test(choice, spreads, outcomes, tolerance, confidence)
+
+
+def read_on_test(
+    choice: Choice,
+    spreads: Spreads,
+    outcomes: Outcomes | None = None,
+    tolerance: float = 0.01,
+    confidence: float = 0.95,
+) -> Recommended:
+    """What the test images say of the setting that was chosen; see `recommend`."""
     gap = spreads.difference(choice.on_test, choice.on_test.pairs(outcomes or {}))
     return _recommended(choice, gap, tolerance, confidence)
 
@@ -251,8 +262,7 @@ def _reference_means(on_test: Contrast) -> dict[str, float | None]:
     if dense is on_test.a:
         columns = {"val": "dense/val_accuracy", "test": "dense/test_accuracy"}
     common = [
-        average(dense.by_seed()[seed], columns.values())
-        for seed in sorted(on_test.a.by_seed().keys() & dense.by_seed().keys())
+        average(dense.by_seed()[seed], columns.values()) for seed in on_test.a.seeds_with(dense)
     ] or list(dense.seeds)
     mean = average(common, columns.values())
     return {name: mean[column] for name, column in columns.items()}

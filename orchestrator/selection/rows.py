@@ -53,6 +53,17 @@ def average(group: Sequence[Row], columns: Iterable[str]) -> Row:
     return out
 
 
+def mean(group: Sequence[Row], column: str) -> float | None:
+    """The mean of what is measured in one column, None when nothing is."""
+    found: float | None = average(group, [column])[column]
+    return found
+
+
+def fewest(group: Iterable[Row], column: str) -> float | None:
+    """The smallest that is known in one column, such as a count of images."""
+    return min((float(r[column]) for r in group if r.get(column) is not None), default=None)
+
+
 def axis_value(row: Row, name: str) -> Any:
     """What a trial has of an axis: `auto` where every trial finds its own sparsity.
 

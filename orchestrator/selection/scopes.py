@@ -20,11 +20,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import special
 
-from orchestrator.selection.pairs import Pair, agresti_min
+from orchestrator.selection.pairs import Pair, image_variance
 from orchestrator.selection.seeds import FEWEST_SEEDS, Spread
-from orchestrator.selection.statistics import Interval, sayable
+from orchestrator.selection.statistics import Interval, sayable, t, z
 
 Scope = Literal["these models", "other seeds"]
 Verdict = Literal["better", "worse", "equal", "undecided"]
@@ -78,8 +77,7 @@ class Difference:
         if scope == THESE_MODELS:
             if self.image_variance is None:
                 return None
-            z = float(special.ndtri((1 + confidence) / 2))
-            return z * math.sqrt(self.image_variance / images)
+            return z(confidence) * math.sqrt(self.image_variance / images)
         if self.spread is None:
             return None
         n = seeds or self.n
@@ -93,8 +91,7 @@ class Difference:
         if between > 0:
             own_df = self.spread.df * (n - 1) / (self.n - 1)
             df = min(df, own_df * (total * n / between) ** 2)
-        t = float(special.stdtrit(df, (1 + confidence) / 2))
-        return t * math.sqrt(total)
+        return t(confidence, df) * math.sqrt(total)
 
 
 def difference(pairs: Sequence[Pair], spread: Spread | None = None) -> Difference | None:
@@ -132,7 +129,7 @@ def _image_variances(pairs: Sequence[Pair]) -> tuple[float | None, float]:
     of it, as if each had half an image of its own, held a rare difference of five like seeds in
     63 % of simulations instead of 95.)
     """
-    own = [v for p in pairs if (v := agresti_min(p)) is not None]
+    own = [v for p in pairs if (v := image_variance(p)) is not None]
     n = len(pairs)
     if len(own) < n:
         return None, 0.0

@@ -1,22 +1,25 @@
 """The series that figures draw, computed here so that pages only draw.
 
+A series becomes an entry of summary.json by its row in `SERIES`.
+
 Rows of plain values; accuracies are fractions. Intervals are the mean's, by
 `statistics.accuracy_interval`: about other seeds from FEWEST_SEEDS seeds on, below about these
 models.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from orchestrator.selection.analysis import Analysis
 from orchestrator.selection.rows import Row, grouped, rows
 from orchestrator.selection.seeds import FEWEST_SEEDS
-from orchestrator.selection.settings import BASE_AXES, Setting, best_settings, comparable
+from orchestrator.selection.settings import Setting, best_settings, comparable
 from orchestrator.selection.statistics import accuracy_interval
+from trials.arms import BASE_AXES, ISSP_ARMS, LOTUS
 
-MASKED_ARMS = ("lotus", "issp")
 _STAGES = ("issp", "final")
 Curves = Mapping[str, Sequence[tuple[int, float]]]
 """Trial key -> (epoch from 1, validation accuracy on whole images)."""
@@ -86,7 +89,7 @@ def by_mask_data(
     """
     masked = [
         s for s in found
-        if s.arm in MASKED_ARMS and s.axes["mask_data_fraction"] is not None
+        if s.arm in ISSP_ARMS and s.axes["mask_data_fraction"] is not None
         and s.mean["issp/val_accuracy"] is not None
     ]  # fmt: skip
     places = grouped([{"setting": s} for s in masked], lambda r: _beside(r["setting"]))
@@ -98,7 +101,7 @@ def by_mask_data(
         here = [r["setting"] for r in place]
         fractions = {comparable(s.axes["mask_data_fraction"]) for s in here}
         same = comparable(here[0].axes["patch_drop"]) == wanted
-        return len(fractions), same, here[0].arm == "lotus", sum(len(s.trials) for s in here)
+        return len(fractions), same, here[0].arm == LOTUS, sum(len(s.trials) for s in here)
 
     chosen = [r["setting"] for r in max(places, key=fullness)]
     return [
@@ -157,3 +160,17 @@ def throughput(results: pd.DataFrame) -> list[Row]:
          "high": max(values), "n": len(values)}
         for drop, values in sorted(rates.items())
     ]  # fmt: skip
+
+
+def _recommended_setting(found: Analysis) -> Mapping[str, Any] | None:
+    return found.recommended.setting if found.recommended else None
+
+
+SERIES: dict[str, Callable[[Analysis], Any]] = {
+    "by_mask_data": lambda found: by_mask_data(
+        found.settings, _recommended_setting(found), found.confidence
+    ),
+    "stage_seconds": lambda found: stage_seconds(found.results),
+    "throughput": lambda found: throughput(found.results),
+}
+"""Entry of summary.json -> what it holds."""

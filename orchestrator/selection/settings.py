@@ -22,11 +22,7 @@ from orchestrator.selection.rows import (
     plain,
     rows,
 )
-
-LOTUS_ARMS = ("tickets", "essential", "issp", "lotus")
-CONTROLS = ("random_patches", "random_mask", "magnitude")
-ARMS = ("dense", *LOTUS_ARMS, *CONTROLS)
-BASE_AXES = ("sparsity", "patch_drop", "mask_data_fraction")
+from trials.arms import BASE_AXES, NAMES
 
 EQUAL_SPARSITY = 1e-6
 """Of the prunable weights: sparsities this near keep the same number of weights."""
@@ -119,7 +115,7 @@ def settings(results: pd.DataFrame, axes: Sequence[str] = ()) -> list[Setting]:
             if column not in results:
                 raise missing_column(results, column, "a comparison of arms")
     arms = [r for r in finished if r["arm"] is not None]
-    return [setting_of(group, names) for group in grouped(arms, lambda r: _point(r, names))]
+    return [setting_of(group, names) for group in grouped(arms, lambda r: place_of(r, names))]
 
 
 def with_deployed(row: Row) -> Row:
@@ -153,11 +149,11 @@ def axis_names(axes: Sequence[str]) -> tuple[str, ...]:
 
 
 def best_settings(found: Sequence[Setting]) -> dict[str, Setting]:
-    """Per arm the setting with the best mean validation accuracy, arms in the order of ARMS.
+    """Per arm the setting with the best mean validation accuracy, arms in the order of the table.
 
     Ties: more seeds, then the smaller axis values.
     """
-    order = {arm: i for i, arm in enumerate(ARMS)}
+    order = {arm: i for i, arm in enumerate(NAMES)}
     best: dict[str, Setting] = {}
     for s in sorted(found, key=lambda s: (order.get(s.arm, len(order)), s.arm, preference(s))):
         best.setdefault(s.arm, s)
@@ -175,11 +171,6 @@ def agree(a: Setting, b: Setting, ignored: str = "") -> bool:
         name == ignored or value is None or b.axes[name] is None or value == b.axes[name]
         for name, value in a.axes.items()
     )
-
-
-def share_seeds(a: Setting, b: Setting) -> list[Any]:
-    """The seeds that both have, ascending."""
-    return sorted(a.by_seed().keys() & b.by_seed().keys())
 
 
 def same_sparsity(a: float | None, b: float | None) -> bool:
@@ -244,7 +235,7 @@ def setting_of(group: list[Row], names: Sequence[str]) -> Setting:
     first = group[0]
     seeds = [average(trials, METRICS) for trials in grouped(group, _seed)]
     ordered = sorted(group, key=lambda r: (_order(r["seed"]), str(r.get("key"))))
-    by_seed = {r["seed"]: r for r in reversed(ordered) if r["seed"] is not None}
+    by_seed = {float(r["seed"]): r for r in reversed(ordered) if r["seed"] is not None}
     return Setting(
         arm=str(first["arm"]),
         axes={name: axis_value(first, name) for name in names},
@@ -266,6 +257,6 @@ def _order(value: Any) -> float:
     return float("inf") if value is None else float(value)
 
 
-def _point(row: Row, names: Sequence[str]) -> tuple[Any, ...]:
+def place_of(row: Row, names: Sequence[str]) -> tuple[Any, ...]:
     """Hashable place of a row in the sweep; floats apart by rounding only are one place."""
     return (row["arm"], *(comparable(axis_value(row, n)) for n in names))

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +100,8 @@ def paired_drop(
 ) -> Interval:
     """Accuracy drop dense - pruned, paired by image, over m >= 1 dense models.
 
-    mean = average of (lost - gained) / n_images. Image part: z * sqrt(V), V the Agresti-Min
-    variance ((b + c) - (b - c)^2 / N) / N^2 with b = lost + 0.5, c = gained + 0.5,
-    N = n_images + 2, averaged over the seeds and not divided by m (the images are shared).
+    mean = average of (lost - gained) / n_images. Image part: z * sqrt(V), V the variance of
+    `agresti_min`, averaged over the seeds and not divided by m (the images are shared).
     Seed part: t(m-1) * sqrt(max(0, S^2 - V) / m), for m = 2 without "- V" (module docstring).
     With m = 1 the interval is about that one dense model. `pooled`: see the module docstring.
 
@@ -120,7 +119,7 @@ def paired_drop(
     Raises:
         ValueError: no seed, unequal lengths, or counts that cannot be.
 
-    Source: Agresti & Min, Statistics in Medicine 24 (2005) 729; combination: ours.
+    Source: the combination is ours.
     """
     _check_confidence(confidence)
     if len(lost) != len(gained) or not len(lost):
@@ -135,17 +134,16 @@ def paired_drop(
             "counts must be 0 or more and lost + gained at most n_images."
         )
     drops = (b - c) / n_images
-    n_adjusted = n_images + 2
-    variances = ((b + c + 1) - (b - c) ** 2 / n_adjusted) / n_adjusted**2
-    image_variance = float(variances.mean())
+    variances = [agresti_min(*counts, n_images) for counts in zip(b, c, strict=True)]
+    image_variance = float(np.mean(variances))
     mean = float(drops.mean())
     if not seeds:
-        half = _z(confidence) * math.sqrt(image_variance)
+        half = z(confidence) * math.sqrt(image_variance)
     elif pooled and len(lost) > 1:
         half = _pooled_half_width(drops.tolist(), image_variance, confidence)
     else:
         half = math.hypot(
-            _z(confidence) * math.sqrt(image_variance),
+            z(confidence) * math.sqrt(image_variance),
             _seed_half_width(drops.tolist(), image_variance, confidence),
         )
     return sayable(mean, mean - half, mean + half, -1, 1)
@@ -202,7 +200,7 @@ def wilson(share: float, n: float, confidence: float = 0.95) -> tuple[float, flo
     (p + z²/2n ± z * sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n). Source: Wilson, JASA 22 (1927) 209.
     """
     _check_confidence(confidence)
-    z2 = _z(confidence) ** 2
+    z2 = z(confidence) ** 2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = math.sqrt(z2 * share * (1 - share) / n + z2**2 / (4 * n**2)) / (1 + z2 / n)
     return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
@@ -260,13 +258,13 @@ def _pooled_half_width(values: Sequence[float], image_variance: float, confidenc
     seed_variance = float(np.var(values, ddof=1)) / m
     total = image_variance + seed_variance
     if seed_variance == 0:
-        return _z(confidence) * math.sqrt(total)
+        return z(confidence) * math.sqrt(total)
     freedom = (m - 1) * (total / seed_variance) ** 2
-    return float(stats.t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(total)
+    return t(confidence, freedom) * math.sqrt(total)
 
 
 def _t_half_width(variance: float, n: int, confidence: float) -> float:
-    return float(stats.t.ppf((1 + confidence) / 2, n - 1)) * math.sqrt(variance / n)
+    return t(confidence, n - 1) * math.sqrt(variance / n)
 
 
 def _has_width(low: float, high: float) -> bool:
@@ -274,8 +272,26 @@ def _has_width(low: float, high: float) -> bool:
     return high - low > 1e-12 * max(abs(low), abs(high))
 
 
-def _z(confidence: float) -> float:
-    return float(stats.norm.ppf((1 + confidence) / 2))
+def z(confidence: float) -> float:
+    """How many standard errors a two-sided interval reaches on either side."""
+    return float(special.ndtri((1 + confidence) / 2))
+
+
+def t(confidence: float, df: float) -> float:
+    """The same where the standard error was estimated with so many degrees of freedom."""
+    return float(special.stdtrit(df, (1 + confidence) / 2))
+
+
+def agresti_min(lost: float, gained: float, n_images: float) -> float:
+    """Variance of (lost - gained) / n_images by the choice of the images.
+
+    ((b + c) - (b - c)² / n) / n² with b = lost + 0.5, c = gained + 0.5, n = n_images + 2.
+
+    Source: Agresti & Min, Statistics in Medicine 24 (2005) 729.
+    """
+    n = n_images + 2
+    b, c = lost + 0.5, gained + 0.5
+    return ((b + c) - (b - c) ** 2 / n) / n**2
 
 
 def _check_confidence(confidence: float) -> None:

@@ -2,7 +2,8 @@
 
 MLflow runs dozens of migrations on the file itself. One that is interrupted, or two processes that
 do it at once, leave a database that no later start can use. So it is made under a temporary name
-and linked to its own when it is complete; whoever is second uses the first one's.
+and linked to its own when it is complete; whoever is second uses the first one's. What they make is
+kept for the next new folder (`blank.py`).
 
 It keeps a write-ahead log where its file system allows it: processes that write wait less for each
 other, and nobody who reads waits at all. A database that is there already stays as it is.
@@ -18,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.disks import file_system
+from orchestrator.tracking import blank
 from orchestrator.tracking.patience import TrackingError
 
 SQLITE = "sqlite:///"
@@ -93,6 +95,15 @@ def prepare(path: Path) -> None:
 
 
 def _make(path: Path) -> None:
+    if not blank.copy_to(path):
+        _migrate(path)
+        blank.keep(path)
+    if file_system(path) in ONE_MACHINE:
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            database.execute("pragma journal_mode = wal")
+
+
+def _migrate(path: Path) -> None:
     from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
 
     engine = create_sqlalchemy_engine(f"{SQLITE}{path}")
@@ -100,9 +111,6 @@ def _make(path: Path) -> None:
         _initialize_tables(engine)
     finally:
         engine.dispose()
-    if file_system(path) in ONE_MACHINE:
-        with contextlib.closing(sqlite3.connect(path)) as database:
-            database.execute("pragma journal_mode = wal")
 
 
 def _publish(temporary: Path, path: Path) -> None:

@@ -1,14 +1,14 @@
-"""What Ray Tune runs in a process: the items of one batch, one after the other."""
+"""What runs in a process: the items of one batch, one after the other."""
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
 from ray import tune
-from ray.experimental import internal_kv
 
+from orchestrator.ray_internals.memory import HeadMemory
 from orchestrator.worker import exporter, failures
 from orchestrator.worker.attempt_log import recording
 from orchestrator.worker.job import Job, Settings
@@ -35,10 +35,8 @@ def _teller(settings: Settings) -> Teller:
     """Of this process, for a sweep."""
     space = told_where(settings)
     if space not in _TELLERS:
-        name = ray.get_runtime_context().get_worker_id()
-        _TELLERS[space] = Teller(
-            lambda note: internal_kv._internal_kv_put(name, note, overwrite=True, namespace=space)
-        )
+        process, memory = ray.get_runtime_context().get_worker_id(), HeadMemory(space)
+        _TELLERS[space] = Teller(lambda note: memory.write(process, note))
     return _TELLERS[space]
 
 
@@ -46,13 +44,22 @@ def work(config: dict[str, Any], payload: Any) -> None:
     """What Tune runs for a batch. Never raises: how an item failed decides whether it runs again.
 
     Reports a list, as text, because Tune takes nested results apart at "/", which our metrics
-    have in their names: for each item that was begun its error, its metrics and its seconds. Of
-    the first of its sort in this process none: it has imported what all others find at hand.
+    have in their names.
+    """
+    tune.report({"told": json.dumps(run_batch(json.loads(config["batch"]), payload))})
+
+
+def run_batch(batch: Sequence[Mapping[str, Any]], payload: Any) -> list[dict[str, Any]]:
+    """Run the items of a batch, one after the other.
+
+    Returns:
+        For each item that was begun its error, its metrics and its seconds. Of the first of its
+        sort in this process none: it has imported what all others find at hand.
     """
     settings, boxes = payload
     exporter.export(settings.measured_as)
     start, told = time.monotonic(), []
-    for one in json.loads(config["batch"]):
+    for one in batch:
         begun = time.monotonic()
         said = _work(one, settings, boxes)
         warm = one["sort"] in _SORTS
@@ -60,7 +67,7 @@ def work(config: dict[str, Any], payload: Any) -> None:
         told.append(said | {"seconds": time.monotonic() - begun if warm else None})
         if said.get("kind") == "store" or time.monotonic() - start > OVERDUE_S:
             break
-    tune.report({"told": json.dumps(told)})
+    return told
 
 
 def _work(one: Mapping[str, Any], settings: Any, boxes: Any) -> dict[str, Any]:

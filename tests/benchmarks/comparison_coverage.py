@@ -33,8 +33,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from orchestrator.selection.comparisons import ArmComparison, Spreads, compare_arms, contrasts
 from orchestrator.selection.pairs import FINAL
 from orchestrator.selection.rows import Row
-from orchestrator.selection.settings import ARMS, BASE_AXES, TEST, VAL, Setting, setting_of
+from orchestrator.selection.settings import TEST, VAL, Setting, setting_of
 from orchestrator.versions import git_commit, hardware, versions
+from trials.arms import BASE_AXES, NAMES
 
 Vector = NDArray[np.float64]
 SPREAD = (0.002, 0.015)
@@ -121,7 +122,7 @@ def _bits(rng: np.random.Generator, share: Vector, images: int) -> NDArray[np.bo
 
 def _arms(k: int) -> list[tuple[str, float]]:
     """Arm and one-shot level of each setting: dense first, a control last."""
-    arms = [(arm, 0.3) for arm in ARMS]
+    arms = [(arm, 0.3) for arm in NAMES]
     if k <= len(arms):
         return [*arms[: k - 1], arms[-1]]
     return [*arms[:-1], *(("lotus", 0.3 + 0.01 * i) for i in range(1, k - len(arms) + 1)), arms[-1]]

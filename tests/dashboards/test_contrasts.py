@@ -3,7 +3,9 @@ from typing import Any
 import pytest
 
 from dashboards import ReportData, contrasts
+from orchestrator.selection.arms import known_arms
 
+KNOWN = {"known_arms": known_arms()}
 SETTING = {"sparsity": 0.3, "patch_drop": 0.1, "mask_data_fraction": 0.1}
 
 
@@ -21,7 +23,7 @@ def comparison(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_comparison_says_n_mean_both_scopes_alone_and_at_once_and_its_verdict() -> None:
-    table = contrasts.comparisons_table({"comparisons": [comparison()]})
+    table = contrasts.comparisons_table(KNOWN | {"comparisons": [comparison()]})
     said = [cell.text.replace("\u00a0", " ") for cell in table.rows[0]]
     assert said == [
         "Against a control, at matching settings", "LOTUS", "Random patches",

@@ -1,14 +1,10 @@
-"""The figures of the diagnosis, and its section on the page. TEST DATA, made up."""
+"""The diagnosis, and its section on the page. TEST DATA, made up."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from dashboards import ReportData, diagnosis, style, write_report
-from dashboards.files import PNG_SIGNATURE
+from dashboards import ReportData, diagnosis, write_report
 
 
 def entry(**values: Any) -> dict[str, Any]:
@@ -33,6 +29,7 @@ def found() -> dict[str, Any]:
     return {
         "collapse": True,
         "limit": 0.2,
+        "dense": 0.97,
         "family": 14,
         "anchors": [
             entry(name="the literal reading", dense=0.97, sparsity=0.79, accuracy=0.4, drop=0.57,
@@ -53,39 +50,11 @@ def found() -> dict[str, Any]:
     }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def rules() -> Iterator[None]:
-    with style.drawing_rules():
-        yield
-
-
-def test_nothing_to_diagnose_is_no_figure() -> None:
-    for nothing in ({}, {"anchors": [entry(name="x", accuracy=None)], "suspects": []}):
-        assert diagnosis.effects(nothing) is None
-        assert diagnosis.by_sparsity(nothing) is None
-
-
-def test_the_figures_say_what_they_show() -> None:
-    effects, sparsity = diagnosis.effects(found()), diagnosis.by_sparsity(found())
-    assert effects is not None
-    assert sparsity is not None
-    assert effects.png.startswith(PNG_SIGNATURE)
-    assert sparsity.png.startswith(PNG_SIGNATURE)
-    assert "the largest is union polarity: 1 with +48.0 points" in effects.alt
-    assert "5 settings of ISSP from 50" in sparsity.alt
-
-
 def test_changes_stand_with_their_anchor_in_the_diagnosis_order() -> None:
     groups = diagnosis.by_anchor(found())
     assert [[r["suspect"] for r in rows] for _, rows in groups] == [
         ["union polarity", "recovery epochs"], ["look-ahead steps"],
     ]  # fmt: skip
-
-
-def test_a_wide_interval_does_not_squeeze_the_effects() -> None:
-    rows = [change(0, "a", 0.1, low=-1.0, high=1.0), change(0, "b", -0.1)]
-    low, high = diagnosis._reach(rows)
-    assert (low, high) == pytest.approx((-0.2, 0.2))
 
 
 def test_the_page_shows_the_cause_and_escapes_it(full: ReportData, tmp_path: Path) -> None:

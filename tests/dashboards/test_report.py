@@ -12,6 +12,7 @@ import pytest
 
 from dashboards import Picture, ReportData, write_report
 from dashboards.data import plain
+from dashboards.figures import FIGURES, halving
 from dashboards.report import coded
 from tests.dashboards.conftest import make_summary
 
@@ -30,6 +31,7 @@ SECTIONS = (
     "All trials",
     "How this was made",
 )
+PICTURES = ("tickets_d0.1", "tickets_d0.3", "tickets_d0.5")
 WITHOUT_SEARCH = tuple(name for name in SECTIONS if name != "Search")
 EVIL = "<script>alert('x')</script>\"><img src=https://evil.example/a.png onerror=alert(1)>"
 
@@ -98,13 +100,9 @@ def hostile(full: ReportData) -> ReportData:
 
 def test_a_full_sweep_writes_every_file(written: Path) -> None:
     names = {str(p.relative_to(written)) for p in written.rglob("*") if p.is_file()}
-    figures = (
-        "essential_sparsity", "finetune", "issp_by_fraction", "diagnosis_effects",
-        "diagnosis_sparsity", "mask_overlap", "arms", "pareto", "cost",
-    )  # fmt: skip
-    pictures = ("tickets_d0.1", "tickets_d0.3", "tickets_d0.5")
+    figures = tuple(figure.name for figure in FIGURES if figure is not halving.FIGURE)
     assert names == {"report.html", "summary.json", "trials.csv", "files.json"} | {
-        f"figures/{name}.png" for name in figures + pictures
+        f"figures/{name}.png" for name in figures + PICTURES
     }
 
 
@@ -134,7 +132,7 @@ def test_every_section_stands_in_order(written: Path) -> None:
 
 def test_every_image_has_a_text_for_who_cannot_see_it(written: Path) -> None:
     images = [a for t, a in Page(written / "report.html").tags if t == "img"]
-    assert len(images) == 12
+    assert len(images) == len(FIGURES) - 1 + len(PICTURES)
     assert all(len(image["alt"] or "") > 20 and int(image["width"] or 0) > 0 for image in images)
 
 

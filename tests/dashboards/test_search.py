@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dashboards import ReportData, search, style, write_report
+from dashboards.figures import pareto
 
 SETTING = {"sparsity": 0.3, "patch_drop": 0.1, "mask_data_fraction": 0.1, "finetune.lr": 1e-3}
 
@@ -58,7 +59,7 @@ def test_what_was_found_stands_on_the_page(
 def test_one_setting_is_no_front() -> None:
     assert search.pareto_table({"pareto": [row(0.9, 1.0)]}).rows == ()
     with style.drawing_rules():
-        assert search.pareto_figure({"pareto": [row(0.9, 1.0)]}) is None
+        assert pareto.FIGURE.drawing({"pareto": [row(0.9, 1.0)]}) is None
 
 
 def test_final_numbers_stand_beside_winners_only() -> None:

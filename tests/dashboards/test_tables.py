@@ -11,6 +11,7 @@ def test_a_missing_column_is_nan_and_text_is_no_number() -> None:
     assert list(tables.words(frame, "a")) == ["0.5", "x", "", "inf"]
 
 
-def test_arms_stand_in_the_order_of_the_paper_and_unknown_ones_last() -> None:
-    arms = ["zebra", "magnitude", "lotus", "ant", "dense"]
-    assert sorted(arms, key=tables.arm_rank) == ["dense", "lotus", "magnitude", "ant", "zebra"]
+def test_a_table_has_no_column_that_says_nothing() -> None:
+    rows = [(tables.num("1", 1), tables.Cell(text)) for text in ("", tables.DASH)]
+    assert tables.table(("n", "empty"), rows).heads == ("n",)
+    assert tables.axis_cells({"patch_drop": 0.1})[1].value == 0.1

@@ -10,7 +10,7 @@ from ray._private import state
 
 from orchestrator import load_sweep, run
 from orchestrator.driver.callbacks import Starts
-from orchestrator.driver.searcher import Queue
+from orchestrator.driver.searcher import TuneSearcher
 from orchestrator.planning.sweepfile import resolved_yaml
 from tests.conftest import tiny_sweep
 from tests.orchestrator.programs import assert_as_if_undisturbed
@@ -46,11 +46,12 @@ def test_a_process_that_dies_with_several_items_changes_no_result(
 
     def strike(self: Any, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         started(self, iteration, trials, trial, **info)
-        queue: Queue = self.queue
-        batch = queue.running.items[trial.trial_id]
+        searcher: TuneSearcher = self.searcher
+        running = searcher.running
+        batch = searcher.dispatcher.items_of(running.batches[trial.trial_id])
         if len(batch) > 1 and not struck:
             struck.append(len(batch))
-            os.kill(state.actors(queue.running.actors[trial.trial_id])["Pid"], signal.SIGKILL)
+            os.kill(state.actors(running.actors[trial.trial_id])["Pid"], signal.SIGKILL)
 
     monkeypatch.setattr(Starts, "on_trial_start", strike)
     finished = run(load_sweep(disturbed), report=False)

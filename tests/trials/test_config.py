@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from trials.config import CONTROLS, MASKED, TICKETED, IsspSection, TrialConfig
+from trials.config import IsspSection, TrialConfig
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,3 @@ def test_a_trial_survives_a_round_trip_through_json(
 
 def test_the_round_is_no_setting_of_a_sweep_file() -> None:
     assert "round" not in IsspSection().model_dump()
-
-
-def test_controls_replace_one_thing_of_lotus() -> None:
-    assert {"random_patches", "random_mask", "magnitude"} == CONTROLS <= TICKETED
-    assert {"issp", "lotus", "random_patches"} == MASKED

@@ -6,7 +6,7 @@ from typing import Any, get_args
 import pytest
 
 from trials import TrialConfig, cost, run_trial, vit
-from trials.config import Arm
+from trials.arms import ArmName
 from trials.cost import Passes
 from trials.effort import passes_of, reads_scores
 from trials.pipeline import TrialGraph, pipeline
@@ -186,7 +186,7 @@ MEASURED = 200 + 500
 """Validation and test images that a scoring model looks at: no part of a training."""
 
 RUNS: dict[str, tuple[dict[str, Any], int]] = {
-    **{arm: ({"arm": arm}, MEASURED) for arm in get_args(Arm)},
+    **{arm: ({"arm": arm}, MEASURED) for arm in get_args(ArmName)},
     "dense": ({"arm": "dense"}, 0),
     "essential": ({"arm": "essential"}, 0),
     "issp": ({"arm": "issp"}, 0),

@@ -8,12 +8,12 @@ from torch import Tensor
 
 import trials
 from trials import Context, TrialConfig, TrialResult, masks, run_trial
-from trials.config import MASKED, TICKETED, Arm
+from trials.arms import MASKED, TICKETED, ArmName
 from trials.execute import Direct, call
 from trials.masks import KeepMask
 from trials.stage import Node, Source, Stage, StageConfig
 
-ARMS: tuple[str, ...] = get_args(Arm)
+ARMS: tuple[str, ...] = get_args(ArmName)
 Run = Callable[..., TrialResult]
 
 

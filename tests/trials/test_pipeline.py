@@ -5,13 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trials.config import MASKED, TICKETED, Arm, TrialConfig
+from trials.arms import MASKED, TICKETED, ArmName
+from trials.config import TrialConfig
 from trials.pipeline import TrialGraph, pipeline
 from trials.sources import Counts, Sources
 from trials.stage import Node, Source, closure
 from trials.stages.probe import as_one_shot
 
-ARMS: tuple[str, ...] = get_args(Arm)
+ARMS: tuple[str, ...] = get_args(ArmName)
 COUNTS = Counts(train=1000, validation=200, test=500, classes=10, channels=1)
 WHOLE = Sources(Source("data", "d"), Source("weights", "w"), fresh_head=False, counts=COUNTS)
 FRESH = Sources(Source("data", "d"), None, fresh_head=True, counts=COUNTS)

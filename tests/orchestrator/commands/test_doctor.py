@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from orchestrator.commands import doctor
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.sweepfile import load_sweep
+from orchestrator.private_names import Package, PrivateName
 from tests.orchestrator.conftest import TINY
 from tests.orchestrator.programs import environment
 
@@ -33,13 +35,26 @@ def looked(sweep: SweepConfig | None) -> dict[str, doctor.Check]:
 
 def test_without_a_sweep_only_the_machine_is_looked_at() -> None:
     found = looked(None)
-    assert list(found) == ["hardware", "versions"]
+    assert list(found) == ["hardware", "versions", "private names"]
     assert all(check.ok for check in found.values())
+
+
+def test_a_package_that_has_lost_a_private_name_is_named_with_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gone = PrivateName("ray._private.state", "no_such_name", "notes")
+    monkeypatch.setattr(doctor, "RAY", Package("ray", "1.0", "ray[tune]", (gone,)))
+    check = looked(None)["private names"]
+    assert not check.ok
+    assert check.found == (
+        f"ray {metadata.version('ray')} lacks ray._private.state.no_such_name (notes): "
+        "install `ray[tune]==1.0`"
+    )
 
 
 def test_a_good_sweep_passes_everything(tiny: Tiny, tmp_path: Path) -> None:
     found = looked(tiny())
-    assert list(found)[2:] == [
+    assert list(found)[3:] == [
         "data", "model", "weights", "store", "tracking", "artifacts", "runs", "Ray and devices",
     ]  # fmt: skip
     assert all(check.ok for check in found.values())

@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from orchestrator import load_sweep, results, run, select
-from orchestrator.driver.searcher import Queue
+from orchestrator.driver.searcher import TuneSearcher
 from orchestrator.driver.state import look
 from orchestrator.storage.files import Files
 from orchestrator.storage.store import Store
@@ -128,7 +128,7 @@ def test_nothing_large_passes_through_the_driver(
 ) -> None:
     moved: list[tuple[str, int]] = []
     read, write = Files.read, Files.write
-    suggest, complete = Queue.suggest, Queue.on_trial_complete
+    suggest, complete = TuneSearcher.suggest, TuneSearcher.on_trial_complete
 
     def reading(files: Files, path: str) -> bytes:
         content = read(files, path)
@@ -139,19 +139,21 @@ def test_nothing_large_passes_through_the_driver(
         moved.append((path, len(content)))
         write(files, path, content)
 
-    def suggesting(queue: Queue, trial_id: str) -> Any:
-        given = suggest(queue, trial_id)
+    def suggesting(searcher: TuneSearcher, trial_id: str) -> Any:
+        given = suggest(searcher, trial_id)
         moved.append(("to a worker", len(str(given))))
         return given
 
-    def completing(queue: Queue, trial_id: str, result: Any = None, error: bool = False) -> None:
+    def completing(
+        searcher: TuneSearcher, trial_id: str, result: Any = None, error: bool = False
+    ) -> None:
         moved.append(("from a worker", len(str(result))))
-        complete(queue, trial_id, result, error)
+        complete(searcher, trial_id, result, error)
 
     monkeypatch.setattr(Files, "read", reading)
     monkeypatch.setattr(Files, "write", writing)
-    monkeypatch.setattr(Queue, "suggest", suggesting)
-    monkeypatch.setattr(Queue, "on_trial_complete", completing)
+    monkeypatch.setattr(TuneSearcher, "suggest", suggesting)
+    monkeypatch.setattr(TuneSearcher, "on_trial_complete", completing)
     had = sum(stored(copied).values())
     finished = run(load_sweep(copied, ["search.sparsity=[0.3, 0.5]"]), report=False)
     assert (finished.ran, finished.failed) == (2, {})

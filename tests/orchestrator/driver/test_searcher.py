@@ -1,190 +1,139 @@
-"""Batches between the queue and Tune: what is handed out, and what becomes of each item."""
+"""What passes between Tune and the dispatcher: words of one in those of the other, no decisions."""
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray import cloudpickle
+from ray.tune.search import Searcher
 
-from orchestrator.driver.batches import KNOWN
+from orchestrator.driver.callbacks import Starts, StopAll
+from orchestrator.driver.dispatcher import Batch
 from orchestrator.driver.interrupts import Stop
-from orchestrator.driver.queue import Item
-from orchestrator.driver.searcher import Queue
-from orchestrator.driver.watcher import Watcher
-from orchestrator.worker.failures import Attempts
+from orchestrator.driver.searcher import Running, TuneSearcher
+from orchestrator.worker.failures import Failure
 
-SHORT_S, LONG_S = 0.001, 100.0
+ORDERS = [{"key": "t0"}, {"key": "t1"}]
 
 
 @dataclass
-class Told(Watcher):
-    """Keeps what it was told."""
+class Scripted:
+    """A dispatcher that gives what it is told to, and keeps what it hears."""
 
-    ended_as: dict[str, str | None] = field(default_factory=dict)
-    backs: list[str] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
+    batches: list[Batch] = field(default_factory=list)
+    finished: bool = False
+    heard: list[Any] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
 
-    def back(self, item: Item) -> None:
-        self.backs.append(item.key)
+    def next(self) -> Batch | None:
+        return self.batches.pop(0) if self.batches else None
 
-    def ended(self, item: Item, error: str | None) -> None:
-        assert item.key not in self.ended_as, "an item ends once"
-        self.ended_as[item.key] = error
+    def begun(self, number: int) -> None:
+        self.heard.append(("begun", number))
 
-    def says(self, text: str) -> None:
-        self.said.append(text)
+    def told(self, number: int, told: Any) -> None:
+        self.heard.append(("told", number, told))
 
+    def died(self, number: int, failure: Failure, node: Any) -> None:
+        self.heard.append(("died", number))
+        self.failures.append(failure)
 
-class AJob:
-    """As text it is nothing."""
+    def tell_room(self) -> None:
+        self.heard.append("room")
 
-    def text(self, base: Any) -> str:
-        return "{}"
+    def beat(self) -> None:
+        self.heard.append("beat")
 
-
-class Two:
-    """A share of two processes."""
-
-    alone = True
-
-    def limit(self, busy: int, waiting: int) -> int:
-        return 2
+    def __getstate__(self) -> Any:
+        raise TypeError("a terminal cannot be pickled")
 
 
-def well(**told: Any) -> dict[str, Any]:
-    return {"error": None, "metrics": {}, "seconds": SHORT_S} | told
+def searcher_of(dispatcher: Any) -> TuneSearcher:
+    return TuneSearcher(dispatcher)
 
 
-class Sweep:
-    """A queue of trials, and a Tune that is played by the test."""
-
-    def __init__(self, count: int, max_failures: int = 1) -> None:
-        items = [Item(key=f"t{i}", name=f"t{i}", kind="trial") for i in range(count)]
-        self.watcher, self.stop, self.asked = Told(), Stop(), 0
-        work: Any = [(item, AJob()) for item in items]
-        share: Any = Two()
-        attempts = Attempts(max_failures)
-        self.queue = Queue(work, None, self.watcher, attempts, self.stop, share, set(), {})
-
-    def ask(self) -> tuple[str, list[str]]:
-        """Tune asks: its trial and the keys of the batch."""
-        self.asked += 1
-        name = f"trial{self.asked}"
-        given = self.queue.suggest(name)
-        assert isinstance(given, dict)
-        return name, [one["key"] for one in json.loads(given["batch"])]
-
-    def tell(self, name: str, *told: dict[str, Any]) -> None:
-        """A process reports."""
-        self.queue.on_trial_complete(name, {"told": json.dumps(told)})
-
-    def die(self, name: str) -> None:
-        """A process ends without a word."""
-        self.queue.on_trial_complete(name, None, error=True)
-
-    def warm(self, seconds: float = SHORT_S) -> None:
-        """The first ones, one by one."""
-        for _ in range(KNOWN):
-            name, keys = self.ask()
-            assert len(keys) == 1
-            self.tell(name, well(seconds=seconds))
-
-
-def test_short_items_go_together_and_each_ends_as_it_ended() -> None:
-    sweep = Sweep(KNOWN + 6)
-    sweep.warm()
-    name, keys = sweep.ask()
-    assert keys == ["t4", "t5", "t6"]
-    sweep.tell(
-        name, well(), {"error": "ValueError: x", "kind": "deterministic", "seconds": 0}, well()
+def a_trial(name: str, **of: Any) -> Any:
+    """As Tune's."""
+    temporary = SimpleNamespace(ray_actor=None)
+    return SimpleNamespace(
+        **{"trial_id": name, "ERROR": "ERROR", "status": "RUNNING", "error_file": None}
+        | {"temporary_state": temporary}
+        | of
     )
-    assert [sweep.watcher.ended_as[key] for key in keys] == [None, "ValueError: x", None]
-    assert sweep.queue.queue.errors == {"t5": "ValueError: x"}
 
 
-def test_the_first_of_a_process_says_nothing_of_the_next() -> None:
-    sweep = Sweep(KNOWN + 6)
-    for _ in range(KNOWN):
-        name, _ = sweep.ask()
-        sweep.tell(name, well(seconds=None))
-    assert sweep.ask()[1] == ["t4"]
+def test_a_batch_travels_as_text_and_its_end_comes_back_by_its_number() -> None:
+    dispatcher = Scripted([Batch(7, ORDERS)])
+    searcher = searcher_of(dispatcher)
+    given: Any = searcher.suggest("x")
+    assert given["number"] == 7
+    assert json.loads(given["batch"]) == ORDERS
+    searcher.on_trial_complete("x", {"told": json.dumps([{"error": None}])})
+    assert dispatcher.heard == [("told", 7, [{"error": None}])]
+    assert searcher.running == Running()
 
 
-def test_long_items_go_one_by_one() -> None:
-    sweep = Sweep(KNOWN + 6)
-    sweep.warm(LONG_S)
-    assert sweep.ask()[1] == ["t4"]
+def test_nothing_now_and_nothing_ever_are_told_apart() -> None:
+    dispatcher = Scripted()
+    assert searcher_of(dispatcher).suggest("x") is None
+    dispatcher.finished = True
+    assert searcher_of(dispatcher).suggest("x") == Searcher.FINISHED
 
 
-def test_what_a_process_gives_back_goes_out_again_next_and_has_not_failed() -> None:
-    sweep = Sweep(KNOWN + 6, max_failures=0)
-    sweep.warm()
-    name, keys = sweep.ask()
-    sweep.tell(name, well(seconds=LONG_S))
-    assert sweep.watcher.backs == keys[1:] != []
-    again = [sweep.ask() for _ in range(2)]
-    assert [key for _, keys in again for key in keys] == ["t5", "t6"], "and by themselves now"
-    for name, _ in again:
-        sweep.tell(name, well())
-    assert sweep.watcher.ended_as == dict.fromkeys([f"t{i}" for i in range(7)])
+@pytest.mark.parametrize(("result", "error"), [(None, True), ({"told": "[]"}, True), ({}, False)])
+def test_whoever_ends_without_a_word_has_died(result: Any, error: bool) -> None:
+    """Also where Tune shows an older result of the process: it is used again."""
+    dispatcher = Scripted([Batch(1, ORDERS)])
+    searcher = searcher_of(dispatcher)
+    searcher.suggest("x")
+    searcher.on_trial_complete("x", result, error)
+    assert dispatcher.heard == [("died", 1)]
 
 
-def test_when_a_process_dies_with_several_items_each_is_tried_again_by_itself() -> None:
-    sweep = Sweep(KNOWN + 6, max_failures=0)
-    sweep.warm()
-    name, keys = sweep.ask()
-    sweep.die(name)
-    assert not set(keys) & sweep.watcher.ended_as.keys(), "nobody knows which one it was"
-    assert sweep.watcher.said == [
-        "its process died with 3 short items; each is tried again by itself"
-    ]
-    alone = [sweep.ask() for _ in range(2)]
-    assert [keys for _, keys in alone] == [["t4"], ["t5"]]
-    sweep.die(alone[0][0])
-    sweep.tell(alone[1][0], well())
-    assert sweep.watcher.ended_as["t4"] == "its process died", "now it is known"
-    assert sweep.watcher.ended_as["t5"] is None
-    name, keys = sweep.ask()
-    assert keys == ["t6"]
-    sweep.tell(name, well())
-    assert sweep.ask()[1] == ["t7", "t8"], "others still go together"
+def test_what_ray_wrote_about_a_death_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "error.txt"
+    file.write_text("the node was running low on memory")
+    dispatcher = Scripted([Batch(1, ORDERS)])
+    searcher = searcher_of(dispatcher)
+    searcher.suggest("x")
+    searcher.running.start(a_trial("x", error_file=str(file)))
+    searcher.on_trial_complete("x", None, error=True)
+    (failure,) = dispatcher.failures
+    assert (failure.kind, failure.detail) == ("memory", "the node was running low on memory")
 
 
-def test_an_item_that_has_failed_before_is_alone() -> None:
-    sweep = Sweep(KNOWN + 6)
-    sweep.warm()
-    name, _ = sweep.ask()
-    sweep.tell(name, well(), {"error": "OSError: x", "kind": "transient", "seconds": 0}, well())
-    assert "t5" not in sweep.watcher.ended_as
-    assert sweep.ask()[1] == ["t5"]
+def test_a_trial_that_tune_gave_up_without_a_word_is_told_of() -> None:
+    dispatcher = Scripted([Batch(1, ORDERS), Batch(2, ORDERS)])
+    searcher = searcher_of(dispatcher)
+    searcher.suggest("x")
+    searcher.suggest("y")
+    starts = Starts(searcher, lambda: dispatcher.heard.append("heard"))
+    starts.on_trial_start(0, [], a_trial("y"))
+    trials = [a_trial("old", status="ERROR"), a_trial("x", status="ERROR"), a_trial("y")]
+    starts.on_step_begin(0, trials)
+    assert dispatcher.heard == [("begun", 2), "room", "heard", "beat", ("died", 1)]
+    assert searcher.running.batches == {"y": 2}
 
 
-def test_a_store_that_is_full_stops_the_sweep_and_fails_nothing() -> None:
-    sweep = Sweep(KNOWN + 6)
-    sweep.warm()
-    name, keys = sweep.ask()
-    sweep.tell(name, {"error": "the store is full", "kind": "store", "seconds": 0})
-    assert sweep.stop.reason == "the store is full"
-    assert not set(keys) & sweep.watcher.ended_as.keys()
-    assert sweep.queue.suggest("next") == "FINISHED"
+def test_tune_can_keep_its_searcher_and_callbacks_though_a_terminal_cannot_be_kept() -> None:
+    dispatcher = Scripted([Batch(1, ORDERS)])
+    searcher = searcher_of(dispatcher)
+    searcher.suggest("x")
+    with pytest.raises(TypeError, match="terminal"):
+        cloudpickle.dumps(dispatcher)
+    kept = cloudpickle.loads(cloudpickle.dumps(searcher))
+    assert (kept.metric, kept.running) == ("told", Running())
+    starts = cloudpickle.loads(cloudpickle.dumps(Starts(searcher, lambda: None)))
+    starts.on_step_begin(0, [])
+    cloudpickle.dumps(StopAll(Stop(), searcher.running))
 
 
-@pytest.mark.parametrize("size", [1, 3])
-def test_a_death_after_a_stop_is_nobodys_failure(size: int) -> None:
-    sweep = Sweep(KNOWN + 2 * size, max_failures=0)
-    sweep.warm()
-    name, keys = sweep.ask()
-    assert len(keys) == size
-    sweep.stop.ask("interrupted")
-    sweep.die(name)
-    assert not set(keys) & sweep.watcher.ended_as.keys()
-
-
-def test_an_item_that_was_handed_out_before_may_have_a_run() -> None:
-    sweep = Sweep(KNOWN + 6)
-    sweep.warm()
-    given: Any = sweep.queue.suggest("x")
-    assert [one["fresh"] for one in json.loads(given["batch"])] == [True] * 3
-    sweep.die("x")
-    again: Any = sweep.queue.suggest("y")
-    assert [one["fresh"] for one in json.loads(again["batch"])] == [False]
+def test_a_stop_ends_tunes_run() -> None:
+    stop = Stop()
+    ends = StopAll(stop, Running())
+    assert not ends.stop_all()
+    stop.ask("interrupted")
+    assert ends.stop_all()

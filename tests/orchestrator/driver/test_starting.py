@@ -14,6 +14,7 @@ import pytest
 
 from orchestrator.driver import starting
 from orchestrator.driver.joining import ClusterError
+from orchestrator.ray_internals.starting import SOCKET
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from programs import Program, environment, look
@@ -102,7 +103,7 @@ def test_the_longest_folder_that_ray_can_use_is_used(monkeypatch: pytest.MonkeyP
         monkeypatch.setenv("TMPDIR", longest)
         monkeypatch.delenv("RAY_TMPDIR", raising=False)
         assert starting._folder(lambda text: None) == {}
-        validate_socket_filepath(longest + starting.SOCKET)
+        validate_socket_filepath(longest + SOCKET)
         over = folder(starting.LONGEST_BYTES + 1, Path(short))
         monkeypatch.setenv("TMPDIR", over)
         said: list[str] = []
@@ -111,7 +112,7 @@ def test_the_longest_folder_that_ray_can_use_is_used(monkeypatch: pytest.MonkeyP
             f"Ray keeps its files in /tmp/ray, not in {over}: too long a path for sockets"
         ]
         with pytest.raises(OSError, match="AF_UNIX"):
-            validate_socket_filepath(over + starting.SOCKET)
+            validate_socket_filepath(over + SOCKET)
 
 
 def test_without_any_folder_one_line_says_which_variable_to_set(

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from orchestrator.selection.curve import CURVE_ARMS
+from trials.arms import CURVE_ARMS
 
 N = 5_000
 DENSE = 0.9

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.selection.comparisons import TESTS, ArmComparison
+from orchestrator.selection.comparisons import ArmComparison
 from orchestrator.selection.controls import control_warnings
+from trials.arms import BY_NAME, CONTROLS
 
 
 def compared(**values: Any) -> ArmComparison:
@@ -61,7 +62,7 @@ def test_a_control_that_is_beaten_and_other_families_are_not_mentioned() -> None
     assert said(family="after_pruning") == []
 
 
-@pytest.mark.parametrize("control", TESTS)
+@pytest.mark.parametrize("control", CONTROLS)
 def test_it_says_what_the_control_tests(control: str) -> None:
     (text,) = said(b=control)
-    assert TESTS[control][1] in text
+    assert BY_NAME[control].tests in text

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from orchestrator.selection import summarise
-from orchestrator.selection.settings import ARMS
+from trials.arms import NAMES
 
 Bits = NDArray[np.bool_]
 EPOCHS = 9
@@ -28,7 +28,7 @@ class Sweep:
         self.rows: list[dict[str, Any]] = []
         for seed in range(seeds):
             dense = {split: self.rng.random(images) < 0.9 for split in ("val", "test")}
-            for arm in ARMS:
+            for arm in NAMES:
                 for level in ARM_LEVELS.get(arm, (None,)):
                     merges = (
                         ("vote_topk", "majority") if (arm, level) == ("lotus", 0.3) else (None,)

@@ -21,8 +21,10 @@ from orchestrator.selection import (
 from orchestrator.selection.arms import ArmRow
 from orchestrator.selection.comparisons import Spreads
 from orchestrator.selection.recommendation import Recommended
-from orchestrator.selection.settings import CONTROLS, LOTUS_ARMS, WHOLE, settings
+from orchestrator.selection.series import SERIES
+from orchestrator.selection.settings import WHOLE, settings
 from orchestrator.selection.statistics import wilson
+from trials.arms import CONTROLS, LOTUS_ARMS
 from trials.detect import DETECTORS
 
 HUGE = 1e20  # images: no noise from their choice
@@ -496,10 +498,11 @@ def test_the_summary_is_json_with_exactly_the_promised_fields() -> None:
     out = summary(full_sweep(), planned=30)
     assert json.loads(json.dumps(out, allow_nan=False)) == out
     assert list(out) == [
-        "sweep", "confidence", "trials", "dense", "essential_sparsity", "arms", "comparisons",
-        "recommended", "answer", "claims", "diagnosis", "pareto", "halving", "by_mask_data",
-        "stage_seconds", "throughput", "cost", "not_measured", "warnings",
+        "sweep", "confidence", "trials", "dense", "essential_sparsity", "known_arms", "arms",
+        "comparisons", "recommended", "answer", "claims", "diagnosis", "pareto", "halving", *SERIES,
+        "cost", "not_measured", "warnings",
     ]  # fmt: skip
+    assert {"by_mask_data", "stage_seconds", "throughput"} <= SERIES.keys()
     assert out["trials"] == {"planned": 30, "finished": 30, "failed": 0}
     dense = {"val_accuracy": 0.98, "test_accuracy": 0.97, "test_ci_low": 0.97,
              "test_ci_high": 0.97, "n": 3}  # fmt: skip

@@ -15,7 +15,8 @@ from orchestrator.selection.series import (
     stage_seconds,
     throughput,
 )
-from orchestrator.selection.settings import BASE_AXES, best_settings, settings
+from orchestrator.selection.settings import best_settings, settings
+from trials.arms import BASE_AXES
 
 N = 1_000
 

@@ -20,7 +20,6 @@ from orchestrator.selection.settings import (
     preference,
     same_sparsity,
     settings,
-    share_seeds,
     speed_ratio,
     unmeasured,
 )
@@ -80,7 +79,7 @@ def test_only_what_has_finished_counts() -> None:
 
 def test_common_seeds_are_those_that_both_have() -> None:
     a, b = found(*(trial(seed=s) for s in (3, 0, 1)), *(trial("dense", seed=s) for s in (1, 3, 7)))
-    assert share_seeds(a, b) == share_seeds(b, a) == [1.0, 3.0]
+    assert a.seeds_with(b) == b.seeds_with(a) == [1.0, 3.0]
 
 
 # --- which is best --------------------------------------------------------------------

@@ -47,6 +47,12 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "QUIET_S", 0.5)
 
 
+@pytest.fixture
+def nothing_kept(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine on which none was ever made: it takes its time."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
 def begun(folder: Path) -> bool:
     """Whether a database is being made there."""
     with contextlib.suppress(FileNotFoundError):  # it has just got its name
@@ -54,7 +60,9 @@ def begun(folder: Path) -> bool:
     return False
 
 
-def test_a_start_that_is_killed_while_it_makes_the_database_leaves_none(tmp_path: Path) -> None:
+def test_a_start_that_is_killed_while_it_makes_the_database_leaves_none(
+    tmp_path: Path, nothing_kept: None
+) -> None:
     path = tmp_path / "deep" / "mlflow.db"
     made = preparing(path)
     while not begun(path.parent):
@@ -67,7 +75,9 @@ def test_a_start_that_is_killed_while_it_makes_the_database_leaves_none(tmp_path
     assert usable(path)
 
 
-def test_two_processes_that_make_it_at_once_both_end_well(tmp_path: Path) -> None:
+def test_two_processes_that_make_it_at_once_both_end_well(
+    tmp_path: Path, nothing_kept: None
+) -> None:
     path = tmp_path / "mlflow.db"
     both = [preparing(path), preparing(path)]
     assert [one.wait() for one in both] == [0, 0]

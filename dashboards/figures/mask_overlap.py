@@ -1,4 +1,4 @@
-"""The figure of mask overlap: Jaccard index by block, one line per kind of layer."""
+"""How much masks overlap: the Jaccard index by block, a line for each kind of layer."""
 
 import re
 from typing import Any
@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from dashboards import style
 from dashboards.contrasts import KINDS, share
-from dashboards.style import Drawing
+from dashboards.figure import Figure
 from dashboards.text import number
 
 _LAYER = re.compile(r"blocks\.(\d+)\.(attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.weight")
@@ -19,6 +19,31 @@ _SHORT = {
     "mlp.fc1": "MLP: first",
     "mlp.fc2": "MLP: second",
 }
+
+
+def data(summary: dict[str, Any]) -> pd.DataFrame | None:
+    """The layers' overlap, where any was measured."""
+    table = layer_table(summary)
+    return None if table.empty else table
+
+
+def draw(table: pd.DataFrame) -> tuple[Axes, str]:
+    """One panel for each thing that differs between the masks of a pair."""
+    shown = [k for k in KINDS if (table["varies"] == k).any()]
+    panels = style.new_figure(*[2.4] * len(shown))
+    for axes, varies in zip(panels, shown, strict=True):
+        _panel(axes, table[table["varies"] == varies])
+        axes.set_title(f"Between {KINDS[varies].lower()}", loc="left", fontweight="bold")
+        axes.set_ylabel("Jaccard index")
+    panels[-1].set_xlabel("Block of the model, from the input")
+    style.legend_below(panels[0])
+    values = {kind: table.loc[table["varies"] == kind, "jaccard"] for kind in shown}
+    said = [
+        f"between {KINDS[kind].lower()} from {share(found.min())} to {share(found.max())}"
+        for kind, found in values.items()
+    ]
+    alt = f"Overlap of the kept weights, layer by layer: {'; '.join(said)}."
+    return panels[0], alt
 
 
 def layer_table(summary: dict[str, Any]) -> pd.DataFrame:
@@ -37,28 +62,6 @@ def layer_table(summary: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).sort_values("block", kind="stable")
 
 
-def mask_overlap(summary: dict[str, Any]) -> Drawing | None:
-    """One panel for each thing that differs between the masks of a pair; None without layers."""
-    table = layer_table(summary)
-    if table.empty:
-        return None
-    shown = [k for k in KINDS if (table["varies"] == k).any()]
-    panels = style.new_figure(*[2.4] * len(shown))
-    for axes, varies in zip(panels, shown, strict=True):
-        _panel(axes, table[table["varies"] == varies])
-        axes.set_title(f"Between {KINDS[varies].lower()}", loc="left", fontweight="bold")
-        axes.set_ylabel("Jaccard index")
-    panels[-1].set_xlabel("Block of the model, from the input")
-    style.legend_below(panels[0])
-    values = {kind: table.loc[table["varies"] == kind, "jaccard"] for kind in shown}
-    said = [
-        f"between {KINDS[kind].lower()} from {share(found.min())} to {share(found.max())}"
-        for kind, found in values.items()
-    ]
-    alt = f"Overlap of the kept weights, layer by layer: {'; '.join(said)}."
-    return Drawing("mask_overlap", style.to_png(panels[0]), alt)
-
-
 def _panel(axes: Axes, table: pd.DataFrame) -> None:
     for i, kind in enumerate(_SHORT):
         rows = table[table["kind"] == kind]
@@ -71,3 +74,13 @@ def _panel(axes: Axes, table: pd.DataFrame) -> None:
     axes.plot([], [], color=style.MUTED, ls=":", lw=1.2, label="Random masks")
     axes.set_ylim(0, 1.05)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=13, min_n_ticks=1))
+
+
+FIGURE = Figure(
+    name="mask_overlap",
+    place="overlap",
+    caption="Mean overlap of the masks, layer by layer; dotted: random masks of each layer’s "
+    "densities.",
+    data=data,
+    draw=draw,
+)

@@ -9,7 +9,7 @@ from ray import tune
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.search import Searcher
 
-from orchestrator.driver.tune_private import KEPT, ended_trials_are_forgotten, quiet
+from orchestrator.ray_internals.tuning import KEPT, ended_trials_are_forgotten, quiet
 
 TRIALS = 4 * KEPT
 

@@ -1,32 +1,36 @@
-"""What Tune does otherwise than we need and has no public place for: changed while it runs."""
+"""What Tune does otherwise than we need and has no public place for: changed while it runs.
+
+And what of its trials has no public name: their processes.
+"""
 
 import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import RayActorError, RayTaskError
 from ray.tune.execution.tune_controller import TuneController
 
-from orchestrator.driver.searcher import Queue
-
 KEPT = 32
 """Trials that have ended and may be kept; forgetting them looks through all that are."""
 
 
 @contextlib.contextmanager
-def idle_processes_give_way(queue: Queue) -> Iterator[None]:
+def idle_processes_give_way(gives_way: Callable[[], bool]) -> Iterator[None]:
     """Let Tune end processes that wait for work when other sweeps wait for their place.
 
     It keeps one for a next trial, which is right while nobody else is there.
+
+    Args:
+        gives_way: whether others wait.
     """
     clean = TuneController._cleanup_cached_actors
 
     def cleaned(controller: Any, force_all: bool) -> None:
-        clean(controller, force_all=force_all or queue.gives_way)
+        clean(controller, force_all=force_all or gives_way())
 
     TuneController._cleanup_cached_actors = cleaned
     try:
@@ -96,3 +100,19 @@ def ended_trials_are_forgotten() -> Iterator[None]:
         yield
     finally:
         TuneController.step = step
+
+
+def process_of(trial: Any) -> Any:
+    """The actor in which a trial runs; None before it has one. Callbacks hear of trials only."""
+    return trial.temporary_state.ray_actor
+
+
+def id_of(actor: Any) -> str:
+    """An actor's id, as Ray's table of actors has it."""
+    return str(actor._actor_id.hex())
+
+
+def written_about(trial: Any) -> str | None:
+    """The file in which Tune has kept the error of a trial; None where there is none."""
+    path: str | None = trial.error_file
+    return path

@@ -1,0 +1,70 @@
+"""The arms as the summary describes them: their order, labels and looks."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from dashboards import style
+from dashboards.text import clean, number
+
+CONTROL = "Control: "
+
+
+@dataclass(frozen=True, slots=True)
+class Arms:
+    """The entry `known_arms` of a summary by arm, in its order; an arm that it lacks can be drawn
+    and named as well."""
+
+    known: dict[str, dict[str, Any]]
+
+    @classmethod
+    def of(cls, summary: dict[str, Any]) -> "Arms":
+        """The arms of a summary."""
+        return cls({str(row.get("arm")): row for row in summary.get("known_arms") or []})
+
+    def rank(self, arm: str) -> tuple[int, str]:
+        """Sort key: in the summary's order, then others."""
+        order = list(self.known)
+        return (order.index(arm) if arm in self.known else len(order), arm)
+
+    def label(self, arm: Any) -> str:
+        """An arm as people read it; one unknown here keeps its own name."""
+        return clean(self._row(arm).get("label")) or clean(arm)
+
+    def short(self, arm: Any) -> str:
+        """The same where room is short: `Random mask`."""
+        label = self.label(arm).removeprefix(CONTROL)
+        return label[:1].upper() + label[1:28]
+
+    def mask(self, arm: Any) -> str | None:
+        """What prunes its model; None for what is not pruned, or not known."""
+        return self._row(arm).get("mask")
+
+    def mask_controls(self) -> list[str]:
+        """The controls that replace the mask, the one that knows most first."""
+        rows = reversed(self.known.items())
+        return [arm for arm, row in rows if row.get("replaces") == "mask"]
+
+    def colour(self, arm: Any) -> str:
+        """Its colour in every figure."""
+        look = self._look(arm)
+        return style.MUTED if look is None else look[0]
+
+    def marker(self, arm: Any) -> str:
+        """Its marker in every figure."""
+        look = self._look(arm)
+        return "." if look is None else look[1]
+
+    def line(self, arm: Any) -> Any:
+        """How its line is drawn: controls are dashed."""
+        return style.DASHED if self._row(arm).get("replaces") else "-"
+
+    def on_top(self, arm: Any) -> bool:
+        """Whether it is what the others are parts or controls of."""
+        return bool(self._row(arm).get("full"))
+
+    def _row(self, arm: Any) -> dict[str, Any]:
+        return self.known.get(str(arm)) or {}
+
+    def _look(self, arm: Any) -> tuple[str, str] | None:
+        found = number(self._row(arm).get("look"))
+        return None if found is None else style.arm_look(int(found))

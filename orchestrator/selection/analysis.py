@@ -1,0 +1,112 @@
+"""What is computed once of a sweep, and read by every part of its summary."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from orchestrator.selection.arms import ArmRow, arms_table
+from orchestrator.selection.comparisons import (
+    ArmComparison,
+    Spreads,
+    compare_arms,
+    contrasts,
+    dense_for,
+)
+from orchestrator.selection.curve import EssentialSparsity, essential_sparsity
+from orchestrator.selection.diagnosis import diagnose
+from orchestrator.selection.pairs import Outcomes
+from orchestrator.selection.recommendation import Recommended, choose, read_on_test
+from orchestrator.selection.rows import rows
+from orchestrator.selection.settings import Setting, settings
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Analysis:
+    """A sweep as it was read, and what several parts of its summary rest on.
+
+    Attributes:
+        results: the trials, stopped ones last; measured: what the one-shot curve was read from.
+        planned: trials that the sweep file asks for.
+        axes: further axes that trials have; absent_axes: those that none has.
+        dense: the `dense` arm beside the recommended setting, where it was run.
+    """
+
+    results: pd.DataFrame
+    measured: pd.DataFrame
+    planned: int
+    axes: Sequence[str]
+    absent_axes: Sequence[str]
+    outcomes: Outcomes | None
+    tolerance: float
+    confidence: float
+    settings: Sequence[Setting]
+    essential: EssentialSparsity | None
+    recommended: Recommended | None
+    dense: Setting | None
+    arms: Sequence[ArmRow]
+    comparisons: Sequence[ArmComparison]
+    diagnosis: dict[str, Any] | None
+
+    @property
+    def finished(self) -> int:
+        """Trials that finished; without a status, those with a final accuracy."""
+        if "status" not in self.results:
+            return sum(len(s.trials) for s in self.settings)
+        return self._count("FINISHED")
+
+    @property
+    def failed(self) -> int:
+        """Trials that failed."""
+        return self._count("FAILED")
+
+    def _count(self, status: str) -> int:
+        return sum(r["status"] == status for r in rows(self.results, ["status"]))
+
+
+def analyse(
+    results: pd.DataFrame,
+    curve: pd.DataFrame | None,
+    planned: int,
+    tolerance: float,
+    detector: str,
+    axes: Sequence[str],
+    outcomes: Outcomes | None,
+) -> Analysis:
+    """The analysis of a table of trials; see `summarise` for the arguments."""
+    trials = full_first(results)
+    measured = trials if curve is None else curve
+    known = [a for a in axes if a in trials]
+    absent = [a for a in axes if a not in trials and a not in ("seed", "arm")]
+    essential = essential_sparsity(measured, tolerance, detector, CONFIDENCE)
+    found = settings(trials, known)
+    spreads = Spreads(found)
+    choice = choose(found, spreads, tolerance, CONFIDENCE)
+    best = read_on_test(choice, spreads, outcomes, tolerance, CONFIDENCE) if choice else None
+    return Analysis(
+        results=trials,
+        measured=measured,
+        planned=planned,
+        axes=known,
+        absent_axes=absent if len(trials) else [],
+        outcomes=outcomes,
+        tolerance=tolerance,
+        confidence=CONFIDENCE,
+        settings=found,
+        essential=essential,
+        recommended=best,
+        dense=dense_for(choice.setting, found) if choice else None,
+        arms=arms_table(found, spreads, outcomes, CONFIDENCE),
+        comparisons=compare_arms(contrasts(found), outcomes or {}, spreads, CONFIDENCE, tolerance),
+        diagnosis=diagnose(trials, CONFIDENCE, outcomes),
+    )
+
+
+def full_first(results: pd.DataFrame) -> pd.DataFrame:
+    """Stopped trials last: of one dense model the first row counts, and they have no test."""
+    if "rung" not in results:
+        return results
+    return results.iloc[results["rung"].notna().to_numpy().argsort(kind="stable")]
