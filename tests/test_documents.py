@@ -297,7 +297,6 @@ def test_every_part_of_a_sweep_file_in_the_documents_loads(tmp_path: Path) -> No
 
 
 CHOICES = (
-    "search.arm",
     "search.method",
     "essential.criterion",
     "essential.detector",
@@ -326,13 +325,28 @@ def choices(setting: str) -> tuple[str, ...]:
     return get_args(get_args(hint)[0] if get_origin(hint) is tuple else hint)
 
 
+def explained(setting: str) -> str:
+    """The code in paragraphs and tables that name a setting."""
+    name = setting.rpartition(".")[2]
+    texts = [prose((ROOT / f"docs/{page}.md").read_text("utf-8")) for page in PAGES]
+    blocks = [
+        " ".join(re.findall(r"`([^`\n]+)`", block))
+        for text in texts
+        for block in re.split(r"\n\s*\n", text)
+    ]
+    return " ".join(block for block in blocks if re.search(rf"\b{name}\b", block))
+
+
 @pytest.mark.parametrize("setting", CHOICES)
 def test_every_choice_of_the_sweep_file_is_in_the_documents(setting: str) -> None:
-    names = "".join((ROOT / "docs" / f"{page}.md").read_text("utf-8") for page in PAGES)
-    code = " ".join(re.findall(r"`([^`\n]+)`", names))
-    allowed = choices(setting)
+    allowed, code = choices(setting), explained(setting)
     assert len(allowed) > 1
     assert [one for one in allowed if not re.search(rf"\b{one}\b", code)] == []
+
+
+def test_every_arm_has_a_row_in_the_documents() -> None:
+    text = (ROOT / "docs/sweep-file.md").read_text("utf-8")
+    assert [arm for arm in choices("search.arm") if f"\n| `{arm}` |" not in text] == []
 
 
 def test_every_bundled_sweep_is_in_the_documents() -> None:
