@@ -275,7 +275,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "A model of before such an update is exported": (
         "storage/test_before_deployed.py::"
         "test_a_trial_of_before_is_exported_and_what_it_did_not_measure_is_said",
-        "reading/test_card.py::test_what_an_earlier_version_did_not_measure_is_said_and_not_guessed",
+        "publishing/test_card.py::test_what_an_earlier_version_did_not_measure_is_said_and_not_guessed",
     ),
     "A node turns on the cluster": (
         "deploy/test_accounts.py::"
