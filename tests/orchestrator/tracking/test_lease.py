@@ -11,9 +11,9 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.planning.config import SweepConfig
-from orchestrator.tracking import lease as module
 from orchestrator.tracking.lease import Holder, Lease, LeaseError, RunTag, Timing, born, machine
 from orchestrator.tracking.tracker import Tracker, open_sweep
+from orchestrator.vocabulary import Tag
 
 FAST = Timing(beat_s=0.05, gone_s=0.6, settle_s=0.02)
 PATIENT = replace(FAST, gone_s=60)
@@ -217,7 +217,7 @@ def test_the_note_stands_on_the_sweeps_own_run(tracked: SweepConfig) -> None:
     note = RunTag(tracker.client, address.parent)
     assert note.read() is None
     with Lease(note):
-        stands = json.loads(tracker.parent().data.tags[module.TAG])
+        stands = json.loads(tracker.parent().data.tags[Tag.DRIVER])
         assert stands["pid"] == os.getpid()
         with pytest.raises(LeaseError):
             Lease(RunTag(tracker.client, address.parent)).acquire()

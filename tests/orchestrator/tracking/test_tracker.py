@@ -239,6 +239,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for hundredths of seconds instead of a minute."""
     monkeypatch.setattr(patience, "PAUSES_S", (0.01,))
     monkeypatch.setattr(patience, "PATIENCE_S", 0.1)
+    # A look at all objects of this process takes longer, and is made after each lock.
+    monkeypatch.setattr(patience.gc, "collect", lambda: 0)
 
 
 class Away:
