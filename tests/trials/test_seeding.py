@@ -99,7 +99,7 @@ def test_training_on_a_cpu_is_repeatable_with_or_without_the_mode(
             made = trainer(patches=Patches(ticket, removal))
             with repeatable(cpu) if mode else nullcontext():
                 made.epochs(1)
-            states.append(dict(made.model.state_dict()))
+            states.append(dict(made.model.module.state_dict()))
     finally:
         torch.set_num_threads(threads)
     assert same(states[0], states[1])

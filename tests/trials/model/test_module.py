@@ -1,13 +1,17 @@
 from collections.abc import Callable
+from typing import get_args
 
 import pytest
 import torch
 from torch import Tensor
 
 from trials.errors import ModelError
+from trials.model.forward import forward
 from trials.model.module import Model
 from trials.model.vit import Checkpoint
 from trials.sparsity import masks
+from trials.tokens import tickets
+from trials.tokens.kept import Kept, Removal
 
 
 def test_a_module_goes_back_to_the_same_checkpoint(
@@ -48,3 +52,26 @@ def test_a_mask_that_keeps_everything_gives_the_dense_logits_bit_for_bit(
     everything = masks.ones_like(masks.prunable(checkpoint.state))
     masked = Model.of(masks.masked(checkpoint, everything), cpu)
     assert torch.equal(masked(x), Model.of(checkpoint, cpu)(x))
+
+
+@torch.no_grad()
+def test_patches_leave_as_their_batch_says(
+    checkpoint: Checkpoint, cpu: torch.device, x: Tensor
+) -> None:
+    model = Model.of(checkpoint, cpu)
+    keep = tickets.random_patches(
+        5, 16, torch.tensor([4, 9, 16, 1, 9]), torch.Generator().manual_seed(1)
+    )
+    seen = {removal: model(x, Kept.of_tickets(keep, removal)) for removal in get_args(Removal)}
+    for removal, logits in seen.items():
+        indices = tickets.indices(keep)
+        assert torch.equal(logits, forward(model.module, x, indices, removal, padded=True))
+    assert not torch.allclose(seen["zero"], seen["gather"])
+    assert not torch.allclose(seen["zero"], seen["mean"])
+
+
+def test_its_grid_and_attention_are_the_modules(make_checkpoint: Callable[..., Checkpoint]) -> None:
+    model = Model.of(make_checkpoint(img_size=[12, 16]), torch.device("cpu"))
+    assert (model.size, model.columns) == ((12, 16), 8)
+    (attention,) = model.attention(torch.zeros(2, 1, 12, 16), [-1])
+    assert attention.shape == (2, 2, 1 + 48, 1 + 48)
