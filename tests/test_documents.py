@@ -27,6 +27,7 @@ PAGES = ("sweep-file", "methods")
 ELSEWHERE = {
     "trials/LOG.md": {"methods.md"},  # entries of a log are not rewritten
     "tests/orchestrator/test_vocabulary.py": {"interface.md"},  # read where it is there
+    "tests/test_documents.py": {"methods.md", "interface.md"},
 }
 """Documents that are named although they are not here."""
 
