@@ -54,7 +54,7 @@ def test_a_create_whose_answer_is_lost_makes_no_second_run(
     met = proxy.times("lost", 2, CREATE)
     made.run()
     assert len(met) == 2
-    runs = made.tracker.tagged(view=3)  # deleted ones too
+    runs = made.tracker.tagged(view="all")  # deleted ones too
     assert len(runs) == 2
     assert {run.data.tags["lotus.attempts"] for run in runs} == {"1"}
 
