@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -116,6 +117,11 @@ def needs_a_server(item: pytest.Item) -> bool:
     return kind == "s3" or bool(SERVERS & set(getattr(item, "fixturenames", ())))
 
 
+def pytest_configure() -> None:
+    """Under `nohup` a closed terminal would be nothing to the programs that tests start."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first. xdist keeps this order with --no-loadscope-reorder, see the Makefile."""
     for item in items:
@@ -126,10 +132,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: rank.get(item.path, len(rank) + (item.path not in slow)))
 
 
-def tiny_sweep(folder: Path) -> Path:
-    """A sweep file for two cores and a few seconds, everything below `folder`."""
+def tiny_sweep(folder: Path, *, at_once: int | None = 1) -> Path:
+    """A sweep file for a few seconds, everything below `folder`.
+
+    Args:
+        at_once: processes that work on it. Each imports torch and timm, five seconds of a core, so
+            there is one where a test does not need more; None = as many as there are cores.
+    """
     path = folder / "tiny.yaml"
-    path.write_text(TINY.replace("{folder}", str(folder)), encoding="utf-8")
+    text = TINY.replace("{folder}", str(folder))
+    if at_once is not None:
+        text += f"resources: {{max_concurrent_trials: {at_once}}}\n"
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -201,7 +215,7 @@ def finished_sweep(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) 
     """The file of a small sweep that has been run once; tests must not change its runs."""
     from orchestrator import load_sweep, run
 
-    path = tiny_sweep(tmp_path_factory.mktemp("sweep"))
+    path = tiny_sweep(tmp_path_factory.mktemp("sweep"), at_once=None)
     finished = run(load_sweep(path))
     assert not finished.failed
     return path

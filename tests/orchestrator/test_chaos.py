@@ -1,4 +1,4 @@
-"""The short version of `tests/benchmarks/chaos.py`: three small sweeps under random kills."""
+"""The short version of `tests/benchmarks/chaos.py`: a small sweep under random kills."""
 
 import sys
 from pathlib import Path
@@ -21,7 +21,7 @@ def quiet(finished_sweep: Path) -> dict[str, Any]:
     return chaos.left(load_sweep(finished_sweep))
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0])
 def test_a_sweep_under_random_kills_ends_as_if_undisturbed(
     seed: int, finished_sweep: Path, quiet: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -30,7 +30,7 @@ SHORT = [
 def short_sweep(folder: Path) -> Path:
     """The file of a sweep of 24 trials, each a blink."""
     folder.mkdir()
-    path = tiny_sweep(folder)
+    path = tiny_sweep(folder, at_once=None)
     path.write_text(resolved_yaml(load_sweep(path, SHORT)))
     return path
 

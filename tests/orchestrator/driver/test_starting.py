@@ -51,10 +51,11 @@ def nothing_is_left() -> Iterator[None]:
     Program.end_all()
 
 
-def started(folder: Path, slow: int) -> tuple[Program, Slow]:
-    """A sweep whose first raylets do not answer."""
+def started(folder: Path, slow: int, wait_s: int) -> tuple[Program, Slow]:
+    """A sweep whose first raylets do not answer, and Ray waits so long for each."""
     args = ("run", str(tiny_sweep(folder)), "--no-report", "--set", ARM)
-    program = Program.start(folder / "log", *args, env=environment())
+    env = environment() | {"RAY_raylet_start_wait_time_s": str(wait_s)}
+    program = Program.start(folder / "log", *args, env=env)
     watcher = Slow(program, slow)
     watcher.start()
     return program, watcher
@@ -62,7 +63,7 @@ def started(folder: Path, slow: int) -> tuple[Program, Slow]:
 
 @pytest.mark.slow
 def test_a_ray_that_does_not_start_in_time_is_started_again(tmp_path: Path) -> None:
-    program, slow = started(tmp_path, 1)
+    program, slow = started(tmp_path, 1, wait_s=40)
     assert program.wait() == 0, program.said
     assert len(slow.stopped) == 1
     assert "Ray has not started in its time" in program.said
@@ -73,7 +74,7 @@ def test_a_ray_that_does_not_start_in_time_is_started_again(tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_a_ray_that_never_starts_is_one_line_and_the_sweep_is_closed(tmp_path: Path) -> None:
-    program, slow = started(tmp_path, starting.ATTEMPTS)
+    program, slow = started(tmp_path, starting.ATTEMPTS, wait_s=10)
     assert program.wait() == 1
     assert len(slow.stopped) == starting.ATTEMPTS
     assert program.said.count("Ray does not start here, tried") == 1

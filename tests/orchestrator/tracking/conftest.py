@@ -24,6 +24,7 @@ SEARCH = """\
 experiment: lost
 retention: {checkpoints: all}
 search: {arm: [dense, lotus], sparsity: [0.3], patch_drop: [0.25], seed: [0, 1]}
+resources: {max_concurrent_trials: 1}
 """
 
 
