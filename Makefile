@@ -35,7 +35,7 @@ types: $(READY)
 # One file after the other on each of three processes: some wait for servers while others compute. By
 # default xdist takes the files with the most tests first; the longest have few (tests/conftest.py).
 unit: $(READY)
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 ## List the targets.
 help:

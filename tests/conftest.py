@@ -81,8 +81,8 @@ LONGEST_FIRST = (
     "orchestrator/test_surroundings.py",
     "orchestrator/commands/test_ui.py",
 )
-"""Files of half a minute and more, roughly by their seconds; after them those marked slow. Three
-processes take one file after the other: a long one that is taken last leaves two without work."""
+"""Files of half a minute and more, roughly by their seconds; after them those marked slow. Two
+processes take one file after the other: a long one that is taken last leaves one without work."""
 
 SERVERS = frozenset(
     [
