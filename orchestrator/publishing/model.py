@@ -84,8 +84,10 @@ def _tracking(uri: str) -> Iterator[None]:
     import mlflow
 
     # Setting it sets MLFLOW_TRACKING_URI too, by which a sweep file read later would go astray.
-    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
     named, run_id = os.environ.get(NAMED), os.environ.pop("MLFLOW_RUN_ID", None)
+    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+    if before == named:  # what the environment says is for it alone to change
+        before = None
     mlflow.set_tracking_uri(uri)
     try:
         yield

@@ -25,4 +25,6 @@ def test_publishing_leaves_no_tracking_address_behind(
     assert os.environ.get(NAMED) == named
     assert mlflow.is_tracking_uri_set() == (named is not None)
     assert default() == before
+    monkeypatch.setenv(NAMED, "sqlite:////later/mlflow.db")
+    assert mlflow.get_tracking_uri() == "sqlite:////later/mlflow.db"
     mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
