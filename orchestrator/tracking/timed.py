@@ -1,22 +1,12 @@
 """A client whose calls are timed."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from orchestrator import metrics
 from orchestrator.tracking.forwarding import Forwarding
 from orchestrator.tracking.patience import is_away
-from orchestrator.tracking.port import RUNS_AT_ONCE, Page, View
-from orchestrator.tracking.runs import (
-    Experiment,
-    File,
-    Interner,
-    LoggedModel,
-    Measurement,
-    Pair,
-    Run,
-)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -25,135 +15,13 @@ T = TypeVar("T")
 class TimedClient(Forwarding):
     """Passes every call on and measures it, by its kind."""
 
-    def get_run(self, run_id: str) -> Run:
-        return _timed("search", self._client.get_run, run_id)
-
-    def search_runs(
-        self,
-        experiment_ids: Sequence[str],
-        filter_string: str = "",
-        view: View = "active",
-        max_results: int = RUNS_AT_ONCE,
-        order_by: Sequence[str] = (),
-        page_token: str | None = None,
-        interner: Interner | None = None,
-    ) -> Page[Run]:
-        return _timed(
-            "search",
-            self._client.search_runs,
-            experiment_ids,
-            filter_string,
-            view,
-            max_results,
-            order_by,
-            page_token,
-            interner,
-        )
-
-    def create_run(
-        self,
-        experiment_id: str,
-        tags: Mapping[str, str] | None = None,
-        run_name: str | None = None,
-    ) -> Run:
-        return _timed("create", self._client.create_run, experiment_id, tags, run_name)
-
-    def update_run(self, run_id: str, status: str) -> None:
-        _timed("update", self._client.update_run, run_id, status)
-
-    def delete_run(self, run_id: str) -> None:
-        _timed("update", self._client.delete_run, run_id)
-
-    def set_terminated(
-        self, run_id: str, status: str | None = None, end_time: int | None = None
-    ) -> None:
-        _timed("update", self._client.set_terminated, run_id, status, end_time)
-
-    def log_batch(
-        self,
-        run_id: str,
-        metrics: Sequence[Measurement] = (),
-        params: Sequence[Pair] = (),
-        tags: Sequence[Pair] = (),
-    ) -> None:
-        _timed("log_batch", self._client.log_batch, run_id, metrics, params, tags)
-
-    def set_tag(self, run_id: str, key: str, value: str) -> None:
-        _timed("update", self._client.set_tag, run_id, key, value)
-
-    def delete_tag(self, run_id: str, key: str) -> None:
-        _timed("update", self._client.delete_tag, run_id, key)
-
-    def get_metric_history(self, run_id: str, key: str) -> list[Measurement]:
-        return _timed("search", self._client.get_metric_history, run_id, key)
-
-    def metric_histories(
-        self, run_ids: Sequence[str], key: str, max_results: int
-    ) -> list[tuple[str, Measurement]] | None:
-        return _timed("search", self._client.metric_histories, run_ids, key, max_results)
-
-    def get_experiment(self, experiment_id: str) -> Experiment:
-        return _timed("search", self._client.get_experiment, experiment_id)
-
-    def get_experiment_by_name(self, name: str) -> Experiment | None:
-        return _timed("search", self._client.get_experiment_by_name, name)
-
-    def search_experiments(self, page_token: str | None = None) -> Page[Experiment]:
-        return _timed("search", self._client.search_experiments, page_token)
-
-    def create_experiment(
-        self,
-        name: str,
-        artifact_location: str | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> str:
-        return _timed("create", self._client.create_experiment, name, artifact_location, tags)
-
-    def list_artifacts(
-        self, run_id: str, path: str | None = None, place: str = ""
-    ) -> Sequence[File]:
-        return _timed("artifacts", self._client.list_artifacts, run_id, path, place)
-
-    def download_artifacts(
-        self, run_id: str, path: str, dst_path: str | None = None, place: str = ""
-    ) -> str:
-        return _timed("artifacts", self._client.download_artifacts, run_id, path, dst_path, place)
-
-    def stream_artifact(
-        self, run_id: str, path: str, dst_path: str, check: Callable[[int], None], place: str = ""
-    ) -> str:
-        stream = self._client.stream_artifact
-        return _timed("artifacts", stream, run_id, path, dst_path, check, place)
-
-    def log_artifact(
-        self, run_id: str, local_path: str, artifact_path: str | None = None, place: str = ""
-    ) -> None:
-        _timed("artifacts", self._client.log_artifact, run_id, local_path, artifact_path, place)
-
-    def log_artifacts(
-        self, run_id: str, local_dir: str, artifact_path: str | None = None, place: str = ""
-    ) -> None:
-        _timed("artifacts", self._client.log_artifacts, run_id, local_dir, artifact_path, place)
-
-    def delete_artifacts(self, run_id: str, path: str, place: str = "") -> None:
-        _timed("artifacts", self._client.delete_artifacts, run_id, path, place)
-
-    def search_logged_models(
-        self, experiment_ids: Sequence[str], filter_string: str | None = None
-    ) -> list[LoggedModel]:
-        return _timed("search", self._client.search_logged_models, experiment_ids, filter_string)
-
-    def delete_logged_model(self, model_id: str) -> None:
-        _timed("update", self._client.delete_logged_model, model_id)
-
-
-def _timed(kind: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    start = time.perf_counter()
-    try:
-        answer = call(*args, **kwargs)
-    except Exception as error:
-        reason = "away" if is_away(error) else "refused"
-        metrics.count(metrics.MLFLOW_ERRORS, call=kind, reason=reason)
-        raise
-    metrics.observe(metrics.MLFLOW_SECONDS, time.perf_counter() - start, call=kind)
-    return answer
+    def _passed(self, kind: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        start = time.perf_counter()
+        try:
+            answer = call(*args, **kwargs)
+        except Exception as error:
+            reason = "away" if is_away(error) else "refused"
+            metrics.count(metrics.MLFLOW_ERRORS, call=kind, reason=reason)
+            raise
+        metrics.observe(metrics.MLFLOW_SECONDS, time.perf_counter() - start, call=kind)
+        return answer
