@@ -8,11 +8,9 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 
-from trials.model.answers import cache_folder
+from trials.model.answers import cache_folder, installed
 
 
 def copy_to(path: Path) -> bool:
@@ -62,15 +60,6 @@ def _folder() -> Path | None:
     return None if root is None or not _installed() else root / "lotus-sweep" / "mlflow"
 
 
-@cache
 def _installed() -> str:
-    """The installed MLflow; empty where no list of its files with digests tells it.
-
-    One that is installed for editing may change at any time.
-    """
-    try:
-        record = metadata.distribution("mlflow").read_text("RECORD") or ""
-    except metadata.PackageNotFoundError:
-        return ""
-    listed = "mlflow/__init__.py,sha256=" in record
-    return hashlib.sha256(record.encode()).hexdigest()[:16] if listed else ""
+    """The installed MLflow; empty where its content cannot be told."""
+    return (installed("mlflow") or "")[:16]

@@ -51,11 +51,11 @@ def _timm_is_here() -> bool:
 
 def _path(question: Sequence[Any]) -> Path | None:
     """Where the answer lies; None when it cannot be kept."""
-    root, installed = cache_folder(), _installed()
-    if root is None or installed is None:
+    root, timm = cache_folder(), installed("timm")
+    if root is None or timm is None:
         return None
     try:
-        name = _digest([installed, question])
+        name = _digest([timm, question])
     except (TypeError, ValueError):
         return None
     return root / "lotus-sweep" / "timm" / f"{name}.json"
@@ -68,16 +68,16 @@ def cache_folder() -> Path | None:
 
 
 @cache
-def _installed() -> str | None:
-    """The installed timm by its content; None where no list of its files with digests tells it.
+def installed(package: str) -> str | None:
+    """An installed package by its content; None where no list of its files with digests tells it.
 
     One that is installed for editing may change at any time.
     """
     try:
-        record = metadata.distribution("timm").read_text("RECORD")
+        record = metadata.distribution(package).read_text("RECORD")
     except metadata.PackageNotFoundError:
         return None
-    listed = record is not None and "timm/__init__.py,sha256=" in record
+    listed = record is not None and f"{package}/__init__.py,sha256=" in record
     return _digest(record) if listed else None
 
 

@@ -31,9 +31,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(answers, "_timm_is_here", lambda: False)
     monkeypatch.setattr(shape, "_SHAPES", {})
-    answers._installed.cache_clear()
+    answers.installed.cache_clear()
     yield tmp_path / "lotus-sweep" / "timm"
-    answers._installed.cache_clear()
+    answers.installed.cache_clear()
 
 
 def answer(ask: Any, question: list[Any] = QUESTION, lasting: bool = True) -> Any:
@@ -44,7 +44,7 @@ def install(monkeypatch: pytest.MonkeyPatch, record: str | None) -> None:
     """A timm with this list of its files."""
     made = SimpleNamespace(read_text={"RECORD": record}.get)
     monkeypatch.setattr(metadata, "distribution", {"timm": made}.__getitem__)
-    answers._installed.cache_clear()
+    answers.installed.cache_clear()
 
 
 def files(folder: Path) -> list[Path]:
