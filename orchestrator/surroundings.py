@@ -72,13 +72,6 @@ def code_folder() -> str:
     return os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
-def import_path() -> list[str]:
-    """The folders that this process imports from, for one of its own, but not the working one."""
-    here = os.getcwd()
-    named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    return [one for one in sys.path if one and (one != here or one in {*named, code_folder()})]
-
-
 def user_name() -> str:
     """The user's name, or their number where the system knows no name for it."""
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):

@@ -12,7 +12,6 @@ from orchestrator.vocabulary import Artifact
 from trials.errors import FormatError
 from trials.formats import load_packed_mask
 
-MASK = Artifact.FINAL_MASK
 MOST_BYTES = 512 * 2**20  # of packed masks in memory: 50 of a ViT-B
 
 
