@@ -87,12 +87,23 @@ def new_figure(*heights_in: float, sharex: bool = True) -> list[Axes]:
     return list(grid[:, 0])
 
 
+def figure_of(axes: Axes) -> Figure:
+    """The figure that `new_figure` made.
+
+    Raises:
+        ValueError: the axes have none.
+    """
+    figure = axes.get_figure(root=True)
+    if figure is None:
+        raise ValueError("these axes belong to no figure")
+    return figure
+
+
 def legend_below(axes: Axes, columns: int = 2) -> None:
     """One legend under the figure, where it can cover no data."""
     handles, labels = axes.get_legend_handles_labels()
-    figure = axes.get_figure(root=True)
-    if handles and figure is not None:
-        figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+    if handles:
+        figure_of(axes).legend(handles, labels, loc="outside lower center", ncols=columns)
 
 
 class _Percent(ScalarFormatter):
@@ -114,8 +125,7 @@ def percent_ticks(axes: Axes, x: bool = False, y: bool = False) -> None:
 
 def to_png(axes: Axes) -> bytes:
     """PNG bytes at twice the screen's resolution; equal figures give equal bytes."""
-    figure = axes.get_figure(root=True)
-    assert figure is not None, "axes made by new_figure have a figure"
+    figure = figure_of(axes)
     buffer = io.BytesIO()
     figure.set_dpi(200)
     # Not `savefig`, which draws all of it once more before, for nothing: the same bytes come out.

@@ -288,7 +288,8 @@ def test_few_places_talk_to_mlflow() -> None:
     """Everybody else has the port of `tracking/port.py` and the values of `tracking/runs.py`."""
     assert importers("mlflow") == {
         "orchestrator/tracking/adapter.py",  # its client
-        "orchestrator/tracking/connection.py",  # its messages, and one of its errors
+        "orchestrator/tracking/connection.py",  # its messages
+        "orchestrator/tracking/sweeps.py",  # one of its errors
         "orchestrator/tracking/patience.py",  # what its errors mean
         "orchestrator/tracking/plain_sql.py",
         "orchestrator/tracking/database.py",  # its tables

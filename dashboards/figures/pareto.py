@@ -30,9 +30,7 @@ def draw(rows: list[dict[str, Any]]) -> tuple[Axes, str]:
     dots = axes.scatter(
         x, y, c=colour, cmap="viridis_r", s=46, edgecolors=style.INK, linewidths=0.6
     )
-    figure = axes.get_figure(root=True)
-    assert figure is not None, "axes made by new_figure have a figure"
-    figure.colorbar(dots, ax=axes, label="Final sparsity (%)")
+    style.figure_of(axes).colorbar(dots, ax=axes, label="Final sparsity (%)")
     axes.set_xlabel("MACs, relative to dense")
     axes.set_ylabel("Validation accuracy (%)")
     axes.margins(0.08)

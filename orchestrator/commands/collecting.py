@@ -74,7 +74,7 @@ def asker(uris: Iterable[str], force: bool = False) -> Callable[[Pin], State]:
         uris: tracking stores with their passwords, which pins do not hold.
         force: a run that a tracking store does not know counts as deleted.
     """
-    from orchestrator.tracking.connection import state_of_run
+    from orchestrator.tracking.sweeps import state_of_run
     from orchestrator.tracking.tracker import TrackingError
 
     full = {without_password(uri): uri for uri in uris}

@@ -165,9 +165,9 @@ def _store(sweep: SweepConfig) -> str:
 
 
 def _tracking(sweep: SweepConfig) -> str:
-    from orchestrator.tracking.tracker import open_sweep
+    from orchestrator.tracking.tracker import find_sweep
 
-    known = open_sweep(sweep, create=False) is not None
+    known = find_sweep(sweep) is not None
     state = "the sweep is there" if known else "reachable, the sweep is new"
     return f"{without_password(sweep.tracking.uri)}: {state}"
 
@@ -178,7 +178,7 @@ def _artifacts(sweep: SweepConfig, repair: bool) -> str:
     from orchestrator.tracking.artifacts import gone
     from orchestrator.tracking.connection import make_ready
     from orchestrator.tracking.database import path_of
-    from orchestrator.tracking.tracker import Tracker, open_sweep
+    from orchestrator.tracking.tracker import Tracker, find_sweep
 
     path, said = path_of(sweep.tracking.uri), ""
     if path is not None and path.exists():
@@ -191,7 +191,7 @@ def _artifacts(sweep: SweepConfig, repair: bool) -> str:
                 "and `lotus doctor --repair` rewrite that"
                 for one in moved
             )
-    address = open_sweep(sweep, create=False)
+    address = find_sweep(sweep)
     if address is None:
         return f"none yet{said}"
     tracker = Tracker(address)

@@ -21,7 +21,7 @@ from orchestrator.secrets import redacted
 from orchestrator.selection import select
 from orchestrator.storage.keys import key_of
 from orchestrator.tracking.artifacts import fetched
-from orchestrator.tracking.tracker import Tracker, open_sweep
+from orchestrator.tracking.tracker import Tracker, find_sweep
 from orchestrator.vocabulary import Artifact, Metric
 from orchestrator.worker import record
 from trials import formats
@@ -120,8 +120,9 @@ def _free(folder: Path) -> None:
 
 
 def _write(sweep: SweepConfig, row: Mapping[str, Any], folder: Path, format: Format) -> None:
-    address = open_sweep(sweep, create=False)
-    assert address is not None
+    address = find_sweep(sweep)
+    if address is None:
+        raise LotusError(f"{sweep.name} is not in its tracking store any more: nothing to export")
     tracker = Tracker(address)
     checkpoint = _checkpoint(sweep, tracker, row)
     about = _about(sweep, row)

@@ -19,7 +19,7 @@ from orchestrator.selection.pairs import Outcomes
 from orchestrator.storage.store import Entry, Store, object_path
 from orchestrator.tracking.artifacts import outcomes_of
 from orchestrator.tracking.pending import Pending, all_notes
-from orchestrator.tracking.tracker import Address, Tracker, TrackingAway, list_sweeps, open_sweep
+from orchestrator.tracking.tracker import Address, Tracker, TrackingAway, find_sweep, list_sweeps
 from orchestrator.vocabulary import Tag
 from trials.errors import LotusError
 
@@ -81,7 +81,7 @@ def all_sweeps(uri: str | None) -> list[dict[str, Any]]:
 
 def of_tracked(sweep: SweepConfig) -> dict[str, Any]:
     """Counts of one sweep from its tracking store alone: neither data nor store need be here."""
-    address = open_sweep(sweep, create=False)
+    address = find_sweep(sweep)
     if address is None:
         return _row(sweep.name, sweep.experiment_name, [], 0, {})
     tracker = Tracker(address)
@@ -261,7 +261,7 @@ def tracked_results(sweep: SweepConfig) -> Tracked:
     Raises:
         LotusError: it has never run there.
     """
-    address = open_sweep(sweep, create=False)
+    address = find_sweep(sweep)
     if address is None:
         raise LotusError(f"{sweep.name} has not run yet in this tracking store: run it first")
     tracker = Tracker(address)

@@ -93,7 +93,6 @@ def run(
     planner = Planner(sweep)
     planner.plan({})  # what cannot be planned is said before anything is made
     where = open_sweep(sweep)
-    assert where is not None
     tracker, stop = Tracker(where), Stop()
     with (
         at_rest(where.uri),

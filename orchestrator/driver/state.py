@@ -11,7 +11,7 @@ from orchestrator.search import Outcome
 from orchestrator.storage.store import Store
 from orchestrator.tracking import patience
 from orchestrator.tracking.reconcile import LOST
-from orchestrator.tracking.tracker import Child, Tracker, open_sweep
+from orchestrator.tracking.tracker import Child, Tracker, find_sweep
 from orchestrator.versions import versions
 from orchestrator.vocabulary import Tag
 from orchestrator.worker.job import Settings
@@ -69,7 +69,7 @@ def look(sweep: SweepConfig, planned: Plan | None = None) -> State | None:
     Args:
         planned: a plan at hand; used unless the sweep's trials follow from results.
     """
-    address = open_sweep(sweep, create=False)
+    address = find_sweep(sweep)
     if address is None:
         return None
     tracker = Tracker(address)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from orchestrator.planning.config import SweepConfig
 from orchestrator.tracking.runs import Run
-from orchestrator.tracking.tracker import Tracker, open_sweep, patiently
+from orchestrator.tracking.tracker import Tracker, find_sweep, patiently
 from orchestrator.vocabulary import FINETUNE_EPOCHS, Tag, of
 
 NUMBERS = ("seed", "sparsity", "patch_drop", "mask_data_fraction", "rung")
@@ -31,13 +31,13 @@ def results(sweep: SweepConfig) -> pd.DataFrame:
     earlier version ran have no `final/deployed_*`, `final/macs_deployed`, `final/macs_selector`
     and `final/macs_training`: such a column is absent or NaN until the sweep is run again.
     """
-    address = open_sweep(sweep, create=False)
+    address = find_sweep(sweep)
     return trials_table(Tracker(address).runs()) if address else trials_table([])
 
 
 def curve(sweep: SweepConfig) -> pd.DataFrame:
     """What measured the one-shot curve of a sweep, see `curve_table`; empty without runs."""
-    address = open_sweep(sweep, create=False)
+    address = find_sweep(sweep)
     return curve_table(Tracker(address).runs() if address else [])
 
 

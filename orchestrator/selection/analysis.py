@@ -7,17 +7,13 @@ from typing import Any
 import pandas as pd
 
 from orchestrator.selection.arms import ArmRow, arms_table
-from orchestrator.selection.comparisons import (
-    ArmComparison,
-    Spreads,
-    compare_arms,
-    contrasts,
-    dense_for,
-)
+from orchestrator.selection.choice import choose
+from orchestrator.selection.comparisons import ArmComparison, Spreads, compare_arms
+from orchestrator.selection.contrasts import contrasts, dense_for
 from orchestrator.selection.curve import EssentialSparsity, essential_sparsity
 from orchestrator.selection.diagnosis import diagnose
 from orchestrator.selection.pairs import Outcomes
-from orchestrator.selection.recommendation import Recommended, choose, read_on_test
+from orchestrator.selection.recommendation import Recommended, read_on_test
 from orchestrator.selection.rows import rows
 from orchestrator.selection.settings import Setting, settings
 

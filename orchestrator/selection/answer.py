@@ -6,9 +6,10 @@ weights.
 """
 
 from orchestrator.selection.curve import CURVE_COLUMNS, EssentialSparsity
-from orchestrator.selection.recommendation import Recommended, in_words
+from orchestrator.selection.recommendation import Recommended
 from orchestrator.selection.rows import rows
 from orchestrator.selection.verdicts import level, points_of, ratio, share
+from orchestrator.selection.wording import in_words
 from trials.arms import BASE_AXES, BY_NAME
 
 

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from orchestrator.selection.comparisons import Spreads, against_reference
+from orchestrator.selection.comparisons import Spreads
+from orchestrator.selection.contrasts import against_reference
 from orchestrator.selection.pairs import Outcomes
 from orchestrator.selection.rows import average, dense_models, fewest, rows
 from orchestrator.selection.scopes import OTHER_SEEDS, THESE_MODELS, Scope
@@ -196,7 +197,7 @@ def dense_summary(
     """`dense` of summary.json: the one dense model that everything final is measured against.
 
     Args:
-        reference: the `dense` arm beside the recommended setting (`comparisons.dense_for`); None =
+        reference: the `dense` arm beside the recommended setting (`contrasts.dense_for`); None =
             the best one that was run.
 
     Returns:

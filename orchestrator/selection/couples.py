@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.selection.comparisons import Contrast, Spreads
+from orchestrator.selection.comparisons import Spreads
+from orchestrator.selection.contrasts import Contrast
 from orchestrator.selection.design import PRESET, Point, point, typical
 from orchestrator.selection.pairs import FINAL, PRUNED, Outcomes, Pair, between
 from orchestrator.selection.rows import Row, mean

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from orchestrator.selection.causes import sentences
-from orchestrator.selection.comparisons import INFORMED
+from orchestrator.selection.contrasts import INFORMED
 from orchestrator.selection.design import (
     Anchor,
     Neighbour,

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.selection.rows import TIE
 from orchestrator.selection.settings import (
     TEST,
     VAL,
@@ -17,6 +16,9 @@ from trials.arms import CONTROLS
 
 Costs = tuple[float, float, float]
 """Lower is better: minus accuracy, multiply-accumulates, minus sparsity."""
+
+DIGITS = 9
+"""Of accuracies and sparsities that are told apart: as fine as `rows.TIE`."""
 
 
 def dominates(one: Costs, other: Costs) -> bool:
@@ -63,7 +65,5 @@ def _costs(s: Setting) -> Costs | None:
     macs, sparsity = s.mean[Metric.FINAL_MACS_DEPLOYED], s.mean[Metric.FINAL_SPARSITY]
     if s.arm in CONTROLS or macs is None or sparsity is None or s.mean[VAL] is None:
         return None
-    # Means of equal numbers may differ in the last bits; TIE is far below any real difference.
-    digits = 9
-    assert 10.0**-digits <= TIE
-    return -round(s.val_accuracy, digits), float(f"{macs:.9g}"), -round(sparsity, digits)
+    # Means of equal numbers may differ in the last bits.
+    return -round(s.val_accuracy, DIGITS), float(f"{macs:.9g}"), -round(sparsity, DIGITS)

@@ -4,15 +4,15 @@ Chosen by validation alone. Whether it keeps the accuracy is then read once, on 
 a single question, asked beforehand, so its interval needs no correction.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from orchestrator.selection.arms import Reference
-from orchestrator.selection.comparisons import Contrast, Spreads, against_reference
+from orchestrator.selection.choice import Choice, Chosen, choose, reference_means
+from orchestrator.selection.comparisons import Spreads
 from orchestrator.selection.pairs import Outcomes
-from orchestrator.selection.rows import TIE, Row, average
+from orchestrator.selection.rows import TIE, Row
 from orchestrator.selection.scopes import (
     OTHER_SEEDS,
     THESE_MODELS,
@@ -26,16 +26,12 @@ from orchestrator.selection.settings import (
     Setting,
     kept_macs_ratio,
     macs_ratio,
-    preference,
     speed_ratio,
 )
 from orchestrator.selection.statistics import Interval
-from orchestrator.selection.verdicts import between, percent, points_of
 from orchestrator.vocabulary import Metric
-from trials.arms import LOTUS_ARMS
 
 Verdict = Literal["shown", "not shown", "exceeded"]
-Chosen = Literal["shown on validation", "within on validation", "best on validation"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +44,7 @@ class Recommended:
         n: seeds; n_compared: those that the dense reference has too; n_images: test images.
         final_sparsity: of the prunable weights; sparsity_model: of all parameters.
         test_accuracy_whole: of the same models on whole images, as plain timm runs them.
-        reference: what `dense_*` and the difference are about; see `comparisons.dense_for`.
+        reference: what `dense_*` and the difference are about; see `contrasts.dense_for`.
         difference: test accuracy minus that of the dense reference at the same seeds.
         models_low, models_high, seeds_low, seeds_high: its limits in both scopes; None where
             nothing is said.
@@ -100,67 +96,6 @@ class Recommended:
     reason: str
     would_show: str | None
     setting: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """A setting and why it was chosen, before any test outcome is read.
-
-    Attributes:
-        on_test: the comparison that its verdict is read from.
-    """
-
-    setting: Setting
-    chosen: Chosen
-    reason: str
-    on_test: Contrast
-
-
-def choose(
-    found: Sequence[Setting],
-    spreads: Spreads,
-    tolerance: float = 0.01,
-    confidence: float = 0.95,
-) -> Choice | None:
-    """The cheapest setting that keeps the dense accuracy on validation.
-
-    Candidates are the settings of LOTUS_ARMS with a deployed accuracy and known MACs. Those whose
-    whole interval against the dense reference (by counts, in the widest scope that can be said)
-    is above -tolerance are shown to keep it; where there is none, those whose mean does. Of these:
-    fewest MACs, choosing the patches included, then highest final sparsity, then best validation
-    accuracy. Where even that leaves none: the best validation accuracy.
-
-    Args:
-        tolerance: fraction (0.01 = 1 point).
-
-    Returns:
-        None when there is no candidate.
-    """
-    candidates = [
-        s for s in found
-        if s.arm in LOTUS_ARMS and s.mean[VAL] is not None and s.mean[Metric.FINAL_MACS_DEPLOYED]
-    ]  # fmt: skip
-    if not candidates:
-        return None
-    gaps = [_validation_gap(s, found, spreads) for s in candidates]
-    shown = [
-        s for s, gap in zip(candidates, gaps, strict=True)
-        if gap and _at_least(gap.interval(gap.scope, confidence).low, -tolerance)
-    ]  # fmt: skip
-    within = [
-        s
-        for s, gap in zip(candidates, gaps, strict=True)
-        if gap and _at_least(gap.mean, -tolerance)
-    ]
-    if shown:
-        best, chosen = min(shown, key=_cost), "shown on validation"
-    elif within:
-        best, chosen = min(within, key=_cost), "within on validation"
-    else:
-        best, chosen = min(candidates, key=preference), "best on validation"
-    counts = {"candidates": len(candidates), "shown": len(shown), "within": len(within)}
-    on_test = against_reference(best, found)
-    return Choice(best, chosen, _reason(chosen, counts, on_test, tolerance), on_test)  # type: ignore[arg-type]
 
 
 def recommend(
@@ -215,7 +150,7 @@ def _recommended(
     would = None
     if gap is not None and verdict == "not shown":
         would = needed(gap, scope, confidence, tolerance, noninferior=True).words(gap.n_images)
-    reference = _reference_means(choice.on_test)
+    reference = reference_means(choice.on_test)
     return Recommended(
         trial_key=trial["key"],
         name=trial["name"],
@@ -256,32 +191,9 @@ def _recommended(
     )
 
 
-def _reference_means(on_test: Contrast) -> dict[str, float | None]:
-    """Validation and test accuracy of the dense reference, over the seeds that both have."""
-    dense = on_test.b
-    columns = {"val": VAL, "test": TEST}
-    if dense is on_test.a:
-        columns = {"val": Metric.DENSE_VAL_ACCURACY, "test": Metric.DENSE_TEST_ACCURACY}
-    common = [
-        average(dense.by_seed()[seed], columns.values()) for seed in on_test.a.seeds_with(dense)
-    ] or list(dense.seeds)
-    mean = average(common, columns.values())
-    return {name: mean[column] for name, column in columns.items()}
-
-
 def _training_ratio(s: Setting, dense: Setting) -> float | None:
     own, reference = s.mean[Metric.FINAL_MACS_TRAINING], dense.mean[Metric.FINAL_MACS_TRAINING]
     return own / reference if dense is not s and own and reference else None
-
-
-def _validation_gap(s: Setting, found: Sequence[Setting], spreads: Spreads) -> Difference | None:
-    # By counts: the outcomes of every candidate are too much to read.
-    contrast = against_reference(s, found, validation=True)
-    return spreads.difference(contrast, contrast.pairs({}))
-
-
-def _at_least(value: float | None, floor: float) -> bool:
-    return value is not None and value >= floor - TIE
 
 
 def _verdict(found: Interval, tolerance: float) -> Verdict:
@@ -290,87 +202,3 @@ def _verdict(found: Interval, tolerance: float) -> Verdict:
     if found.low >= -tolerance - TIE:
         return "shown"
     return "exceeded" if found.high < -tolerance - TIE else "not shown"
-
-
-def _reason(chosen: Chosen, counts: dict[str, int], on_test: Contrast, tolerance: float) -> str:
-    """How it was chosen, in one or two sentences."""
-    mean, dense = percent(on_test.a.mean[VAL]), percent(_reference_means(on_test)["val"])
-    source = (
-        "the dense model before fine-tuning (the dense arm was not run)"
-        if on_test.a is on_test.b
-        else "dense with equal fine-tuning"
-    )
-    near = f"within {points_of(tolerance)} of {source} ({dense} on validation)"
-    cheapest = (
-        f"this one ({mean}) needs the fewest multiply-accumulates and, of those that need equally "
-        "few, removes the most weights"
-    )
-    total, shown, within = (counts[name] for name in ("candidates", "shown", "within"))
-    if chosen == "shown on validation":
-        are = "is" if shown == 1 else "are"
-        return f"{shown} of {_settings(total)} {are} shown to be {near}; of them {cheapest}."
-    if chosen == "within on validation":
-        return (
-            f"None of {_settings(total)} is shown on validation to be {near}, but the mean of "
-            f"{within} is; of them {cheapest}."
-        )
-    return f"None of {_settings(total)} is {near}; this one is the most accurate there ({mean})."
-
-
-def _settings(count: int) -> str:
-    return f"{count:,} setting{'' if count == 1 else 's'}"
-
-
-def in_words(best: Recommended) -> str:
-    """What it costs in accuracy, and how sure that is: the same sentences on every screen."""
-    if best.difference is None:
-        return "Its accuracy on test was not compared with dense."
-    tuned = best.reference == "fine_tuned"
-    source = "dense with equal fine-tuning" if tuned else "dense before fine-tuning"
-    size = f"{abs(100 * best.difference):.1f}"
-    points = f"{size} point{'' if size == '1.0' else 's'}"
-    start = "It differs from dense by less than 0.1 points" if size == "0.0" else (
-        f"It {'loses' if best.difference < 0 else 'gains'} {points}"
-    )  # fmt: skip
-    models = _limits(best.models_low, best.models_high, "too few images to say")
-    few = (
-        f"too few seeds ({best.n_compared}) to say"
-        if best.scope == THESE_MODELS
-        else "too wide to say"
-    )
-    seeds = _limits(best.seeds_low, best.seeds_high, few)
-    tolerated = points_of(best.tolerance)
-    said = {
-        "shown": f"Shown to be within {tolerated} of dense",
-        "exceeded": f"Shown to lose more than {tolerated}",
-        "not shown": f"Not shown to be within {tolerated} of dense",
-    }[best.verdict]
-    would = f"; {best.would_show}" if best.would_show else ""
-    return (
-        f"{start} on test: {percent(best.test_accuracy)} against "
-        f"{percent(best.dense_test_accuracy)} for {source} "
-        f"({_seeds(best)}). "
-        f"{100 * best.confidence:g} % intervals: these models {models}; other seeds {seeds}. "
-        f"{said} ({best.scope}){would}."
-    )
-
-
-def _seeds(best: Recommended) -> str:
-    said = f"mean of {best.n} seed{'' if best.n == 1 else 's'}"
-    fewer = f"; the difference is that of {best.n_compared}, which both have"
-    return said + (fewer if best.n_compared < best.n else "")
-
-
-def _limits(low: float | None, high: float | None, otherwise: str) -> str:
-    if low is None or high is None:
-        return otherwise
-    return between(low, high)
-
-
-def _cost(s: Setting) -> tuple[Any, ...]:
-    macs, sparsity = s.mean[Metric.FINAL_MACS_DEPLOYED], s.mean[Metric.FINAL_SPARSITY]
-    return (
-        math.inf if macs is None else float(f"{macs:.9g}"),  # means may differ in the last bit
-        -round(sparsity or 0.0, 9),
-        *preference(s),
-    )

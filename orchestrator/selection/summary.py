@@ -10,14 +10,16 @@ from orchestrator.costs import cost_words
 from orchestrator.selection.analysis import CONFIDENCE, Analysis, analyse, full_first
 from orchestrator.selection.answer import answer
 from orchestrator.selection.arms import dense_summary, known_arms
+from orchestrator.selection.choice import choose
 from orchestrator.selection.claims import paper_claims
-from orchestrator.selection.comparisons import Spreads, contrasts, needed_trials
+from orchestrator.selection.comparisons import Spreads
+from orchestrator.selection.contrasts import contrasts, needed_trials
 from orchestrator.selection.curve import EssentialSparsity, essential_sparsity, essential_summary
 from orchestrator.selection.findings import not_measured, warnings
 from orchestrator.selection.halving import halving
 from orchestrator.selection.pairs import Outcomes
 from orchestrator.selection.pareto import pareto
-from orchestrator.selection.recommendation import Recommended, choose, recommend
+from orchestrator.selection.recommendation import Recommended, recommend
 from orchestrator.selection.rows import plain
 from orchestrator.selection.series import SERIES
 from orchestrator.selection.settings import settings

@@ -89,7 +89,7 @@ def elsewhere(path: Path) -> list[Elsewhere]:
 
 
 def _elsewhere(database: sqlite3.Connection, beside: Path) -> list[Elsewhere]:
-    groups: dict[str, dict[int, str]] = defaultdict(dict)
+    groups: dict[tuple[str, Path], dict[int, str]] = defaultdict(dict)
     for number, name, address in database.execute(
         "select experiment_id, name, artifact_location from experiments"
         " where artifact_location not null"
@@ -97,15 +97,13 @@ def _elsewhere(database: sqlite3.Connection, beside: Path) -> list[Elsewhere]:
         folder = local(address)
         # Only what was made as `FOLDER` beside a database; others may have their own reasons.
         if folder is not None and folder.name == FOLDER and not _same(folder, beside):
-            groups[address.rstrip("/")][number] = name
+            groups[address.rstrip("/"), folder][number] = name
     names = set(_names(beside)) if groups else set()
     found = []
     query = "select run_uuid, status from runs where experiment_id = ?"
-    for address, members in groups.items():
+    for (address, folder), members in groups.items():
         runs = [run for number in members for run in database.execute(query, (number,))]
         here = beside.as_uri() if address.startswith("file:") else str(beside)
-        folder = local(address)
-        assert folder is not None
         ended = sum(status == "FINISHED" for _, status in runs)
         there = sum(run_id in names for run_id, _ in runs)
         found.append(Elsewhere(address, here, folder, tuple(members.values()), ended, there))

@@ -6,9 +6,9 @@ Only for the driver that owns the sweep: it knows that whatever says RUNNING doe
 from collections.abc import Iterable, Mapping
 from functools import partial
 
-from orchestrator.tracking.connection import parents
 from orchestrator.tracking.runlog import RunLog
 from orchestrator.tracking.runs import Run
+from orchestrator.tracking.sweeps import parents
 from orchestrator.tracking.tracker import Tracker, belongs, best_first
 from orchestrator.vocabulary import Tag
 

@@ -6,7 +6,8 @@ background, and skips metric steps that are already there. A `MlflowClient` with
 is used throughout, so that MLFLOW_RUN_ID in somebody's environment changes nothing.
 
     port.py         what is asked of a store, and which modules stand before MLflow's client
-    connection.py   reaching a store, finding a sweep in it
+    connection.py   reaching a store
+    sweeps.py       finding a sweep in it, or making its run
     database.py     a new SQLite database, made whole or not at all
     opening.py      an SQLite database read without changing it: read-only, or of an older MLflow
     schema.py       of which MLflow a database is; migrating one, with a copy kept
@@ -25,20 +26,20 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from orchestrator.memory import nothing_is_garbage
-from orchestrator.tracking.connection import (
-    Address,
-    LateClient,
-    age,
-    connect,
-    list_sweeps,
-    open_sweep,
-    origin,
-)
+from orchestrator.tracking.connection import LateClient, connect
 from orchestrator.tracking.outbox import Outbox
 from orchestrator.tracking.patience import Breaker, TrackingAway, TrackingError, patiently
 from orchestrator.tracking.port import Client, View
 from orchestrator.tracking.runlog import RunLog
 from orchestrator.tracking.runs import Identity, Interner, Run
+from orchestrator.tracking.sweeps import (
+    Address,
+    age,
+    find_sweep,
+    list_sweeps,
+    open_sweep,
+    origin,
+)
 from orchestrator.tracking.timed import TimedClient
 from orchestrator.vocabulary import Tag
 
@@ -50,6 +51,7 @@ __all__ = [
     "Tracker",
     "TrackingAway",
     "TrackingError",
+    "find_sweep",
     "list_sweeps",
     "open_sweep",
     "patiently",

@@ -156,10 +156,10 @@ def tracked(path: Path) -> dict[str, float]:
     """
     from orchestrator.planning.sweepfile import load_sweep
     from orchestrator.storage.store import Store
-    from orchestrator.tracking.tracker import Tracker, open_sweep
+    from orchestrator.tracking.tracker import Tracker, find_sweep
 
     sweep = load_sweep(path)
-    address = open_sweep(sweep, create=False)
+    address = find_sweep(sweep)
     assert address is not None
     start = time.perf_counter()
     runs = Tracker(address).runs()

@@ -284,10 +284,10 @@ def left(sweep: SweepConfig) -> dict[str, Any]:
     from mlflow import MlflowClient
     from mlflow.entities import ViewType
 
-    from orchestrator.tracking.tracker import open_sweep
+    from orchestrator.tracking.tracker import find_sweep
 
     logging.getLogger("mlflow.store.artifact").setLevel(logging.WARNING)  # a word for each run
-    address = open_sweep(sweep, create=False)
+    address = find_sweep(sweep)
     assert address is not None
     client = MlflowClient(sweep.tracking.uri)
     runs = client.search_runs(

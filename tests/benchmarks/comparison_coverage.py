@@ -30,7 +30,8 @@ from scipy import special
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from orchestrator.selection.comparisons import ArmComparison, Spreads, compare_arms, contrasts
+from orchestrator.selection.comparisons import ArmComparison, Spreads, compare_arms
+from orchestrator.selection.contrasts import contrasts
 from orchestrator.selection.pairs import FINAL
 from orchestrator.selection.rows import Row
 from orchestrator.selection.settings import TEST, VAL, Setting, setting_of

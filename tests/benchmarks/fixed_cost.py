@@ -66,10 +66,10 @@ def sweep(path: Path, folder: Path) -> dict[str, float]:
 def phases(path: Path, folder: Path, spent: measuring.Spent) -> dict[str, float]:
     """Seconds before the first run, from there to the end of the last, and after that."""
     from orchestrator.planning.sweepfile import load_sweep
-    from orchestrator.tracking.tracker import Tracker, open_sweep
+    from orchestrator.tracking.tracker import Tracker, find_sweep
 
     uri = f"tracking.uri=sqlite:///{folder}/lotus/mlflow.db"
-    address = open_sweep(load_sweep(path, [uri]), create=False)
+    address = find_sweep(load_sweep(path, [uri]))
     assert address is not None
     runs = Tracker(address).runs()
     first = min(run.info.start_time for run in runs) / 1000 - spent.began

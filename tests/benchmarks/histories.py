@@ -18,8 +18,8 @@ from mlflow.entities import Metric
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from orchestrator.tracking.connection import Address
 from orchestrator.tracking.histories import with_histories
+from orchestrator.tracking.sweeps import Address
 from orchestrator.tracking.tracker import Tracker
 from orchestrator.versions import hardware, versions
 from tests.orchestrator.faults.conftest import Server

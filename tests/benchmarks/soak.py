@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from orchestrator.planning.sweepfile import load_sweep
 from orchestrator.reading.tables import results
-from orchestrator.tracking.tracker import Tracker, open_sweep
+from orchestrator.tracking.tracker import Tracker, find_sweep
 from orchestrator.versions import hardware, versions
 
 ROOT = Path(__file__).parents[2]
@@ -82,7 +82,7 @@ def watched(path: Path) -> tuple[float, list[tuple[float, int]]]:
 
 def ends(path: Path) -> list[float]:
     """Unix times at which trials ended, ascending."""
-    address = open_sweep(load_sweep(path), create=False)
+    address = find_sweep(load_sweep(path))
     assert address is not None
     runs = Tracker(address).runs()
     return sorted(

@@ -240,7 +240,6 @@ def main() -> None:
         with served(folder) as proxy:
             sweep = load_sweep(folder / "bookkeeping.yaml", [f"tracking.uri={proxy.url}"])
             address = open_sweep(sweep)
-            assert address is not None
             load = Load(proxy, address, said, [Tracker(address) for _ in range(TRACKERS)])
             for kind, how in kinds.items():
                 found[kind] = measured(load, how)

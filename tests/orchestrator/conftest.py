@@ -156,7 +156,6 @@ def tracked_trial(tmp_path_factory: pytest.TempPathFactory, database: str) -> Tr
     )
     sweep = load_sweep(path)
     address = open_sweep(sweep)
-    assert address is not None
     planned = plan(sweep)
     (trial,) = planned.trials
     settings = Settings(

@@ -21,7 +21,7 @@ from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.plan import plan
 from orchestrator.planning.sweepfile import load_sweep
 from orchestrator.storage.store import Store
-from orchestrator.tracking.tracker import Tracker, open_sweep
+from orchestrator.tracking.tracker import Tracker, find_sweep
 
 ROOT = Path(__file__).parent.parent.parent
 FAULTY = Path(__file__).parent / "faulty"
@@ -140,7 +140,7 @@ class Seen:
 def look(path: Path, overrides: Sequence[str] = ()) -> Seen:
     """Read a sweep's runs from MLflow, each metric with its whole history."""
     seen = Seen()
-    address = open_sweep(load_sweep(path, overrides), create=False)
+    address = find_sweep(load_sweep(path, overrides))
     if address is None:
         return seen
     tracker = Tracker(address)

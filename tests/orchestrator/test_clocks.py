@@ -13,9 +13,9 @@ from orchestrator.commands.status import of_sweep
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.forecasting import forecast
 from orchestrator.planning.plan import plan
-from orchestrator.reading import report
+from orchestrator.publishing.parent import parent_metrics
 from orchestrator.storage.store import Store
-from orchestrator.tracking.tracker import Tracker, open_sweep
+from orchestrator.tracking.tracker import Tracker, find_sweep, open_sweep
 
 sys.path.insert(0, str(Path(__file__).parent))
 from programs import Program, assert_as_if_undisturbed, copy_of, environment
@@ -67,7 +67,7 @@ def test_a_clock_that_jumps_forward_and_back_in_a_sweep_changes_no_result(
 
 def assert_nothing_lasts_less_than_nothing(path: Path) -> None:
     """Every run ends after its start, and all that is told of time is positive and plausible."""
-    address = open_sweep(load_sweep(path), create=False)
+    address = find_sweep(load_sweep(path))
     assert address is not None
     tracker = Tracker(address)
     parent = tracker.parent()
@@ -89,16 +89,13 @@ def test_the_newest_numbers_of_a_sweep_are_shown_although_the_clock_was_set_back
 ) -> None:
     """MLflow shows the value at the largest step, and a step is a time in seconds."""
     address = open_sweep(tracked)
-    assert address is not None
     tracker, real = Tracker(address), time.time
     cost = {"device_hours": 1.0, "device_hours_saved": 0.0}
     for finished, shift_s in ((1, 0), (2, -2 * DAY_S), (3, -3 * DAY_S), (4, 0)):
         monkeypatch.setattr(time, "time", lambda shift_s=shift_s: real() + shift_s)
         summary = {"essential_sparsity": None, "recommended": None, "cost": cost}
         log = tracker.sweep_log()
-        report._parent_metrics(
-            tracker, log, summary | {"trials": {"finished": finished, "failed": 0}}
-        )
+        parent_metrics(tracker, log, summary | {"trials": {"finished": finished, "failed": 0}})
         log.finish()
         parent = tracker.parent()
         assert parent.data.metrics["trials/finished"] == finished

@@ -19,7 +19,7 @@ from orchestrator import load_sweep, run
 from orchestrator.driver import driver
 from orchestrator.driver.watcher import Watcher
 from orchestrator.tracking.lease import Lease, Timing
-from orchestrator.tracking.tracker import Tracker, open_sweep
+from orchestrator.tracking.tracker import Tracker, find_sweep
 
 sys.path.insert(0, str(Path(__file__).parent))
 from programs import STAGES, Program, assert_as_if_undisturbed, copy_of, environment, look
@@ -207,7 +207,7 @@ class Stopper(threading.Thread):
         tracker: Tracker | None = None
         while not self.done.wait(0.3):
             if tracker is None:
-                if (address := open_sweep(load_sweep(self.path, EIGHT), create=False)) is None:
+                if (address := find_sweep(load_sweep(self.path, EIGHT))) is None:
                     continue
                 tracker = Tracker(address)
             ended = {child.key for child in tracker.children() if child.status == "FINISHED"}

@@ -16,7 +16,7 @@ from orchestrator.commands.terminal import Terminal
 from orchestrator.driver import driver
 from orchestrator.planning.problems import SweepError
 from orchestrator.planning.sweepfile import load_sweep
-from orchestrator.tracking.tracker import Tracker, open_sweep
+from orchestrator.tracking.tracker import Tracker, find_sweep
 from orchestrator.visible import one_line, visible
 
 HOSTILE = {
@@ -130,7 +130,7 @@ def test_free_text_is_text_everywhere_in_a_whole_sweep(
     assert "Traceback" not in said + errors
     shown = said.replace("\n", "")
     assert "[red]<b onload=x>" in shown
-    address = open_sweep(sweep, create=False)
+    address = find_sweep(sweep)
     assert address is not None
     tracker = Tracker(address)
     (trial,) = (run for run in tracker.runs() if run.data.tags["lotus.kind"] == "trial")

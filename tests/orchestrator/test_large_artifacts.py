@@ -62,7 +62,6 @@ def logged(sweep: SweepConfig, uri: str, folder: Path) -> tuple[RunLog, bytes]:
     """A run with a large file, uploaded as a worker does it."""
     section = type(sweep.tracking)(uri=uri)
     address = open_sweep(sweep.model_copy(update={"tracking": section}))
-    assert address is not None
     content = os.urandom(SIZE)
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "checkpoints/final.safetensors").write_bytes(content)

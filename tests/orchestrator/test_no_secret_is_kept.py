@@ -53,7 +53,6 @@ def test_no_secret_reaches_tracking_artifacts_store_or_logs(
     sweep = tiny(f"tracking: {{uri: 'http://me:{PASSWORD}@{address}'}}\n")
     (tmp_path / "sweep.yaml").unlink()  # the user's own file holds it
     where = open_sweep(sweep)
-    assert where is not None
     planned = plan(sweep)
     (trial,) = planned.trials
     tracker, store = Tracker(where), Store(sweep.storage.path)

@@ -15,7 +15,7 @@ from orchestrator.commands.status import of_sweep
 from orchestrator.driver.state import look
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.plan import plan
-from orchestrator.tracking.tracker import Tracker, open_sweep
+from orchestrator.tracking.tracker import Tracker, find_sweep
 
 pytestmark = pytest.mark.slow
 
@@ -294,7 +294,7 @@ def test_a_halving_with_more_candidates_runs_only_what_is_new(
     assert state is not None
     assert state.plan.complete
     assert {trial.key for trial in state.plan.trials} == keys(wider)
-    address = open_sweep(wider, create=False)
+    address = find_sweep(wider)
     assert address is not None
     children = Tracker(address).children()
     assert len({child.key for child in children}) == len(children)

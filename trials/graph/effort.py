@@ -42,7 +42,8 @@ def passes_of(recovery: Node[Finetuned], counts: Counts) -> Passes:
 def reads_scores(tickets: Node[Tickets]) -> bool:
     """Whether a model has to look at an image before its kept patches are known."""
     cfg = tickets.config
-    assert isinstance(cfg, TicketsConfig)
+    if not isinstance(cfg, TicketsConfig):
+        raise TypeError(f"{tickets.stage.name} makes no tickets")
     drawn = cfg.select == "random_fixed" and cfg.scope == "image"
     return cfg.patch_drop > 0 and not drawn
 

@@ -172,7 +172,8 @@ def probe(
 
 def as_one_shot(node: Node[Probe], level: float) -> Node[OneShot]:
     """The stage call that evaluates the same level by name: equal work, so equal on a curve."""
-    assert isinstance(node.config, ProbeConfig)
+    if not isinstance(node.config, ProbeConfig):
+        raise TypeError(f"{node.stage.name} is no probe")
     inputs = {name: node.inputs[name] for name in ("data", "model", "scored", "scores")}
     cfg = node.config.one_shot.model_copy(update={"sparsity": level})
     return Node(essential, cfg, node.seed, inputs | {"picked": None, "like": None})

@@ -488,7 +488,6 @@ def test_a_sweep_that_runs_meanwhile_loses_nothing(store: Store) -> None:
 
 def test_a_sweep_is_kept_while_its_run_exists(tracked: SweepConfig) -> None:
     address = open_sweep(tracked)
-    assert address is not None
     store = Store(tracked.storage.path)
     made = pins.pin(store, plan(tracked), address.parent)
     assert asker([])(made) == (True, "its run exists")
@@ -511,8 +510,7 @@ def test_results_of_a_sweep_that_its_database_has_lost_are_kept_counted_and_said
 ) -> None:
     sweep, file = tiny(), str(tmp_path / "sweep.yaml")
     database = tmp_path / "mlflow.db"
-    other = open_sweep(tiny("", "name=other"))
-    assert other is not None
+    open_sweep(tiny("", "name=other"))
     with (
         closing(sqlite3.connect(database)) as opened,
         closing(sqlite3.connect(tmp_path / "yesterday.db")) as copy,
@@ -589,7 +587,6 @@ def test_gc_from_the_command_line(
     code, _, error = lotus("gc", path)
     assert (code, "no sweep has said yet" in error) == (1, True)
     address = open_sweep(tracked)
-    assert address is not None
     store = Store(tracked.storage.path)
     pins.pin(store, plan(tracked), address.parent)
     store.files.write("damaged/x", b"12345678")

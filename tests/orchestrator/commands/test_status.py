@@ -43,7 +43,6 @@ def test_a_sweep_that_never_ran_misses_everything(four: SweepConfig) -> None:
 
 def test_every_state_is_counted_and_errors_are_named(four: SweepConfig) -> None:
     address = open_sweep(four)
-    assert address is not None
     tracker = Tracker(address)
     trials = plan(four).trials
     for trial, state in zip(trials, ("FINISHED", "FAILED", "RUNNING"), strict=False):
@@ -117,7 +116,6 @@ def test_what_gc_would_free_is_shown_where_somebody_knows(
     assert "no sweep has said yet what it needs" in unknown["freeable_error"]
     assert "would free" not in status.describe_store(unknown)
     address = open_sweep(tracked)
-    assert address is not None
     store = Store(tracked.storage.path)
     pin(store, plan(tracked), address.parent)
     store.files.write("objects/ab/x.safetensors", b"x" * 2**20)

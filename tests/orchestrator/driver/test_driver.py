@@ -15,7 +15,7 @@ from orchestrator.driver.searcher import TuneSearcher
 from orchestrator.driver.state import look
 from orchestrator.storage.files import Files
 from orchestrator.storage.store import Store
-from orchestrator.tracking.tracker import Tracker, open_sweep
+from orchestrator.tracking.tracker import Tracker, find_sweep
 
 pytestmark = pytest.mark.slow
 ARTIFACT_ADDRESSES = [
@@ -51,14 +51,14 @@ def copied(finished_sweep: Path, tmp_path: Path) -> Path:
 
 def children(path: Path, *overrides: str) -> dict[str, str]:
     """Run id -> status of all runs below the sweep."""
-    address = open_sweep(load_sweep(path, overrides), create=False)
+    address = find_sweep(load_sweep(path, overrides))
     assert address is not None
     return {child.run_id: child.status for child in Tracker(address).children()}
 
 
 def parent_of(path: Path) -> Any:
     """The sweep's own run."""
-    address = open_sweep(load_sweep(path), create=False)
+    address = find_sweep(load_sweep(path))
     assert address is not None
     return Tracker(address).parent()
 
@@ -92,7 +92,7 @@ def test_fine_tuning_curves_start_at_epoch_one_and_have_each_epoch_once(
 
 def test_the_report_is_on_the_sweeps_run(finished_sweep: Path) -> None:
     sweep = load_sweep(finished_sweep)
-    address = open_sweep(sweep, create=False)
+    address = find_sweep(sweep)
     assert address is not None
     client = MlflowClient(sweep.tracking.uri)
     names = {file.path for file in client.list_artifacts(address.parent, "report")}

@@ -22,7 +22,7 @@ from orchestrator.planning.speeds import learned
 from orchestrator.storage.store import Store
 from orchestrator.tracking import patience
 from orchestrator.tracking.pending import Pending
-from orchestrator.tracking.tracker import Tracker, open_sweep
+from orchestrator.tracking.tracker import Tracker, find_sweep, open_sweep
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from programs import Program, environment, mlflow_server
@@ -44,7 +44,7 @@ def nothing_is_left() -> Iterator[None]:
 
 def runs_of(path: Path, *overrides: str) -> list[Any]:
     """All runs below the sweep, duplicates included."""
-    address = open_sweep(load_sweep(path, overrides), create=False)
+    address = find_sweep(load_sweep(path, overrides))
     assert address is not None
     return Tracker(address).runs()
 
@@ -173,7 +173,6 @@ def test_what_mlflow_does_not_take_is_owed(tmp_path: Path, monkeypatch: pytest.M
     with mlflow_server(tmp_path) as uri:
         sweep = load_sweep(path, [f"tracking.uri={uri}"])
         address = open_sweep(sweep)
-        assert address is not None
     monkeypatch.setattr(patience, "PATIENCE_S", 1.0)
     planner, store = Planner(sweep), Store(sweep.storage.path)
     planned = planner.plan({})
@@ -188,7 +187,6 @@ def test_what_mlflow_does_not_take_is_owed(tmp_path: Path, monkeypatch: pytest.M
 
 def test_after_a_stop_nothing_is_said_any_more(tracked: Any) -> None:
     address = open_sweep(tracked)
-    assert address is not None
     tracker, store, stop = Tracker(address), Store(tracked.storage.path), Stop()
     planner = Planner(tracked)
     planned = planner.plan({})

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from programs import Program, environment, look
 
 from orchestrator.planning.sweepfile import load_sweep
-from orchestrator.tracking.tracker import Tracker, open_sweep
+from orchestrator.tracking.tracker import Tracker, find_sweep
 from tests.conftest import tiny_sweep
 
 ARM = "search.arm=[magnitude]"
@@ -79,7 +79,7 @@ def test_a_ray_that_never_starts_is_one_line_and_the_sweep_is_closed(tmp_path: P
     assert len(slow.stopped) == starting.ATTEMPTS
     assert program.said.count("Ray does not start here, tried") == 1
     assert "Traceback" not in program.said
-    address = open_sweep(load_sweep(tmp_path / "tiny.yaml", [ARM]), create=False)
+    address = find_sweep(load_sweep(tmp_path / "tiny.yaml", [ARM]))
     assert address is not None
     assert Tracker(address).parent().info.status == "KILLED"
     assert not [one for one in slow.stopped if one.is_running()]

@@ -269,7 +269,6 @@ class Bench:
 
 def _worker(sweep: SweepConfig) -> Worker:
     address = open_sweep(sweep)
-    assert address is not None
     settings = Settings(
         store=sweep.storage.path, address=address, cpus=1, gpu=False, checkpoints="all"
     )

@@ -59,7 +59,6 @@ def test_a_sweep_whose_server_is_gone_for_good_ends_and_is_delivered_by_the_next
     assert store.keys() == stored, "nothing was computed"
     assert all_notes(store) == {}
     address = open_sweep(sweep)
-    assert address is not None
     shown = content_of(Tracker(address))
     assert {run["status"] for run in shown.values()} == {"FINISHED"}
     assert not any("lotus.cached" in run["tags"] for run in shown.values()), "as if undisturbed"

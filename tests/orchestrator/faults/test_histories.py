@@ -7,8 +7,8 @@ import pytest
 from mlflow.entities import Metric
 
 from orchestrator.tracking import histories
-from orchestrator.tracking.connection import Address
 from orchestrator.tracking.histories import with_histories
+from orchestrator.tracking.sweeps import Address
 from orchestrator.tracking.tracker import Tracker
 from tests.orchestrator.faults.conftest import Proxy
 

@@ -15,7 +15,7 @@ from orchestrator.planning.config import SweepConfig
 from orchestrator.tracking import patience
 from orchestrator.tracking.patience import TrackingError
 from orchestrator.tracking.pending import Pending
-from orchestrator.tracking.tracker import open_sweep
+from orchestrator.tracking.tracker import find_sweep, open_sweep
 from tests.orchestrator.faults.conftest import Bench, Content, content_of, made_bench
 from tests.orchestrator.tracking.test_schema import old as made_old
 
@@ -103,8 +103,8 @@ def test_a_database_of_an_older_mlflow_is_not_migrated_and_one_sentence_says_wha
     made_old(engine)
     before = sqlalchemy.inspect(engine).get_table_names()
     sweep = tiny(f"tracking: {{uri: '{uri}'}}\n")
-    for create in (False, True):
+    for reach in (find_sweep, open_sweep):
         with pytest.raises(TrackingError, match=r"is of an older MLflow .*run `mlflow db upgrade"):
-            open_sweep(sweep, create=create)
+            reach(sweep)
     assert sqlalchemy.inspect(engine).get_table_names() == before
     engine.dispose()

@@ -73,7 +73,6 @@ def test_when_the_best_changes_its_checkpoint_is_the_only_one(
     torch.set_num_threads(1)
     sweep = with_seeds(tracked)
     address = open_sweep(sweep)
-    assert address is not None
     planned, store, tracker = plan(sweep), Store(sweep.storage.path), Tracker(address)
     settings = Settings(
         store=sweep.storage.path, address=address, cpus=1, gpu=False, checkpoints="best"

@@ -98,7 +98,6 @@ def costs(arm: str, level: float | None, seed: int) -> dict[str, float]:
 def write_sweep(sweep: SweepConfig, seeds: Iterable[int], arms: set[str], folder: Path) -> None:
     """Every trial as a worker leaves it, one shared stage, and what a driver notes."""
     address = open_sweep(sweep)
-    assert address is not None
     tracker, rng = Tracker(address), np.random.default_rng(len(arms))
     common = {split: rng.random(N) < 0.9 for split in ("validation", "test")}
     number = 0

@@ -12,6 +12,7 @@ import torch
 from orchestrator.planning.plan import plan
 from orchestrator.planning.sweepfile import load_sweep
 from orchestrator.reading import report
+from orchestrator.reading.content import Read, summarise
 from orchestrator.reading.tables import trials_table
 from trials.formats import load_mask
 from trials.sparsity.masks import jaccard
@@ -37,7 +38,6 @@ def compared(tmp_path_factory: pytest.TempPathFactory, database: str, tiny_text:
     path.write_text(tiny_text + SEARCH + places, encoding="utf-8")
     sweep = load_sweep(path)
     address = open_sweep(sweep)
-    assert address is not None
     settings = Settings(
         store=sweep.storage.path, address=address, cpus=1, gpu=False, checkpoints="none"
     )
@@ -125,5 +125,5 @@ def test_only_artifacts_of_compared_trials_are_fetched(
         return str(real(run_id, path, folder))
 
     monkeypatch.setattr(tracker.client, "download_artifacts", counted)
-    report.summarise(sweep, tracker, tracker.runs(), tracker.parent().data.tags)
+    summarise(Read.of(sweep, tracker))
     assert sorted(fetched) == ["masks/final.safetensors"] * 2 + ["outcomes/correct.safetensors"] * 6

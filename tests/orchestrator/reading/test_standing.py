@@ -60,7 +60,6 @@ def made(tmp_path_factory: pytest.TempPathFactory, database: str, tiny_text: str
 def everything(sweep: SweepConfig) -> None:
     """Make what a sweep asks for, in this process."""
     address = open_sweep(sweep)
-    assert address is not None
     settings = Settings(
         store=sweep.storage.path, address=address, cpus=1, gpu=False,
         checkpoints=sweep.retention.checkpoints,

@@ -14,7 +14,8 @@ from orchestrator.selection.answer import (
     setting_words,
 )
 from orchestrator.selection.curve import CURVE_COLUMNS, EssentialSparsity
-from orchestrator.selection.recommendation import Recommended, in_words
+from orchestrator.selection.recommendation import Recommended
+from orchestrator.selection.wording import in_words
 
 
 def essential(**changes: Any) -> EssentialSparsity:

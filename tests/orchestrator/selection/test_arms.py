@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from orchestrator.selection.arms import ArmRow, arms_table, dense_summary
-from orchestrator.selection.comparisons import Spreads, dense_for
+from orchestrator.selection.comparisons import Spreads
+from orchestrator.selection.contrasts import dense_for
 from orchestrator.selection.settings import settings
 from tests.orchestrator.selection.test_recommendation import DENSE, dense, three, trial
 

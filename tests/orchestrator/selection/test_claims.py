@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from orchestrator.selection.claims import paper_claims
-from orchestrator.selection.comparisons import Spreads, compare_arms, contrasts
+from orchestrator.selection.comparisons import Spreads, compare_arms
+from orchestrator.selection.contrasts import contrasts
 from orchestrator.selection.settings import settings
 from orchestrator.selection.statistics import Interval
 from orchestrator.selection.verdicts import Claim, Measured, side

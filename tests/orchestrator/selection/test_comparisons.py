@@ -10,14 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from orchestrator.selection import comparisons, summarise
-from orchestrator.selection.comparisons import (
-    ArmComparison,
-    Spreads,
-    compare_arms,
-    contrasts,
-    needed_trials,
-)
+from orchestrator.selection import summarise
+from orchestrator.selection.comparisons import ArmComparison, Spreads, compare_arms
+from orchestrator.selection.contrasts import MOST_SEEDS, contrasts, needed_trials
 from orchestrator.selection.scopes import OTHER_SEEDS, THESE_MODELS
 from orchestrator.selection.settings import Setting, settings
 from orchestrator.selection.statistics import paired_drop
@@ -138,7 +133,7 @@ def test_only_the_trials_that_are_compared_are_read_and_few_seeds_of_them() -> N
     many = [trial("lotus", seed, patch_drop=q) for seed in range(50) for q in (0.1, 0.2, 0.3)]
     dense = [trial("dense", seed) for seed in range(50)]
     needed = needed_trials(contrasts(found(*many, *dense)))
-    assert len(needed) == len(set(needed)) == 2 * comparisons.MOST_SEEDS
+    assert len(needed) == len(set(needed)) == 2 * MOST_SEEDS
     assert not [key for key in needed if "0.2" in key or "0.3]" in key]
 
 

@@ -7,16 +7,11 @@ import pandas as pd
 import pytest
 
 from orchestrator.selection import select, wanted_trials
+from orchestrator.selection.choice import Choice, choose
 from orchestrator.selection.comparisons import Spreads
-from orchestrator.selection.recommendation import (
-    Choice,
-    Recommended,
-    choose,
-    in_words,
-    median_trial,
-    recommend,
-)
+from orchestrator.selection.recommendation import Recommended, median_trial, recommend
 from orchestrator.selection.settings import settings
+from orchestrator.selection.wording import in_words
 
 N = 10_000
 DENSE = 0.9

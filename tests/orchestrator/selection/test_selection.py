@@ -20,10 +20,13 @@ from orchestrator.selection import (
 )
 from orchestrator.selection.arms import ArmRow
 from orchestrator.selection.comparisons import Spreads
+from orchestrator.selection.pareto import DIGITS
 from orchestrator.selection.recommendation import Recommended
+from orchestrator.selection.rows import TIE
 from orchestrator.selection.series import SERIES
 from orchestrator.selection.settings import WHOLE, settings
 from orchestrator.selection.statistics import wilson
+from orchestrator.selection.wording import in_words
 from trials.arms import NAMES
 from trials.sparsity.detect import DETECTORS
 
@@ -473,7 +476,7 @@ def test_without_any_dense_accuracy_the_best_is_recommended_and_shown_to_be_noth
     assert (found.chosen, found.verdict, found.difference) == (
         "best on validation", "not shown", None,
     )  # fmt: skip
-    assert recommendation.in_words(found) == "Its accuracy on test was not compared with dense."
+    assert in_words(found) == "Its accuracy on test was not compared with dense."
 
 
 def test_an_arm_without_pruning_alone_is_no_error() -> None:
@@ -617,3 +620,7 @@ def test_warnings_from_outside_come_first_and_unfinished_trials_are_counted() ->
     assert "10 of 40 planned trials have not ended" in out["warnings"][1]
     assert "a.b" in out["warnings"][2]
     assert len(out["warnings"]) == 3
+
+
+def test_the_front_tells_apart_what_everything_else_tells_apart() -> None:
+    assert TIE / 10 <= 10.0**-DIGITS <= TIE

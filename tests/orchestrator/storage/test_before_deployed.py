@@ -21,7 +21,7 @@ from orchestrator.driver.state import look
 from orchestrator.planning.plan import plan
 from orchestrator.storage.keys import key_of
 from orchestrator.storage.store import Store
-from orchestrator.tracking.tracker import Tracker, open_sweep
+from orchestrator.tracking.tracker import Tracker, find_sweep
 
 pytestmark = pytest.mark.slow
 
@@ -63,7 +63,7 @@ def stored() -> set[tuple[str, str]]:
 
 def trial_runs(path: Path) -> list[Any]:
     """All runs of trials that MLflow has of a sweep."""
-    address = open_sweep(load_sweep(path), create=False)
+    address = find_sweep(load_sweep(path))
     assert address is not None
     return [r for r in Tracker(address).runs() if r.data.tags.get("lotus.kind") == "trial"]
 

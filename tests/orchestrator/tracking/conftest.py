@@ -111,7 +111,6 @@ def original(tmp_path_factory: pytest.TempPathFactory, tiny_text: str) -> Output
     made = Output(tmp_path_factory.mktemp("original") / "lotus", tiny_text + SEARCH)
     sweep = made.sweep
     address = open_sweep(sweep)
-    assert address is not None
     settings = Settings(
         store=sweep.storage.path, address=address, cpus=1, gpu=False, checkpoints="all"
     )

@@ -212,7 +212,6 @@ def test_a_note_that_is_none_of_ours_is_replaced(text: str) -> None:
 
 def test_the_note_stands_on_the_sweeps_own_run(tracked: SweepConfig) -> None:
     address = open_sweep(tracked)
-    assert address is not None
     tracker = Tracker(address)
     note = RunTag(tracker.client, address.parent)
     assert note.read() is None

@@ -15,7 +15,6 @@ from orchestrator.tracking.tracker import Tracker, open_sweep
 def tracker(tracked: SweepConfig) -> Tracker:
     """The runs of a new sweep."""
     address = open_sweep(tracked)
-    assert address is not None
     return Tracker(address)
 
 
@@ -98,7 +97,6 @@ def test_a_deleted_sweep_is_noticed(tracked: SweepConfig, tracker: Tracker) -> N
     tracker.sweep_log().flush(tags={"lotus.trials_planned": 1})
     tracker.client.delete_run(tracker.address.parent)
     again = open_sweep(tracked)
-    assert again is not None
     assert again.parent != tracker.address.parent
     (said,) = reconcile(Tracker(again))
     assert f"was deleted in MLflow ({tracker.address.parent})" in said

@@ -18,6 +18,7 @@ from orchestrator.tracking.tracker import (
     RunLog,
     Tracker,
     TrackingError,
+    find_sweep,
     list_sweeps,
     open_sweep,
     patiently,
@@ -31,7 +32,6 @@ Tiny = Callable[..., SweepConfig]
 def tracker(tracked: SweepConfig) -> Tracker:
     """The runs of a new sweep."""
     address = open_sweep(tracked)
-    assert address is not None
     return Tracker(address)
 
 
@@ -41,14 +41,12 @@ def history(log: RunLog, name: str) -> list[tuple[int, float]]:
 
 
 def test_a_sweep_is_found_again_by_its_name(tracked: SweepConfig) -> None:
-    assert open_sweep(tracked, create=False) is None
+    assert find_sweep(tracked) is None
     made = open_sweep(tracked)
-    assert made is not None
-    assert open_sweep(tracked) == open_sweep(tracked, create=False) == made
+    assert open_sweep(tracked) == find_sweep(tracked) == made
     other = tracked.model_copy(update={"name": "other"})
-    assert open_sweep(other, create=False) is None
+    assert find_sweep(other) is None
     second = open_sweep(other)
-    assert second is not None
     assert second.experiment_id == made.experiment_id
     assert second.parent != made.parent
     run = Tracker(made).parent()
@@ -61,8 +59,7 @@ def test_names_with_every_allowed_sign_are_found_again(tracked: SweepConfig) -> 
     name = "A.b_c + d-0" + "x" * 100
     sweep = type(tracked).model_validate(tracked.model_dump() | {"name": name})
     made = open_sweep(sweep)
-    assert made is not None
-    assert open_sweep(sweep, create=False) == made
+    assert find_sweep(sweep) == made
 
 
 @pytest.mark.parametrize("name", ["it's", 'say "x"', "a`b", "a;b", "a=b", "%", "a\\b"])
@@ -90,7 +87,6 @@ def test_there_is_one_run_per_key_however_often_it_starts(tracker: Tracker) -> N
 
 def test_keys_of_two_sweeps_do_not_meet(tracked: SweepConfig, tracker: Tracker) -> None:
     address = open_sweep(tracked.model_copy(update={"name": "other"}))
-    assert address is not None
     a = tracker.start(Identity("k" * 64, "trial", "x"))
     b = Tracker(address).start(Identity("k" * 64, "trial", "x"))
     assert a.run_id != b.run_id
@@ -222,7 +218,6 @@ def test_all_sweeps_of_a_store_are_listed(
     tracked: SweepConfig, tracker: Tracker, database: str
 ) -> None:
     other = open_sweep(tracked.model_copy(update={"experiment": f"o-{uuid.uuid4().hex}"}))
-    assert other is not None
     tracker.start(Identity("k", "trial", "x"))
     listed = {run.info.run_id for run in list_sweeps(database)}
     assert {tracker.address.parent, other.parent} <= listed
@@ -230,7 +225,7 @@ def test_all_sweeps_of_a_store_are_listed(
 
 def test_looking_makes_no_database(tiny: Tiny, tmp_path: Path) -> None:
     sweep = tiny()
-    assert open_sweep(sweep, create=False) is None
+    assert find_sweep(sweep) is None
     assert list_sweeps(sweep.tracking.uri) == []
     assert not (tmp_path / "mlflow.db").exists()
 

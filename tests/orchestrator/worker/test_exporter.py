@@ -27,7 +27,7 @@ from orchestrator import metrics
 from orchestrator.driver import measuring
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.sweepfile import load_sweep
-from orchestrator.tracking.tracker import Tracker, open_sweep
+from orchestrator.tracking.tracker import Tracker, find_sweep
 
 pytestmark = pytest.mark.slow
 
@@ -210,7 +210,7 @@ class watched_by_prometheus:  # noqa: N801, it is used like a function
 
 def runs_of(path: Path) -> list[Any]:
     """What MLflow has of the sweep."""
-    address = open_sweep(load_sweep(path), create=False)
+    address = find_sweep(load_sweep(path))
     assert address is not None
     return Tracker(address).runs()
 

@@ -32,7 +32,6 @@ search: {sparsity: [auto], arm: [essential]}
 def make(sweep: SweepConfig) -> tuple[Plan, Tracker]:
     """Run a sweep in this process, without Ray."""
     address = open_sweep(sweep)
-    assert address is not None
     planned = plan(sweep)
     common = Settings(
         store=sweep.storage.path, address=address, cpus=1, gpu=False, checkpoints="none"
@@ -160,7 +159,6 @@ def test_a_trial_that_fails_keeps_its_traceback_and_its_last_lines(
 
     monkeypatch.setattr(cached, "call", broken)
     address = open_sweep(tracked)
-    assert address is not None
     planned = plan(tracked)
     (trial,) = planned.trials
     common = Settings(
@@ -183,7 +181,6 @@ def test_a_trial_that_fails_keeps_its_traceback_and_its_last_lines(
 
 def test_a_worker_with_other_versions_refuses_and_names_both(tracked: SweepConfig) -> None:
     address = open_sweep(tracked)
-    assert address is not None
     own = versions()
     for found, refused in ((own | {"torch": "1.0"}, True), (own, False)):
         settings = Settings(

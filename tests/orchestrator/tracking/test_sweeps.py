@@ -5,7 +5,8 @@ import uuid
 from contextlib import closing
 from pathlib import Path
 
-from orchestrator.tracking.connection import connect, list_sweeps, parents
+from orchestrator.tracking.connection import connect
+from orchestrator.tracking.sweeps import list_sweeps, parents
 
 MANY = 1100
 """More than MLflow answers at once."""

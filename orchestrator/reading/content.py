@@ -1,0 +1,168 @@
+"""What a report says: read from the sweep's runs and a bounded part of their artifacts."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+
+from dashboards import Picture, ReportData
+from orchestrator import selection
+from orchestrator.planning.config import SweepConfig
+from orchestrator.planning.sweepfile import resolved_yaml
+from orchestrator.reading import ages, overlap, standing
+from orchestrator.reading.again import report_command
+from orchestrator.reading.tables import axis_columns, curve_table, learning_curves, trials_table
+from orchestrator.secrets import without_password
+from orchestrator.selection import diagnosis, series
+from orchestrator.selection.settings import best_settings, settings
+from orchestrator.tracking.artifacts import ArtifactError, fetched, gone, outcomes_of
+from orchestrator.tracking.runs import Run
+from orchestrator.tracking.tracker import Tracker
+from orchestrator.vocabulary import Artifact, Metric, Tag
+
+MAX_PICTURES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A sweep as the tracking store has it.
+
+    Attributes:
+        tags: of the sweep's run.
+        table: of its trials; see `tables.trials_table`.
+    """
+
+    sweep: SweepConfig
+    tracker: Tracker
+    runs: Sequence[Run]
+    tags: dict[str, str]
+    table: pd.DataFrame
+
+    @classmethod
+    def of(cls, sweep: SweepConfig, tracker: Tracker) -> "Read":
+        """What stands there now."""
+        runs, parent = tracker.runs(), tracker.parent()
+        return cls(sweep, tracker, runs, parent.data.tags, trials_table(runs))
+
+    @property
+    def run_ids(self) -> list[str]:
+        """Of trials and shared stages."""
+        return [run.info.run_id for run in self.runs]
+
+    @property
+    def axes(self) -> list[str]:
+        """What was searched over, as far as the table has it."""
+        return [axis for axis in axis_columns(self.tags) if axis in self.table]
+
+
+def summarise(read: Read) -> dict[str, Any]:
+    """The content of summary.json, but for the learning curves that only a page draws."""
+    sweep, table = read.sweep, read.table
+    mixed = ages.counts(table)
+    used, saved = device_hours(read.runs, sweep)
+    wall = read.tags.get(Tag.WALL_S)
+    compared = selection.wanted_trials(table, sweep.essential.tolerance, read.axes)
+    wanted = [*compared, *diagnosis.needed_trials(table)]
+    outcomes, unreadable = outcomes_of(read.tracker, table, wanted)
+    if lost := gone(read.tracker, read.runs):
+        unreadable.insert(0, lost)
+    summary = selection.summarise(
+        table,
+        sweep=sweep.name,
+        planned=int(read.tags.get(Tag.TRIALS_PLANNED, len(table))),
+        device="gpu" if sweep.resources.gpu else "cpu",
+        device_hours=used,
+        device_hours_saved=saved,
+        wall_s=float(wall) if wall else None,
+        tolerance=sweep.essential.tolerance,
+        detector=sweep.essential.detector,
+        axes=axis_columns(read.tags),
+        curve=curve_table(read.runs),
+        extra_warnings=[*ages.warning(mixed), *unreadable],
+        outcomes=outcomes,
+    )
+    return {
+        **summary,
+        "experiment": sweep.experiment_name,
+        "versions": mixed,
+        "overlap": overlap.measured(read.tracker, table, read.axes),
+        standing.FIELD: standing.of_runs(sweep, read.runs),
+    }
+
+
+def device_hours(runs: Sequence[Run], sweep: SweepConfig) -> tuple[float, float]:
+    """Device-hours that the sweep's stages took, and what repeating them per trial would have.
+
+    A shared stage counts once, a stage from an earlier sweep not at all. A device is a GPU where
+    trials ask for one, else a CPU core.
+    """
+    spent = alone = 0.0
+    for run in runs:
+        tags, metrics = run.data.tags, run.data.metrics
+        if tags.get(Tag.SUPERSEDED) == "true":
+            continue
+        if tags.get(Tag.KIND) == "stage":
+            if tags.get(Tag.CACHED) != "true":
+                spent += sum(v for k, v in metrics.items() if k.startswith(Metric.TIME))
+        elif Metric.TIME_TOTAL_S in metrics:
+            spent += max(0.0, metrics[Metric.TIME_TOTAL_S] - metrics.get(Metric.CACHE_SAVED_S, 0.0))
+            alone += metrics[Metric.TIME_TOTAL_S]
+    share = (sweep.resources.gpu or sweep.resources.cpu) / 3600
+    return spent * share, max(0.0, alone - spent) * share
+
+
+def with_curves(read: Read, summary: dict[str, Any]) -> dict[str, Any]:
+    """The summary with the learning curves of each arm's best setting.
+
+    Some requests for each of its trials.
+    """
+    settled = settings(read.table, read.axes)
+    keys = {row["key"] for setting in best_settings(settled).values() for row in setting.trials}
+    points = learning_curves(read.tracker, read.table[read.table["key"].isin(keys)])
+    curves = series.finetuning(settled, series.curves_of(points), selection.CONFIDENCE)
+    return summary | {"finetuning": curves}
+
+
+def report_data(read: Read, summary: dict[str, Any]) -> ReportData:
+    """Everything that the page shows."""
+    return ReportData(
+        summary=summary,
+        trials=read.table,
+        pictures=_pictures(read.tracker, read.table),
+        sweep_yaml=resolved_yaml(read.sweep),
+        facts=_facts(read) | ages.facts(summary["versions"] or {}),
+        command=report_command(read.sweep, read.tracker.address),
+    )
+
+
+def _pictures(tracker: Tracker, table: pd.DataFrame) -> tuple[Picture, ...]:
+    """One ticket picture per patch drop, of the first finished trial that has one."""
+    found: list[Picture] = []
+    full = (table["status"] == "FINISHED") & table["rung"].isna()
+    ticketed = table[full & table["patch_drop"].gt(0)]
+    for drop in sorted(set(ticketed["patch_drop"]))[:MAX_PICTURES]:
+        trial = ticketed[ticketed["patch_drop"] == drop].iloc[0]
+        content = _artifact(tracker, trial["run_id"], Artifact.TICKET_EXAMPLES)
+        if content is not None:
+            found.append(Picture(title=trial["name"], patch_drop=float(drop), png=content))
+    return tuple(found)
+
+
+def _artifact(tracker: Tracker, run_id: str, path: str) -> bytes | None:
+    """A small artifact; None when the run has none of that name, or none that can be read."""
+    with contextlib.suppress(ArtifactError), fetched(tracker, run_id, path) as local:  # see `gone`
+        return local.read_bytes() if local else None
+    return None
+
+
+def _facts(read: Read) -> dict[str, str]:
+    prefix = Tag.FACT
+    computed = {k.removeprefix(prefix): v for k, v in read.tags.items() if k.startswith(prefix)}
+    return {
+        "made at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "tracking": without_password(read.tracker.address.uri),
+        **computed,
+    }

@@ -1,0 +1,51 @@
+"""The recommendation in words: the same sentences on every screen."""
+
+from orchestrator.selection.recommendation import Recommended
+from orchestrator.selection.scopes import THESE_MODELS
+from orchestrator.selection.verdicts import between, percent, points_of
+
+
+def in_words(best: Recommended) -> str:
+    """What it costs in accuracy, and how sure that is: the same sentences on every screen."""
+    if best.difference is None:
+        return "Its accuracy on test was not compared with dense."
+    tuned = best.reference == "fine_tuned"
+    source = "dense with equal fine-tuning" if tuned else "dense before fine-tuning"
+    size = f"{abs(100 * best.difference):.1f}"
+    points = f"{size} point{'' if size == '1.0' else 's'}"
+    start = "It differs from dense by less than 0.1 points" if size == "0.0" else (
+        f"It {'loses' if best.difference < 0 else 'gains'} {points}"
+    )  # fmt: skip
+    models = _limits(best.models_low, best.models_high, "too few images to say")
+    few = (
+        f"too few seeds ({best.n_compared}) to say"
+        if best.scope == THESE_MODELS
+        else "too wide to say"
+    )
+    seeds = _limits(best.seeds_low, best.seeds_high, few)
+    tolerated = points_of(best.tolerance)
+    said = {
+        "shown": f"Shown to be within {tolerated} of dense",
+        "exceeded": f"Shown to lose more than {tolerated}",
+        "not shown": f"Not shown to be within {tolerated} of dense",
+    }[best.verdict]
+    would = f"; {best.would_show}" if best.would_show else ""
+    return (
+        f"{start} on test: {percent(best.test_accuracy)} against "
+        f"{percent(best.dense_test_accuracy)} for {source} "
+        f"({_seeds(best)}). "
+        f"{100 * best.confidence:g} % intervals: these models {models}; other seeds {seeds}. "
+        f"{said} ({best.scope}){would}."
+    )
+
+
+def _seeds(best: Recommended) -> str:
+    said = f"mean of {best.n} seed{'' if best.n == 1 else 's'}"
+    fewer = f"; the difference is that of {best.n_compared}, which both have"
+    return said + (fewer if best.n_compared < best.n else "")
+
+
+def _limits(low: float | None, high: float | None, otherwise: str) -> str:
+    if low is None or high is None:
+        return otherwise
+    return between(low, high)
