@@ -199,6 +199,10 @@ def ray_cluster() -> Iterator[None]:
 
     import ray
 
+    from tests.warm.server import workers_by
+    from tests.warm.starting import python
+
+    workers_by(python())
     ray.init(
         address="local",
         num_cpus=2,

@@ -22,12 +22,16 @@ from orchestrator.planning.plan import plan
 from orchestrator.planning.sweepfile import load_sweep
 from orchestrator.storage.store import Store
 from orchestrator.tracking.tracker import Tracker, find_sweep
+from tests.warm.starting import python
 
 ROOT = Path(__file__).parent.parent.parent
 FAULTY = Path(__file__).parent / "faulty"
 
 LOTUS = str(Path(sys.executable).parent / "lotus")
 """The command as it is installed."""
+
+REAL = (sys.executable, "-m", "orchestrator.cli")
+"""The same, where a test looks at the process itself: no fork of `tests/warm`."""
 
 STAGES = (
     "pretrained", "dense", "attention", "tickets", "essential", "denoise", "issp", "finetune",
@@ -62,9 +66,10 @@ class Program:
         env: dict[str, str] | None = None,
         within: Sequence[str] = (),
         cwd: Path = ROOT,
-        lotus: Sequence[str] = (sys.executable, "-m", "orchestrator.cli"),
+        lotus: Sequence[str] = (),
     ) -> "Program":
         """`within` is the command that runs it elsewhere, as in another network namespace."""
+        lotus = lotus or (REAL if within else (python(), *REAL[1:]))
         command = [*within, *lotus, *args]
         with log.open("wb") as out:
             process = subprocess.Popen(

@@ -17,7 +17,7 @@ from orchestrator.driver.joining import ClusterError
 from orchestrator.ray_internals.starting import SOCKET
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from programs import Program, environment, look
+from programs import REAL, Program, environment, look
 
 from orchestrator.planning.sweepfile import load_sweep
 from orchestrator.tracking.tracker import Tracker, find_sweep
@@ -55,7 +55,7 @@ def started(folder: Path, slow: int, wait_s: int) -> tuple[Program, Slow]:
     """A sweep whose first raylets do not answer, and Ray waits so long for each."""
     args = ("run", str(tiny_sweep(folder)), "--no-report", "--set", ARM)
     env = environment() | {"RAY_raylet_start_wait_time_s": str(wait_s)}
-    program = Program.start(folder / "log", *args, env=env)
+    program = Program.start(folder / "log", *args, env=env, lotus=REAL)
     watcher = Slow(program, slow)
     watcher.start()
     return program, watcher

@@ -5,7 +5,6 @@ import os
 import shutil
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import torch
 
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.sweepfile import load_sweep
+from tests.warm.starting import python
 
 ROOT = Path(__file__).parents[3]
 
@@ -66,7 +66,7 @@ class Output:
     def lotus(self, *args: str, **environment: str) -> "subprocess.CompletedProcess[str]":
         """`lotus ...` in a process of its own."""
         return subprocess.run(
-            [sys.executable, "-m", "orchestrator.cli", *args],
+            [python(), "-m", "orchestrator.cli", *args],
             cwd=ROOT,
             env=os.environ | environment,
             capture_output=True,

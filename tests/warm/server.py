@@ -1,0 +1,328 @@
+"""Imports what is slow to import, then forks a process for everyone who asks; see `__init__.py`.
+
+    python server.py SOCKET LAUNCHER
+
+Ends when its standard input is closed, as it is when the process that started it ends. What it has
+forked goes on. It imports nothing of this project.
+"""
+
+import array
+import contextlib
+import gc
+import json
+import os
+import random
+import runpy
+import selectors
+import signal
+import socket
+import struct
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SLOW = (
+    "numpy", "pandas", "scipy.stats", "pydantic", "sqlalchemy", "matplotlib.backends.backend_agg",
+    "torch", "torchvision", "timm", "safetensors.torch", "mlflow", "mlflow.tracking",
+    "mlflow.store.tracking.sqlalchemy_store",
+)  # fmt: skip
+
+KNOWS_FORKS = "jemalloc_bg_thd"
+"""A thread of pyarrow's allocator, which takes care of forks itself."""
+
+SETTINGS = (
+    "LOTUS_TEST", "RAY_", "PYTHON", "LC_", "LANG", "OMP_", "MKL_", "OPENBLAS_", "KMP_", "CUDA_",
+    "TORCH_", "MLFLOW_", "LD_", "MALLOC_",
+)  # fmt: skip
+"""So begin the names of what libraries read of the environment when they are imported, or what is
+looked for in the environment of a process."""
+
+READ_LATER = frozenset([
+    # followed here
+    "PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONSAFEPATH", "OMP_NUM_THREADS",
+    "LOTUS_TEST_FAULTS", "LOTUS_TEST_CLOCK",
+    # set by the product itself, after the imports
+    "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT",
+    "MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "RAY_AUTH_MODE", "RAY_LD_PRELOAD_ON_WORKERS",
+    "RAY_USAGE_STATS_ENABLED", "RAY_gcs_server_port_wait_time_s", "RAY_CLIENT_MODE",
+    # asked for at each use
+    "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD", "RAY_ADDRESS", "RAY_AUTH_TOKEN_PATH", "RAY_JOB_ID",
+    "RAY_RAYLET_PID", "RAY_worker_niceness",
+])  # fmt: skip
+"""But these are not."""
+
+
+def import_all() -> None:
+    """Import, and see that nothing runs yet that a fork would lose."""
+    for name in SLOW:
+        with contextlib.suppress(ImportError):
+            __import__(name)
+    tasks = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    others = [name for name in tasks[1:] if name != KNOWS_FORKS]
+    if others:
+        raise RuntimeError(f"{others} run after the imports: a fork would lose them")
+
+
+def settings(env: dict[str, str]) -> dict[str, str]:
+    """What has to be as it was when the libraries were imported."""
+    return {
+        name: value
+        for name, value in env.items()
+        if name.startswith(SETTINGS)
+        and name not in READ_LATER
+        and not (name == "PYTHONIOENCODING" and value.lower().startswith("utf-8"))
+    }
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a command line asks Python to run.
+
+    Attributes:
+        what: a module, or the path of a script.
+        env: added to the environment.
+        safe: nothing is imported from the working directory or the script's.
+    """
+
+    what: str
+    args: list[str]
+    env: dict[str, str]
+    safe: bool
+    unbuffered: bool
+
+
+def program(argv: list[str]) -> Program | None:
+    """What is asked for; None = nothing for this server."""
+    rest = list(argv)
+    flags = {"-P": False, "-u": False}
+    while rest and rest[0] in flags:
+        flags[rest.pop(0)] = True
+    safe, unbuffered = flags["-P"], flags["-u"]
+    if rest[:2] == ["-m", "orchestrator.cli"]:
+        return Program(rest[1], rest[2:], {}, safe, unbuffered)
+    env: dict[str, str] = {}
+    if rest and rest[0].endswith("ray/_private/workers/setup_worker.py"):
+        del rest[0]
+        context: dict[str, Any] = {}
+        for option in [one for one in rest if one.startswith(RAYS_OWN)]:
+            rest.remove(option)
+            if option.startswith(RAYS_OWN[0]):
+                context = json.loads(option.removeprefix(RAYS_OWN[0]))
+        if context.get("command_prefix") or context.get("override_worker_entrypoint"):
+            return None
+        env = context.get("env_vars") or {}
+    if rest and rest[0].endswith("ray/_private/workers/default_worker.py"):
+        return Program(rest[0], rest[1:], env, safe, unbuffered)
+    return None
+
+
+RAYS_OWN = ("--serialized-runtime-env-context=", "--language=")
+"""What Ray tells the program that prepares a worker, and not the worker."""
+
+
+def workers_by(launcher: str) -> None:
+    """Let every Ray that this process starts have its workers from a server."""
+    from ray._private import services
+
+    start = services.start_raylet
+
+    def started(*args: Any, **named: Any) -> Any:
+        real, sys.executable = sys.executable, launcher
+        try:
+            return start(*args, **named)
+        finally:
+            sys.executable = real
+
+    services.start_raylet = started
+
+
+class Server:
+    """Forks on demand, and tells who asked how the process has ended."""
+
+    def __init__(self, address: str, same: dict[str, Any], own: dict[str, str]) -> None:
+        self.same, self.own = same, own
+        self.waiting: dict[int, socket.socket] = {}
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.listener.bind(address)
+        self.listener.listen(64)
+        self.woken, wake = socket.socketpair()
+        self.woken.setblocking(False)
+        wake.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake.fileno())
+        self.wake = wake
+
+    def serve(self) -> tuple[dict[str, Any], list[int]] | None:
+        """None when the server is to end; in a forked process what was asked of it."""
+        looked = selectors.DefaultSelector()
+        for one in (self.listener, self.woken, sys.stdin.fileno()):
+            looked.register(one, selectors.EVENT_READ)
+        while True:
+            for key, _ in looked.select():
+                if key.fileobj is self.woken:
+                    self._reap()
+                elif key.fileobj is self.listener:
+                    if (found := self._answer()) is not None:
+                        looked.close()
+                        return found
+                elif not os.read(sys.stdin.fileno(), 1):
+                    return None
+
+    def _reap(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self.woken.recv(4096)
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                process, status = ended
+                conn = self.waiting.pop(process)
+                print("ended", process, os.waitstatus_to_exitcode(status), flush=True)
+                with contextlib.suppress(OSError):
+                    conn.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+                conn.close()
+
+    def _answer(self) -> tuple[dict[str, Any], list[int]] | None:
+        conn, _ = self.listener.accept()
+        conn.settimeout(10)
+        try:
+            asked, fds = receive(conn)
+        except (OSError, ValueError, struct.error):
+            conn.close()
+            return None
+        if why := self._refuses(asked):
+            print(f"no: {why}: {asked['argv']}", flush=True)
+            with contextlib.suppress(OSError):
+                conn.sendall(f"no: {why}\n".encode())
+            conn.close()
+            for fd in fds:
+                os.close(fd)
+            return None
+        process = os.fork()
+        if process == 0:
+            signal.set_wakeup_fd(-1)
+            for one in (self.listener, self.woken, self.wake, conn, *self.waiting.values()):
+                one.close()
+            return asked, fds
+        conn.sendall(f"pid {process}\n".encode())
+        self.waiting[process] = conn
+        for fd in fds:
+            os.close(fd)
+        return None
+
+    def _refuses(self, asked: dict[str, Any]) -> str | None:
+        if program(asked["argv"]) is None:
+            return "another program"
+        if odd := [name for name, value in self.same.items() if asked[name] != value]:
+            return f"other {odd}"
+        theirs = settings(asked["env"])
+        odd = sorted(name for name, _ in theirs.items() ^ self.own.items())
+        return f"other {odd}" if odd else None
+
+
+def receive(conn: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """What a client asks, and its standard input, output and error."""
+    fds = array.array("i")
+    head, extra, _, _ = conn.recvmsg(4, socket.CMSG_SPACE(3 * fds.itemsize))
+    for level, kind, data in extra:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    size, text = struct.unpack("!I", head)[0], b""
+    while len(text) < size:
+        part = conn.recv(size - len(text))
+        if not part:
+            raise OSError("the client has ended")
+        text += part
+    return json.loads(text), list(fds)
+
+
+def become(asked: dict[str, Any], fds: list[int]) -> None:
+    """Be the process that was asked for, from here to its end."""
+    os.setsid()
+    for number, fd in enumerate(fds):
+        os.dup2(fd, number)
+        os.close(fd)
+    for name in ("SIGCHLD", "SIGPIPE"):
+        signal.signal(
+            getattr(signal, name), signal.SIG_DFL if name == "SIGCHLD" else signal.SIG_IGN
+        )
+    os.environ.clear()
+    os.environ.update(asked["env"])
+    os.chdir(asked["cwd"])
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, asked["nice"])
+        Path("/proc/self/oom_score_adj").write_text(asked["oom"])
+    tempfile.tempdir = None
+    random.seed()
+    time.tzset()
+    wanted = program(asked["argv"])
+    if wanted is None:
+        raise ValueError(f"not for us: {asked['argv']}")
+    os.environ.update(wanted.env)
+    if wanted.unbuffered or "PYTHONUNBUFFERED" in os.environ:
+        sys.stdout.reconfigure(write_through=True)  # type: ignore[union-attr]
+    if threads := os.environ.get("OMP_NUM_THREADS"):
+        import torch
+
+        torch.set_num_threads(int(threads))
+    _follow(asked["pid"])
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    sys.path[:] = [*paths, *PATH]
+    script = wanted.what.endswith(".py")
+    if not wanted.safe and "PYTHONSAFEPATH" not in os.environ:
+        sys.path.insert(0, os.path.dirname(wanted.what) if script else os.getcwd())
+    sys.argv[:] = [wanted.what, *wanted.args]
+    sys.orig_argv[:] = [sys.executable, *asked["argv"]]
+    sys.modules.pop("sitecustomize", None)
+    with contextlib.suppress(ImportError):
+        import sitecustomize  # noqa: F401, the faults of a test
+    if script:
+        runpy.run_path(wanted.what, run_name="__main__")
+    else:
+        workers_by(LAUNCHER[0])
+        runpy.run_module(wanted.what, run_name="__main__", alter_sys=True)
+
+
+def _follow(client: int) -> None:
+    """End when the client has been killed: whoever kills it means this process."""
+
+    def watch() -> None:
+        with contextlib.suppress(ProcessLookupError):
+            pidfd = os.pidfd_open(client)
+            with selectors.DefaultSelector() as looked:
+                looked.register(pidfd, selectors.EVENT_READ)
+                looked.select()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True, name="follows its client").start()
+
+
+PATH: list[str] = []
+LAUNCHER: list[str] = []
+
+
+def main() -> None:
+    """Import, serve; in a forked process, be it."""
+    address, launcher = sys.argv[1:3]
+    LAUNCHER[:] = [launcher]
+    PATH[:] = sys.path[1:]  # without the folder of this file
+    client = runpy.run_path(str(Path(__file__).with_name("client.py")))
+    same = json.loads(json.dumps(client["itself"]()))
+    own = settings(dict(os.environ))
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # its threads would be lost
+    import_all()
+    gc.collect()
+    gc.freeze()
+    server = Server(address, same, own)
+    print("ready", flush=True)
+    if (asked := server.serve()) is not None:
+        become(*asked)
+
+
+if __name__ == "__main__":
+    main()
