@@ -17,7 +17,7 @@ from orchestrator.reading.again import report_command
 from orchestrator.reading.tables import axis_columns, curve_table, learning_curves, trials_table
 from orchestrator.secrets import without_password
 from orchestrator.selection import diagnosis, series
-from orchestrator.selection.settings import best_settings, settings
+from orchestrator.selection.settings import best_settings, group_settings
 from orchestrator.tracking.artifacts import ArtifactError, fetched, gone, outcomes_of
 from orchestrator.tracking.runs import Run
 from orchestrator.tracking.tracker import Tracker
@@ -119,7 +119,7 @@ def with_curves(read: Read, summary: dict[str, Any]) -> dict[str, Any]:
 
     Some requests for each of its trials.
     """
-    settled = settings(read.table, read.axes)
+    settled = group_settings(read.table, read.axes)
     keys = {row["key"] for setting in best_settings(settled).values() for row in setting.trials}
     points = learning_curves(read.tracker, read.table[read.table["key"].isin(keys)])
     curves = series.finetuning(settled, series.curves_of(points), selection.CONFIDENCE)
