@@ -21,10 +21,10 @@ def nothing_is_garbage() -> Iterator[None]:
     The collector would walk over them, and over everything that torch and MLflow brought along,
     again and again: a third of the time of a large plan, and half of reading many runs.
     """
-    was = gc.isenabled()
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if was:
+        if was_enabled:
             gc.enable()

@@ -99,14 +99,14 @@ def _looked_up(tree: ast.Module, parts: Sequence[str]) -> tuple[bool, Definition
     owner: ast.Module | Definition | None = tree
     for part in parts:
         if isinstance(owner, ast.Module | ast.ClassDef):
-            found = [node for names, node in _defined(owner.body) if part in names]
-            if not found and isinstance(owner, ast.ClassDef) and part in _set_on_self(owner):
-                found = [None]
+            definitions = [node for names, node in _defined(owner.body) if part in names]
+            if not definitions and isinstance(owner, ast.ClassDef) and part in _set_on_self(owner):
+                definitions = [None]
         else:
-            found = []
-        if not found:
+            definitions = []
+        if not definitions:
             return False, None
-        owner = found[-1]
+        owner = definitions[-1]
     return True, None if isinstance(owner, ast.Module) else owner
 
 
@@ -142,11 +142,11 @@ def _accepted(node: Definition | None) -> set[str]:
     if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         return set()
     arguments = node.args
-    found = {one.arg for one in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
+    accepted = {one.arg for one in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
     if arguments.kwarg is not None:
         constants = (one.value for one in ast.walk(node) if isinstance(one, ast.Constant))
-        found |= {value for value in constants if isinstance(value, str)}
-    return found
+        accepted |= {value for value in constants if isinstance(value, str)}
+    return accepted
 
 
 MLFLOW = Package(

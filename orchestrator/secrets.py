@@ -73,13 +73,13 @@ def looks_secret(name: str) -> bool:
 
 def _secrets(environment: Mapping[str, str]) -> list[str]:
     """Values to hide, the longest first: one may be a part of another."""
-    found: set[str] = set()
+    secrets: set[str] = set()
     for name, value in environment.items():
         if not any(fnmatchcase(name.upper(), pattern) for pattern in SECRET_NAMES):
             continue
         if len(value) >= SHORTEST and value.lower() not in _WORDS:
-            found |= {value, quote(value), quote(value, safe=""), json.dumps(value)[1:-1]}
-    return sorted(found, key=lambda value: (-len(value), value))
+            secrets |= {value, quote(value), quote(value, safe=""), json.dumps(value)[1:-1]}
+    return sorted(secrets, key=lambda value: (-len(value), value))
 
 
 def _without(text: str, value: str) -> str:

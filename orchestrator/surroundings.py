@@ -55,7 +55,7 @@ def leave_working_directory_out() -> None:
     """
     os.environ["PYTHONSAFEPATH"] = "1"
     entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    chosen = [os.path.abspath(one) for one in entries if os.path.normpath(one) != "."]
+    chosen = [os.path.abspath(entry) for entry in entries if os.path.normpath(entry) != "."]
     if chosen:
         os.environ["PYTHONPATH"] = os.pathsep.join(chosen)
     else:
@@ -64,7 +64,7 @@ def leave_working_directory_out() -> None:
     if len(chosen) < len(entries):
         with contextlib.suppress(FileNotFoundError):
             unwanted |= {os.getcwd()} - {*chosen, code_folder()}
-    sys.path[:] = [one for one in sys.path if one not in unwanted]
+    sys.path[:] = [entry for entry in sys.path if entry not in unwanted]
 
 
 def code_folder() -> str:
@@ -74,9 +74,9 @@ def code_folder() -> str:
 
 def user_name() -> str:
     """The user's name, or their number where the system knows no name for it."""
-    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
-        if found := os.environ.get(name):
-            return found
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        if value := os.environ.get(variable):
+            return value
     return _known_name() or f"uid-{os.getuid()}"
 
 
@@ -108,8 +108,8 @@ def private_folder() -> str:
     path = Path(tempfile.gettempdir()) / f"lotus-{os.getuid()}"
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
-    found = path.lstat()
-    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022:
+    status = path.lstat()
+    if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022:
         return str(path)
     return tempfile.mkdtemp(prefix="lotus-")
 
@@ -140,7 +140,9 @@ def show_in_any_locale() -> None:
 def _plainly(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    return "".join(PLAIN.get(one, "?") for one in error.object[error.start : error.end]), error.end
+    return "".join(
+        PLAIN.get(character, "?") for character in error.object[error.start : error.end]
+    ), error.end
 
 
 def _steady(stream: Any) -> Any:

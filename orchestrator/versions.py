@@ -25,11 +25,14 @@ def versions() -> dict[str, str]:
 
 def in_words(many: Iterable[Mapping[str, str]]) -> str:
     """Versions of several results: `numpy 2.1.0, torch 2.3.0 and 2.4.0`."""
-    found: dict[str, set[str]] = {}
-    for one in many:
-        for name, version in one.items():
-            found.setdefault(name, set()).add(version)
-    return ", ".join(f"{name} {' and '.join(sorted(found[name]))}" for name in sorted(found))
+    versions_by_package: dict[str, set[str]] = {}
+    for versions in many:
+        for name, version in versions.items():
+            versions_by_package.setdefault(name, set()).add(version)
+    return ", ".join(
+        f"{name} {' and '.join(sorted(versions_by_package[name]))}"
+        for name in sorted(versions_by_package)
+    )
 
 
 def of_words(text: str) -> dict[str, str]:
@@ -43,12 +46,12 @@ def node_answer() -> dict[str, str]:
     return versions()
 
 
-def differences(found: Mapping[str, str], driver: Mapping[str, str]) -> str:
+def differences(node: Mapping[str, str], driver: Mapping[str, str]) -> str:
     """Where versions differ from the driver's; empty when they are the same."""
     return ", ".join(
-        f"{name} {found.get(name, 'absent')} (driver: {driver.get(name, 'absent')})"
-        for name in sorted(driver.keys() | found.keys())
-        if found.get(name) != driver.get(name)
+        f"{name} {node.get(name, 'absent')} (driver: {driver.get(name, 'absent')})"
+        for name in sorted(driver.keys() | node.keys())
+        if node.get(name) != driver.get(name)
     )
 
 

@@ -11,13 +11,13 @@ _UNSEEN = re.compile(
 
 def unseen(text: str) -> str | None:
     """The first character of a text that nobody would see; None when there is none."""
-    found = _UNSEEN.search(text)
-    return found[0] if found else None
+    match = _UNSEEN.search(text)
+    return match[0] if match else None
 
 
 def visible(text: str) -> str:
     """The text with such characters written out, `\\x1b`; tabs and newlines stay."""
-    return _UNSEEN.sub(lambda found: found[0] if found[0] in "\t\n" else _named(found), text)
+    return _UNSEEN.sub(lambda match: match[0] if match[0] in "\t\n" else _named(match), text)
 
 
 def one_line(text: str) -> str:
@@ -25,5 +25,5 @@ def one_line(text: str) -> str:
     return _UNSEEN.sub(_named, text)
 
 
-def _named(found: re.Match[str]) -> str:
-    return ascii(found[0])[1:-1]
+def _named(match: re.Match[str]) -> str:
+    return ascii(match[0])[1:-1]

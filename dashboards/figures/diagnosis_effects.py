@@ -9,7 +9,7 @@ from dashboards.diagnosis import by_anchor, change, told_apart
 from dashboards.figure import Figure
 from dashboards.text import clean, number, plural, points
 
-MOST_EFFECTS = 14  # changes of one anchor that a panel can name
+MOST_EFFECTS = 14  # changes of one anchor that fit into a panel
 
 Groups = list[tuple[dict[str, Any], list[dict[str, Any]]]]
 """Anchors and the changes around each, the largest effect first."""
@@ -17,8 +17,8 @@ Groups = list[tuple[dict[str, Any], list[dict[str, Any]]]]
 
 def data(summary: dict[str, Any]) -> Groups | None:
     """The anchors with the largest effects around each, if any."""
-    found = by_anchor(summary.get("diagnosis") or {})
-    return [(anchor, rows[:MOST_EFFECTS]) for anchor, rows in found] or None
+    groups = by_anchor(summary.get("diagnosis") or {})
+    return [(anchor, rows[:MOST_EFFECTS]) for anchor, rows in groups] or None
 
 
 def draw(groups: Groups) -> tuple[Axes, str]:
@@ -50,7 +50,7 @@ def _bar(
     values: tuple[float | None, float | None, float | None],
     **look: Any,
 ) -> None:
-    """A mean and its interval, where there are any."""
+    """A mean and its interval, if there are any."""
     mean, low, high = values
     if low is not None and high is not None:
         axes.plot([low, high], [y, y], color=look["color"], lw=2.0, zorder=3, solid_capstyle="butt")
@@ -79,7 +79,7 @@ def _effect_panel(axes: Axes, rows: list[dict[str, Any]]) -> None:
 
 
 def _reach(rows: list[dict[str, Any]]) -> tuple[float, float]:
-    """The range of the means and half as much beside it: a wide interval goes on outside."""
+    """The range of the means and half as much on either side; wide intervals are cut off."""
     names = ("effect_pruned", "effect_final")
     means = [0.0, *(x for r in rows for n in names if (x := number(r.get(n))) is not None)]
     pad = max(0.01, 0.5 * (max(means) - min(means)))
