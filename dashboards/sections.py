@@ -188,8 +188,8 @@ def page_order(trials: pd.DataFrame) -> pd.DataFrame:
 def _error_cell(error: str) -> Cell:
     lines = [line for line in error.strip().splitlines() if line.strip()]
     # The last line of a traceback names the exception; the first says only "Traceback".
-    said = lines[-1 if lines[0].startswith("Traceback") else 0].strip() if lines else ""
-    short = clean(said, _LONG_ERROR)
+    message = lines[-1 if lines[0].startswith("Traceback") else 0].strip() if lines else ""
+    short = clean(message, _LONG_ERROR)
     return Cell(short, None, "error", "" if short == error.strip() else error)
 
 

@@ -1,4 +1,4 @@
-"""What kind of file system a path is on."""
+"""The file system of a path."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import psutil
 
 
 def file_system(path: Path) -> str:
-    """The name of its kind, as the machine has it (`ext4`, `nfs4`); "" = unknown."""
+    """The kind of file system that a path is on (`ext4`, `nfs4`); "" = unknown."""
     kind_by_mount = {
         Path(partition.mountpoint): partition.fstype
         for partition in psutil.disk_partitions(all=True)

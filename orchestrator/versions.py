@@ -1,4 +1,4 @@
-"""Which software and hardware made a number."""
+"""The software and hardware that computed a result."""
 
 import os
 import platform
@@ -36,7 +36,7 @@ def in_words(many: Iterable[Mapping[str, str]]) -> str:
 
 
 def of_words(text: str) -> dict[str, str]:
-    """The inverse of `in_words`: package -> its version, or its versions."""
+    """The inverse of `in_words`: package -> its version or versions."""
     parts = (part.partition(" ") for part in text.split(", ") if part)
     return {name: version for name, _, version in parts}
 
@@ -47,7 +47,7 @@ def node_answer() -> dict[str, str]:
 
 
 def differences(node: Mapping[str, str], driver: Mapping[str, str]) -> str:
-    """Where versions differ from the driver's; empty when they are the same."""
+    """Differences to the driver's versions; empty if there are none."""
     return ", ".join(
         f"{name} {node.get(name, 'absent')} (driver: {driver.get(name, 'absent')})"
         for name in sorted(driver.keys() | node.keys())
@@ -61,7 +61,7 @@ def host() -> str:
 
 
 GPU_FILES = ("nvidia[0-9]*", "kfd", "dxg")
-"""What is in /dev where torch may find a GPU: NVIDIA's driver, AMD's, or Windows' below Linux."""
+"""Files in /dev if there may be a GPU for torch: NVIDIA's, AMD's, or WSL's."""
 
 
 @cache
@@ -70,7 +70,7 @@ def hardware() -> str:
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     parts = [_processor(), f"{os.cpu_count()} cores", f"{memory_gib:.0f} GiB"]
     if any(next(Path("/dev").glob(name), None) for name in GPU_FILES):
-        import torch  # half a gigabyte: not for a driver on a machine without one
+        import torch  # half a gigabyte of memory, so not on machines without a GPU
 
         if torch.cuda.is_available():
             count = torch.cuda.device_count()
@@ -89,7 +89,7 @@ def _processor() -> str:
 
 @cache
 def git_commit() -> str | None:
-    """The commit of the working directory, `+changes` when it differs from it; None without one."""
+    """The commit of the working directory, with `+changes` if modified; None without git."""
     try:
         commit = _git("rev-parse", "HEAD")
         return f"{commit}+changes" if _git("status", "--porcelain") else commit
