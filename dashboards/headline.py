@@ -38,7 +38,7 @@ def answer(summary: dict[str, Any]) -> list[str]:
         planned = plural(counts.get("planned") or 0, "trial")
         return [f"No trial has finished yet, of {planned} planned."]
     sentences = summary.get("answer") or {}
-    lines = [clean(text) for name in SENTENCES if (text := sentences.get(name))]
+    lines = [clean(text) for kind in SENTENCES if (text := sentences.get(kind))]
     if not sentences.get("recommended"):
         lines.append("The trials that finished allow no recommendation.")
     return lines

@@ -112,6 +112,27 @@ def _fraction_note(table: pd.DataFrame, arms: Arms) -> str:
     return text if drawn == total else f"{text} The figure draws {drawn} of {total} sparsities."
 
 
+def _tables(summary: dict[str, Any], trials: pd.DataFrame) -> dict[str, Any]:
+    """All tables of the page."""
+    seconds, rates = sections.cost_tables(frames.stages(summary), frames.rates(summary))
+    return {
+        "curve": sections.curve_table(summary),
+        "detectors": sections.detector_table(summary),
+        "finetune": sections.finetune_table(frames.finetuning(summary), summary),
+        "fractions": sections.fraction_table(frames.by_fraction(summary)),
+        "overlap": contrasts.overlap_table(summary),
+        "arms": sections.arms_table(summary),
+        "comparisons": contrasts.comparisons_table(summary),
+        "pareto": search.pareto_table(summary),
+        "halving": search.halving_table(summary),
+        "candidates": search.candidates_table(summary),
+        "seconds": seconds,
+        "rates": rates,
+        "failed": sections.failed_table(trials),
+        "trials": sections.trials_table(trials),
+    }
+
+
 def _context(
     summary: dict[str, Any],
     data: ReportData,
@@ -119,7 +140,6 @@ def _context(
     pictures: list[Picture],
 ) -> dict[str, Any]:
     """Everything the template shows, as text, tables and images; the template computes nothing."""
-    seconds, rates = sections.cost_tables(frames.stages(summary), frames.rates(summary))
     fractions = frames.by_fraction(summary)
     essential = summary.get("essential_sparsity") or {}
     return {
@@ -135,24 +155,11 @@ def _context(
         "detector": clean(essential.get("detector"), 100).replace("_", " "),
         "models": plural(_dense_models(summary), "dense model"),
         **_cost_words(summary.get("cost") or {}),
-        "curve": sections.curve_table(summary),
-        "detectors": sections.detector_table(summary),
-        "finetune": sections.finetune_table(frames.finetuning(summary), summary),
-        "fractions": sections.fraction_table(fractions),
+        **_tables(summary, data.trials),
         "fraction_note": _fraction_note(fractions, Arms.of(summary)),
         **_judged(summary),
-        "overlap": contrasts.overlap_table(summary),
         "overlap_note": contrasts.overlap_note(summary),
-        "arms": sections.arms_table(summary),
-        "comparisons": contrasts.comparisons_table(summary),
         "comparisons_note": contrasts.comparisons_note(summary),
-        "pareto": search.pareto_table(summary),
-        "halving": search.halving_table(summary),
-        "candidates": search.candidates_table(summary),
-        "seconds": seconds,
-        "rates": rates,
-        "failed": sections.failed_table(data.trials),
-        "trials": sections.trials_table(data.trials),
         "trial_count": len(data.trials),
         "facts": {clean(k, 100): clean(v) for k, v in data.facts.items()},
         "sweep_yaml": clean(data.sweep_yaml, 200_000),

@@ -64,8 +64,8 @@ _RC: Any = {  # Any: the stubs ask for literal keys in some versions, for str in
 
 def arm_look(number: int) -> tuple[str, str]:
     """Colour and marker for the number of a look; the first 64 are all different."""
-    again, first = divmod(number, len(ARM_LOOKS))
-    return ARM_LOOKS[first][0], ARM_LOOKS[(first + again) % len(ARM_LOOKS)][1]
+    round_, first = divmod(number, len(ARM_LOOKS))
+    return ARM_LOOKS[first][0], ARM_LOOKS[(first + round_) % len(ARM_LOOKS)][1]
 
 
 @contextmanager

@@ -42,10 +42,10 @@ class Metric:
 
         Without a histogram's `_sum`, because Ray 2.60 computes it from the middles of the buckets.
         """
-        name = PREFIX + self.name
+        series = PREFIX + self.name
         if self.kind == "histogram":
-            return f"{name}_bucket", f"{name}_count"
-        return (f"{name}_total",) if self.kind == "counter" else (name,)
+            return f"{series}_bucket", f"{series}_count"
+        return (f"{series}_total",) if self.kind == "counter" else (series,)
 
 
 FAST_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)

@@ -65,17 +65,17 @@ def _redacted(text: str, secrets: Sequence[str]) -> str:
     return _ARGUMENT.sub(rf"\1{HIDDEN}", _ADDRESS.sub(rf"\1{HIDDEN}@", text))
 
 
-def looks_secret(name: str) -> bool:
+def looks_secret(variable: str) -> bool:
     """Whether a variable of this name may hold a secret; errs on the safe side."""
     parts = ("PASS", "TOKEN", "SECRET", "KEY", "CREDENTIAL", "COOKIE", "AUTH")
-    return any(part in name.upper() for part in parts)
+    return any(part in variable.upper() for part in parts)
 
 
 def _secrets(environment: Mapping[str, str]) -> list[str]:
     """Values to hide, the longest first, because one may be part of another."""
     secrets: set[str] = set()
-    for name, value in environment.items():
-        if not any(fnmatchcase(name.upper(), pattern) for pattern in SECRET_NAMES):
+    for variable, value in environment.items():
+        if not any(fnmatchcase(variable.upper(), pattern) for pattern in SECRET_NAMES):
             continue
         if len(value) >= SHORTEST and value.lower() not in _WORDS:
             secrets |= {value, quote(value), quote(value, safe=""), json.dumps(value)[1:-1]}

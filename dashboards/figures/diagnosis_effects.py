@@ -59,7 +59,7 @@ def _bar(
 
 
 def _three(row: dict[str, Any], mean: str, low: str, high: str) -> Any:
-    return tuple(number(row.get(name)) for name in (mean, low, high))
+    return tuple(number(row.get(field)) for field in (mean, low, high))
 
 
 def _effect_panel(axes: Axes, rows: list[dict[str, Any]]) -> None:
@@ -70,8 +70,8 @@ def _effect_panel(axes: Axes, rows: list[dict[str, Any]]) -> None:
         last = _three(row, "effect_final", "final_low", "final_high")
         _bar(axes, y + 0.14, first, color=colour, marker="o", markersize=7)
         _bar(axes, y - 0.2, last, color="#d55e00", marker="s", markersize=4.5)
-    names = [change(row) for row in reversed(rows)]
-    axes.set_yticks(range(len(rows)), names, color=style.INK, fontsize=10.5)
+    labels = [change(row) for row in reversed(rows)]
+    axes.set_yticks(range(len(rows)), labels, color=style.INK, fontsize=10.5)
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.axvline(0, color=style.INK, lw=1.2, ls="--")
     axes.grid(axis="y", visible=False)
@@ -80,8 +80,8 @@ def _effect_panel(axes: Axes, rows: list[dict[str, Any]]) -> None:
 
 def _reach(rows: list[dict[str, Any]]) -> tuple[float, float]:
     """The range of the means and half as much on either side; wide intervals are cut off."""
-    names = ("effect_pruned", "effect_final")
-    means = [0.0, *(x for r in rows for n in names if (x := number(r.get(n))) is not None)]
+    fields = ("effect_pruned", "effect_final")
+    means = [0.0, *(x for r in rows for n in fields if (x := number(r.get(n))) is not None)]
     pad = max(0.01, 0.5 * (max(means) - min(means)))
     return min(means) - pad, max(means) + pad
 

@@ -42,7 +42,7 @@ def draw(shown: Masks) -> tuple[Axes, str]:
         (anchors, "ISSP, anchor", {"marker": "*", "markersize": 13, "markeredgecolor": "white"}),
     )
     for rows, label, look in kinds:
-        x, y = ([row[name] for row in rows] for name in ("sparsity", "accuracy"))
+        x, y = ([row[field] for row in rows] for field in ("sparsity", "accuracy"))
         colour = ANCHOR if rows is anchors else CHANGE
         if rows:
             axes.plot(x, y, ls="none", color=colour, label=label, zorder=4, **look)
@@ -56,7 +56,7 @@ def draw(shown: Masks) -> tuple[Axes, str]:
     axes.set_ylabel("Val. accuracy, just pruned (%)")
     style.percent_ticks(axes, x=True, y=True)
     style.legend_below(axes)
-    x, y = ([float(row[name]) for row in masked] for name in ("sparsity", "accuracy"))
+    x, y = ([float(row[field]) for row in masked] for field in ("sparsity", "accuracy"))
     alt = (
         f"Validation accuracy right after pruning against the sparsity reached, "
         f"{plural(len(masked), 'setting')} of ISSP from {level(min(x))} to {level(max(x))} "

@@ -63,15 +63,15 @@ def draw(shown: Curve) -> tuple[Axes, str]:
     return axes, alt
 
 
-def _floats(rows: list[dict[str, Any]], name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _floats(rows: list[dict[str, Any]], field: str) -> np.ndarray[Any, np.dtype[np.float64]]:
     """One entry of every row as (N,) float64; None becomes NaN."""
-    values = [number(row.get(name)) for row in rows]
+    values = [number(row.get(field)) for row in rows]
     return np.array([np.nan if v is None else v for v in values], dtype=np.float64)
 
 
 def _mark_essential(axes: Axes, essential: dict[str, Any], first: float, last: float) -> None:
     """s* as a line and its interval as a band; an open end reaches to the outermost level."""
-    value, low, high = (number(essential.get(name)) for name in ("value", "low", "high"))
+    value, low, high = (number(essential.get(field)) for field in ("value", "low", "high"))
     if low is not None or high is not None:
         left, right = first if low is None else low, last if high is None else high
         axes.axvspan(left, right, color="#e69f00", alpha=0.18, lw=0, label="Interval of s*")
@@ -89,8 +89,8 @@ def _mark_other_detectors(axes: Axes, essential: dict[str, Any]) -> None:
     ]
     for row, dashes in zip(others, ((0, (1, 1.5)), (0, (5, 2))), strict=False):
         if (value := number(row.get("value"))) is not None:
-            name = clean(row.get("detector"), 40).replace("_", " ").capitalize()
-            label = f"{name}: {level(value)}"
+            detector = clean(row.get("detector"), 40).replace("_", " ").capitalize()
+            label = f"{detector}: {level(value)}"
             axes.axvline(value, color=style.MUTED, lw=1, ls=dashes, label=label)
 
 

@@ -109,8 +109,8 @@ def withdraw_best(tracker: Tracker, retention: str) -> None:
     if key := tracker.parent().data.tags.get(Tag.BEST):
         if retention == "best":
             _forget(tracker, key)
-        for name in (Tag.BEST, Tag.BEST_NAME):
-            tracker.ask(partial(tracker.client.delete_tag, tracker.address.parent, name))
+        for tag in (Tag.BEST, Tag.BEST_NAME):
+            tracker.ask(partial(tracker.client.delete_tag, tracker.address.parent, tag))
 
 
 def _forget(tracker: Tracker, key: str) -> None:

@@ -91,17 +91,17 @@ def card(name: str, row: Row) -> str:
     return " ".join(sentences)
 
 
-def number(row: Row, name: str) -> float | None:
+def number(row: Row, metric: str) -> float | None:
     """A value as a finite number, else None."""
     try:
-        value = float(row[name])
+        value = float(row[metric])
     except (KeyError, TypeError, ValueError):
         return None
     return value if math.isfinite(value) else None
 
 
-def _count(row: Row, name: str) -> int | None:
-    value = number(row, name)
+def _count(row: Row, metric: str) -> int | None:
+    value = number(row, metric)
     return None if value is None else int(value)
 
 
@@ -122,7 +122,7 @@ def _macs(value: float | None) -> str:
     """`38.8 million`."""
     if value is None:
         return "an unknown number of"
-    for unit, name in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
+    for unit, unit_name in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
         if value >= unit:
-            return f"{value / unit:.3g} {name}"
+            return f"{value / unit:.3g} {unit_name}"
     return f"{value:g}"

@@ -29,19 +29,11 @@ def log_model(
         row: its params and metrics, for the card.
     """
     import mlflow
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import Schema, TensorSpec
+    from mlflow.models import Model
 
-    shape = (-1, *example.shape[1:])
-    signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype("uint8"), shape)]),
-        outputs=Schema([TensorSpec(np.dtype("float32"), (-1, -1))]),
-    )
     # MLflow's advice and progress bars are for interactive use.
     logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    packages = ("torch", "timm", "safetensors", "numpy")
-    installed = versions()
     with (
         _tracking(where.uri),
         mlflow.start_run(run_id=where.parent),
@@ -54,15 +46,29 @@ def log_model(
             validate_serving_input=False,
             python_model=str(Path(__file__).with_name("serving.py")),
             artifacts={"checkpoint": str(checkpoint)},
-            signature=signature,
+            signature=_signature(example.shape[1:]),
             input_example=example,
-            pip_requirements=[
-                "mlflow",
-                *(f"{package}=={installed[package]}" for package in packages),
-            ],
+            pip_requirements=_requirements(),
             tags={Tag.NOTE: card(name, row)},
             metadata={"lotus": {"trial": name, **measured(row)}},
         )
+
+
+def _signature(image_shape: tuple[int, ...]) -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    return ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, *image_shape))]),
+        outputs=Schema([TensorSpec(np.dtype("float32"), (-1, -1))]),
+    )
+
+
+def _requirements() -> list[str]:
+    """What serving needs, in the installed versions."""
+    installed = versions()
+    packages = ("torch", "timm", "safetensors", "numpy")
+    return ["mlflow", *(f"{package}=={installed[package]}" for package in packages)]
 
 
 class Untried:

@@ -61,7 +61,7 @@ def facts_of(sweep: SweepConfig) -> dict[str, str]:
         "git commit": git_commit() or "none",
         "threads per trial": f"{max(1, int(sweep.resources.cpu))}",
     }
-    return {Tag.FACT + name: value for name, value in facts.items()}
+    return {Tag.FACT + fact: value for fact, value in facts.items()}
 
 
 def parent_metrics(tracker: Tracker, log: RunLog, summary: dict[str, Any]) -> None:
@@ -88,9 +88,9 @@ def parent_metrics(tracker: Tracker, log: RunLog, summary: dict[str, Any]) -> No
     # Metrics cannot be deleted in MLflow: those that are no longer measured become NaN.
     before = tracker.parent().data.metrics
     values |= {
-        name: math.nan
-        for name, value in values.items()
-        if value is None and not math.isnan(before.get(name, math.nan))
+        metric: math.nan
+        for metric, value in values.items()
+        if value is None and not math.isnan(before.get(metric, math.nan))
     }
     points = tracker.ask(
         lambda: tracker.client.get_metric_history(tracker.address.parent, Metric.TRIALS_FINISHED)

@@ -22,20 +22,26 @@ def counts(table: pd.DataFrame) -> Counts:
     texts = Counter(text if isinstance(text, str) else "" for text in finished["versions"])
     versions_and_numbers = [(of_words(text), number) for text, number in texts.items()]
     counts_by_package: Counts = {}
-    for name in sorted({name for versions, _ in versions_and_numbers for name in versions}):
+    for package in sorted(
+        {package for versions, _ in versions_and_numbers for package in versions}
+    ):
         counted: Counter[str] = Counter()
         for versions, number in versions_and_numbers:
-            counted[versions.get(name, UNKNOWN)] += number
-        counts_by_package[name] = dict(sorted(counted.items()))
+            counted[versions.get(package, UNKNOWN)] += number
+        counts_by_package[package] = dict(sorted(counted.items()))
     return counts_by_package
 
 
 def warning(version_counts: Counts) -> list[str]:
     """A sentence, if results of several versions are compared."""
-    mixed = {name: _in_words(one) for name, one in version_counts.items() if _versions(one) > 1}
+    mixed = {
+        package: _in_words(numbers)
+        for package, numbers in version_counts.items()
+        if _versions(numbers) > 1
+    }
     if not mixed:
         return []
-    listed = "; ".join(f"{name} {versions}" for name, versions in mixed.items())
+    listed = "; ".join(f"{package} {versions}" for package, versions in mixed.items())
     return [
         f"Trials of different package versions are compared: {listed}. `trials.csv` has the "
         "versions of each trial."
@@ -44,7 +50,11 @@ def warning(version_counts: Counts) -> list[str]:
 
 def facts(version_counts: Mapping[str, Mapping[str, int]]) -> dict[str, str]:
     """What the report says about packages with more than one version."""
-    return {name: _in_words(one) for name, one in version_counts.items() if len(one) > 1}
+    return {
+        package: _in_words(numbers)
+        for package, numbers in version_counts.items()
+        if len(numbers) > 1
+    }
 
 
 def _versions(numbers: Mapping[str, int]) -> int:
@@ -68,13 +78,13 @@ def changes(children: Iterable[Child], wanted: Collection[str], now: Mapping[str
     for child in children:
         if child.status != "FINISHED" or child.key not in wanted:
             continue
-        for name, version in _versions_of_run(child.tags).items():
-            for old in set(version.split(" and ")) - {now.get(name, version)}:
-                kinds = changed.setdefault(name, {}).setdefault(old, Counter())
+        for package, version in _versions_of_run(child.tags).items():
+            for old in set(version.split(" and ")) - {now.get(package, version)}:
+                kinds = changed.setdefault(package, {}).setdefault(old, Counter())
                 kinds[child.kind] += 1
     return "; ".join(
-        f"{name} from {old} to {now[name]} ({_of_kinds(kinds)})"
-        for name, versions in sorted(changed.items())
+        f"{package} from {old} to {now[package]} ({_of_kinds(kinds)})"
+        for package, versions in sorted(changed.items())
         for old, kinds in sorted(versions.items())
     )
 
@@ -88,10 +98,10 @@ def _versions_of_run(tags: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _of_kinds(kinds: Mapping[str, int]) -> str:
-    names = {"trial": "finished trial", "stage": "shared stage"}
+    nouns = {"trial": "finished trial", "stage": "shared stage"}
     parts = [
-        f"{kinds[kind]} {name}{'s' * (kinds[kind] != 1)}"
-        for kind, name in names.items()
+        f"{kinds[kind]} {noun}{'s' * (kinds[kind] != 1)}"
+        for kind, noun in nouns.items()
         if kinds.get(kind)
     ]
     return " and ".join(parts)

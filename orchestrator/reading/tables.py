@@ -60,11 +60,11 @@ def curve_table(runs: Iterable[Run]) -> pd.DataFrame:
 
 def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(rows)
-    for name in ("run_id", "name", "key", "arm", "status", "error", "versions", *NUMBERS):
-        if name not in table:
-            table[name] = pd.Series(dtype=float if name in NUMBERS else object)
-    for name in NUMBERS:
-        table[name] = pd.to_numeric(table[name], errors="coerce")
+    for column in ("run_id", "name", "key", "arm", "status", "error", "versions", *NUMBERS):
+        if column not in table:
+            table[column] = pd.Series(dtype=float if column in NUMBERS else object)
+    for column in NUMBERS:
+        table[column] = pd.to_numeric(table[column], errors="coerce")
     return table
 
 
@@ -80,9 +80,9 @@ def _is_level(tags: dict[str, str]) -> bool:
 def _row(run: Run) -> dict[str, Any]:
     tags = run.data.tags
     stages = {
-        f"stage.{name.removeprefix(Tag.STAGE_OF)}": value
-        for name, value in tags.items()
-        if name.startswith(Tag.STAGE_OF)
+        f"stage.{tag.removeprefix(Tag.STAGE_OF)}": value
+        for tag, value in tags.items()
+        if tag.startswith(Tag.STAGE_OF)
     }
     return {
         "run_id": run.info.run_id,
@@ -106,11 +106,13 @@ def learning_curves(tracker: Tracker, trials: pd.DataFrame) -> pd.DataFrame:
     for trial in trials.to_dict("records"):
         epochs: dict[int, dict[str, float]] = {}
         for metric in CURVE_METRICS:
-            name = of(FINETUNE_EPOCHS, metric)
-            history = patiently(partial(tracker.client.get_metric_history, trial["run_id"], name))
+            metric_name = of(FINETUNE_EPOCHS, metric)
+            history = patiently(
+                partial(tracker.client.get_metric_history, trial["run_id"], metric_name)
+            )
             for point in history:
                 epochs.setdefault(point.step, {})[metric] = point.value
-        identity = {name: trial[name] for name in ("key", "name", "arm", "seed")}
+        identity = {column: trial[column] for column in ("key", "name", "arm", "seed")}
         rows += [{**identity, "epoch": epoch, **values} for epoch, values in sorted(epochs.items())]
     columns = ["key", "name", "arm", "seed", "epoch", *CURVE_METRICS]
     return pd.DataFrame(rows, columns=columns)
@@ -119,5 +121,5 @@ def learning_curves(tracker: Tracker, trials: pd.DataFrame) -> pd.DataFrame:
 def axis_columns(tags: dict[str, str]) -> Sequence[str]:
     """The sweep's further axes, from the tags of its parent run."""
     prefix = Tag.AXIS
-    axes = [name.removeprefix(prefix) for name in tags if name.startswith(prefix)]
-    return [name for name in axes if "." in name]
+    axes = [tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix)]
+    return [axis for axis in axes if "." in axis]

@@ -127,7 +127,7 @@ class Jobs:
                     continue  # somebody else submitted it at the same moment
                 raise
             return self.get(job_id), True
-        raise JobError(f"{identity}: others submit it at this very moment; try again")
+        raise JobError(f"{identity}: somebody else is submitting it at this moment; try again")
 
     def _send(self, submission: Submission, job_id: str) -> str:
         environment = {**submission.environment, "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}

@@ -65,8 +65,8 @@ def _use(python: str) -> None:
 
 def _check(job: dict[str, Any], has_code: bool) -> None:
     """Exit if this machine cannot run the sweep, or would run different code."""
-    installed = {name: _version(name) for name in job["versions"]}
-    if missing := [name for name, version in installed.items() if version is None]:
+    installed = {package: _version(package) for package in job["versions"]}
+    if missing := [package for package, version in installed.items() if version is None]:
         hint = " (or leave --no-code out)" if missing == ["lotus-sweep"] else ""
         sys.exit(
             f"Error: the head node's Python, {sys.executable}, lacks {', '.join(missing)}: install "
@@ -82,19 +82,19 @@ def _check(job: dict[str, Any], has_code: bool) -> None:
                 "out, or install the same one there"
             )
     differing = [
-        f"{name} {installed[name]} (submitted from: {version})"
-        for name, version in job["versions"].items()
-        if installed[name] != version
+        f"{package} {installed[package]} (submitted from: {version})"
+        for package, version in job["versions"].items()
+        if installed[package] != version
     ]
     if differing:
         print(f"  ! the cluster computes with {', '.join(differing)}", flush=True)
 
 
-def _version(name: str) -> str | None:
-    if name == "python":
+def _version(package: str) -> str | None:
+    if package == "python":
         return platform.python_version()
     try:
-        return metadata.version(name)
+        return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
 

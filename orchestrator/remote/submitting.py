@@ -128,26 +128,29 @@ def passed_environment(listed: Sequence[str]) -> dict[str, str]:
     """
     variables: dict[str, str] = {}
     for text in listed:
-        name, equals, value = text.partition("=")
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        variable, equals, value = text.partition("=")
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
             message = "is written --env NAME=VALUE, or --env NAME for its value here"
-            raise SweepError(f"--env {name}", [Problem((), message)])
-        if looks_secret(name) or redacted(value) != value:
+            raise SweepError(f"--env {variable}", [Problem((), message)])
+        if looks_secret(variable) or redacted(value) != value:
             message = (
-                f"{name} holds a secret and is not sent: whoever sees the dashboard would see it. "
-                "Set it where the nodes are started (`ray start`): driver and workers inherit it"
+                f"{variable} holds a secret and is not sent: everybody who sees the dashboard "
+                "would see it. Set it where the nodes are started (`ray start`): driver and workers "
+                "inherit it"
             )
-            raise SweepError(f"--env {name}", [Problem((), message)])
-        if not equals and name not in os.environ:
-            raise SweepError(f"--env {name}", [Problem((), "is not set here; write NAME=VALUE")])
-        variables[name] = value if equals else os.environ[name]
+            raise SweepError(f"--env {variable}", [Problem((), message)])
+        if not equals and variable not in os.environ:
+            raise SweepError(
+                f"--env {variable}", [Problem((), "is not set here; write NAME=VALUE")]
+            )
+        variables[variable] = value if equals else os.environ[variable]
     return variables
 
 
 def code_files() -> dict[str, Path]:
     """All files of this package's code: path from the root -> path on this machine."""
     root = Path(__file__).parents[2]
-    paths = (path for name in PACKAGES for path in (root / name).rglob("*"))
+    paths = (path for package in PACKAGES for path in (root / package).rglob("*"))
     return {
         path.relative_to(root).as_posix(): path
         for path in sorted(paths)
@@ -165,9 +168,9 @@ def code_digest() -> str:
 
 
 def _write_code(folder: Path) -> None:
-    for name, path in code_files().items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, folder / name)
+    for path_below, path in code_files().items():
+        (folder / path_below).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, folder / path_below)
     # Makes it an installed package, because its version is looked up.
     info = folder / f"lotus_sweep-{VERSION}.dist-info"
     info.mkdir()
@@ -199,10 +202,10 @@ def _local(sweep: SweepConfig, raw: Mapping[str, Any]) -> Iterator[Problem]:
             f" = {sweep.tracking.uri}: a file of one machine, which the nodes of a cluster do not "
             "share; write a server, http://HOST:5000, or a database, postgresql://HOST/mlflow",
         )
-    for name, what in FILES:
-        for where, value in _written(raw, name):
+    for setting, what in FILES:
+        for where, value in _written(raw, setting):
             if _is_relative(value):
-                yield Problem(where, f" = {value}: {_elsewhere(what, name)}")
+                yield Problem(where, f" = {value}: {_elsewhere(what, setting)}")
     if not any(_written(raw, "storage.path")):
         yield Problem(
             ("storage", "path"),
@@ -210,9 +213,9 @@ def _local(sweep: SweepConfig, raw: Mapping[str, Any]) -> Iterator[Problem]:
         )
 
 
-def _written(raw: Mapping[str, Any], name: str) -> Iterator[tuple[Place, Any]]:
+def _written(raw: Mapping[str, Any], setting: str) -> Iterator[tuple[Place, Any]]:
     """All values of a setting in the file, including those of an axis."""
-    section, key = name.split(".")
+    section, key = setting.split(".")
     settings = raw.get(section)
     if isinstance(settings, dict) and settings.get(key) is not None:
         yield (section, key), settings[key]
@@ -220,17 +223,17 @@ def _written(raw: Mapping[str, Any], name: str) -> Iterator[tuple[Place, Any]]:
     blocks = [search] if isinstance(search, dict) else search
     for i, block in enumerate(blocks):
         where: Place = ("search",) if isinstance(search, dict) else ("search", i)
-        values = block.get(name) or []
+        values = block.get(setting) or []
         for j, value in enumerate(values if isinstance(values, list) else [values]):
-            yield (*where, name, j), value
+            yield (*where, setting, j), value
 
 
 def _is_relative(value: Any) -> bool:
     return isinstance(value, str) and "://" not in value and not Path(value).is_absolute()
 
 
-def _elsewhere(what: str, name: str) -> str:
-    if name == "storage.path":
+def _elsewhere(what: str, setting: str) -> str:
+    if setting == "storage.path":
         return f"relative to this folder, which the cluster does not have; {_store_hint()}"
     return (
         f"relative to this folder, which the cluster does not have; write the absolute path at "
@@ -245,7 +248,7 @@ def _store_hint() -> str:
 def _notes(sweep: SweepConfig) -> Iterator[str]:
     """What cannot be checked from here."""
     settings = flat(sweep)
-    settings_of_paths = {name: settings.get(name) for name, _ in FILES}
+    settings_of_paths = {setting: settings.get(setting) for setting, _ in FILES}
     paths = [
         f"{v} ({k})" for k, v in settings_of_paths.items() if isinstance(v, str) and "://" not in v
     ]

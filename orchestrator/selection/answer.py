@@ -110,7 +110,7 @@ def setting_words(best: Recommended) -> str:
     if best.mask_data_fraction is not None:
         parts.append(f"masks from {level(best.mask_data_fraction)} of the data")
     further = {k: v for k, v in best.setting.items() if k not in BASE_AXES and v is not None}
-    parts += [f"{name} {value}" for name, value in further.items()]
+    parts += [f"{axis} {value}" for axis, value in further.items()]
     arm_row = BY_NAME.get(best.arm)
     arm = best.arm if arm_row is None else arm_row.words or arm_row.label
     return f"{arm} ({', '.join(parts)})" if parts else arm

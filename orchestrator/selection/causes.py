@@ -106,16 +106,16 @@ def _conclusion(a: Loss, cures: Sequence[Effect]) -> str:
     """What the cures have in common."""
     less = [e for e in cures if e.loss.sparsity is not None and a.sparsity is not None
             and e.loss.sparsity < a.sparsity - SAME]  # fmt: skip
-    names = ", ".join(dict.fromkeys(e.label for e in cures if e not in less))
+    changes = ", ".join(dict.fromkeys(e.label for e in cures if e not in less))
     if len(less) == len(cures):
         return (
             "Cause: how much is pruned. Every change that cures it removes fewer weights than "
             f"the {_percent(a.sparsity)} here; none cures it at this sparsity."
         )
     if not less:
-        return f"Cause: how the mask is found ({names}). It is cured without pruning less."
+        return f"Cause: how the mask is found ({changes}). It is cured without pruning less."
     return (
-        f"Causes: how the mask is found ({names}), which cures it without pruning less, and how "
+        f"Causes: how the mask is found ({changes}), which cures it without pruning less, and how "
         "much is pruned, which the other cures lower."
     )
 

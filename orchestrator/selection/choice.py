@@ -51,10 +51,7 @@ def choose(
     Returns:
         None when there is no candidate.
     """
-    candidates = [
-        s for s in settings
-        if s.arm in LOTUS_ARMS and s.mean[VAL] is not None and s.mean[Metric.FINAL_MACS_DEPLOYED]
-    ]  # fmt: skip
+    candidates = _candidates(settings)
     if not candidates:
         return None
     gaps = [(s, _validation_gap(s, settings, spreads)) for s in candidates]
@@ -72,6 +69,13 @@ def choose(
     counts = {"candidates": len(candidates), "shown": len(shown), "within": len(within)}
     on_test = against_reference(best, settings)
     return Choice(best, chosen, _reason(chosen, counts, on_test, tolerance), on_test)  # type: ignore[arg-type]
+
+
+def _candidates(settings: Sequence[Setting]) -> list[Setting]:
+    return [
+        s for s in settings
+        if s.arm in LOTUS_ARMS and s.mean[VAL] is not None and s.mean[Metric.FINAL_MACS_DEPLOYED]
+    ]  # fmt: skip
 
 
 def reference_means(on_test: Contrast) -> dict[str, float | None]:

@@ -109,10 +109,10 @@ class Spreads:
         columns = [measure.accuracy]
         if measure in (PRUNED, CONTROL):
             columns = [PRUNED.accuracy, CONTROL.accuracy]
-        name = columns[0]
-        if name not in self._by_column:
-            self._by_column[name] = SeedSpread(accuracies(self._settings, columns))
-        return self._by_column[name]
+        column = columns[0]
+        if column not in self._by_column:
+            self._by_column[column] = SeedSpread(accuracies(self._settings, columns))
+        return self._by_column[column]
 
     def difference(self, c: Contrast, pairs: Sequence[Pair]) -> Difference | None:
         """The difference of a contrast, with a spread between seeds borrowed from the whole sweep.

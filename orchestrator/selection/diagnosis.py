@@ -77,8 +77,7 @@ def diagnose(
     anchors = find_anchors(settings)
     if not anchors:
         return None
-    controls = Controls(settings)
-    family = Family(confidence)
+    controls, family = Controls(settings), Family(confidence)
     asked = [(_ask(a.setting, controls, family, outcomes, limits=True), a) for a in anchors]
     varied = [
         [(_ask(n.setting, controls, family, outcomes), _ask_effect(a, n, family, outcomes), n)
@@ -86,20 +85,30 @@ def diagnose(
         for a in anchors
     ]  # fmt: skip
     limits = family.intervals()
-    losses = [_loss(loss, _name(a.setting, anchors), limits) for loss, a in asked]
+    losses = [_loss(question, _name(a.setting, anchors), limits) for question, a in asked]
     effects = [
-        _ranked([_effect(i, a, *loss, limits, anchors) for loss in group])
-        for i, ((_, a), group) in enumerate(zip(asked, varied, strict=True))
+        _ranked([_effect(i, a, *change, limits, anchors) for change in changes])
+        for i, (a, changes) in enumerate(zip(anchors, varied, strict=True))
     ]
-    rows = [e for group in effects for e in group]
+    return _entry(losses, effects, family.size, controls.curve(anchors))
+
+
+def _entry(
+    losses: Sequence[Loss],
+    effects: Sequence[Sequence[Effect]],
+    family: int,
+    controls: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """`diagnosis` of summary.json."""
+    ranked = [e for group in effects for e in group]
     return {
-        "collapse": any(loss.collapsed for loss in (*losses, *(e.loss for e in rows))),
+        "collapse": any(loss.collapsed for loss in (*losses, *(e.loss for e in ranked))),
         "limit": COLLAPSE,
         "dense": _mean_dense(losses),
-        "family": family.size,
+        "family": family,
         "anchors": [loss.entry() for loss in losses],
-        "suspects": [e.entry() for e in rows],
-        "controls": controls.curve(anchors),
+        "suspects": [e.entry() for e in ranked],
+        "controls": controls,
         "sentences": sentences(losses, effects),
     }
 
@@ -213,9 +222,9 @@ def _mean_dense(anchors: Sequence[Loss]) -> float | None:
     return sum(accuracies) / len(accuracies) if accuracies else None
 
 
-def _ends(name: str, limits: Mapping[str, Interval | None]) -> dict[str, Any]:
-    interval = limits.get(name)
-    return {f"{name}_low": interval and interval.low, f"{name}_high": interval and interval.high}
+def _ends(kind: str, limits: Mapping[str, Interval | None]) -> dict[str, Any]:
+    interval = limits.get(kind)
+    return {f"{kind}_low": interval and interval.low, f"{kind}_high": interval and interval.high}
 
 
 def _mean_loss(pairs: Iterable[Pair | None]) -> float | None:
@@ -247,11 +256,11 @@ def _effect(
     )
 
 
-def _gain(name: str, prefix: str, loss: Interval | None) -> dict[str, Any]:
+def _gain(field: str, prefix: str, loss: Interval | None) -> dict[str, Any]:
     """A loss from anchor to variant as an effect: positive = the variant is better."""
     low, high = (loss.high, loss.low) if loss else (None, None)
     return {
-        name: None if loss is None else -loss.mean or 0.0,
+        field: None if loss is None else -loss.mean or 0.0,
         f"{prefix}low": None if low is None else -low or 0.0,
         f"{prefix}high": None if high is None else -high or 0.0,
     }

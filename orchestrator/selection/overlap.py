@@ -82,8 +82,8 @@ def mask_families(table: pd.DataFrame, axes: Sequence[str]) -> dict[str, list[Fa
         trial["mask"] = owner.setdefault(trial["stage.issp"] or trial["key"], trial["run_id"])
     same = ("arm", "patch_drop", *VARIED.values(), *axes)
     return {
-        name: _families(trials, axis, [s for s in same if s != axis])
-        for name, axis in VARIED.items()
+        kind: _families(trials, axis, [s for s in same if s != axis])
+        for kind, axis in VARIED.items()
     }
 
 

@@ -32,8 +32,8 @@ class Measure:
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns to read from the table."""
-        names = (self.accuracy, self.lost, self.gained, self.dense, self.n_images, self.stage)
-        return tuple(name for name in names if name)
+        all_columns = (self.accuracy, self.lost, self.gained, self.dense, self.n_images, self.stage)
+        return tuple(column for column in all_columns if column)
 
 
 def _measure(group: str, split: str, outcome: str, stage: str, reading: str = "") -> Measure:

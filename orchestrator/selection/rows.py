@@ -65,12 +65,12 @@ def fewest(group: Iterable[Row], column: str) -> float | None:
     return min((float(r[column]) for r in group if r.get(column) is not None), default=None)
 
 
-def axis_value(row: Row, name: str) -> Any:
+def axis_value(row: Row, axis: str) -> Any:
     """A trial's value on an axis: `auto` if it finds its own sparsity.
 
     Such trials form one setting although their levels differ.
     """
-    return "auto" if name == "sparsity" and row["auto_sparsity"] else row[name]
+    return "auto" if axis == "sparsity" and row["auto_sparsity"] else row[axis]
 
 
 def grouped(table: Iterable[Row], identity: Callable[[Row], Hashable]) -> list[list[Row]]:

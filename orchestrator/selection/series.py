@@ -114,7 +114,7 @@ def by_mask_data(
 def _beside(s: Setting) -> tuple[Any, ...]:
     """A setting's place without its sparsity and mask data fraction."""
     free = ("sparsity", "mask_data_fraction")
-    return (s.arm, *(comparable(v) for name, v in s.axes.items() if name not in free))
+    return (s.arm, *(comparable(v) for axis, v in s.axes.items() if axis not in free))
 
 
 def _mask_data_row(s: Setting, stage: str, confidence: float) -> Row | None:
@@ -122,7 +122,7 @@ def _mask_data_row(s: Setting, stage: str, confidence: float) -> Row | None:
     values = [float(r[column]) for r in s.seeds if r[column] is not None]
     if not values:
         return None
-    place = {name: s.axes[name] for name in BASE_AXES}
+    place = {axis: s.axes[axis] for axis in BASE_AXES}
     place["fraction"] = place.pop("mask_data_fraction")
     if place["sparsity"] is not None and not isinstance(place["sparsity"], str):
         place["sparsity"] = round(float(place["sparsity"]), 9)

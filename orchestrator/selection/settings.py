@@ -146,7 +146,7 @@ def with_deployed(row: Row) -> Row:
     """A row of an old run with deployed metrics, if it drops no patches: they equal the whole's."""
     if row.get(VAL) is not None or drops_patches(row):
         return row
-    deployed = {name: row.get(whole) for name, whole in WHOLE.items()}
+    deployed = {column: row.get(whole) for column, whole in WHOLE.items()}
     return (
         row
         | deployed
@@ -192,8 +192,8 @@ def preference(s: Setting) -> tuple[Any, ...]:
 def agree(a: Setting, b: Setting, ignored: str = "") -> bool:
     """Whether two settings have equal values on every axis that both use, except `ignored`."""
     return all(
-        name == ignored or value is None or b.axes[name] is None or value == b.axes[name]
-        for name, value in a.axes.items()
+        axis == ignored or value is None or b.axes[axis] is None or value == b.axes[axis]
+        for axis, value in a.axes.items()
     )
 
 
@@ -262,7 +262,7 @@ def setting_of(group: list[Row], axes: Sequence[str]) -> Setting:
     by_seed = {float(r["seed"]): r for r in reversed(ordered) if r["seed"] is not None}
     return Setting(
         arm=str(first["arm"]),
-        axes={name: axis_value(first, name) for name in axes},
+        axes={axis: axis_value(first, axis) for axis in axes},
         trials=tuple(group),
         first=dict(sorted(by_seed.items())),
         seeds=tuple(seeds),

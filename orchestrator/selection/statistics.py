@@ -104,9 +104,8 @@ def paired_drop(
     Seed part: t(m-1) * sqrt(max(0, S^2 - V) / m), for m = 2 without "- V" (module docstring).
 
     Args:
-        lost: per seed, images that dense gets right and pruned wrong.
-        gained: per seed, the opposite.
-        n_images: images measured, the same for all seeds.
+        lost, gained: per seed, see `Comparison`.
+        n_images: the same for all seeds.
         confidence: two-sided, in (0, 1).
         pooled: one half-width for both parts, see `_pooled_half_width`.
         seeds: False = the image part alone: the interval is for these models.
@@ -117,20 +116,18 @@ def paired_drop(
     Raises:
         ValueError: no seed, unequal lengths, or impossible counts.
 
-    Source: the combination is ours.
+    Source: ours.
     """
     _check_confidence(confidence)
     counts = _checked_counts(lost, gained, n_images)
     drops = [(b - c) / n_images for b, c in counts]
     image_variance = float(np.mean([agresti_min(b, c, n_images) for b, c in counts]))
     mean = float(np.mean(drops))
-    image_half = z(confidence) * math.sqrt(image_variance)
-    if not seeds:
-        half = image_half
-    elif pooled and len(drops) > 1:
+    half = z(confidence) * math.sqrt(image_variance)
+    if seeds and pooled and len(drops) > 1:
         half = _pooled_half_width(drops, image_variance, confidence)
-    else:
-        half = math.hypot(image_half, _seed_half_width(drops, image_variance, confidence))
+    elif seeds:
+        half = math.hypot(half, _seed_half_width(drops, image_variance, confidence))
     return sayable(mean, mean - half, mean + half, -1, 1)
 
 

@@ -134,7 +134,7 @@ def summarise(
     analysis = analyse(results, curve, planned, tolerance, detector, axes, outcomes)
     cost = {"device": device, "device_hours": device_hours,
             "device_hours_saved": device_hours_saved, "wall_s": wall_s}  # fmt: skip
-    summary = {"sweep": sweep, **{name: part(analysis) for name, part in PARTS.items()}}
+    summary = {"sweep": sweep, **{entry: part(analysis) for entry, part in PARTS.items()}}
     summary |= {"cost": cost | {"words": cost_words(cost)}, "not_measured": not_measured(analysis)}
     summary |= {"warnings": [*extra_warnings, *warnings(analysis)]}
-    return {name: plain(value) for name, value in summary.items()}
+    return {entry: plain(value) for entry, value in summary.items()}

@@ -134,13 +134,13 @@ def _decode(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise FormatError(f"damaged: {error!r}") from None
     if made_by != _versions():
         odd = ", ".join(
-            f"{name} {made_by.get(name)}, now {version}"
-            for name, version in _versions().items()
-            if made_by.get(name) != version
+            f"{package} {made_by.get(package)}, now {version}"
+            for package, version in _versions().items()
+            if made_by.get(package) != version
         )
-        raise FormatError(f"it was saved by other versions and would not go on bit for bit: {odd}")
+        raise FormatError(f"other versions saved it, and it would not continue bit for bit: {odd}")
     return tensors, values
 
 
 def _versions() -> dict[str, str]:
-    return {name: versions()[name] for name in DECISIVE}
+    return {package: versions()[package] for package in DECISIVE}

@@ -263,9 +263,9 @@ def _check(values: dict[str, Any]) -> str:
     return hashlib.sha256(canonical(values).encode()).hexdigest()
 
 
-def _has(values: dict[str, Any], name: str) -> bool:
+def _has(values: dict[str, Any], field: str) -> bool:
     """Whether to read a field: those that earlier versions did not write may be missing."""
-    return name not in OPTIONAL or name in values
+    return field not in OPTIONAL or field in values
 
 
 def _plausible(entry: Entry) -> bool:

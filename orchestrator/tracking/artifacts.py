@@ -22,7 +22,7 @@ from orchestrator.tracking.runs import File, Run
 from orchestrator.tracking.tracker import Tracker
 from orchestrator.vocabulary import Artifact, Tag
 from trials.errors import FormatError, LotusError
-from trials.formats import load_packed_mask
+from trials.formats import PackedMask, load_packed_mask
 
 T = TypeVar("T")
 
@@ -129,7 +129,7 @@ def gone_at(address: str) -> str:
         )
         return f"they are not at {where}. If they are lost, {AGAIN}"
     return (
-        f"they are not at {shown}. Bring that place back (a bucket, the folder of a server). If "
+        f"they are not at {shown}. Restore that place (a bucket, the folder of a server). If "
         f"they are lost, {AGAIN}"
     )
 
@@ -158,7 +158,7 @@ def _asked(tracker: Tracker, run_id: str, call: Callable[[], T]) -> T:
 
 def _silent(tracker: Tracker, run_id: str, error: Exception) -> str:
     address = tracker.ask(lambda: tracker.client.get_run(run_id)).info.artifact_uri
-    return f"{gone_at(address)}. MLflow answers, and that place does not: {reason_of(error)}"
+    return f"{gone_at(address)}. MLflow answers, but that place does not: {reason_of(error)}"
 
 
 def _download(tracker: Tracker, run_id: str, path: str, place: str, limit: int) -> str:
@@ -176,8 +176,8 @@ def _download(tracker: Tracker, run_id: str, path: str, place: str, limit: int) 
 def _refuse_larger(path: str, run_id: str, size: int, limit: int) -> None:
     if size > limit:
         raise ArtifactTooLarge(
-            f"{path} of run {run_id} has {size:,} bytes or more, and at most {limit:,} are read of "
-            "such a file: remove it in MLflow if it is not of this program"
+            f"{path} of run {run_id} has {size:,} bytes or more, above the limit of {limit:,} "
+            "bytes for such a file: remove it in MLflow if lotus-sweep has not written it"
         )
 
 
@@ -243,16 +243,20 @@ def outcomes_of(
         elif isinstance(content, FormatError):
             problems.append(
                 f"{Artifact.OUTCOMES} of run {run_id} cannot be read and enters no comparison: "
-                "remove the run in MLflow and run the sweep again to have it written again."
+                "delete the run in MLflow and run the sweep again, which writes it again."
             )
         else:
-            outcomes[keys_by_run[run_id]] = {
-                name: np.unpackbits(bits, count=images, bitorder="little").astype(bool)
-                for name, (bits, images) in content.items()
-            }
+            outcomes[keys_by_run[run_id]] = _unpacked(content)
     if missing:
         problems.append(
-            f"{Artifact.OUTCOMES} is not among the artifacts of {len(missing)} of "
-            f"{len(keys_by_run)} compared trials, which enter no comparison by images. {AGAIN}."
+            f"{Artifact.OUTCOMES} is missing from the artifacts of {len(missing)} of "
+            f"{len(keys_by_run)} compared trials, so they enter no comparison by image. {AGAIN}."
         )
     return outcomes, problems
+
+
+def _unpacked(content: PackedMask) -> dict[str, NDArray[np.bool_]]:
+    return {
+        name: np.unpackbits(bits, count=images, bitorder="little").astype(bool)
+        for name, (bits, images) in content.items()
+    }

@@ -34,8 +34,8 @@ def make_ready(path: Path, experiment: str, whatever: bool = False) -> None:
     if database.read_only(path):
         raise TrackingError(
             f"{path} cannot be written to: its file system is read-only, or it is somebody else's. "
-            "It can be read (`lotus status`, `select`, `report --output`, `export`). To go on with "
-            "its sweeps, copy its folder to where it can be written to"
+            "It can be read (`lotus status`, `select`, `report --output`, `export`). To continue "
+            "its sweeps, copy its folder to a place that can be written to"
         )
     if path.exists():
         database.prepare(path)
@@ -76,13 +76,7 @@ def connect(uri: str, wait: bool = True) -> Client:
         TrackingError: there cannot be a store at this address.
         TrackingAway: its database does not answer.
     """
-    import mlflow  # noqa: F401, first: the import resets the levels of its loggers
-
-    # Otherwise the migrations of a new SQLite file log dozens of lines, and a database that is away
-    # a traceback for each attempt.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-    logging.getLogger("mlflow.store.artifact").setLevel(logging.WARNING)  # a line per empty run
+    _quiet_logs()
     own_patience()
     have_name()  # MLflow asks for it too
     breaker = None if wait else Breaker("", tripped=True)
@@ -105,6 +99,16 @@ def connect(uri: str, wait: bool = True) -> Client:
         raise TrackingError(
             f"tracking.uri = {without_password(uri)}: {reason_of(error)}"
         ) from error
+
+
+def _quiet_logs() -> None:
+    """Otherwise the migrations of a new SQLite file log dozens of lines, and a database that is
+    away a traceback for each attempt."""
+    import mlflow  # noqa: F401, first: the import resets the levels of its loggers
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    logging.getLogger("mlflow.store.artifact").setLevel(logging.WARNING)  # a line per empty run
 
 
 def _client(uri: str, shown: str) -> Client:

@@ -140,7 +140,7 @@ def _mend(path: Path) -> None:
     if runs:
         raise TrackingError(
             f"{path} was left half-migrated by an interrupted upgrade of MLflow ({leftovers[0]} is "
-            "there) and holds runs: put back its backup, or remove that table and run "
+            "there) and holds runs: restore its backup, or remove that table and run "
             "`mlflow db upgrade`"
         )
     aside = path.with_name(f"{path.name}.half-made-{int(time.time())}")
@@ -157,8 +157,8 @@ def _half_made(path: Path) -> tuple[list[str], bool]:
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=5)) as database:
             query = "select name from sqlite_master where type = 'table'"
-            tables = {name for (name,) in database.execute(query)}
-            leftovers = sorted(name for name in tables if name.startswith("_alembic_tmp_"))
+            tables = {table for (table,) in database.execute(query)}
+            leftovers = sorted(table for table in tables if table.startswith("_alembic_tmp_"))
             if not leftovers or "runs" not in tables:
                 return leftovers, False
             return leftovers, database.execute("select 1 from runs limit 1").fetchone() is not None

@@ -100,8 +100,8 @@ def is_away(error: BaseException) -> bool:
 def _of_a_driver(error: BaseException) -> bool:
     """Whether an error of the libraries below MLflow may pass."""
     if type(error).__module__.startswith("sqlalchemy."):
-        names = {base.__name__ for base in type(error).__mro__}
-        return bool(names & {"OperationalError", "InterfaceError", "TimeoutError"})
+        classes = {base.__name__ for base in type(error).__mro__}
+        return bool(classes & {"OperationalError", "InterfaceError", "TimeoutError"})
     if type(error).__module__.startswith(("botocore.", "boto3.", "s3transfer.")):
         answer = getattr(error, "response", None) or {}
         status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 503)

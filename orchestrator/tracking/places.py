@@ -153,8 +153,8 @@ def settle(path: Path, whatever: bool = False) -> list[str]:
         schema.refuse_locked(error)
         raise TrackingError(f"{path}: its addresses stay as they are: {error}") from error
     return [
-        f"{path} names artifacts in {place.folder}, and its folder is now {path.parent}: {count} "
-        f"addresses are rewritten. What it was is kept as {backup.name}, and may be removed"
+        f"{path} names artifacts in {place.folder}, but its folder is now {path.parent}: {count} "
+        f"addresses are rewritten. A backup is kept as {backup.name}, and may be removed"
         for place, count in zip(wanted, changed, strict=True)
     ]
 

@@ -203,7 +203,7 @@ class PlainSql(Forwarding):
 
 def plainly(client: Client, path: Path) -> Client:
     """A client that writes with plain SQL if the versions are tested; else the same client."""
-    if any(os.environ.get(name) for name in ELSEWHERE):
+    if any(os.environ.get(variable) for variable in ELSEWHERE):
         return client
     return PlainSql(client, path) if _installed_versions(path) in TESTED else client
 
@@ -220,12 +220,12 @@ def _installed_versions(path: Path) -> tuple[str, str]:
 
 def _plain(metrics: Sequence[Measurement], params: Sequence[Pair], tags: Sequence[Pair]) -> bool:
     """Whether a call holds nothing unusual."""
-    names = [item.key for item in metrics] + [item.key for item in (*params, *tags)]
-    return all(map(_ordinary, names)) and RUN_NAME not in names
+    keys = [item.key for item in metrics] + [item.key for item in (*params, *tags)]
+    return all(map(_ordinary, keys)) and RUN_NAME not in keys
 
 
-def _ordinary(name: str) -> bool:
-    return len(name) <= NAME_CHARACTERS and ORDINARY.fullmatch(name) is not None
+def _ordinary(key: str) -> bool:
+    return len(key) <= NAME_CHARACTERS and ORDINARY.fullmatch(key) is not None
 
 
 def _point(metric: Measurement) -> tuple[str, float, int, int, bool]:

@@ -38,7 +38,7 @@ def reconcile(
     for run in duplicates if mend else ():
         tracker.ask(partial(tracker.client.delete_run, run.info.run_id))
     if duplicates:
-        lines.append(f"{_runs(duplicates)} there a second time" + ": deleted" * mend)
+        lines.append(f"{_runs(duplicates)} duplicated" + ": deleted" * mend)
     unfinished = [runs[0] for runs in groups.values() if runs[0].info.status not in ENDED]
     for run in unfinished if mend else ():
         end(tracker, run, reasons.get(run.data.tags[Tag.KEY], LOST))
@@ -105,7 +105,7 @@ def _parents(tracker: Tracker, mend: bool) -> list[str]:
         tracker.ask(partial(tracker.client.delete_run, run.info.run_id))
     if len(others) > len(bare):
         ids = ", ".join(run.info.run_id for run in others if run not in bare)
-        return [f"more than one run is the sweep {name}: {address.parent} is used, not {ids}"]
+        return [f"the sweep {name} has more than one run: {address.parent} is used, not {ids}"]
     if Tag.TRIALS_PLANNED in tags:
         return []
     deleted = tracker.ask(lambda: parents(tracker.client, address.experiment_id, name, "deleted"))

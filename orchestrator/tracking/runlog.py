@@ -81,11 +81,11 @@ class RunLog:
     def metrics(self, values: Mapping[str, float | None], step: int = 0) -> None:
         """Buffer metrics, except None and steps that were given before."""
         now = int(time.time() * 1000)
-        for name, value in values.items():
-            steps = self._buffered_steps.setdefault(name, set())
+        for metric, value in values.items():
+            steps = self._buffered_steps.setdefault(metric, set())
             if value is not None and step not in steps:
                 steps.add(step)
-                self._metrics.append(Measurement(name, float(value), now, step))
+                self._metrics.append(Measurement(metric, float(value), now, step))
         if time.monotonic() - self._flushed > self.flush_s:
             self.flush()
             self.flush_s = min(2 * self.flush_s, max(self.flush_s, SLOWEST_FLUSH_S))
@@ -133,17 +133,17 @@ class RunLog:
                 self.client.delete_run(self.run_id)
                 raise TrackingError(
                     f"an earlier attempt logged {metric.key} = {earlier[metric.step]:g} at step "
-                    f"{metric.step}, now it is {metric.value:g}: its run is replaced"
+                    f"{metric.step}, but now it is {metric.value:g}: the run is replaced"
                 )
         return new
 
-    def _history(self, name: str) -> dict[int, float]:
-        if name not in self.logged_metrics:
+    def _history(self, metric: str) -> dict[int, float]:
+        if metric not in self.logged_metrics:
             return {}
-        if name not in self._histories:
-            points = self.client.get_metric_history(self.run_id, name)
-            self._histories[name] = {point.step: point.value for point in points}
-        return self._histories[name]
+        if metric not in self._histories:
+            points = self.client.get_metric_history(self.run_id, metric)
+            self._histories[metric] = {point.step: point.value for point in points}
+        return self._histories[metric]
 
     def artifacts(self, folder: Path, into: str | None = None) -> None:
         """Upload everything below a folder; the folder may be deleted afterwards."""

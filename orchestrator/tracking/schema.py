@@ -51,7 +51,7 @@ def of(database: sqlite3.Connection) -> Schema:
         TrackingAway: it is locked; MLflow would take it for an empty database.
     """
     try:
-        tables = {name for (name,) in database.execute("select name from sqlite_master")}
+        tables = {table for (table,) in database.execute("select name from sqlite_master")}
         rows = database.execute(VERSIONS).fetchall() if "alembic_version" in tables else []
     except sqlite3.Error as error:  # MLflow will report other errors
         refuse_locked(error)
@@ -104,8 +104,8 @@ def mlflow_version() -> str:
 def too_new(where: object, schema: Schema) -> str:
     """The message for a database that the installed MLflow cannot read."""
     return (
-        f"{where} is of a newer MLflow than the {mlflow_version()} that is installed (schema "
-        f"{schema.revision or 'unknown'}): install that one, or name another tracking store"
+        f"{where} is of a newer MLflow than the installed {mlflow_version()} (schema "
+        f"{schema.revision or 'unknown'}): install that version, or name another tracking store"
     )
 
 
@@ -143,8 +143,8 @@ def upgrade(path: Path, shown: Path) -> None:
     """
     from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
 
-    for name in ("alembic", "mlflow.store.db.utils"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for logger in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(logger).setLevel(logging.WARNING)
     engine = create_sqlalchemy_engine(f"sqlite:///{path}")
     try:
         _initialize_tables(engine)
@@ -192,7 +192,7 @@ def migrate(path: Path) -> None:
             finally:
                 for leftover in path.parent.glob(f"{new.name}*"):
                     leftover.unlink(missing_ok=True)
-    notices.say(f"{path} is migrated. What it was is kept as {backup.name}, and may be removed")
+    notices.say(f"{path} is migrated. A backup is kept as {backup.name}, and may be removed")
 
 
 def _of_file(path: Path) -> Schema:

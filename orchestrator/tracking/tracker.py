@@ -252,7 +252,7 @@ class _Opening:
         if Tag.ERROR in run.data.tags:
             client.delete_tag(run_id, Tag.ERROR)
         # Runs begun by an earlier version may lack some tags.
-        for name, value in self.identity.tags.items():
-            if run.data.tags.get(name) != value:
-                client.set_tag(run_id, name, value)
+        for tag, value in self.identity.tags.items():
+            if run.data.tags.get(tag) != value:
+                client.set_tag(run_id, tag, value)
         client.update_run(run_id, "RUNNING")
