@@ -135,8 +135,8 @@ def passed_environment(listed: Sequence[str]) -> dict[str, str]:
         if looks_secret(variable) or redacted(value) != value:
             message = (
                 f"{variable} holds a secret and is not sent: everybody who sees the dashboard "
-                "would see it. Set it where the nodes are started (`ray start`): driver and workers "
-                "inherit it"
+                "would see it. Set it where the nodes are started (`ray start`): driver and "
+                "workers inherit it"
             )
             raise SweepError(f"--env {variable}", [Problem((), message)])
         if not equals and variable not in os.environ:
