@@ -128,9 +128,7 @@ def _mend(path: Path) -> None:
     """Set aside what an interrupted first start of an earlier version left behind."""
     leftovers, runs = _half_made(path)
     written, since = path.stat().st_mtime_ns, time.monotonic()
-    while (
-        leftovers and time.monotonic() - since < QUIET_S
-    ):  # somebody may be at it; clocks may jump
+    while leftovers and time.monotonic() - since < QUIET_S:  # a migration may be running
         time.sleep(QUIET_S / 10)
         leftovers, runs = _half_made(path)
         if (now := path.stat().st_mtime_ns) != written:
