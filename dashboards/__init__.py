@@ -1,4 +1,4 @@
-"""What people look at: the report of a sweep, made from tables alone."""
+"""The report of a sweep, made from tables alone."""
 
 from dashboards.data import Picture, ReportData
 from dashboards.report import write_report

@@ -11,8 +11,8 @@ CONTROL = "Control: "
 
 @dataclass(frozen=True, slots=True)
 class Arms:
-    """The entry `known_arms` of a summary by arm, in its order; an arm that it lacks can be drawn
-    and named as well."""
+    """The entry `known_arms` of a summary, by arm and in its order. Unknown arms can be drawn and
+    named too."""
 
     known: dict[str, dict[str, Any]]
 
@@ -22,49 +22,49 @@ class Arms:
         return cls({str(row.get("arm")): row for row in summary.get("known_arms") or []})
 
     def rank(self, arm: str) -> tuple[int, str]:
-        """Sort key: in the summary's order, then others."""
+        """Sort key: arms in the summary's order, then unknown ones."""
         order = list(self.known)
         return (order.index(arm) if arm in self.known else len(order), arm)
 
     def label(self, arm: Any) -> str:
-        """An arm as people read it; one unknown here keeps its own name."""
+        """The label of an arm; an unknown one keeps its name."""
         return clean(self._row(arm).get("label")) or clean(arm)
 
     def short(self, arm: Any) -> str:
-        """The same where room is short: `Random mask`."""
+        """A short label: `Random mask`."""
         label = self.label(arm).removeprefix(CONTROL)
         return label[:1].upper() + label[1:28]
 
     def mask(self, arm: Any) -> str | None:
-        """What prunes its model; None for what is not pruned, or not known."""
+        """What prunes an arm's model; None if it is not pruned, or the arm is unknown."""
         return self._row(arm).get("mask")
 
     def mask_controls(self) -> list[str]:
-        """The controls that replace the mask, the one that knows most first."""
+        """The controls that replace the mask, the best-informed first."""
         rows = reversed(self.known.items())
         return [arm for arm, row in rows if row.get("replaces") == "mask"]
 
     def colour(self, arm: Any) -> str:
-        """Its colour in every figure."""
+        """An arm's colour in every figure."""
         look = self._look(arm)
         return style.MUTED if look is None else look[0]
 
     def marker(self, arm: Any) -> str:
-        """Its marker in every figure."""
+        """An arm's marker in every figure."""
         look = self._look(arm)
         return "." if look is None else look[1]
 
     def line(self, arm: Any) -> Any:
-        """How its line is drawn: controls are dashed."""
+        """An arm's line style: controls are dashed."""
         return style.DASHED if self._row(arm).get("replaces") else "-"
 
     def on_top(self, arm: Any) -> bool:
-        """Whether it is what the others are parts or controls of."""
+        """Whether it is the full method, of which the others are parts or controls."""
         return bool(self._row(arm).get("full"))
 
     def _row(self, arm: Any) -> dict[str, Any]:
         return self.known.get(str(arm)) or {}
 
     def _look(self, arm: Any) -> tuple[str, str] | None:
-        found = number(self._row(arm).get("look"))
-        return None if found is None else style.arm_look(int(found))
+        look = number(self._row(arm).get("look"))
+        return None if look is None else style.arm_look(int(look))

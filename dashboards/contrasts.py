@@ -1,4 +1,4 @@
-"""Arms against each other, and mask against mask: their tables as text."""
+"""The tables of arms against each other, and of mask overlap, as text."""
 
 import math
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ _MASKS = {"issp": "ISSP mask"}
 
 
 def comparisons_table(summary: dict[str, Any]) -> Table:
-    """A row per comparison: a minus b, alone and corrected, and what it says."""
+    """A row per comparison: a minus b, uncorrected and corrected, and the verdict."""
     arms = Arms.of(summary)
     rows = [_comparison(c, arms) for c in summary.get("comparisons") or []]
     heads = ("Compared", "First", "Second", "At", "Split", "Seeds", "Images", "Difference, points")
@@ -63,7 +63,7 @@ def _comparison(c: dict[str, Any], arms: Arms) -> tuple[Cell, ...]:
 
 
 def verdict_words(c: dict[str, Any]) -> str:
-    """`equal within 0.7 points (other seeds)`; what would decide where nothing is decided."""
+    """`equal within 0.7 points (other seeds)`; if undecided, also what would decide."""
     verdict, scope = clean(c.get("verdict"), 40), clean(c.get("scope"), 40)
     within = number(c.get("equal_within"))
     if verdict == "equal" and within is not None:
@@ -81,27 +81,27 @@ def bound(size: float) -> str:
 
 
 def _place(mine: dict[str, Any], theirs: dict[str, Any]) -> str:
-    """The settings in short: `s 30 %, d 10 %, f 10 %`; the first's value where both have one."""
+    """The settings in short: `s 30 %, d 10 %, f 10 %`; the first one's values take precedence."""
     letters = dict(zip(AXES, ("s", "d", "f"), strict=True))
-    both = {**theirs, **{name: v for name, v in mine.items() if v is not None}}
-    said = [
-        f"{letters.get(name) or clean(name, 60)} {level(v) if name in letters else clean(v, 60)}"
-        for name, v in both.items()
+    both = {**theirs, **{axis: v for axis, v in mine.items() if v is not None}}
+    parts = [
+        f"{letters.get(axis) or clean(axis, 60)} {level(v) if axis in letters else clean(v, 60)}"
+        for axis, v in both.items()
         if v is not None
     ]
-    return ", ".join(said) or DASH
+    return ", ".join(parts) or DASH
 
 
 def comparisons_note(summary: dict[str, Any]) -> str:
-    """How many comparisons are corrected for, family by family."""
-    found = summary.get("comparisons") or []
-    counts = {f: sum(c.get("family") == f for c in found) for f in FAMILIES}
-    said = [f"{name.lower()}: {counts[f]}" for f, name in FAMILIES.items() if counts[f]]
-    return "; ".join(said)
+    """The number of comparisons in each family."""
+    comparisons = summary.get("comparisons") or []
+    counts = {f: sum(c.get("family") == f for c in comparisons) for f in FAMILIES}
+    parts = [f"{title.lower()}: {counts[f]}" for f, title in FAMILIES.items() if counts[f]]
+    return "; ".join(parts)
 
 
 def overlap_table(summary: dict[str, Any]) -> Table:
-    """A row per kind of pair, and per pair of values where there are several."""
+    """A row per kind of pair, and per pair of values if there are several."""
     rows = [_group(g) for g in (summary.get("overlap") or {}).get("groups") or []]
     heads = ("What differs", "Between", "Pairs", "Masks", "Jaccard, mean", "Lowest to highest")
     return Table((*heads, "Random masks"), tuple(rows)) if rows else Table((), ())
@@ -135,7 +135,7 @@ def _between(values: Sequence[Any]) -> str:
 
 
 def overlap_note(summary: dict[str, Any]) -> str:
-    """How many masks were compared, in a few words."""
+    """The number of compared pairs, in words."""
     groups = (summary.get("overlap") or {}).get("groups") or []
     whole = [g for g in groups if not g.get("between") and g.get("varies") != "ingredients"]
     pairs = sum(int(number(g.get("n_pairs")) or 0) for g in whole)

@@ -1,4 +1,4 @@
-"""What a report is made from, and how it is made safe to write down."""
+"""The data of a report, without passwords and in JSON's types."""
 
 import math
 import re
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-# As orchestrator/secrets.py has them, which must not be imported here; a test compares both.
+# The same as in orchestrator/secrets.py, which must not be imported here; a test compares them.
 _ADDRESS = re.compile(
     r"(?i)(\b[a-z][a-z0-9+.-]*://[^\s/:'\"<>]*:)"
     r"(?!\d*[/?#])(?:[^\s/'\"<>]+|[^\s'\"<>]+)@"  # it may hold a slash; a port is none
@@ -26,7 +26,7 @@ _ARGUMENT = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A ticket example picture: a grid of images with the dropped patches shown.
+    """A picture of example tickets: a grid of images with the dropped patches marked.
 
     Attributes:
         title: name of the trial it comes from.
@@ -41,17 +41,17 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportData:
-    """Everything that a report shows. Fractions are 0..1 throughout.
+    """Everything that a report shows; fractions are 0..1.
 
     Attributes:
-        summary: the content of summary.json, with `finetuning` (arm -> rows by epoch) beside it.
+        summary: the content of summary.json, and `finetuning` (arm -> rows by epoch).
         trials: one row per trial; columns are the tracked params and metrics
             (`arm`, `status`, `sparsity`, `final/test_accuracy`, ...). Any may be
             missing or NaN.
-        pictures: ticket examples, any number.
+        pictures: any number of ticket examples.
         sweep_yaml: the resolved sweep file.
-        facts: how the report came about, label -> text.
-        command: what makes the report again, as it can be pasted into a shell.
+        facts: about the report and its sweep, label -> text.
+        command: shell command that makes the report again.
     """
 
     summary: dict[str, Any]
@@ -63,9 +63,9 @@ class ReportData:
 
 
 def hide_password(text: str) -> str:
-    """`postgresql://me:secret@host` -> `postgresql://me:***@host`; other text as it is.
+    """`postgresql://me:secret@host` -> `postgresql://me:***@host`; other text is unchanged.
 
-    Also the values of arguments such as `password=` and `token=`.
+    Also hides the values of arguments such as `password=` and `token=`.
     """
     if "://" not in text and "=" not in text:
         return text
@@ -73,10 +73,10 @@ def hide_password(text: str) -> str:
 
 
 def without_passwords(data: ReportData) -> ReportData:
-    """Hide passwords in all text: a report is passed on, a tracking address holds one."""
+    """Hide passwords in all text: a report is passed on, and tracking addresses contain them."""
     trials = data.trials.reset_index(drop=True)
-    for name in trials.columns[trials.dtypes.map(lambda d: not pd.api.types.is_numeric_dtype(d))]:
-        trials[name] = trials[name].map(_hidden)
+    for column in trials.columns[trials.dtypes.map(lambda d: not pd.api.types.is_numeric_dtype(d))]:
+        trials[column] = trials[column].map(_hidden)
     return replace(
         data,
         summary=_hidden(data.summary),
@@ -89,13 +89,13 @@ def without_passwords(data: ReportData) -> ReportData:
 
 
 def _hidden(value: Any) -> Any:
-    """The same value; texts in it without passwords."""
+    """The same value, without passwords in its texts."""
     if isinstance(value, str):
         return hide_password(value)
     if isinstance(value, Mapping):
-        return {name: _hidden(one) for name, one in value.items()}
+        return {key: _hidden(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_hidden(one) for one in value]
+        return [_hidden(item) for item in value]
     return value
 
 
@@ -104,7 +104,7 @@ def plain(value: Any, place: str = "summary") -> Any:
 
     Args:
         value: dicts, lists, tuples, arrays, scalars, text, paths, times; nested.
-        place: where the value stands, for the error message.
+        place: path of the value, for the error message.
 
     Raises:
         TypeError: something in it has no JSON form; the message says where.

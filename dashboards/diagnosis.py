@@ -1,4 +1,4 @@
-"""The diagnosis as figures and tables show it: its anchors, and what was changed around each."""
+"""The diagnosis for figures and tables: its anchors, and the changes around each."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ _NAME = 34
 
 
 def change(row: dict[str, Any], limit: int = _NAME) -> str:
-    """`look-ahead steps: 10`, cut where it is long."""
+    """`look-ahead steps: 10`, cut if it is too long."""
     value = row.get("value")
     return clean(f"{row.get('label')}: {'–' if value is None else value}", limit)
 
@@ -18,11 +18,11 @@ def told_apart(row: dict[str, Any]) -> bool:
     return row.get("verdict") in ("better", "worse")
 
 
-def by_anchor(found: dict[str, Any]) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """Every anchor that has changes to show, with them, in the diagnosis' order."""
-    rows = found.get("suspects") or []
+def by_anchor(diagnosis: dict[str, Any]) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """Every anchor with its changes, in the order of the diagnosis; without any it is left out."""
+    rows = diagnosis.get("suspects") or []
     pairs = [
         (anchor, [r for r in rows if r.get("anchor") == i])
-        for i, anchor in enumerate(found.get("anchors") or [])
+        for i, anchor in enumerate(diagnosis.get("anchors") or [])
     ]
-    return [(anchor, own) for anchor, own in pairs if own]
+    return [(anchor, changes) for anchor, changes in pairs if changes]

@@ -1,4 +1,4 @@
-"""What a figure of the report is: its data, its drawing, its caption and its file, in one place."""
+"""A figure of the report: its data, drawing, caption and file name in one place."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ Place = Literal[
     "halving",
     "cost",
 ]
-"""Where the page shows figures; several of one place stand in the order of their names."""
+"""Places for figures on the page; several at one place come in the order of their names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawing:
-    """A finished figure: a PNG, and text for who cannot see it."""
+    """A finished figure: a PNG, and an alternative text."""
 
     name: str
     place: Place
@@ -37,14 +37,14 @@ class Drawing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure(Generic[Data]):
-    """One figure of the report; a module of `dashboards/figures/` has it as `FIGURE`.
+    """One figure of the report: `FIGURE` of a module in `dashboards/figures/`.
 
     Attributes:
-        name: of its file under `figures/`, without extension.
-        place: where it stands on the page.
-        caption: stands below it.
-        data: what it draws, out of the summary; None = there is nothing to draw.
-        draw: draws that, inside `style.drawing_rules`: the axes, and in words what they show.
+        name: of its file in `figures/`, without extension.
+        place: on the page.
+        caption: the text below it.
+        data: takes from the summary what is drawn; None = there is nothing to draw.
+        draw: draws the data inside `style.drawing_rules`; returns the axes and a text on them.
     """
 
     name: str
@@ -54,10 +54,10 @@ class Figure(Generic[Data]):
     draw: Callable[[Data], tuple[Axes, str]]
 
     def drawing(self, summary: dict[str, Any]) -> Drawing | None:
-        """The figure of a summary; None where that has nothing to draw."""
-        found = self.data(summary)
-        if found is None:
+        """Draw the figure for a summary; None if there is nothing to draw."""
+        data = self.data(summary)
+        if data is None:
             return None
-        axes, alt = self.draw(found)
+        axes, alt = self.draw(data)
         png = style.to_png(axes)
         return Drawing(name=self.name, place=self.place, caption=self.caption, alt=alt, png=png)

@@ -1,4 +1,4 @@
-"""Files that a report leaves: written whole or not at all, and safe to open in a spreadsheet."""
+"""The files of a report: written completely or not at all, and safe to open in a spreadsheet."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from dashboards.text import number
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MOST_PICTURES = 4
 LIST = "files.json"
-"""What a report says of itself: the files that it has written."""
+"""A report's list of the files that it has written."""
 
 ALWAYS = frozenset({"report.html", "summary.json", "trials.csv", LIST})
 
@@ -30,7 +30,7 @@ OLDER_FIGURES = (
     "pareto",
     "halving",
 )
-"""Of reports that wrote no list."""
+"""Figures of early reports, which wrote no list."""
 
 _OLDER = re.compile(rf"figures/({'|'.join(OLDER_FIGURES)}|tickets_d[0-9.]+)\.png")
 _PLAIN = re.compile(r"(figures/)?[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -54,30 +54,30 @@ def listing(names: Iterable[str]) -> bytes:
 
 
 def below(folder: Path) -> set[str]:
-    """The files in a report's folder and in its figures, named from there."""
-    found = (path for place in (folder, folder / "figures") for path in place.glob("*"))
-    return {path.relative_to(folder).as_posix() for path in found if path.is_file()}
+    """The files in a report's folder and in its `figures`, as relative paths."""
+    paths = (path for place in (folder, folder / "figures") for path in place.glob("*"))
+    return {path.relative_to(folder).as_posix() for path in paths if path.is_file()}
 
 
-def written_before(listed: Path | None, there: set[str]) -> set[str]:
-    """Those of the files that are there which a report wrote, and nobody else.
+def written_before(listed: Path | None, present: set[str]) -> set[str]:
+    """Those of the present files that a report wrote.
 
     Args:
-        listed: its `files.json`. Where that is absent or cannot be read, figures count by the
-            names that they had before there was one.
+        listed: its `files.json`. If that is missing or cannot be read, figures are recognised by
+            the names in early reports.
     """
     try:
-        found = json.loads(listed.read_text(encoding="utf-8"))["files"] if listed else []
-        said = {name for name in found if isinstance(name, str) and _PLAIN.fullmatch(name)}
+        names = json.loads(listed.read_text(encoding="utf-8"))["files"] if listed else []
+        listed_names = {name for name in names if isinstance(name, str) and _PLAIN.fullmatch(name)}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        said = set()
-    return there & (said | {name for name in there if _OLDER.fullmatch(name)} | ALWAYS)
+        listed_names = set()
+    return present & (listed_names | {name for name in present if _OLDER.fullmatch(name)} | ALWAYS)
 
 
 def _disarm(cell: object) -> object:
-    """Text that a spreadsheet would run as a formula gets an apostrophe; numbers stay.
+    """Put an apostrophe before text that a spreadsheet would run as a formula; numbers stay.
 
-    A lone carriage return, as progress bars leave it, would end the row: it becomes a newline.
+    A lone carriage return, as from progress bars, would end the row, so it becomes a newline.
     """
     if not isinstance(cell, str):
         return cell
@@ -86,7 +86,7 @@ def _disarm(cell: object) -> object:
 
 
 def trials_csv(trials: pd.DataFrame) -> bytes:
-    """The table as CSV (UTF-8), floats in full: reads back as the same numbers."""
+    """The table as CSV (UTF-8), with floats in full precision."""
     safe = trials.copy()
     for column in safe.columns[safe.dtypes.map(lambda d: not pd.api.types.is_numeric_dtype(d))]:
         safe[column] = safe[column].map(_disarm)
@@ -95,13 +95,13 @@ def trials_csv(trials: pd.DataFrame) -> bytes:
 
 
 def chosen_pictures(pictures: tuple[Picture, ...]) -> list[Picture]:
-    """At most MOST_PICTURES real PNGs of distinct patch drop, evenly spread, rising."""
+    """At most MOST_PICTURES valid PNGs with distinct patch drops, evenly spread, ascending."""
     by_drop: dict[float, Picture] = {}
     for picture in pictures:
         drop = number(picture.patch_drop)
         if drop is not None and picture.png.startswith(PNG_SIGNATURE):
             by_drop.setdefault(round(drop, 4), picture)
-    # A picture in which nothing is dropped shows nothing when there is another.
+    # A picture without dropped patches is useless beside others.
     drops = sorted(d for d in by_drop if d > 0) or sorted(by_drop)
     if len(drops) > MOST_PICTURES:
         last = len(drops) - 1
@@ -110,7 +110,7 @@ def chosen_pictures(pictures: tuple[Picture, ...]) -> list[Picture]:
 
 
 def picture_name(picture: Picture) -> str:
-    """File name without extension: from the number only, for a title may hold `../`."""
+    """File name without extension, from the number only: a title may contain `../`."""
     return f"tickets_d{round(picture.patch_drop, 4):.6g}"
 
 

@@ -1,4 +1,4 @@
-"""The summary's series as tables, as figures and sections use them."""
+"""The summary's series as tables, for figures and sections."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ def rates(summary: dict[str, Any]) -> pd.DataFrame:
 
 
 def dense_before(summary: dict[str, Any]) -> float | None:
-    """Validation accuracy of the dense model before fine-tuning: what that starts from."""
+    """Validation accuracy of the dense model before fine-tuning."""
     dense = summary.get("dense") or {}
     return number((dense.get("before_fine_tuning") or dense).get("val_accuracy"))
 
@@ -41,7 +41,7 @@ def _frame(
 ) -> pd.DataFrame:
     """Rows of the summary as a table; empty without any."""
     table = pd.DataFrame(rows or [], columns=columns)
-    for name in numeric:
-        if name in table:
-            table[name] = pd.to_numeric(table[name], errors="coerce")
+    for column in numeric:
+        if column in table:
+            table[column] = pd.to_numeric(table[column], errors="coerce")
     return table

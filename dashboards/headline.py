@@ -1,4 +1,4 @@
-"""The top of the page: the answer in words and the key figures, all of one recommended setting."""
+"""The top of the page: the answer in words, and the key figures of the recommended setting."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,7 @@ SENTENCES = ("essential", "recommended", "saves", "costs")
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One key figure: what it is, its value, and what one must know to read it."""
+    """One key figure: its label, its value, and a note on how to read it."""
 
     label: str
     value: str
@@ -32,23 +32,23 @@ class Card:
 
 
 def answer(summary: dict[str, Any]) -> list[str]:
-    """What the sweep found, in the summary's own sentences; at least one."""
+    """The answer in the summary's sentences; at least one."""
     counts = summary.get("trials") or {}
     if not counts.get("finished"):
         planned = plural(counts.get("planned") or 0, "trial")
         return [f"No trial has finished yet, of {planned} planned."]
-    said = summary.get("answer") or {}
-    found = [clean(text) for name in SENTENCES if (text := said.get(name))]
-    if not said.get("recommended"):
-        found.append("The trials that finished allow no recommendation.")
-    return found
+    sentences = summary.get("answer") or {}
+    lines = [clean(text) for kind in SENTENCES if (text := sentences.get(kind))]
+    if not sentences.get("recommended"):
+        lines.append("The trials that finished allow no recommendation.")
+    return lines
 
 
-def sparsity_interval(found: dict[str, Any]) -> str:
+def sparsity_interval(essential: dict[str, Any]) -> str:
     """`20 % to 40 %`, `above 50 %, the highest level measured`, or a dash when unknown."""
-    low, high = number(found.get("low")), number(found.get("high"))
+    low, high = number(essential.get("low")), number(essential.get("high"))
     levels = [
-        x for row in found.get("curve") or [] if (x := number(row.get("sparsity"))) is not None
+        x for row in essential.get("curve") or [] if (x := number(row.get("sparsity"))) is not None
     ]
     if low is None:
         return DASH
@@ -64,15 +64,17 @@ def sparsity_interval(found: dict[str, Any]) -> str:
 
 
 def essential_card(summary: dict[str, Any]) -> Card:
-    """s* with its interval; says when the levels did not reach it, or all were beyond it."""
-    found = summary.get("essential_sparsity")
+    """s* with its interval; notes if all levels are within the tolerance, or none is."""
+    essential = summary.get("essential_sparsity")
     label = "Essential sparsity"
-    if not found:
+    if not essential:
         return Card(label, DASH, "Not measured in this sweep.")
-    tolerated = f"Tolerated loss: {tolerance_points(found.get('tolerance'))}, before fine-tuning."
-    value, bracket = number(found.get("value")), list(found.get("bracket") or [])
+    tolerated = (
+        f"Tolerated loss: {tolerance_points(essential.get('tolerance'))}, before fine-tuning."
+    )
+    value, bracket = number(essential.get("value")), list(essential.get("bracket") or [])
     beyond = number(bracket[1]) if len(bracket) > 1 else None
-    bounds, scope = sparsity_interval(found), clean(found.get("scope"), 40)
+    bounds, scope = sparsity_interval(essential), clean(essential.get("scope"), 40)
     confidence = percent(summary.get("confidence", 0.95), 0)
     note = f"{confidence} interval, {scope}: {bounds}."
     if bounds == DASH:
@@ -84,7 +86,7 @@ def essential_card(summary: dict[str, Any]) -> Card:
 
 
 def recommended_cards(summary: dict[str, Any]) -> list[Card]:
-    """What the recommended setting reaches, beside the dense reference, and what it saves."""
+    """What the recommended setting reaches next to the dense reference, and what it saves."""
     best = summary.get("recommended")
     if not best:
         return [Card("Setting", DASH, "No trial qualifies yet.")]
@@ -95,7 +97,7 @@ def recommended_cards(summary: dict[str, Any]) -> list[Card]:
     dense = percent(best.get("dense_test_accuracy"))
     gap = points(best.get("difference"))
     one_shot = level(best.get("sparsity"))
-    known = "" if one_shot == DASH else f" One-shot level: {one_shot}."
+    one_shot_note = "" if one_shot == DASH else f" One-shot level: {one_shot}."
     return [
         Card("Setting", Arms.of(summary).label(best.get("arm")), clean(best.get("reason"), 600)),
         Card("Test accuracy", percent(best.get("test_accuracy")),
@@ -103,7 +105,7 @@ def recommended_cards(summary: dict[str, Any]) -> list[Card]:
         Card("Difference to dense", gap if gap == DASH else f"{gap} points",
              scopes_note(summary, best)),
         Card("Final sparsity", percent(best.get("final_sparsity")),
-             f"Of the prunable weights.{known}"),
+             f"Of the prunable weights.{one_shot_note}"),
         Card("MACs per image, relative to dense", ratio(best.get("macs_ratio")), _macs_note(best)),
     ]  # fmt: skip
 
@@ -116,35 +118,37 @@ def scopes_note(summary: dict[str, Any], best: dict[str, Any]) -> str:
     seeds = _limits(best, "seeds", few if alone else "too wide to say")
     confidence = percent(best.get("confidence", 0.95), 0)
     tolerated = tolerance_points(best.get("tolerance"))
-    said = {
+    verdict = {
         "shown": f"Shown to be within {tolerated}",
         "exceeded": f"Shown to lose more than {tolerated}",
     }.get(clean(best.get("verdict"), 40), f"Not shown to be within {tolerated}")
     scope = clean(best.get("scope"), 40)
-    return f"{confidence} intervals: these models {models}; other seeds {seeds}. {said} ({scope})."
+    return (
+        f"{confidence} intervals: these models {models}; other seeds {seeds}. {verdict} ({scope})."
+    )
 
 
 def _limits(best: dict[str, Any], scope: str, otherwise: str) -> str:
-    found = points_interval(best.get(f"{scope}_low"), best.get(f"{scope}_high"))
-    return otherwise if found == DASH else found
+    interval_text = points_interval(best.get(f"{scope}_low"), best.get(f"{scope}_high"))
+    return otherwise if interval_text == DASH else interval_text
 
 
 def _macs_note(best: dict[str, Any]) -> str:
-    kept, whole = number(best.get("macs_ratio_kept")), number(best.get("macs_ratio"))
-    if kept is None or whole is None:
+    kept_ratio, total_ratio = number(best.get("macs_ratio_kept")), number(best.get("macs_ratio"))
+    if kept_ratio is None or total_ratio is None:
         return "Not measured."
     if not best.get("patch_drop"):
         return "All patches are kept; zeros alone speed nothing up."
     speed = number(best.get("images_per_s_ratio"))
-    said = f"{ratio(kept)} on the kept patches alone"
-    said += f", measured at {ratio(speed)} the images/s" if speed is not None else ""
-    if whole - kept > 1e-9:
-        return f"{said}; the rest chooses the patches."
-    return f"{said}."
+    text = f"{ratio(kept_ratio)} on the kept patches alone"
+    text += f", measured at {ratio(speed)} the images/s" if speed is not None else ""
+    if total_ratio - kept_ratio > 1e-9:
+        return f"{text}; the rest chooses the patches."
+    return f"{text}."
 
 
 def cost_words(cost: dict[str, Any]) -> str:
-    """`4.6 CPU-minutes instead of 29 without sharing stages`, as the summary says it."""
+    """`4.6 CPU-minutes instead of 29 without sharing stages`, from the summary."""
     return clean(cost.get("words"), 200) or DASH
 
 
@@ -169,7 +173,7 @@ def cards(summary: dict[str, Any]) -> list[Card]:
 
 
 def dense_note(summary: dict[str, Any]) -> str:
-    """Which dense model is meant, in one sentence."""
+    """Which model "dense" refers to, in a sentence or two."""
     dense = summary.get("dense") or {}
     before = dense.get("before_fine_tuning") or {}
     models = plural(int(dense.get("n") or 0), "seed")

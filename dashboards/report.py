@@ -1,4 +1,4 @@
-"""The report of a sweep: one HTML file that needs nothing else, and the data behind it."""
+"""The report of a sweep: one self-contained HTML file, and its data."""
 
 import base64
 import hashlib
@@ -37,8 +37,8 @@ def write_report(data: ReportData, output: Path) -> Path:
     """Write the report of a sweep; equal data give equal bytes.
 
     Writes report.html, summary.json, trials.csv, files.json and figures/*.png under `output`,
-    which is made when missing. What an earlier report wrote and this one does not is removed;
-    other files stay as they are.
+    which is created if missing. Files of an earlier report that this one does not write are
+    removed; other files are left alone.
 
     Args:
         data: what the report shows. Columns, summary entries and whole tables may be missing.
@@ -48,7 +48,7 @@ def write_report(data: ReportData, output: Path) -> Path:
         The path of report.html.
 
     Raises:
-        TypeError: the summary holds something that JSON cannot.
+        TypeError: the summary contains something that has no JSON form.
         OSError: `output` cannot be written.
     """
     data = without_passwords(data)
@@ -75,8 +75,8 @@ def write_report(data: ReportData, output: Path) -> Path:
 
 
 def _placed(drawings: list[Drawing]) -> dict[str, list[Image]]:
-    """The figures of every place of the page."""
-    # dpi 200 at 100 CSS px an inch: half the pixels of the file
+    """The figures at every place of the page."""
+    # 200 dpi shown at 100 CSS px per inch: half the pixels of the file
     return {
         place: [_image(d.png, d.alt, 0.5, d.caption) for d in drawings if d.place == place]
         for place in get_args(Place)
@@ -90,13 +90,15 @@ def _image(png: bytes, alt: str, scale: float, caption: str = "") -> Image:
 
 
 def _picture_image(picture: Picture) -> Image:
-    said = level(picture.patch_drop)
-    caption = f"{said} of the patches dropped. Trial {clean(picture.title, 300)}"
-    return _image(picture.png, f"Example images with {said} of their patches dropped", 1, caption)
+    dropped = level(picture.patch_drop)
+    caption = f"{dropped} of the patches dropped. Trial {clean(picture.title, 300)}"
+    return _image(
+        picture.png, f"Example images with {dropped} of their patches dropped", 1, caption
+    )
 
 
 def _fraction_note(table: pd.DataFrame, arms: Arms) -> str:
-    """Which trials the section on mask data shows, in one sentence."""
+    """Which trials the section on mask data shows."""
     if table.empty:
         return ""
     drop = number(table["patch_drop"].iloc[0])
@@ -110,16 +112,36 @@ def _fraction_note(table: pd.DataFrame, arms: Arms) -> str:
     return text if drawn == total else f"{text} The figure draws {drawn} of {total} sparsities."
 
 
+def _tables(summary: dict[str, Any], trials: pd.DataFrame) -> dict[str, Any]:
+    """All tables of the page."""
+    seconds, rates = sections.cost_tables(frames.stages(summary), frames.rates(summary))
+    return {
+        "curve": sections.curve_table(summary),
+        "detectors": sections.detector_table(summary),
+        "finetune": sections.finetune_table(frames.finetuning(summary), summary),
+        "fractions": sections.fraction_table(frames.by_fraction(summary)),
+        "overlap": contrasts.overlap_table(summary),
+        "arms": sections.arms_table(summary),
+        "comparisons": contrasts.comparisons_table(summary),
+        "pareto": search.pareto_table(summary),
+        "halving": search.halving_table(summary),
+        "candidates": search.candidates_table(summary),
+        "seconds": seconds,
+        "rates": rates,
+        "failed": sections.failed_table(trials),
+        "trials": sections.trials_table(trials),
+    }
+
+
 def _context(
     summary: dict[str, Any],
     data: ReportData,
     drawings: list[Drawing],
     pictures: list[Picture],
 ) -> dict[str, Any]:
-    """Everything the template shows, as text, tables and images; it computes nothing."""
-    seconds, rates = sections.cost_tables(frames.stages(summary), frames.rates(summary))
+    """Everything the template shows, as text, tables and images; the template computes nothing."""
     fractions = frames.by_fraction(summary)
-    found = summary.get("essential_sparsity") or {}
+    essential = summary.get("essential_sparsity") or {}
     return {
         "sweep": clean(summary.get("sweep"), 300) or "unnamed sweep",
         "answer": headline.answer(summary),
@@ -130,27 +152,14 @@ def _context(
         "figures": _placed(drawings),
         "pictures": [_picture_image(p) for p in pictures],
         "confidence": percent(summary.get("confidence", 0.95), 0),
-        "detector": clean(found.get("detector"), 100).replace("_", " "),
+        "detector": clean(essential.get("detector"), 100).replace("_", " "),
         "models": plural(_dense_models(summary), "dense model"),
         **_cost_words(summary.get("cost") or {}),
-        "curve": sections.curve_table(summary),
-        "detectors": sections.detector_table(summary),
-        "finetune": sections.finetune_table(frames.finetuning(summary), summary),
-        "fractions": sections.fraction_table(fractions),
+        **_tables(summary, data.trials),
         "fraction_note": _fraction_note(fractions, Arms.of(summary)),
         **_judged(summary),
-        "overlap": contrasts.overlap_table(summary),
         "overlap_note": contrasts.overlap_note(summary),
-        "arms": sections.arms_table(summary),
-        "comparisons": contrasts.comparisons_table(summary),
         "comparisons_note": contrasts.comparisons_note(summary),
-        "pareto": search.pareto_table(summary),
-        "halving": search.halving_table(summary),
-        "candidates": search.candidates_table(summary),
-        "seconds": seconds,
-        "rates": rates,
-        "failed": sections.failed_table(data.trials),
-        "trials": sections.trials_table(data.trials),
         "trial_count": len(data.trials),
         "facts": {clean(k, 100): clean(v) for k, v in data.facts.items()},
         "sweep_yaml": clean(data.sweep_yaml, 200_000),
@@ -159,13 +168,13 @@ def _context(
 
 
 def _judged(summary: dict[str, Any]) -> dict[str, Any]:
-    """The paper's claims, and what the diagnosis says."""
-    found = summary.get("diagnosis") or {}
+    """The paper's claims, and the diagnosis."""
+    diagnosis = summary.get("diagnosis") or {}
     return {
         "claims": verdicts.claim_rows(summary),
-        "causes": [clean(s) for s in found.get("sentences") or []],
-        "suspects": verdicts.diagnosis_table(found),
-        "family": plural(int(number(found.get("family")) or 0), "interval"),
+        "causes": [clean(s) for s in diagnosis.get("sentences") or []],
+        "suspects": verdicts.diagnosis_table(diagnosis),
+        "family": plural(int(number(diagnosis.get("family")) or 0), "interval"),
     }
 
 
@@ -193,7 +202,7 @@ def _csp_hash(text: str) -> str:
 
 
 def coded(text: str) -> Markup:
-    """A sentence as HTML, its words between backticks set as code; all else is escaped."""
+    """A sentence as HTML, with text in backticks as code and everything else escaped."""
     return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(text))))
 
 

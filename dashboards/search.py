@@ -1,4 +1,4 @@
-"""What a search found: the settings that no other beats, and who won the halving."""
+"""The results of a search: the Pareto front, and the halving."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ MOST_ROWS = 50
 
 
 def front(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """The non-dominated settings, where there is more than one to compare."""
-    found = list(summary.get("pareto") or [])
-    return found if len(found) > 1 else []
+    """The non-dominated settings, if there is more than one."""
+    settings = list(summary.get("pareto") or [])
+    return settings if len(settings) > 1 else []
 
 
 def _further(setting: dict[str, Any]) -> str:
@@ -60,18 +60,18 @@ def halving_table(summary: dict[str, Any]) -> Table:
 def candidates_table(summary: dict[str, Any]) -> Table:
     """A row per candidate, the furthest first; final numbers for winners only."""
     arms, rows = Arms.of(summary), []
-    for one in ((summary.get("halving") or {}).get("candidates") or [])[:MOST_ROWS]:
-        epochs, accuracy = (one.get("curve") or [[None, None]])[-1]
+    for candidate in ((summary.get("halving") or {}).get("candidates") or [])[:MOST_ROWS]:
+        epochs, accuracy = (candidate.get("curve") or [[None, None]])[-1]
         rows.append(
             (
-                Cell(arms.short(one["arm"]), None, "arm"),
-                *axis_cells(one.get("setting") or {}),
-                Cell(_further(one.get("setting") or {})),
-                num(amount(one.get("n")), one.get("n")),
+                Cell(arms.short(candidate["arm"]), None, "arm"),
+                *axis_cells(candidate.get("setting") or {}),
+                Cell(_further(candidate.get("setting") or {})),
+                num(amount(candidate.get("n")), candidate.get("n")),
                 num(amount(epochs), epochs),
                 num(percent(accuracy), accuracy),
-                num(percent(one.get("val_accuracy")), one.get("val_accuracy")),
-                num(percent(one.get("test_accuracy")), one.get("test_accuracy")),
+                num(percent(candidate.get("val_accuracy")), candidate.get("val_accuracy")),
+                num(percent(candidate.get("test_accuracy")), candidate.get("test_accuracy")),
             )
         )
     heads = ("Arm", *AXIS_HEADS, "Further axes", "Seeds")

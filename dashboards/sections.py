@@ -1,4 +1,4 @@
-"""The tables of the page: numbers turned into the text that stands in each cell."""
+"""The tables of the page: numbers as the text of cells."""
 
 from typing import Any
 
@@ -45,21 +45,21 @@ def curve_table(summary: dict[str, Any]) -> Table:
 
 
 def detector_table(summary: dict[str, Any]) -> Table:
-    """What each detector reads off the curve, a row each."""
-    found = summary.get("essential_sparsity") or {}
+    """A row per detector: the essential sparsity that it finds."""
+    essential = summary.get("essential_sparsity") or {}
     rows = [
         (
             Cell(clean(row.get("detector"), 100).replace("_", " ")),
             num(level(row.get("value")), row.get("value")),
-            num(headline.sparsity_interval({**row, "curve": found.get("curve")})),
+            num(headline.sparsity_interval({**row, "curve": essential.get("curve")})),
         )
-        for row in found.get("detectors") or []
+        for row in essential.get("detectors") or []
     ]
     return table(("Detector", "s*", "Interval"), rows)
 
 
 def finetune_table(by_arm: dict[str, pd.DataFrame], summary: dict[str, Any]) -> Table:
-    """The last epoch of each arm, and how soon it came near dense."""
+    """The last epoch of each arm, and after how many epochs it came near dense."""
     arms, rows = Arms.of(summary), []
     entries = {str(a["arm"]): a for a in summary.get("arms") or []}
     for arm, epochs in by_arm.items():
@@ -81,7 +81,7 @@ def finetune_table(by_arm: dict[str, pd.DataFrame], summary: dict[str, Any]) -> 
 
 
 def _epochs(entry: dict[str, Any]) -> str:
-    """`2.5, 2 to 3 (2 of 3)`: the mean and range of those that got there, and how many did."""
+    """`2.5, 2 to 3 (2 of 3)`: mean and range of the seeds that got there, and their number."""
     reached, n = int(entry.get("near_dense_reached") or 0), int(entry.get("n") or 0)
     if not entry:
         return DASH
@@ -92,10 +92,10 @@ def _epochs(entry: dict[str, Any]) -> str:
     return f"{amount(entry.get('epochs_to_near_dense'))}{spread} ({reached} of {n})"
 
 
-def fraction_table(found: pd.DataFrame) -> Table:
+def fraction_table(fractions: pd.DataFrame) -> Table:
     """Mean accuracy per sparsity and mask data fraction, both stages side by side."""
     places: dict[Any, dict[str, Any]] = {}
-    for row in found.to_dict("records"):
+    for row in fractions.to_dict("records"):
         sparsity = AUTO if row["sparsity"] == AUTO else number(row["sparsity"])
         places.setdefault((sparsity, row["fraction"]), {})[row["stage"]] = row
     rows = []
@@ -175,7 +175,7 @@ def cost_tables(stages: pd.DataFrame, throughput: pd.DataFrame) -> tuple[Table, 
 def page_order(trials: pd.DataFrame) -> pd.DataFrame:
     """At most MOST_ROWS trials: failed ones first, then the best by validation accuracy.
 
-    When rows are short, failed trials take MOST_FAILED of them, so that the best still show.
+    If there are more trials than rows, failed ones take at most MOST_FAILED rows.
     """
     failed = (words(trials, "status") == "FAILED").to_numpy(dtype=bool)
     rest = trials[~failed]
@@ -188,8 +188,8 @@ def page_order(trials: pd.DataFrame) -> pd.DataFrame:
 def _error_cell(error: str) -> Cell:
     lines = [line for line in error.strip().splitlines() if line.strip()]
     # The last line of a traceback names the exception; the first says only "Traceback".
-    said = lines[-1 if lines[0].startswith("Traceback") else 0].strip() if lines else ""
-    short = clean(said, _LONG_ERROR)
+    message = lines[-1 if lines[0].startswith("Traceback") else 0].strip() if lines else ""
+    short = clean(message, _LONG_ERROR)
     return Cell(short, None, "error", "" if short == error.strip() else error)
 
 
@@ -199,7 +199,7 @@ def _key_cell(key: str) -> Cell:
 
 
 def failed_table(trials: pd.DataFrame) -> Table:
-    """The trials that failed and why, MOST_FAILED at most."""
+    """At most MOST_FAILED failed trials, with their errors."""
     failed = trials[(words(trials, "status") == "FAILED").to_numpy(dtype=bool)]
     columns = [words(failed.iloc[:MOST_FAILED], c) for c in ("name", "error", "key")]
     rows = [
@@ -210,7 +210,7 @@ def failed_table(trials: pd.DataFrame) -> Table:
 
 
 def trials_table(trials: pd.DataFrame) -> Table:
-    """The trials that the page shows, in the page's order."""
+    """The trials on the page, in the order of `page_order`."""
     shown = page_order(trials.reset_index(drop=True))
     columns: list[list[Cell]] = []
     for name, kind in (("name", "name"), ("arm", ""), ("status", "status")):

@@ -1,4 +1,4 @@
-"""How every figure looks: one size, one font, one colour and marker per arm."""
+"""The look of all figures: one size, one font, one colour and marker per arm."""
 
 import io
 from collections.abc import Iterable, Iterator
@@ -63,14 +63,14 @@ _RC: Any = {  # Any: the stubs ask for literal keys in some versions, for str in
 
 
 def arm_look(number: int) -> tuple[str, str]:
-    """Colour and marker by the number of a look; all differ for the first 64."""
-    again, first = divmod(number, len(ARM_LOOKS))
-    return ARM_LOOKS[first][0], ARM_LOOKS[(first + again) % len(ARM_LOOKS)][1]
+    """Colour and marker for the number of a look; the first 64 are all different."""
+    round_, first = divmod(number, len(ARM_LOOKS))
+    return ARM_LOOKS[first][0], ARM_LOOKS[(first + round_) % len(ARM_LOOKS)][1]
 
 
 @contextmanager
 def drawing_rules() -> Iterator[None]:
-    """Matplotlib with our settings only; a user's own matplotlibrc changes no report."""
+    """Matplotlib with our settings only; the user's matplotlibrc does not change reports."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_RC)
@@ -78,7 +78,7 @@ def drawing_rules() -> Iterator[None]:
 
 
 def new_figure(*heights_in: float, sharex: bool = True) -> list[Axes]:
-    """The axes of a new figure, one per height, one above another; inside `drawing_rules`."""
+    """The axes of a new figure, one per height, from top to bottom; use inside `drawing_rules`."""
     figure = Figure(figsize=(WIDTH_IN, sum(heights_in)))
     FigureCanvasAgg(figure)
     grid = figure.subplots(
@@ -91,7 +91,7 @@ def figure_of(axes: Axes) -> Figure:
     """The figure that `new_figure` made.
 
     Raises:
-        ValueError: the axes have none.
+        ValueError: the axes have no figure.
     """
     figure = axes.get_figure(root=True)
     if figure is None:
@@ -100,7 +100,7 @@ def figure_of(axes: Axes) -> Figure:
 
 
 def legend_below(axes: Axes, columns: int = 2) -> None:
-    """One legend under the figure, where it can cover no data."""
+    """One legend below the figure, where it does not cover data."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         figure_of(axes).legend(handles, labels, loc="outside lower center", ncols=columns)
@@ -116,7 +116,7 @@ class _Percent(ScalarFormatter):
 
 
 def percent_ticks(axes: Axes, x: bool = False, y: bool = False) -> None:
-    """Label the ticks of fractions in percent, without the sign: it stands in the label."""
+    """Show fractions at the ticks in percent; the axis label has the sign."""
     if x:
         axes.xaxis.set_major_formatter(_Percent())
     if y:
@@ -124,12 +124,12 @@ def percent_ticks(axes: Axes, x: bool = False, y: bool = False) -> None:
 
 
 def to_png(axes: Axes) -> bytes:
-    """PNG bytes at twice the screen's resolution; equal figures give equal bytes."""
+    """PNG bytes at twice the screen resolution; equal figures give equal bytes."""
     figure = figure_of(axes)
     buffer = io.BytesIO()
     figure.set_dpi(200)
-    # Not `savefig`, which draws all of it once more before, for nothing: the same bytes come out.
-    # Software is left out: the version of matplotlib is no part of the picture.
+    # Not `savefig`, which draws everything twice for the same bytes.
+    # Without Software: the version of matplotlib must not change the bytes.
     canvas = FigureCanvasAgg(figure)
     canvas.print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call]
     return buffer.getvalue()

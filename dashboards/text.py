@@ -1,4 +1,4 @@
-"""Numbers as people read them: percent, points, times. None and NaN become a dash."""
+"""Numbers as text: percent, points, times. None and NaN become a dash."""
 
 import math
 import re
@@ -7,10 +7,10 @@ from typing import Any
 DASH = "–"
 
 AUTO = "auto"
-"""A sparsity that every trial of a setting has found for itself."""
+"""A sparsity that each trial finds for itself."""
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-# What orchestrator/visible.py shows, but for tab and newline; it must not be imported here, and a
-# test compares both.
+# The same as in orchestrator/visible.py, except tab and newline. It must not be imported here; a
+# test compares them.
 _CONTROL = re.compile(
     "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f"  # control characters
     "\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069"  # turn what follows around
@@ -19,7 +19,7 @@ _CONTROL = re.compile(
 
 
 def number(value: Any) -> float | None:
-    """A finite float, or None for everything else (None, NaN, text that is no number)."""
+    """A finite float, or None for everything else (None, NaN, other text)."""
     try:
         as_float = float(value)
     except (TypeError, ValueError):
@@ -28,7 +28,7 @@ def number(value: Any) -> float | None:
 
 
 def signed(value: float, digits: int) -> str:
-    """`+1.2`, `−0.3`, and `0.0` without a sign for what rounds to nothing."""
+    """`+1.2`, `−0.3`, and `0.0` without a sign for what rounds to zero."""
     text = f"{abs(value):.{digits}f}"
     if float(text) == 0:
         return text
@@ -83,7 +83,7 @@ def points_interval(low: Any, high: Any) -> str:
 
 
 def _digits(low: float, high: float) -> int:
-    """As many digits after the point as tell two percentages apart, one to four."""
+    """The number of digits, one to four, with which two percentages differ."""
     return next((d for d in (1, 2, 3) if round(100 * low, d) != round(100 * high, d)), 4)
 
 
@@ -94,7 +94,7 @@ def ratio(value: Any) -> str:
 
 
 def duration(seconds: Any) -> str:
-    """Seconds in the unit that suits: `0.8 s`, `14 min`, `3.2 h`."""
+    """Seconds in a suitable unit: `0.8 s`, `14 min`, `3.2 h`."""
     x = number(seconds)
     if x is None:
         return DASH
@@ -104,7 +104,7 @@ def duration(seconds: Any) -> str:
 
 
 def time_unit(seconds: float) -> tuple[str, float]:
-    """The unit that suits a time, and its length in seconds."""
+    """A suitable unit for a time, and its length in seconds."""
     return ("s", 1.0) if seconds < 90 else ("min", 60.0) if seconds < 5400 else ("h", 3600.0)
 
 

@@ -1,4 +1,4 @@
-"""The page's tables of the paper's claims and of the diagnosis."""
+"""The tables of the paper's claims and of the diagnosis."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,14 +15,14 @@ from dashboards.text import (
     points_interval,
 )
 
-# Where the paper's figures stand on the page.
+# The paper's figures -> sections of the page.
 PLACES = {2: "essential", 3: "tickets", 4: "finetune", 5: "issp"}
 _LOOK = {"reproduced": "live", "not reproduced": "bad"}
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimRow:
-    """A claim as the page shows it; `place` is the section with the paper's figure."""
+    """A claim on the page; `place` is the section with the paper's figure."""
 
     claim: str
     paper: str
@@ -56,17 +56,17 @@ def claim_rows(summary: dict[str, Any]) -> list[ClaimRow]:
     return rows
 
 
-def diagnosis_table(found: dict[str, Any]) -> Table:
-    """Every single change, ranked as the summary ranks it, beside its anchor."""
+def diagnosis_table(diagnosis: dict[str, Any]) -> Table:
+    """Every anchor followed by its changes, ranked as in the summary."""
     rows: list[tuple[Cell, ...]] = []
-    for i, anchor in enumerate(found.get("anchors") or []):
-        own = [r for r in found.get("suspects") or [] if r.get("anchor") == i]
+    for i, anchor in enumerate(diagnosis.get("anchors") or []):
+        changes = [r for r in diagnosis.get("suspects") or [] if r.get("anchor") == i]
         start = Cell(clean(anchor.get("name"), 120), None, "name")
         rows.append((start, *_effect_cells({}), *_loss_cells(anchor), Cell("anchor")))
-        for row in own:
-            name = Cell(change(row, 120), None, "name")
-            last = Cell(clean(row.get("verdict"), 40))
-            rows.append((name, *_effect_cells(row), *_loss_cells(row), last))
+        for row in changes:
+            change_cell = Cell(change(row, 120), None, "name")
+            verdict_cell = Cell(clean(row.get("verdict"), 40))
+            rows.append((change_cell, *_effect_cells(row), *_loss_cells(row), verdict_cell))
     heads = (
         "Change", "Effect, just pruned", "Its interval", "Effect, fine-tuned", "Its interval ",
         "n", "Sparsity", "Loss, just pruned", "of which one-shot", "of which mask",

@@ -1,4 +1,4 @@
-"""Device time as people read it."""
+"""Device time as text."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,13 +7,13 @@ DEVICES = {"cpu": "CPU", "gpu": "GPU"}
 
 
 def cost_words(cost: Mapping[str, Any]) -> str:
-    """What a sweep took, and what its trials would have taken had they shared nothing.
+    """The device time of a sweep, and what it would have been without shared stages.
 
     >>> cost_words({"device": "cpu", "device_hours": 0.077, "device_hours_saved": 0.41})
     '4.6 CPU-minutes instead of 29 without sharing stages'
 
     Args:
-        cost: of summary.json.
+        cost: the entry of summary.json.
     """
     used, saved = cost["device_hours"], cost.get("device_hours_saved") or 0.0
     times, unit = _unit(used)
@@ -25,7 +25,7 @@ def cost_words(cost: Mapping[str, Any]) -> str:
 
 
 def device_time(device_hours: float, device: str = "") -> str:
-    """Device-hours in the unit a person would use: 0.05 -> `3.0 CPU-minutes`.
+    """Device-hours in a suitable unit: 0.05 -> `3.0 CPU-minutes`.
 
     Args:
         device: `cpu` or `gpu`; "" = either.
@@ -38,5 +38,5 @@ def _unit(device_hours: float) -> tuple[float, str]:
 
 
 def _number(value: float) -> str:
-    """Two significant digits for what is small, whole numbers for the rest."""
+    """One decimal below 10, whole numbers above."""
     return f"{value:.1f}" if value < 9.95 else f"{value:,.0f}"

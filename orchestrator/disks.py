@@ -1,4 +1,4 @@
-"""What kind of file system a path is on."""
+"""The file system of a path."""
 
 from pathlib import Path
 
@@ -6,7 +6,12 @@ import psutil
 
 
 def file_system(path: Path) -> str:
-    """The name of its kind, as the machine has it (`ext4`, `nfs4`); "" = unknown."""
-    kinds = {Path(one.mountpoint): one.fstype for one in psutil.disk_partitions(all=True)}
+    """The kind of file system that a path is on (`ext4`, `nfs4`); "" = unknown."""
+    kind_by_mount = {
+        Path(partition.mountpoint): partition.fstype
+        for partition in psutil.disk_partitions(all=True)
+    }
     whole = path.resolve()
-    return next((kinds[place] for place in (whole, *whole.parents) if place in kinds), "")
+    return next(
+        (kind_by_mount[place] for place in (whole, *whole.parents) if place in kind_by_mount), ""
+    )

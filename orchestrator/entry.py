@@ -1,4 +1,4 @@
-"""The program `lotus`: what has to be so before anything else is imported, and how it ends."""
+"""The program `lotus`: what must happen before other imports, and how the process ends."""
 
 import atexit
 import os
@@ -11,18 +11,18 @@ from orchestrator.driver.interrupts import ENDED, EXIT_CODE, INTERRUPTS, SIGNALS
 
 
 class _End:
-    """The end of this process, after everything that others have to do then.
+    """Ends this process after all exit handlers, without interpreter shutdown.
 
-    The interpreter is not taken apart: libraries would tell of what they find left over, as
-    nanobind does of each type that somebody still holds, and it takes time.
+    Shutdown takes time, and libraries report leftovers during it, as nanobind does for each type
+    that is still referenced.
     """
 
     def __init__(self) -> None:
         self.code = 1
-        atexit.register(self._leave)  # the first to be registered is the last to be called
+        atexit.register(self._leave)  # registered first, called last
 
     def comes(self, code: int) -> None:
-        """The work is done and its result stands: a signal only makes the end quicker."""
+        """The work is done: from now on a signal ends the process at once, with this code."""
         self.code = code
         for number in SIGNALS:
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
@@ -47,7 +47,7 @@ def main() -> None:
     except SystemExit as ended:
         end.comes(_code_of(ended.code))
     except BaseException as error:
-        # Where it came up, something may have made another exception of it.
+        # The code that was interrupted may have turned the interrupt into another exception.
         if not isinstance(error, KeyboardInterrupt) and not INTERRUPTS.owed:
             raise
         end.comes(EXIT_CODE)

@@ -1,4 +1,4 @@
-"""When Python looks for garbage."""
+"""When Python collects garbage."""
 
 import gc
 from collections.abc import Iterator
@@ -6,25 +6,25 @@ from contextlib import contextmanager
 
 
 def keep() -> None:
-    """Whatever is there now stays: no garbage collection walks over it again, at the end neither.
+    """Exempt all current objects from garbage collection, also at the end of the process.
 
-    For a process that has made a large plan and will soon end: the walks are a quarter of its
-    time. What is freed without the collector is still freed.
+    For a process with a large plan that will end soon: traversing it takes a quarter of its time.
+    Reference counting still frees objects.
     """
     gc.freeze()
 
 
 @contextmanager
 def nothing_is_garbage() -> Iterator[None]:
-    """No garbage collection while many objects are made that all stay for now.
+    """Pause garbage collection while creating many objects that will all be kept.
 
-    The collector would walk over them, and over everything that torch and MLflow brought along,
-    again and again: a third of the time of a large plan, and half of reading many runs.
+    The collector would traverse them, and everything of torch and MLflow, again and again: a third
+    of the time for a large plan, and half of the time for reading many runs.
     """
-    was = gc.isenabled()
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if was:
+        if was_enabled:
             gc.enable()

@@ -1,8 +1,8 @@
-"""What is measured while a sweep works, for Prometheus. Nothing of Ray is known here.
+"""Metrics of a running sweep, for Prometheus. This module does not depend on Ray.
 
-Everything that exists is named below. Whoever measures calls `count`, `put`, `change` or `observe`;
-the values go nowhere until `send_to` names a sink, as `exporter.py` does in the processes of a
-cluster. Labels have few values: never a key or a run id. Each metric also has the label `sweep`.
+All metrics are defined below. Code calls `count`, `put`, `change` or `observe`; values are dropped
+until `send_to` sets a sink, as `exporter.py` does in the processes of a cluster. Labels have few
+values: never a key or a run id. Each metric also has the label `sweep`.
 """
 
 import threading
@@ -16,17 +16,17 @@ SWEEP = "sweep"
 """The label that every metric has."""
 
 PREFIX = "ray_"
-"""What Ray puts before the name of every metric that it exports."""
+"""Ray's prefix for all exported metrics."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One thing that is measured.
+    """One metric.
 
     Attributes:
-        name: with its unit; a counter's without `_total`.
-        help: one line for people.
-        labels: apart from `sweep`.
+        name: including its unit; counters without `_total`.
+        help: one line of explanation.
+        labels: besides `sweep`.
         buckets: upper limits of a histogram's buckets.
     """
 
@@ -40,20 +40,19 @@ class Metric:
     def exported(self) -> tuple[str, ...]:
         """The names of its series in Prometheus.
 
-        A histogram's `_sum` is left out: Ray 2.60 sends counts per bucket between its processes
-        and adds up the middles of the buckets.
+        Without a histogram's `_sum`, because Ray 2.60 computes it from the middles of the buckets.
         """
-        name = PREFIX + self.name
+        series = PREFIX + self.name
         if self.kind == "histogram":
-            return f"{name}_bucket", f"{name}_count"
-        return (f"{name}_total",) if self.kind == "counter" else (name,)
+            return f"{series}_bucket", f"{series}_count"
+        return (f"{series}_total",) if self.kind == "counter" else (series,)
 
 
 FAST_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-"""Buckets of what should take milliseconds."""
+"""Buckets for operations that should take milliseconds."""
 
 SLOW_S = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5)
-"""Buckets of stages: from a toy's to a day's."""
+"""Buckets for stages: from a toy model to a day."""
 
 TRIALS = Metric(
     "lotus_trials",
@@ -119,13 +118,13 @@ STORE_ERRORS = Metric(
 )
 
 METRICS: dict[str, Metric] = {
-    one.name: one for one in list(globals().values()) if isinstance(one, Metric)
+    metric.name: metric for metric in list(globals().values()) if isinstance(metric, Metric)
 }
-"""All of them by name."""
+"""All metrics by name."""
 
 
 class Sink(Protocol):
-    """Takes what is measured. Must return at once, may be called by any thread, never raises."""
+    """Receives all values. Must return at once and never raise; any thread may call it."""
 
     def take(self, metric: Metric, value: float, labels: Mapping[str, str]) -> None:
         """A counter's increase, a gauge's new value, or one observation of a histogram."""
@@ -143,8 +142,8 @@ _lock = threading.Lock()
 
 
 def send_to(sink: Sink | None) -> None:
-    """Where everything goes that this process measures from now on; None = nowhere."""
-    global _sink  # noqa: PLW0603, like the handlers of logging: one for the process
+    """Set the sink for all values of this process; None = drop them."""
+    global _sink  # noqa: PLW0603, one for the process, like the handlers of logging
     _sink = sink or _NOWHERE
 
 
@@ -160,12 +159,12 @@ def put(metric: Metric, value: float, **labels: str) -> None:
 
 
 def change(metric: Metric, by: float) -> None:
-    """Change a gauge without labels that several threads share."""
+    """Add to a gauge without labels that several threads share."""
     with _lock:
         _levels[metric.name] = _levels.get(metric.name, 0.0) + by
         _sink.take(metric, _levels[metric.name], {})
 
 
 def observe(metric: Metric, value: float, **labels: str) -> None:
-    """One observation of a histogram."""
+    """Add an observation to a histogram."""
     _sink.take(metric, value, labels)

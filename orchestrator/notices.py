@@ -1,4 +1,4 @@
-"""What somebody should know although nothing has failed: said once, to whoever listens."""
+"""Notices to the user, although nothing has failed: each given once, to the listener."""
 
 import warnings
 from collections.abc import Callable
@@ -8,13 +8,13 @@ _said: set[str] = set()
 
 
 def tell(listener: Callable[[str], None] | None) -> None:
-    """Who is told from now on; None = Python's warnings."""
+    """Set the listener; None = use Python's warnings."""
     _listeners[:] = [listener] if listener else []
     _said.clear()
 
 
 def say(text: str) -> None:
-    """Say something, unless it was said already."""
+    """Give a notice, unless it was given already."""
     if text in _said:
         return
     _said.add(text)

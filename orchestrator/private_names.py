@@ -1,7 +1,7 @@
-"""Names of other packages that they do not promise to keep: whether the installed ones have them.
+"""Private names of other packages that we use, and whether the installed versions have them.
 
-Read from the packages' source: importing Ray, MLflow and timm takes seconds, and a package that has
-lost a name may not be importable in the place where it is needed.
+They are looked up in the packages' source: importing Ray, MLflow and timm takes seconds, and a
+package without the name might not be importable.
 """
 
 import ast
@@ -16,13 +16,13 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 @dataclass(frozen=True, slots=True)
 class PrivateName:
-    """One of them.
+    """A private name.
 
     Attributes:
         module: where it is defined.
-        name: of a function, a class, a constant or an attribute, dots between them; empty = the
-            module itself.
-        why: what we use it for, which no public name gives.
+        name: of a function, a class, a constant or an attribute, dotted; empty = the module
+            itself.
+        why: what we use it for, because there is no public name.
         takes: parameters that we pass by name.
     """
 
@@ -33,22 +33,22 @@ class PrivateName:
 
     @property
     def parts(self) -> list[str]:
-        """The name without its dots."""
+        """The parts of the dotted name."""
         return self.name.split(".") if self.name else []
 
     @property
     def path(self) -> str:
-        """As people write it."""
+        """The full dotted name."""
         return f"{self.module}.{self.name}" if self.name else self.module
 
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A package, and its private names that we use.
+    """A package and the private names of it that we use.
 
     Attributes:
-        tested: the version with which everything was tested; `requirements.lock` has the same.
-        install: as an installer takes it, without a version.
+        tested: the tested version, the same as in `requirements.lock`.
+        install: the requirement without a version.
     """
 
     name: str
@@ -57,12 +57,12 @@ class Package:
     names: tuple[PrivateName, ...]
 
     def missing(self) -> list[str]:
-        """What the installed version has not, a few words each."""
+        """What the installed version lacks, a few words each."""
         trees = {module: _tree(module) for module in {name.module for name in self.names}}
         return [lost for name in self.names if (lost := _lost(name, trees[name.module]))]
 
     def verdict(self) -> tuple[bool, str]:
-        """Whether everything is there, and one line about it: what is missing, and what to do."""
+        """Whether nothing is missing, and a line on what is missing and what to do."""
         installed = metadata.version(self.name)
         if not (missing := self.missing()):
             return True, f"{self.name} {installed} has all {len(self.names)} that are used"
@@ -73,7 +73,7 @@ class Package:
 
 
 def _lost(wanted: PrivateName, tree: ast.Module | None) -> str:
-    """What is missing of a name, and what it is for; empty where nothing is."""
+    """What is missing of a name, and what it is for; empty if nothing is."""
     defined, node = (False, None) if tree is None else _looked_up(tree, wanted.parts)
     if not defined:
         return f"{wanted.path} ({wanted.why})"
@@ -83,7 +83,7 @@ def _lost(wanted: PrivateName, tree: ast.Module | None) -> str:
 
 
 def _tree(module: str) -> ast.Module | None:
-    """The source of a module; None where there is no such module. Imports nothing."""
+    """The syntax tree of a module, without importing it; None if it does not exist."""
     top, *rest = module.split(".")
     spec = importlib.util.find_spec(top)
     for folder in (spec.submodule_search_locations or ()) if spec else ():
@@ -95,23 +95,23 @@ def _tree(module: str) -> ast.Module | None:
 
 
 def _looked_up(tree: ast.Module, parts: Sequence[str]) -> tuple[bool, Definition | None]:
-    """Whether a dotted name is defined, and by which function or class, if it is by one."""
+    """Whether a dotted name is defined, and the function or class that defines it, if any."""
     owner: ast.Module | Definition | None = tree
     for part in parts:
         if isinstance(owner, ast.Module | ast.ClassDef):
-            found = [node for names, node in _defined(owner.body) if part in names]
-            if not found and isinstance(owner, ast.ClassDef) and part in _set_on_self(owner):
-                found = [None]
+            definitions = [node for names, node in _defined(owner.body) if part in names]
+            if not definitions and isinstance(owner, ast.ClassDef) and part in _set_on_self(owner):
+                definitions = [None]
         else:
-            found = []
-        if not found:
+            definitions = []
+        if not definitions:
             return False, None
-        owner = found[-1]
+        owner = definitions[-1]
     return True, None if isinstance(owner, ast.Module) else owner
 
 
 def _defined(body: Iterable[ast.stmt]) -> Iterator[tuple[set[str], Definition | None]]:
-    """Names that statements define, each with its function or class; branches count."""
+    """Names that statements define, also in branches, each with its function or class."""
     for node in body:
         if isinstance(node, Definition):
             yield {node.name}, node
@@ -126,7 +126,7 @@ def _defined(body: Iterable[ast.stmt]) -> Iterator[tuple[set[str], Definition | 
 
 
 def _set_on_self(owner: ast.ClassDef) -> set[str]:
-    """Attributes that methods of a class give to its objects."""
+    """Attributes that methods of a class set on `self`."""
     return {
         node.attr
         for node in ast.walk(owner)
@@ -138,15 +138,16 @@ def _set_on_self(owner: ast.ClassDef) -> set[str]:
 
 
 def _accepted(node: Definition | None) -> set[str]:
-    """Parameters of a function; with `**kwargs` also the names that it takes out of them."""
+    """Parameters of a function; with `**kwargs` also the keys that it may read from them."""
     if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         return set()
     arguments = node.args
-    found = {one.arg for one in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
+    parameters = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
+    accepted = {parameter.arg for parameter in parameters}
     if arguments.kwarg is not None:
-        constants = (one.value for one in ast.walk(node) if isinstance(one, ast.Constant))
-        found |= {value for value in constants if isinstance(value, str)}
-    return found
+        constants = (child.value for child in ast.walk(node) if isinstance(child, ast.Constant))
+        accepted |= {value for value in constants if isinstance(value, str)}
+    return accepted
 
 
 MLFLOW = Package(

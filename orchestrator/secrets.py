@@ -1,4 +1,4 @@
-"""Text without its passwords, for everything that is shown, logged or stored."""
+"""Hiding passwords in text that is shown, logged or stored."""
 
 import json
 import os
@@ -10,13 +10,13 @@ from urllib.parse import quote, urlsplit, urlunsplit
 HIDDEN = "***"
 
 SECRET_NAMES = ("*PASSWORD", "*_TOKEN", "*_SECRET*", "*_API_KEY", "*_ACCESS_KEY", "AWS_*KEY*")
-"""Environment variables whose values are secrets, by pattern; upper and lower case alike."""
+"""Patterns of environment variables with secret values, in upper or lower case."""
 
 SHORTEST = 4
-"""A shorter value is no secret: hiding it would only make holes in every text."""
+"""Shorter values are no secrets: hiding them would only make holes in texts."""
 
 WHOLE_WORD = 8
-"""A shorter value is hidden only where it stands alone, not as a part of another word."""
+"""Shorter values are hidden only as whole words, not as parts of other words."""
 
 _WORDS = frozenset({"true", "false", "none", "null"})  # HF_HUB_DISABLE_IMPLICIT_TOKEN=true
 _ADDRESS = re.compile(
@@ -35,7 +35,7 @@ def without_password(uri: str) -> str:
     """`postgresql://user:***@host/db`; an address without a password is unchanged."""
     try:
         parts = urlsplit(uri)
-    except ValueError:  # no address at all, and it will be said so elsewhere
+    except ValueError:  # not an address, which is reported elsewhere
         return redacted(uri)
     if parts.password is not None:
         place = parts.netloc.rsplit("@", 1)[1]
@@ -44,17 +44,17 @@ def without_password(uri: str) -> str:
 
 
 def redacted(text: str) -> str:
-    """A text without the passwords in it; the same text where there are none.
+    """A text with its passwords hidden.
 
-    Hidden are passwords in addresses (`scheme://user:password@host`), the values of arguments
-    such as `password=...` and `token=...`, and, wherever they stand, the values of this process's
-    secret environment variables, plain, percent-encoded or as JSON writes them.
+    These are passwords in addresses (`scheme://user:password@host`), values of arguments such as
+    `password=...` and `token=...`, and, anywhere in the text, the values of this process's secret
+    environment variables: plain, percent-encoded or in JSON's form.
     """
     return _redacted(text, _secrets(os.environ))
 
 
 def all_redacted(texts: Mapping[str, str]) -> dict[str, str]:
-    """Each text `redacted`; the environment is looked through once."""
+    """Each text `redacted`, reading the environment only once."""
     secrets = _secrets(os.environ)
     return {name: _redacted(text, secrets) for name, text in texts.items()}
 
@@ -65,21 +65,21 @@ def _redacted(text: str, secrets: Sequence[str]) -> str:
     return _ARGUMENT.sub(rf"\1{HIDDEN}", _ADDRESS.sub(rf"\1{HIDDEN}@", text))
 
 
-def looks_secret(name: str) -> bool:
-    """Whether a variable of this name may hold a secret; rather one too many than one too few."""
+def looks_secret(variable: str) -> bool:
+    """Whether a variable of this name may hold a secret; errs on the safe side."""
     parts = ("PASS", "TOKEN", "SECRET", "KEY", "CREDENTIAL", "COOKIE", "AUTH")
-    return any(part in name.upper() for part in parts)
+    return any(part in variable.upper() for part in parts)
 
 
 def _secrets(environment: Mapping[str, str]) -> list[str]:
-    """Values to hide, the longest first: one may be a part of another."""
-    found: set[str] = set()
-    for name, value in environment.items():
-        if not any(fnmatchcase(name.upper(), pattern) for pattern in SECRET_NAMES):
+    """Values to hide, the longest first, because one may be part of another."""
+    secrets: set[str] = set()
+    for variable, value in environment.items():
+        if not any(fnmatchcase(variable.upper(), pattern) for pattern in SECRET_NAMES):
             continue
         if len(value) >= SHORTEST and value.lower() not in _WORDS:
-            found |= {value, quote(value), quote(value, safe=""), json.dumps(value)[1:-1]}
-    return sorted(found, key=lambda value: (-len(value), value))
+            secrets |= {value, quote(value), quote(value, safe=""), json.dumps(value)[1:-1]}
+    return sorted(secrets, key=lambda value: (-len(value), value))
 
 
 def _without(text: str, value: str) -> str:

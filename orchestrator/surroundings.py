@@ -1,6 +1,6 @@
-"""What the user's folder, locale, terminal and account do to a process of ours, and what is done.
+"""Making our processes independent of the user's folder, locale, terminal and account.
 
-Only the standard library is imported here, and little of it: this comes before all else.
+Imports only a little of the standard library, because it runs before everything else.
 """
 
 import codecs
@@ -23,11 +23,11 @@ PLAIN = {
 }  # fmt: skip
 
 FULL_TERMINAL_S = 1.0
-"""For so long a terminal may take nothing; then what was to be shown is dropped."""
+"""How long to wait for a terminal that accepts no output; then the output is dropped."""
 
 
 def prepare() -> None:
-    """Make this process, and those that it starts, independent of where it was started."""
+    """Make this process and its children independent of where it was started."""
     open_standard_streams()
     name_files_in_utf8()
     leave_working_directory_out()
@@ -36,9 +36,9 @@ def prepare() -> None:
 
 
 def name_files_in_utf8() -> None:
-    """Go on as a Python that reads and writes names of files as all others do, in any locale.
+    """Restart Python with UTF-8 for file names, whatever the locale.
 
-    What is shown keeps the encoding of the locale. The new Python takes the place of this one.
+    Output keeps the encoding of the locale. The new Python replaces this process.
     """
     if sys.getfilesystemencoding() == "utf-8" or os.environ.get("PYTHONUTF8") == "1":
         return
@@ -47,15 +47,15 @@ def name_files_in_utf8() -> None:
 
 
 def leave_working_directory_out() -> None:
-    """Take the working directory off the import path, here and in all processes from here.
+    """Remove the working directory from the import path, here and in child processes.
 
-    It comes there by an empty entry, as of `PYTHONPATH=$PYTHONPATH:/mine`, or by `.`; then a
-    `yaml.py` in the user's folder is imported in place of the real one. Entries that name a folder
-    stay, and so does the folder of this code.
+    It gets there by an empty entry, as in `PYTHONPATH=$PYTHONPATH:/mine`, or by `.`; then a
+    `yaml.py` in the user's folder would be imported instead of the real one. Entries that name a
+    folder stay, and so does the folder of this code.
     """
     os.environ["PYTHONSAFEPATH"] = "1"
     entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    chosen = [os.path.abspath(one) for one in entries if os.path.normpath(one) != "."]
+    chosen = [os.path.abspath(entry) for entry in entries if os.path.normpath(entry) != "."]
     if chosen:
         os.environ["PYTHONPATH"] = os.pathsep.join(chosen)
     else:
@@ -64,33 +64,33 @@ def leave_working_directory_out() -> None:
     if len(chosen) < len(entries):
         with contextlib.suppress(FileNotFoundError):
             unwanted |= {os.getcwd()} - {*chosen, code_folder()}
-    sys.path[:] = [one for one in sys.path if one not in unwanted]
+    sys.path[:] = [entry for entry in sys.path if entry not in unwanted]
 
 
 def code_folder() -> str:
-    """Where these packages lie."""
+    """The folder that contains these packages."""
     return os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def user_name() -> str:
-    """The user's name, or their number where the system knows no name for it."""
-    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
-        if found := os.environ.get(name):
-            return found
+    """The user's name, or `uid-NUMBER` if the system does not know it."""
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        if value := os.environ.get(variable):
+            return value
     return _known_name() or f"uid-{os.getuid()}"
 
 
 def have_name() -> None:
-    """Give a user whom the system does not know, as in a container, a name and a home.
+    """Give a user unknown to the system, as in a container, a name and a home.
 
-    MLflow, torch and others ask for them, and fail.
+    MLflow, torch and others need them.
     """
     if _known_name() is None:
         os.environ["LOGNAME"] = user_name()
         if not os.environ.get("HOME"):
             os.environ["HOME"] = private_folder()
     if not os.access(os.path.expanduser("~"), os.W_OK):
-        # Else matplotlib says at each start where it keeps its fonts instead.
+        # Otherwise matplotlib reports at each start where it keeps its fonts.
         os.environ.setdefault("MPLCONFIGDIR", private_folder())
 
 
@@ -104,18 +104,18 @@ def _known_name() -> str | None:
 
 
 def private_folder() -> str:
-    """A folder below the temporary one in which nobody else can put anything."""
+    """A folder below the temporary one that nobody else can write to."""
     path = Path(tempfile.gettempdir()) / f"lotus-{os.getuid()}"
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
-    found = path.lstat()
-    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022:
+    status = path.lstat()
+    if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022:
         return str(path)
     return tempfile.mkdtemp(prefix="lotus-")
 
 
 def open_standard_streams() -> None:
-    """Where one of the three was closed, the next file to be opened would take its place."""
+    """Open closed standard streams, whose numbers the next opened files would get."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -129,18 +129,20 @@ def open_standard_streams() -> None:
 
 
 def show_in_any_locale() -> None:
-    """Nothing that is printed ends a program: not a character, and not a terminal that is gone."""
+    """Make sure that printing never ends a program: no character, and no closed terminal."""
     codecs.register_error(SHOWN, _plainly)
     for name in ("stdout", "stderr"):
         setattr(sys, name, _steady(getattr(sys, name)))
-    # For processes from here, which know nothing of our handler.
+    # For child processes, which do not have our handler.
     os.environ["PYTHONIOENCODING"] = f"{sys.stdout.encoding}:backslashreplace"
 
 
 def _plainly(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    return "".join(PLAIN.get(one, "?") for one in error.object[error.start : error.end]), error.end
+    return "".join(
+        PLAIN.get(character, "?") for character in error.object[error.start : error.end]
+    ), error.end
 
 
 def _steady(stream: Any) -> Any:
@@ -156,15 +158,15 @@ def _steady(stream: Any) -> Any:
 
 
 class _Steady(io.FileIO):
-    """What nobody can read any more is dropped: a closed terminal, a pipe's dead end, a full disk.
+    """A file that drops output nobody can read: a closed terminal, a broken pipe, a full disk.
 
-    A sweep is worth more than what it prints.
+    A sweep is worth more than its output.
     """
 
     def write(self, data: Any) -> int:
         try:
             written = super().write(data)
-            if written is None:  # it does not block, and is full
+            if written is None:  # a non-blocking file is full
                 select.select([], [self], [], FULL_TERMINAL_S)
                 written = super().write(data)
         except OSError:

@@ -1,4 +1,4 @@
-"""Which software and hardware made a number."""
+"""The software and hardware that computed a result."""
 
 import os
 import platform
@@ -15,27 +15,30 @@ VERSION = metadata.version("lotus-sweep")
 @cache
 def versions() -> dict[str, str]:
     """Versions that can change a result."""
-    names = ("torch", "timm", "ray", "mlflow", "numpy", "safetensors")
+    packages = ("torch", "timm", "ray", "mlflow", "numpy", "safetensors")
     return {
         "lotus-sweep": VERSION,
         "python": platform.python_version(),
-        **{name: metadata.version(name) for name in names},
+        **{package: metadata.version(package) for package in packages},
     }
 
 
 def in_words(many: Iterable[Mapping[str, str]]) -> str:
     """Versions of several results: `numpy 2.1.0, torch 2.3.0 and 2.4.0`."""
-    found: dict[str, set[str]] = {}
-    for one in many:
-        for name, version in one.items():
-            found.setdefault(name, set()).add(version)
-    return ", ".join(f"{name} {' and '.join(sorted(found[name]))}" for name in sorted(found))
+    versions_by_package: dict[str, set[str]] = {}
+    for versions in many:
+        for package, version in versions.items():
+            versions_by_package.setdefault(package, set()).add(version)
+    return ", ".join(
+        f"{package} {' and '.join(sorted(versions_by_package[package]))}"
+        for package in sorted(versions_by_package)
+    )
 
 
 def of_words(text: str) -> dict[str, str]:
-    """The inverse of `in_words`: package -> its version, or its versions."""
+    """The inverse of `in_words`: package -> its version or versions."""
     parts = (part.partition(" ") for part in text.split(", ") if part)
-    return {name: version for name, _, version in parts}
+    return {package: version for package, _, version in parts}
 
 
 def node_answer() -> dict[str, str]:
@@ -43,12 +46,12 @@ def node_answer() -> dict[str, str]:
     return versions()
 
 
-def differences(found: Mapping[str, str], driver: Mapping[str, str]) -> str:
-    """Where versions differ from the driver's; empty when they are the same."""
+def differences(node: Mapping[str, str], driver: Mapping[str, str]) -> str:
+    """Differences to the driver's versions; empty if there are none."""
     return ", ".join(
-        f"{name} {found.get(name, 'absent')} (driver: {driver.get(name, 'absent')})"
-        for name in sorted(driver.keys() | found.keys())
-        if found.get(name) != driver.get(name)
+        f"{package} {node.get(package, 'absent')} (driver: {driver.get(package, 'absent')})"
+        for package in sorted(driver.keys() | node.keys())
+        if node.get(package) != driver.get(package)
     )
 
 
@@ -58,7 +61,7 @@ def host() -> str:
 
 
 GPU_FILES = ("nvidia[0-9]*", "kfd", "dxg")
-"""What is in /dev where torch may find a GPU: NVIDIA's driver, AMD's, or Windows' below Linux."""
+"""Files in /dev if there may be a GPU for torch: NVIDIA's, AMD's, or WSL's."""
 
 
 @cache
@@ -66,8 +69,8 @@ def hardware() -> str:
     """Processor, cores, memory and GPUs in one line."""
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     parts = [_processor(), f"{os.cpu_count()} cores", f"{memory_gib:.0f} GiB"]
-    if any(next(Path("/dev").glob(name), None) for name in GPU_FILES):
-        import torch  # half a gigabyte: not for a driver on a machine without one
+    if any(next(Path("/dev").glob(pattern), None) for pattern in GPU_FILES):
+        import torch  # half a gigabyte of memory, so not on machines without a GPU
 
         if torch.cuda.is_available():
             count = torch.cuda.device_count()
@@ -80,13 +83,13 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()
 
 
 @cache
 def git_commit() -> str | None:
-    """The commit of the working directory, `+changes` when it differs from it; None without one."""
+    """The commit of the working directory, with `+changes` if modified; None without git."""
     try:
         commit = _git("rev-parse", "HEAD")
         return f"{commit}+changes" if _git("status", "--porcelain") else commit

@@ -1,4 +1,4 @@
-"""Text from elsewhere, safe to show: nothing in it moves the cursor or turns a line around."""
+"""Making foreign text safe to show: no control characters, no reversed text direction."""
 
 import re
 
@@ -10,20 +10,20 @@ _UNSEEN = re.compile(
 
 
 def unseen(text: str) -> str | None:
-    """The first character of a text that nobody would see; None when there is none."""
-    found = _UNSEEN.search(text)
-    return found[0] if found else None
+    """The first invisible character of a text; None if there is none."""
+    match = _UNSEEN.search(text)
+    return match[0] if match else None
 
 
 def visible(text: str) -> str:
-    """The text with such characters written out, `\\x1b`; tabs and newlines stay."""
-    return _UNSEEN.sub(lambda found: found[0] if found[0] in "\t\n" else _named(found), text)
+    """The text with invisible characters as `\\x1b`; tabs and newlines stay."""
+    return _UNSEEN.sub(lambda match: match[0] if match[0] in "\t\n" else _named(match), text)
 
 
 def one_line(text: str) -> str:
-    """The text with all of them written out."""
+    """The text with all invisible characters written out, including tabs and newlines."""
     return _UNSEEN.sub(_named, text)
 
 
-def _named(found: re.Match[str]) -> str:
-    return ascii(found[0])[1:-1]
+def _named(match: re.Match[str]) -> str:
+    return ascii(match[0])[1:-1]

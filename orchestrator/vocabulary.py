@@ -1,7 +1,7 @@
-"""What stands in MLflow, by name: the tags, metrics and artifacts of every run.
+"""The names of tags, metrics and artifacts in MLflow.
 
-The one place for these names. Reports, searches and other programs rely on them, so a name that
-has been in a release stays. A test finds them written out anywhere else, and compares this module
+They are defined only here. Reports, searches and other programs rely on them, so a released name
+never changes. A test makes sure that they are written out nowhere else, and compares this module
 with the interface.
 """
 
@@ -9,7 +9,7 @@ from typing import Final
 
 
 class Tag:
-    """Tags of runs. `lotus.*` are ours; what MLflow itself reads is named as it names it."""
+    """Tags of runs. `lotus.*` are ours; those that MLflow reads have MLflow's names."""
 
     # Of every run.
     KIND: Final = "lotus.kind"
@@ -24,14 +24,14 @@ class Tag:
     SUPERSEDED: Final = "lotus.superseded"
     MICRO_BATCH: Final = "lotus.micro_batch"
     MADE_WITH: Final = "lotus.made_with"
-    """The versions that computed the results, as `versions.in_words` has them; not those of the
-    process that wrote the run: a result from the store may be older."""
+    """The versions that computed the results, in the form of `versions.in_words`. They may be
+    older than those of the process that wrote the run, because results come from the store."""
 
     # Of trials.
     ARM: Final = "lotus.arm"
     RUNG: Final = "lotus.rung"
     SPARSITY: Final = "lotus.sparsity"
-    """`auto` where a trial found its own."""
+    """`auto` if the trial found its own sparsity."""
 
     # Of shared stages.
     STAGE: Final = "lotus.stage"
@@ -46,13 +46,13 @@ class Tag:
     BEST: Final = "lotus.best"
     BEST_NAME: Final = "lotus.best_name"
     REPORT_OF: Final = "lotus.report_of"
-    """The digest of what the report was made from."""
+    """Digest of the data that the report was made from."""
     DRIVER: Final = "lotus.driver"
-    """Who works on it; see `tracking/lease.py`."""
+    """Who works on the sweep; see `tracking/lease.py`."""
 
-    # Each with a name behind it.
+    # Prefixes, each followed by a name.
     STAGE_OF: Final = "lotus.stage."
-    """The key of a stage's result that a run is made of."""
+    """Key of a stage result that the run uses."""
     AXIS: Final = "lotus.axis."
     FACT: Final = "lotus.fact."
 
@@ -60,11 +60,11 @@ class Tag:
     PARENT: Final = "mlflow.parentRunId"
     RUN_NAME: Final = "mlflow.runName"
     NOTE: Final = "mlflow.note.content"
-    """What MLflow shows as the description."""
+    """Shown by MLflow as the description."""
 
 
 class JobTag:
-    """What Ray's dashboard shows of a submitted sweep."""
+    """Metadata of a submitted sweep in Ray's dashboard."""
 
     SWEEP: Final = "lotus.sweep"
     """Its name."""
@@ -154,7 +154,7 @@ class Metric:
     COST_DEVICE_HOURS: Final = "cost/device_hours"
     COST_DEVICE_HOURS_SAVED: Final = "cost/device_hours_saved"
 
-    # Groups, by how their names begin.
+    # Prefixes of groups.
     TIME: Final = "time/"
     CACHE: Final = "cache/"
 
@@ -167,12 +167,12 @@ FINETUNE_EPOCHS: Final = "finetune"
 
 
 def of(group: str, what: str) -> str:
-    """A metric of a group: of a stage by its name in the trial, or of a learning curve."""
+    """The name of a metric in a group: a stage by its name in the trial, or a learning curve."""
     return f"{group}/{what}"
 
 
 def seconds(stage: str) -> str:
-    """How long a stage took to compute."""
+    """The metric for the time that a stage took to compute."""
     return f"{Metric.TIME}{stage}_s"
 
 

@@ -1,7 +1,7 @@
-"""The figures of a report, a module each: every module of this folder has one as `FIGURE`.
+"""The figures of a report: every module of this folder has one as `FIGURE`.
 
-A new figure is a new module here, and the entry of summary.json that it draws a row of `SERIES`
-in `orchestrator/selection/series.py`.
+A new figure is a new module here. If it needs a new entry in summary.json, add a row to `SERIES` in
+`orchestrator/selection/series.py`.
 """
 
 from importlib import import_module
@@ -20,5 +20,5 @@ FIGURES: tuple[Figure[Any], ...] = tuple(
 def drawn(summary: dict[str, Any]) -> list[Drawing]:
     """The figures that have data."""
     with style.drawing_rules():
-        found = [figure.drawing(summary) for figure in FIGURES]
-    return [drawing for drawing in found if drawing is not None]
+        drawings = [figure.drawing(summary) for figure in FIGURES]
+    return [drawing for drawing in drawings if drawing is not None]

@@ -10,12 +10,12 @@ from dashboards.arms import Arms
 from dashboards.figure import Figure
 from dashboards.text import number, percent
 
-FAR = 0.10  # an arm this far below the best needs a scale of its own
+FAR = 0.10  # an arm further below the best is shown by an arrow
 
 
 @dataclass(frozen=True, slots=True)
 class Dots:
-    """Rows of `arms` of the summary, the last on top, and the accuracy of the dense model."""
+    """Rows of the summary's `arms`, the last on top, and the accuracy of the dense model."""
 
     rows: list[dict[str, Any]]
     dense: float | None
@@ -40,7 +40,7 @@ def draw(shown: Dots) -> tuple[Axes, str]:
     near = [
         number(r.get("ci_low")) or m for r, m in zip(rows, means, strict=True) if m > best - FAR
     ]
-    # An arm far below the others would press them into one column: an arrow says where it is.
+    # An arm far below the others would squeeze them together, so an arrow stands for it.
     far = min(near) - 0.2 * (best - min(near)) - 0.005 if len(near) < len(rows) else None
     for y, row in enumerate(rows):
         _dot(axes, y, row, arms, far)
@@ -55,12 +55,12 @@ def draw(shown: Dots) -> tuple[Axes, str]:
     axes.set_xlabel("Test accuracy on the tokens used (%)")
     style.percent_ticks(axes, x=True)
     style.legend_below(axes)
-    said = [f"{arms.label(r['arm'])} {percent(r['test_accuracy_mean'])}" for r in reversed(rows)]
-    return axes, f"Mean test accuracy: {'; '.join(said)}."
+    parts = [f"{arms.label(r['arm'])} {percent(r['test_accuracy_mean'])}" for r in reversed(rows)]
+    return axes, f"Mean test accuracy: {'; '.join(parts)}."
 
 
 def _dot(axes: Axes, y: int, row: dict[str, Any], arms: Arms, far: float | None) -> None:
-    """One arm's mean and interval; left of `far` only an arrow to where it lies."""
+    """One arm's mean and interval; left of `far` only an arrow with the mean."""
     arm, mean = str(row["arm"]), float(row["test_accuracy_mean"])
     colour = arms.colour(arm)
     if far is not None and mean < far:

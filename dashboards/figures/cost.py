@@ -15,16 +15,16 @@ from dashboards.text import amount, duration, time_unit
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Tables of `frames.stages` and `frames.rates`; one of them may be empty."""
+    """The tables of `frames.stages` and `frames.rates`; one may be empty."""
 
     stages: pd.DataFrame
     rates: pd.DataFrame
 
 
 def data(summary: dict[str, Any]) -> Cost | None:
-    """Times and rates, where there are any."""
-    found = Cost(frames.stages(summary), frames.rates(summary))
-    return found if len(found.stages) or len(found.rates) else None
+    """Times and rates, if there are any."""
+    cost = Cost(frames.stages(summary), frames.rates(summary))
+    return cost if len(cost.stages) or len(cost.rates) else None
 
 
 def draw(shown: Cost) -> tuple[Axes, str]:
@@ -33,15 +33,15 @@ def draw(shown: Cost) -> tuple[Axes, str]:
     has_stages, has_rate = bool(len(stages)), bool(len(throughput))
     heights = [1.0 + 0.3 * len(stages)] * has_stages + [2.6] * has_rate
     panels = style.new_figure(*heights, sharex=False)
-    said = []
+    parts = []
     if has_stages:
         _stage_bars(panels[0], stages)
-        said.append(f"most time in {stages['stage'].iloc[0]}")
+        parts.append(f"most time in {stages['stage'].iloc[0]}")
     if has_rate:
         _rate_line(panels[-1], throughput)
         rate = amount(throughput["mean"].iloc[0])
-        said.append(f"{rate} training images/s at the lowest patch drop")
-    return panels[0], f"Cost: {'; '.join(said)}."
+        parts.append(f"{rate} training images/s at the lowest patch drop")
+    return panels[0], f"Cost: {'; '.join(parts)}."
 
 
 def _stage_bars(axes: Axes, stages: pd.DataFrame) -> None:
@@ -60,7 +60,7 @@ def _stage_bars(axes: Axes, stages: pd.DataFrame) -> None:
 def _rate_line(axes: Axes, throughput: pd.DataFrame) -> None:
     """Images per second by patch drop; bars from the lowest to the highest trial."""
     drop, mean = throughput["patch_drop"], throughput["mean"]
-    # Of equal values the mean may differ from each by rounding.
+    # The mean of equal values may differ from them by rounding.
     spread = np.array([mean - throughput["low"], throughput["high"] - mean]).clip(min=0)
     axes.errorbar(drop, mean, yerr=spread, color=style.BAND, marker="o", capsize=3)
     axes.set_ylim(bottom=0, top=float(throughput["high"].max()) * 1.15 or 1)

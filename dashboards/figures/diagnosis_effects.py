@@ -9,7 +9,7 @@ from dashboards.diagnosis import by_anchor, change, told_apart
 from dashboards.figure import Figure
 from dashboards.text import clean, number, plural, points
 
-MOST_EFFECTS = 14  # changes of one anchor that a panel can name
+MOST_EFFECTS = 14  # changes of one anchor that fit into a panel
 
 Groups = list[tuple[dict[str, Any], list[dict[str, Any]]]]
 """Anchors and the changes around each, the largest effect first."""
@@ -17,8 +17,8 @@ Groups = list[tuple[dict[str, Any], list[dict[str, Any]]]]
 
 def data(summary: dict[str, Any]) -> Groups | None:
     """The anchors with the largest effects around each, if any."""
-    found = by_anchor(summary.get("diagnosis") or {})
-    return [(anchor, rows[:MOST_EFFECTS]) for anchor, rows in found] or None
+    groups = by_anchor(summary.get("diagnosis") or {})
+    return [(anchor, rows[:MOST_EFFECTS]) for anchor, rows in groups] or None
 
 
 def draw(groups: Groups) -> tuple[Axes, str]:
@@ -50,7 +50,7 @@ def _bar(
     values: tuple[float | None, float | None, float | None],
     **look: Any,
 ) -> None:
-    """A mean and its interval, where there are any."""
+    """A mean and its interval, if there are any."""
     mean, low, high = values
     if low is not None and high is not None:
         axes.plot([low, high], [y, y], color=look["color"], lw=2.0, zorder=3, solid_capstyle="butt")
@@ -59,7 +59,7 @@ def _bar(
 
 
 def _three(row: dict[str, Any], mean: str, low: str, high: str) -> Any:
-    return tuple(number(row.get(name)) for name in (mean, low, high))
+    return tuple(number(row.get(field)) for field in (mean, low, high))
 
 
 def _effect_panel(axes: Axes, rows: list[dict[str, Any]]) -> None:
@@ -70,8 +70,8 @@ def _effect_panel(axes: Axes, rows: list[dict[str, Any]]) -> None:
         last = _three(row, "effect_final", "final_low", "final_high")
         _bar(axes, y + 0.14, first, color=colour, marker="o", markersize=7)
         _bar(axes, y - 0.2, last, color="#d55e00", marker="s", markersize=4.5)
-    names = [change(row) for row in reversed(rows)]
-    axes.set_yticks(range(len(rows)), names, color=style.INK, fontsize=10.5)
+    labels = [change(row) for row in reversed(rows)]
+    axes.set_yticks(range(len(rows)), labels, color=style.INK, fontsize=10.5)
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.axvline(0, color=style.INK, lw=1.2, ls="--")
     axes.grid(axis="y", visible=False)
@@ -79,9 +79,9 @@ def _effect_panel(axes: Axes, rows: list[dict[str, Any]]) -> None:
 
 
 def _reach(rows: list[dict[str, Any]]) -> tuple[float, float]:
-    """The range of the means and half as much beside it: a wide interval goes on outside."""
-    names = ("effect_pruned", "effect_final")
-    means = [0.0, *(x for r in rows for n in names if (x := number(r.get(n))) is not None)]
+    """The range of the means and half as much on either side; wide intervals are cut off."""
+    fields = ("effect_pruned", "effect_final")
+    means = [0.0, *(x for r in rows for n in fields if (x := number(r.get(n))) is not None)]
     pad = max(0.01, 0.5 * (max(means) - min(means)))
     return min(means) - pad, max(means) + pad
 

@@ -15,23 +15,23 @@ ANCHOR, CHANGE = style.BAND, style.GREEN
 
 @dataclass(frozen=True, slots=True)
 class Masks:
-    """Anchors and changes with an accuracy, and the diagnosis that they are of."""
+    """Anchors and changes with an accuracy, and their diagnosis."""
 
     rows: list[dict[str, Any]]
-    found: dict[str, Any]
+    diagnosis: dict[str, Any]
     arms: Arms
 
 
 def data(summary: dict[str, Any]) -> Masks | None:
-    """The masks of a diagnosis, where any has an accuracy."""
-    found = summary.get("diagnosis") or {}
-    masked = _masked(found)
-    return Masks(masked, found, Arms.of(summary)) if masked else None
+    """The masks of a diagnosis, if any has an accuracy."""
+    diagnosis = summary.get("diagnosis") or {}
+    masked = _masked(diagnosis)
+    return Masks(masked, diagnosis, Arms.of(summary)) if masked else None
 
 
 def draw(shown: Masks) -> tuple[Axes, str]:
     """Accuracy right after pruning against what was removed: readings of ISSP, and controls."""
-    masked, found = shown.rows, shown.found
+    masked, diagnosis = shown.rows, shown.diagnosis
     (axes,) = style.new_figure(3.9)
     for arm in shown.arms.mask_controls():
         _control_line(axes, arm, shown)
@@ -42,11 +42,11 @@ def draw(shown: Masks) -> tuple[Axes, str]:
         (anchors, "ISSP, anchor", {"marker": "*", "markersize": 13, "markeredgecolor": "white"}),
     )
     for rows, label, look in kinds:
-        x, y = ([row[name] for row in rows] for name in ("sparsity", "accuracy"))
+        x, y = ([row[field] for row in rows] for field in ("sparsity", "accuracy"))
         colour = ANCHOR if rows is anchors else CHANGE
         if rows:
             axes.plot(x, y, ls="none", color=colour, label=label, zorder=4, **look)
-    dense, limit = number(found.get("dense")), number(found.get("limit"))
+    dense, limit = number(diagnosis.get("dense")), number(diagnosis.get("limit"))
     if dense is not None:
         axes.axhline(dense, color=style.INK, lw=1.2, ls="--", label="Dense model")
         if limit is not None:
@@ -56,7 +56,7 @@ def draw(shown: Masks) -> tuple[Axes, str]:
     axes.set_ylabel("Val. accuracy, just pruned (%)")
     style.percent_ticks(axes, x=True, y=True)
     style.legend_below(axes)
-    x, y = ([float(row[name]) for row in masked] for name in ("sparsity", "accuracy"))
+    x, y = ([float(row[field]) for row in masked] for field in ("sparsity", "accuracy"))
     alt = (
         f"Validation accuracy right after pruning against the sparsity reached, "
         f"{plural(len(masked), 'setting')} of ISSP from {level(min(x))} to {level(max(x))} "
@@ -65,14 +65,14 @@ def draw(shown: Masks) -> tuple[Axes, str]:
     return axes, alt
 
 
-def _masked(found: dict[str, Any]) -> list[dict[str, Any]]:
-    rows = [*(found.get("anchors") or []), *(found.get("suspects") or [])]
-    known = ("sparsity", "accuracy")
-    return [r for r in rows if all(number(r.get(name)) is not None for name in known)]
+def _masked(diagnosis: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = [*(diagnosis.get("anchors") or []), *(diagnosis.get("suspects") or [])]
+    needed = ("sparsity", "accuracy")
+    return [r for r in rows if all(number(r.get(field)) is not None for field in needed)]
 
 
 def _control_line(axes: Axes, arm: str, shown: Masks) -> None:
-    arms, controls = shown.arms, shown.found.get("controls") or []
+    arms, controls = shown.arms, shown.diagnosis.get("controls") or []
     rows = sorted(
         (float(r["sparsity"]), float(r["accuracy"])) for r in controls
         if r.get("arm") == arm and number(r.get("accuracy")) is not None

@@ -13,12 +13,12 @@ from dashboards.figure import Figure
 from dashboards.text import percent
 
 NEAR_DENSE = 0.01  # LOTUS and ES call one point below dense "near"
-FAR = 0.10  # an arm this far below the best needs a scale of its own
+FAR = 0.10  # an arm further below the best needs a scale of its own
 
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """A table by arm (epoch, mean, low, high), and the dense accuracy that they start from."""
+    """A table per arm (epoch, mean, low, high), and the accuracy of the dense model."""
 
     by_arm: dict[str, pd.DataFrame]
     dense: float | None
@@ -26,7 +26,7 @@ class Lines:
 
 
 def data(summary: dict[str, Any]) -> Lines | None:
-    """The learning curves, where there are any."""
+    """The learning curves, if there are any."""
     by_arm = frames.finetuning(summary)
     return Lines(by_arm, frames.dense_before(summary), Arms.of(summary)) if by_arm else None
 
@@ -52,10 +52,10 @@ def draw(shown: Lines) -> tuple[Axes, str]:
 
 
 def close_range(by_arm: dict[str, pd.DataFrame], dense: float | None) -> tuple[float, float] | None:
-    """The accuracies (low, high) that a second, closer panel shows; None if one panel will do.
+    """The range (low, high) of a second, closer panel; None if one panel is enough.
 
-    A control that collapses, or an arm that starts low, would squeeze what lies near dense
-    into one line.
+    A control that collapses, or an arm that starts low, would squeeze the curves near dense into
+    one line.
     """
     tops = [float(t["high"].max()) for t in by_arm.values()] + ([] if dense is None else [dense])
     ends = [float(t["low"].iloc[-1]) for t in by_arm.values()]

@@ -1,4 +1,4 @@
-"""Accuracy by how much of the data ISSP saw."""
+"""Accuracy by the fraction of the data that ISSP saw."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from dashboards import frames, style
 from dashboards.figure import Figure
 from dashboards.text import AUTO, level, percent
 
-MOST_LEVELS = 6  # lines that one panel can hold and a reader can still tell apart
+MOST_LEVELS = 6  # lines that a reader can tell apart in one panel
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Fractions:
 
 
 def data(summary: dict[str, Any]) -> Fractions | None:
-    """Accuracy by fraction, where several were run."""
+    """Accuracy by fraction, if several were run."""
     table = frames.by_fraction(summary)
     if table.empty or table["fraction"].nunique() < 2:
         return None
@@ -66,9 +66,9 @@ def draw(shown: Fractions) -> tuple[Axes, str]:
 
 
 def shown_levels(table: pd.DataFrame) -> list[Any]:
-    """The sparsities that the figure draws: all, or evenly spread ones when there are many.
+    """The sparsities that the figure draws: all, or evenly spread ones if there are many.
 
-    `auto`, which each trial finds for itself, comes last.
+    `auto` comes last.
     """
     levels = sorted(table["sparsity"].dropna().unique(), key=lambda s: (s == AUTO, s))
     if len(levels) <= MOST_LEVELS:
@@ -78,7 +78,7 @@ def shown_levels(table: pd.DataFrame) -> list[Any]:
 
 
 def arms_of(rows: pd.DataFrame) -> NDArray[np.float64]:
-    """Lengths below and above the mean; equal values may be rounded to the wrong side of it."""
+    """Lengths of the bars below and above the mean; never negative, whatever the rounding."""
     below, above = rows["mean"] - rows["low"], rows["high"] - rows["mean"]
     return np.array([below, above]).clip(min=0.0)
 

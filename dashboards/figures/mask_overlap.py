@@ -22,7 +22,7 @@ _SHORT = {
 
 
 def data(summary: dict[str, Any]) -> pd.DataFrame | None:
-    """The layers' overlap, where any was measured."""
+    """The layers' overlap, if any was measured."""
     table = layer_table(summary)
     return None if table.empty else table
 
@@ -38,18 +38,18 @@ def draw(table: pd.DataFrame) -> tuple[Axes, str]:
     panels[-1].set_xlabel("Block of the model, from the input")
     style.legend_below(panels[0])
     values = {kind: table.loc[table["varies"] == kind, "jaccard"] for kind in shown}
-    said = [
-        f"between {KINDS[kind].lower()} from {share(found.min())} to {share(found.max())}"
-        for kind, found in values.items()
+    ranges = [
+        f"between {KINDS[kind].lower()} from {share(jaccard.min())} to {share(jaccard.max())}"
+        for kind, jaccard in values.items()
     ]
-    alt = f"Overlap of the kept weights, layer by layer: {'; '.join(said)}."
+    alt = f"Overlap of the kept weights, layer by layer: {'; '.join(ranges)}."
     return panels[0], alt
 
 
 def layer_table(summary: dict[str, Any]) -> pd.DataFrame:
-    """The layers' overlap, long: varies, kind (of layer), block (int), jaccard, random.
+    """The layers' overlap as a long table: varies, kind (of layer), block (int), jaccard, random.
 
-    Layers that are not a Linear of a block are left out, and so is what is not measured.
+    Contains only measured layers that are Linears of a block.
     """
     rows = []
     for row in (summary.get("overlap") or {}).get("layers") or []:

@@ -1,4 +1,4 @@
-"""The settings that no other setting beats, by accuracy and cost."""
+"""The settings that no other setting dominates, by accuracy and cost."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from dashboards.text import number, percent, plural, ratio
 
 
 def data(summary: dict[str, Any]) -> list[dict[str, Any]] | None:
-    """The settings of the front, where there is more than one and their cost is known."""
+    """The settings of the front with known cost, if there is more than one."""
     rows = [
         r
         for r in front(summary)

@@ -1,4 +1,4 @@
-"""The best model of a sweep: its checkpoint on its own run, and a logged model to serve."""
+"""The best model of a sweep: its checkpoint on the trial's run, and a logged model to serve."""
 
 import tempfile
 import warnings
@@ -26,9 +26,9 @@ from trials.stages.finetune import Finetuned
 def publish_best(
     plan: Plan, store: Store, tracker: Tracker, key: str, retention: str, run_id: str
 ) -> bool:
-    """Log the recommended trial's model on the sweep's run; whether there was something to do.
+    """Log the recommended trial's model on the sweep's run; False = there was nothing to do.
 
-    Without torch: weights are moved here, and nothing computes with them. With timm it would take
+    Works without torch, because weights are only copied. Importing torch and timm would take
     seconds at the end of every sweep, and three quarters of a gigabyte of the driver's memory.
 
     Args:
@@ -56,11 +56,11 @@ def publish_best(
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is published, and where.
+    """What to publish, and where.
 
     Attributes:
         tuned: the stage whose result is the model.
-        before: key of the trial whose model was the best until now.
+        before: key of the previous best trial.
     """
 
     trial: PlannedTrial
@@ -72,51 +72,51 @@ class Order:
 
 
 def _publish(order: Order, store: Store, tracker: Tracker) -> bool:
-    """Log the model; False where the store has it no more."""
-    found = _weights(order.tuned, store)
-    if found is None:
+    """Log the model; False if it is no longer in the store."""
+    tuned = _weights(order.tuned, store)
+    if tuned is None:
         return False
     if order.retention == "best" and order.before:
         _forget(tracker, order.before)
     key, name = order.trial.key, order.trial.name
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / Artifact.CHECKPOINT
-        record.write_checkpoint(found, path, key)
+        record.write_checkpoint(tuned, path, key)
         if order.retention == "best":
             RunLog(tracker.client, order.run_id).artifacts(Path(folder))
         images = order.opened.dataset.test.images[:2].transpose(0, 2, 3, 1)
-        told = tracker.ask(lambda: tracker.client.get_run(order.run_id)).data
-        row = {**told.params, **told.metrics}
+        data = tracker.ask(lambda: tracker.client.get_run(order.run_id)).data
+        row = {**data.params, **data.metrics}
         log_model(tracker.address, path, np.ascontiguousarray(images), name, row)
     tracker.sweep_log().flush(tags={Tag.BEST: key, Tag.BEST_NAME: name})
     return True
 
 
 def _weights(tuned: Node[Finetuned], store: Store) -> Finetuned | None:
-    """The model as bytes; with torch only where numpy does not know their type."""
-    found = store.get(tuned, raw=True)
-    if found is None:
+    """The model as bytes; with torch only if numpy does not know their type."""
+    stored = store.get(tuned, raw=True)
+    if stored is None:
         return None
-    state: Any = found[0].checkpoint.state
-    if all(one.kind in KINDS for one in state.values()):
-        return found[0]
+    state: Any = stored[0].checkpoint.state
+    if all(array.kind in KINDS for array in state.values()):
+        return stored[0]
     computed = store.get(tuned)
     return computed[0] if computed else None
 
 
 def withdraw_best(tracker: Tracker, retention: str) -> None:
-    """Nothing is recommended: no model is the best one any more."""
+    """Remove the best model, because nothing is recommended any more."""
     if key := tracker.parent().data.tags.get(Tag.BEST):
         if retention == "best":
             _forget(tracker, key)
-        for name in (Tag.BEST, Tag.BEST_NAME):
-            tracker.ask(partial(tracker.client.delete_tag, tracker.address.parent, name))
+        for tag in (Tag.BEST, Tag.BEST_NAME):
+            tracker.ask(partial(tracker.client.delete_tag, tracker.address.parent, tag))
 
 
 def _forget(tracker: Tracker, key: str) -> None:
-    """Remove what an earlier best trial left: the rule keeps one checkpoint, at any time.
+    """Remove the checkpoint and model of an earlier best trial: only one is kept at any time.
 
-    Before the new one is written: a sweep that dies in between publishes its best again.
+    This comes before the new one is written: a sweep that dies in between publishes its best again.
     """
     try:
         for child in tracker.children():

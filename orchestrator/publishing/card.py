@@ -1,8 +1,8 @@
-"""What a trial's model is worth: on whole images, and on the patches that it keeps.
+"""The accuracy of a trial's model: on whole images, and on the patches that it keeps.
 
-Whoever loads the weights into plain timm, or serves the logged model, runs all patches of each
-image. The recommendation is about the model that leaves patches out. So both are said, each with
-the cost of the same forward pass.
+The weights in plain timm, or the served model, run all patches of each image. The recommendation is
+about the model that drops patches. So the card gives both accuracies, each with the cost of the
+same forward pass.
 """
 
 import math
@@ -19,9 +19,9 @@ ALL = "all patches of each image"
 
 
 def measured(row: Row) -> dict[str, Any]:
-    """Both readings as plain values; None for what the version that ran the trial did not measure.
+    """Both readings as plain values; None for what an earlier version did not measure.
 
-    `macs` are of one image, and include those of whatever chooses its patches.
+    `macs` are for one image, including the choice of its patches.
     """
     return {
         "images": {
@@ -45,64 +45,64 @@ def measured(row: Row) -> dict[str, Any]:
 
 
 def tokens(row: Row) -> str:
-    """The patches that a deployed model sees of an image, in words."""
+    """The patches of an image that a deployed model sees, in words."""
     kept, drop = number(row, Metric.TICKETS_KEPT_PATCHES), number(row, "patch_drop")
     if row.get("arm") not in TICKETED or not drop or kept is None:
         return ALL
     whose, score = row.get("tickets.weights"), row.get("tickets.score")
-    looks = f"by the attention of the {whose} model (score {score})"
-    which = {
-        "attention": f"the highest {looks}",
-        "lowest": f"the lowest {looks}",
+    by_attention = f"by the attention of the {whose} model (score {score})"
+    selection = {
+        "attention": f"the highest {by_attention}",
+        "lowest": f"the lowest {by_attention}",
         "random_fixed": "drawn at random once",
-    }.get(str(row.get("tickets.select")), looks)
-    many = f"{kept:g} patches of each image"
+    }.get(str(row.get("tickets.select")), by_attention)
+    count = f"{kept:g} patches of each image"
     if row.get("tickets.scope") == "global":
-        many = f"{kept:g} patches of an image on average"
-        which += ", one threshold for all images"
+        count = f"{kept:g} patches of an image on average"
+        selection += ", one threshold for all images"
     removal = row.get("tickets.removal")
     hidden = "" if removal == "gather" else f"; the others are hidden ({removal}), and still cost"
-    return f"{many} (patch_drop {drop:g}), {which}{hidden}"
+    return f"{count} (patch_drop {drop:g}), {selection}{hidden}"
 
 
 def card(name: str, row: Row) -> str:
-    """What the logged model is and is worth, for people; it runs whole images."""
-    found = measured(row)
-    whole, deployed, images = found["whole_images"], found["deployed"], found["images"]
-    said = [
+    """A description of the logged model, which runs whole images, and of its accuracy."""
+    readings = measured(row)
+    whole, deployed, images = readings["whole_images"], readings["deployed"], readings["images"]
+    sentences = [
         f"`{name}`. This model runs {ALL}: {_accuracies(whole, images)}, "
         f"at {_macs(whole['macs'])} MACs an image."
     ]
     if deployed["tokens"] == ALL:
-        return said[0]
+        return sentences[0]
     if deployed["test_accuracy"] is None:
-        said.append(
+        sentences.append(
             f"What it is worth on {deployed['tokens']}, was not measured by the version that ran "
             "it: run the sweep again, and only the evaluation is computed."
         )
-        return " ".join(said)
+        return " ".join(sentences)
     selector = deployed["macs_selector"]
     chosen = f", {_macs(selector)} of them to choose the patches" if selector else ""
-    said.append(
+    sentences.append(
         f"On {deployed['tokens']}: {_accuracies(deployed, images)}, "
         f"at {_macs(deployed['macs'])} MACs an image{chosen}. Leaving patches out takes "
         "`trials.model.forward`; plain timm and `mlflow models serve` do not."
     )
-    return " ".join(said)
+    return " ".join(sentences)
 
 
-def number(row: Row, name: str) -> float | None:
-    """A value as a number; None where there is none."""
+def number(row: Row, metric: str) -> float | None:
+    """A value as a finite number, else None."""
     try:
-        found = float(row[name])
+        value = float(row[metric])
     except (KeyError, TypeError, ValueError):
         return None
-    return found if math.isfinite(found) else None
+    return value if math.isfinite(value) else None
 
 
-def _count(row: Row, name: str) -> int | None:
-    found = number(row, name)
-    return None if found is None else int(found)
+def _count(row: Row, metric: str) -> int | None:
+    value = number(row, metric)
+    return None if value is None else int(value)
 
 
 def _accuracies(reading: Row, images: Row) -> str:
@@ -122,7 +122,7 @@ def _macs(value: float | None) -> str:
     """`38.8 million`."""
     if value is None:
         return "an unknown number of"
-    for unit, name in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
+    for unit, unit_name in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
         if value >= unit:
-            return f"{value / unit:.3g} {name}"
+            return f"{value / unit:.3g} {unit_name}"
     return f"{value:g}"

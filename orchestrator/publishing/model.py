@@ -1,5 +1,5 @@
-"""A model as MLflow keeps and serves it. With `serving.py` the only place that needs MLflow's own
-interface: there is no call of its client for this."""
+"""Logging a model that MLflow can serve. Only this module and `serving.py` use MLflow's fluent
+interface, because its client has no call for this."""
 
 import logging
 import os
@@ -22,26 +22,18 @@ NAMED = "MLFLOW_TRACKING_URI"
 def log_model(
     where: Address, checkpoint: Path, example: np.ndarray, name: str, row: Mapping[str, Any]
 ) -> None:
-    """An `mlflow.pyfunc` model on a sweep's run, from code and safetensors, nothing pickled.
+    """Log an `mlflow.pyfunc` model on a sweep's run, from code and safetensors, without pickle.
 
     Args:
         name: of the trial.
         row: its params and metrics, for the card.
     """
     import mlflow
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import Schema, TensorSpec
+    from mlflow.models import Model
 
-    shape = (-1, *example.shape[1:])
-    signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype("uint8"), shape)]),
-        outputs=Schema([TensorSpec(np.dtype("float32"), (-1, -1))]),
-    )
-    # Its advice and progress bars are for interactive use.
+    # MLflow's advice and progress bars are for interactive use.
     logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    names = ("torch", "timm", "safetensors", "numpy")
-    known = versions()
     with (
         _tracking(where.uri),
         mlflow.start_run(run_id=where.parent),
@@ -54,19 +46,36 @@ def log_model(
             validate_serving_input=False,
             python_model=str(Path(__file__).with_name("serving.py")),
             artifacts={"checkpoint": str(checkpoint)},
-            signature=signature,
+            signature=_signature(example.shape[1:]),
             input_example=example,
-            pip_requirements=["mlflow", *(f"{one}=={known[one]}" for one in names)],
+            pip_requirements=_requirements(),
             tags={Tag.NOTE: card(name, row)},
             metadata={"lotus": {"trial": name, **measured(row)}},
         )
 
 
-class Untried:
-    """`mlflow.pyfunc` for `Model.log`, which is what `mlflow.pyfunc.log_model` calls.
+def _signature(image_shape: tuple[int, ...]) -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
 
-    That one also loads the model and tries it on its example. It would take torch and timm,
-    seconds at the end of every sweep, for a line in a log that nobody sees: tests do it instead.
+    return ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, *image_shape))]),
+        outputs=Schema([TensorSpec(np.dtype("float32"), (-1, -1))]),
+    )
+
+
+def _requirements() -> list[str]:
+    """What serving needs, in the installed versions."""
+    installed = versions()
+    packages = ("torch", "timm", "safetensors", "numpy")
+    return ["mlflow", *(f"{package}=={installed[package]}" for package in packages)]
+
+
+class Untried:
+    """Stands in for `mlflow.pyfunc` in `Model.log`, which `mlflow.pyfunc.log_model` calls.
+
+    The original also loads the model and tries it on its example. That would import torch and timm
+    at the end of every sweep, for a line in a log that nobody sees; tests do it instead.
     """
 
     __name__ = "mlflow.pyfunc"
@@ -80,13 +89,13 @@ class Untried:
 
 @contextmanager
 def _tracking(uri: str) -> Iterator[None]:
-    """Point MLflow's fluent interface at a store, for the one call that has no client form."""
+    """Point MLflow's fluent interface at a store, for the one call that its client lacks."""
     import mlflow
 
-    # Setting it sets MLFLOW_TRACKING_URI too, by which a sweep file read later would go astray.
+    # Setting it also sets MLFLOW_TRACKING_URI, which would redirect sweep files read later.
     named, run_id = os.environ.get(NAMED), os.environ.pop("MLFLOW_RUN_ID", None)
     before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
-    if before == named:  # what the environment says is for it alone to change
+    if before == named:  # it came from the environment, which is restored below
         before = None
     mlflow.set_tracking_uri(uri)
     try:

@@ -1,4 +1,4 @@
-"""What stands on the sweep's run: its headline numbers, the answer in words, and the report."""
+"""The contents of the sweep's run: headline numbers, the answer in words, and the report."""
 
 import math
 import tempfile
@@ -18,7 +18,7 @@ from orchestrator.vocabulary import Artifact, Metric, Tag
 
 
 def publish_findings(sweep: SweepConfig, tracker: Tracker, summary: dict[str, Any]) -> None:
-    """Put what was found on the sweep's run, in place of what stood there."""
+    """Put metrics, answer and sweep file on the sweep's run, replacing earlier ones."""
     log = tracker.sweep_log()
     parent_metrics(tracker, log, summary)
     log.flush(tags={Tag.NOTE: _note(summary)})
@@ -28,47 +28,47 @@ def publish_findings(sweep: SweepConfig, tracker: Tracker, summary: dict[str, An
 
 
 def publish_report(tracker: Tracker, page: Path, state: str) -> None:
-    """Put the report on the sweep's run, in place of what stood there.
+    """Put the report on the sweep's run, replacing an earlier one.
 
     Args:
-        page: of the report; what lies beside it belongs to it.
-        state: the digest of the sweep that it was made from.
+        page: of the report; all files beside it belong to it.
+        state: digest of the sweep that it was made from.
     """
     log = tracker.sweep_log()
     stale = sorted(_listed(tracker) - report_files.below(page.parent))
     remove(tracker, tracker.address.parent, [f"{Artifact.REPORT}/{path}" for path in stale])
     log.artifacts(page.parent, Artifact.REPORT)
-    log.flush(tags={Tag.REPORT_OF: state})  # last: until now it may end half-done
+    log.flush(tags={Tag.REPORT_OF: state})  # last, when the report is complete
 
 
 def _listed(tracker: Tracker) -> set[str]:
-    """Files that the report on the sweep's run has written, as it says itself and by its names."""
+    """Files of the report on the sweep's run, by its own list and by their names."""
     run_id = tracker.address.parent
-    there = {
+    present = {
         file.path.removeprefix(f"{Artifact.REPORT}/")
         for folder in (Artifact.REPORT, Artifact.FIGURES)
         for file in tracker.ask(partial(tracker.client.list_artifacts, run_id, folder))
         if not file.is_dir
     }
     with fetched(tracker, run_id, f"{Artifact.REPORT}/{report_files.LIST}") as local:
-        return report_files.written_before(local, there)
+        return report_files.written_before(local, present)
 
 
 def facts_of(sweep: SweepConfig) -> dict[str, str]:
-    """Tags that say who computed it: the report may be made elsewhere and later."""
-    found = versions() | {
+    """Tags on the software and hardware that computed it; the report may be made elsewhere."""
+    facts = versions() | {
         "hardware": hardware(),
         "git commit": git_commit() or "none",
         "threads per trial": f"{max(1, int(sweep.resources.cpu))}",
     }
-    return {Tag.FACT + name: value for name, value in found.items()}
+    return {Tag.FACT + fact: value for fact, value in facts.items()}
 
 
 def parent_metrics(tracker: Tracker, log: RunLog, summary: dict[str, Any]) -> None:
-    """The sweep's headline numbers; a new step each time, so their history shows growth.
+    """Log the sweep's headline numbers, with a new step each time to show their history.
 
-    Seconds, but never fewer than before: MLflow takes the value of the largest step for the newest,
-    and a clock may have been set back.
+    Steps are seconds, but always larger than before: MLflow takes the largest step for the newest
+    value, and a clock may have been set back.
     """
     essential, best = summary["essential_sparsity"] or {}, summary["recommended"] or {}
     values = {
@@ -85,12 +85,12 @@ def parent_metrics(tracker: Tracker, log: RunLog, summary: dict[str, Any]) -> No
         Metric.COST_DEVICE_HOURS: summary["cost"]["device_hours"],
         Metric.COST_DEVICE_HOURS_SAVED: summary["cost"]["device_hours_saved"],
     }
-    # MLflow forgets no metric: what is not measured any more is a number no more.
-    had = tracker.parent().data.metrics
+    # Metrics cannot be deleted in MLflow: those that are no longer measured become NaN.
+    before = tracker.parent().data.metrics
     values |= {
-        name: math.nan
-        for name, value in values.items()
-        if value is None and not math.isnan(had.get(name, math.nan))
+        metric: math.nan
+        for metric, value in values.items()
+        if value is None and not math.isnan(before.get(metric, math.nan))
     }
     points = tracker.ask(
         lambda: tracker.client.get_metric_history(tracker.address.parent, Metric.TRIALS_FINISHED)
@@ -100,9 +100,9 @@ def parent_metrics(tracker: Tracker, log: RunLog, summary: dict[str, Any]) -> No
 
 
 def _note(summary: dict[str, Any]) -> str:
-    """What MLflow shows as the description of the sweep's run (Markdown)."""
+    """The description of the sweep's run in MLflow (Markdown)."""
     lines = [f"LOTUS sweep **{summary['sweep']}**. The report stands under Artifacts, `report/`."]
-    lines += [f"- {said}" for said in summary["answer"].values() if said]
+    lines += [f"- {sentence}" for sentence in summary["answer"].values() if sentence]
     if best := summary["recommended"]:
         lines.append(f"- Its model is `{best['name']}`, {model_words(best['n'])}.")
     return "\n".join(lines)

@@ -1,9 +1,9 @@
-"""The served model: read by MLflow as code, so it stands alone and needs no lotus-sweep.
+"""The served model: MLflow reads this file as code, so it does not need lotus-sweep.
 
 Input: uint8 images (N, H, W, C). Output: float32 class probabilities (N, classes).
 
-It runs all patches of each image, as plain timm does: its accuracy is the one on whole images. The
-model's description in MLflow says that one, and the one on the patches that the trial keeps.
+It runs all patches of each image, as plain timm does, so its accuracy is the one on whole images.
+Its description in MLflow gives that one, and the one on the patches that the trial keeps.
 """
 
 import json

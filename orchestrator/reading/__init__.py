@@ -1,1 +1,1 @@
-"""What a sweep has found, from the tracking store: tables, the report, the best model."""
+"""The results of a sweep from the tracking store: tables, the report, the best model."""

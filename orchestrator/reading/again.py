@@ -1,4 +1,4 @@
-"""The command that makes a report again, as it can be pasted into a shell."""
+"""The shell command that makes a report again."""
 
 import os
 import shlex
@@ -12,14 +12,14 @@ from orchestrator.tracking.tracker import Address
 from orchestrator.vocabulary import Artifact
 
 SENT = "LOTUS_SENT_SWEEP"
-"""Environment of a submitted job: its sweep file, which is gone when the job has ended."""
+"""Environment variable of a submitted job: its sweep file, which is deleted with the job."""
 
 
 def report_command(sweep: SweepConfig, address: Address) -> str:
-    """From the folder in which the sweep was run: its file or name as given, and its overrides.
+    """The command, for the folder in which the sweep was run: its file or name, and its overrides.
 
     A sweep that was not read from a file, or whose file was sent with a job, is read from the
-    artifact that its run keeps.
+    artifact on its run.
     """
     source = sweep.source
     if source.path is None or source.path == os.environ.get(SENT):
@@ -42,12 +42,12 @@ def _from_artifact(address: Address) -> str:
 
 
 def _is_secret_of_environment(uri: str) -> bool:
-    """An address whose password cannot be shown, and which need not be: the variable gives it."""
+    """Whether an address has a password but need not be shown, because the variable gives it."""
     return uri != without_password(uri) and uri == os.environ.get("MLFLOW_TRACKING_URI")
 
 
 def _program() -> str:
-    """`lotus`, or where it lies when this shell would not find it."""
+    """`lotus`, or its path if it is not on the PATH."""
     here = Path(sys.argv[0])
     if shutil.which("lotus") or here.name != "lotus" or not here.exists():
         return "lotus"

@@ -1,4 +1,4 @@
-"""What a report says: read from the sweep's runs and a bounded part of their artifacts."""
+"""The content of a report, from the sweep's runs and a limited part of their artifacts."""
 
 import contextlib
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from orchestrator.reading.again import report_command
 from orchestrator.reading.tables import axis_columns, curve_table, learning_curves, trials_table
 from orchestrator.secrets import without_password
 from orchestrator.selection import diagnosis, series
-from orchestrator.selection.settings import best_settings, settings
+from orchestrator.selection.settings import best_settings, group_settings
 from orchestrator.tracking.artifacts import ArtifactError, fetched, gone, outcomes_of
 from orchestrator.tracking.runs import Run
 from orchestrator.tracking.tracker import Tracker
@@ -28,7 +28,7 @@ MAX_PICTURES = 4
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A sweep as the tracking store has it.
+    """A sweep as read from the tracking store.
 
     Attributes:
         tags: of the sweep's run.
@@ -43,23 +43,23 @@ class Read:
 
     @classmethod
     def of(cls, sweep: SweepConfig, tracker: Tracker) -> "Read":
-        """What stands there now."""
+        """Read the current state."""
         runs, parent = tracker.runs(), tracker.parent()
         return cls(sweep, tracker, runs, parent.data.tags, trials_table(runs))
 
     @property
     def run_ids(self) -> list[str]:
-        """Of trials and shared stages."""
+        """Run ids of trials and shared stages."""
         return [run.info.run_id for run in self.runs]
 
     @property
     def axes(self) -> list[str]:
-        """What was searched over, as far as the table has it."""
+        """The further axes that the table has."""
         return [axis for axis in axis_columns(self.tags) if axis in self.table]
 
 
 def summarise(read: Read) -> dict[str, Any]:
-    """The content of summary.json, but for the learning curves that only a page draws."""
+    """The content of summary.json, without the learning curves, which only the page draws."""
     sweep, table = read.sweep, read.table
     mixed = ages.counts(table)
     used, saved = device_hours(read.runs, sweep)
@@ -94,10 +94,10 @@ def summarise(read: Read) -> dict[str, Any]:
 
 
 def device_hours(runs: Sequence[Run], sweep: SweepConfig) -> tuple[float, float]:
-    """Device-hours that the sweep's stages took, and what repeating them per trial would have.
+    """Device-hours of the sweep's stages, and what sharing them saved.
 
-    A shared stage counts once, a stage from an earlier sweep not at all. A device is a GPU where
-    trials ask for one, else a CPU core.
+    A shared stage counts once, a stage from an earlier sweep not at all. A device is a GPU if
+    trials use one, else a CPU core.
     """
     spent = alone = 0.0
     for run in runs:
@@ -117,17 +117,17 @@ def device_hours(runs: Sequence[Run], sweep: SweepConfig) -> tuple[float, float]
 def with_curves(read: Read, summary: dict[str, Any]) -> dict[str, Any]:
     """The summary with the learning curves of each arm's best setting.
 
-    Some requests for each of its trials.
+    Takes some requests for each of their trials.
     """
-    settled = settings(read.table, read.axes)
-    keys = {row["key"] for setting in best_settings(settled).values() for row in setting.trials}
+    settings = group_settings(read.table, read.axes)
+    keys = {row["key"] for setting in best_settings(settings).values() for row in setting.trials}
     points = learning_curves(read.tracker, read.table[read.table["key"].isin(keys)])
-    curves = series.finetuning(settled, series.curves_of(points), selection.CONFIDENCE)
+    curves = series.finetuning(settings, series.curves_of(points), selection.CONFIDENCE)
     return summary | {"finetuning": curves}
 
 
 def report_data(read: Read, summary: dict[str, Any]) -> ReportData:
-    """Everything that the page shows."""
+    """The data of the report page."""
     return ReportData(
         summary=summary,
         trials=read.table,
@@ -139,20 +139,20 @@ def report_data(read: Read, summary: dict[str, Any]) -> ReportData:
 
 
 def _pictures(tracker: Tracker, table: pd.DataFrame) -> tuple[Picture, ...]:
-    """One ticket picture per patch drop, of the first finished trial that has one."""
-    found: list[Picture] = []
+    """One ticket picture per patch drop, from the first finished trial."""
+    pictures: list[Picture] = []
     full = (table["status"] == "FINISHED") & table["rung"].isna()
     ticketed = table[full & table["patch_drop"].gt(0)]
     for drop in sorted(set(ticketed["patch_drop"]))[:MAX_PICTURES]:
         trial = ticketed[ticketed["patch_drop"] == drop].iloc[0]
         content = _artifact(tracker, trial["run_id"], Artifact.TICKET_EXAMPLES)
         if content is not None:
-            found.append(Picture(title=trial["name"], patch_drop=float(drop), png=content))
-    return tuple(found)
+            pictures.append(Picture(title=trial["name"], patch_drop=float(drop), png=content))
+    return tuple(pictures)
 
 
 def _artifact(tracker: Tracker, run_id: str, path: str) -> bytes | None:
-    """A small artifact; None when the run has none of that name, or none that can be read."""
+    """A small artifact; None if it does not exist or cannot be read."""
     with contextlib.suppress(ArtifactError), fetched(tracker, run_id, path) as local:  # see `gone`
         return local.read_bytes() if local else None
     return None

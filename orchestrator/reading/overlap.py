@@ -1,4 +1,4 @@
-"""The masks of a sweep, read from the tracking store to see how much they overlap."""
+"""The overlap of a sweep's masks, read from the tracking store."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,8 +19,8 @@ def measured(tracker: Tracker, table: pd.DataFrame, axes: Sequence[str]) -> dict
     """The entry `overlap` of summary.json, from the masks of finished trials.
 
     Args:
-        table: of `trials_table`.
-        axes: further axes of the sweep, columns of the table; equal within every pair.
+        table: from `trials_table`.
+        axes: further axes of the sweep, as columns of the table; equal within every pair.
 
     Returns:
         `groups` and `layers`, see `summarised`.
@@ -30,15 +30,15 @@ def measured(tracker: Tracker, table: pd.DataFrame, axes: Sequence[str]) -> dict
 
 
 def _read(tracker: Tracker, runs: Sequence[str]) -> dict[str, Mask]:
-    """Run id -> mask; damaged ones and what exceeds MOST_BYTES are left out."""
-    found: dict[str, Mask] = {}
-    held = 0
+    """Run id -> mask, without damaged ones and those beyond MOST_BYTES."""
+    masks: dict[str, Mask] = {}
+    size_bytes = 0
     for run, packed in read_each(tracker, runs, Artifact.FINAL_MASK, load_packed_mask):
         if isinstance(packed, FormatError | ArtifactError):
             continue
         mask = Mask.of(packed)
-        held += mask.nbytes
-        if held > MOST_BYTES:
+        size_bytes += mask.nbytes
+        if size_bytes > MOST_BYTES:
             break
-        found[run] = mask
-    return found
+        masks[run] = mask
+    return masks

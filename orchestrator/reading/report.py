@@ -1,8 +1,8 @@
-"""The report: read from the tracking store, written by `dashboards`, kept on the sweep's run.
+"""The report: read from the tracking store, written by `dashboards`, logged on the sweep's run.
 
-content.Read    the sweep's runs, as the tracking store has them
-summarise       what they say: summary.json
-report_data     that and what only the page shows
+content.Read    the sweep's runs, read from the tracking store
+summarise       summary.json
+report_data     the summary, and what only the page shows
 write_report    the page (`dashboards`)
 publish_*       both on the sweep's run (`publishing/parent.py`)
 """
@@ -37,24 +37,24 @@ def refresh(
 ) -> tuple[dict[str, Any], str | None]:
     """Bring metrics, best model and report of the sweep's run up to date.
 
-    Where all is made from the sweep as it stands already, it is only read.
+    If they already match the current state of the sweep, they are only read.
 
     Args:
-        children: all runs, where nothing has run; None = trials have run since they were read.
+        children: all runs, if nothing was run; None = trials have run since they were read.
         page: whether a report page is wanted.
 
     Returns:
-        The summary, and where the report page lies.
+        The summary, and the path of the report page.
     """
-    where = report_folder(plan.sweep)
+    folder = report_folder(plan.sweep)
     if children is not None:
-        known = list(children)
-        standing.adopt_older(plan.sweep, [child.run_id for child in known])
-        digest = standing.of_children(plan, known)
-        found, old = standing.summary_of(where, digest), where / "report.html"
+        runs = list(children)
+        standing.adopt_older(plan.sweep, [child.run_id for child in runs])
+        digest = standing.of_children(plan, runs)
+        summary_of_before, page_before = standing.summary_of(folder, digest), folder / "report.html"
         published = tracker.parent().data.tags.get(Tag.REPORT_OF) == digest
-        if found and published and old.exists():
-            return found, str(old)
+        if summary_of_before and published and page_before.exists():
+            return summary_of_before, str(page_before)
     else:
         tracker.sweep_log().flush(tags={Tag.WALL_S: f"{wall_s:.3f}", **facts_of(plan.sweep)})
     read = Read.of(plan.sweep, tracker)
@@ -63,13 +63,13 @@ def refresh(
     _best_model(plan, store, read, summary)
     if page:
         summary = with_curves(read, summary)
-        return summary, str(_write(read, summary, where, upload=True))
+        return summary, str(_write(read, summary, folder, upload=True))
     publish_findings(plan.sweep, tracker, summary)
     return summary, None
 
 
 def _best_model(plan: Plan, store: Store, read: Read, summary: dict[str, Any]) -> None:
-    """The recommended trial's model on the sweep's run, and no other one."""
+    """Log the recommended trial's model on the sweep's run, and no other one."""
     from orchestrator.publishing.best import publish_best, withdraw_best
 
     recommended, retention = summary["recommended"], plan.sweep.retention.checkpoints
@@ -82,7 +82,7 @@ def _best_model(plan: Plan, store: Store, read: Read, summary: dict[str, Any]) -
 
 
 def _write(read: Read, summary: dict[str, Any], folder: Path, upload: bool) -> Path:
-    """The page, and where wanted all of it on the sweep's run."""
+    """Write the page, and with `upload` put everything on the sweep's run."""
     page = write_report(report_data(read, summary), folder)
     if upload:
         publish_findings(read.sweep, read.tracker, summary)
@@ -94,8 +94,8 @@ def report(sweep: SweepConfig, output: Path | None = None) -> Path:
     """Make the report again from the tracking store.
 
     Raises:
-        LotusError: the sweep has never run there; or artifacts of it are missing, without which the
-            report is written.
+        LotusError: the sweep has never run there; or artifacts are missing, and the report was
+            written without them.
     """
     address = find_sweep(sweep)
     if address is None:

@@ -1,4 +1,4 @@
-"""Whether a report is of the sweep as it stands: by one digest over all that it depends on."""
+"""Whether a report is up to date, by a digest of everything that it depends on."""
 
 import hashlib
 import json
@@ -17,14 +17,14 @@ from orchestrator.versions import VERSION
 from orchestrator.vocabulary import Tag
 
 FIELD = "made_from"
-"""In summary.json what `Tag.REPORT_OF` says of the report in MLflow."""
+"""The digest in summary.json, like `Tag.REPORT_OF` for the report in MLflow."""
 
 Row = tuple[str, str, int | None, bool, Mapping[str, float]]
-"""A run: id, status, end, whether superseded, metrics."""
+"""A run: id, status, end, whether it is superseded, metrics."""
 
 
 def of_runs(sweep: SweepConfig, runs: Iterable[Run]) -> str:
-    """The digest of a sweep whose runs were just read."""
+    """The digest of a sweep, from runs that were just read."""
     return _digest(
         sweep,
         (
@@ -41,7 +41,7 @@ def of_runs(sweep: SweepConfig, runs: Iterable[Run]) -> str:
 
 
 def of_children(plan: Plan, children: Iterable[Child]) -> str:
-    """The same before those are marked as superseded that the plan has no more."""
+    """The same, before runs that the plan no longer has are marked as superseded."""
     planned = {trial.key for trial in plan.trials} | set(plan.shared)
 
     def superseded(child: Child) -> bool:
@@ -56,16 +56,16 @@ def of_children(plan: Plan, children: Iterable[Child]) -> str:
 
 
 def _digest(sweep: SweepConfig, rows: Iterable[Row]) -> str:
-    found = hashlib.sha256(f"{VERSION}\n{resolved_yaml(sweep)}".encode())
+    digest = hashlib.sha256(f"{VERSION}\n{resolved_yaml(sweep)}".encode())
     for run_id, status, end_ms, superseded, metrics in sorted(rows, key=lambda row: row[0]):
-        found.update(repr((run_id, status, end_ms, superseded)).encode())
+        digest.update(repr((run_id, status, end_ms, superseded)).encode())
         if not superseded:
-            found.update(repr(sorted(metrics.items())).encode())
-    return found.hexdigest()
+            digest.update(repr(sorted(metrics.items())).encode())
+    return digest.hexdigest()
 
 
 def summary_of(folder: Path, digest: str | None) -> dict[str, Any] | None:
-    """The summary that lies in a folder, if it was made from just this."""
+    """The summary in a folder, if it has this digest."""
     try:
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -75,12 +75,12 @@ def summary_of(folder: Path, digest: str | None) -> dict[str, Any] | None:
 
 
 def report_folder(sweep: SweepConfig) -> Path:
-    """Where the report lies on this machine: beside the store, or in the working directory.
+    """The folder of the report on this machine: beside the store, or in the working directory.
 
-    A sweep is its name within its experiment. `@` is in no name, so no two sweeps have one folder.
+    Names are unique within an experiment and do not contain `@`, so no two sweeps share a folder.
     """
-    own, experiment = sweep.name, sweep.experiment_name
-    return _reports(sweep) / (own if own == experiment else f"{own}@{experiment}")
+    name, experiment = sweep.name, sweep.experiment_name
+    return _reports(sweep) / (name if name == experiment else f"{name}@{experiment}")
 
 
 def _reports(sweep: SweepConfig) -> Path:
@@ -90,16 +90,16 @@ def _reports(sweep: SweepConfig) -> Path:
 
 
 def adopt_older(sweep: SweepConfig, run_ids: Iterable[str]) -> None:
-    """Move the report of an earlier version, which went by the sweep's name alone.
+    """Move the report of an earlier version, whose folder was named by the sweep alone.
 
-    Whose it is stands in its own table of trials: another experiment's stays where it is.
+    Its table of trials tells whose it is: a report of another experiment stays where it is.
     """
-    now, before = report_folder(sweep), _reports(sweep) / sweep.name
-    if now == before or now.exists() or not (before / "trials.csv").is_file():
+    folder, before = report_folder(sweep), _reports(sweep) / sweep.name
+    if folder == before or folder.exists() or not (before / "trials.csv").is_file():
         return
     try:
         listed = set(pd.read_csv(before / "trials.csv", usecols=["run_id"], dtype=str)["run_id"])
         if listed & set(run_ids):
-            before.rename(now)
-    except (OSError, ValueError):  # not a report, or not to be moved: it stays
+            before.rename(folder)
+    except (OSError, ValueError):  # not a report, or it cannot be moved
         return

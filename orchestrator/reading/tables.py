@@ -19,52 +19,52 @@ def results(sweep: SweepConfig) -> pd.DataFrame:
     """The trials of a sweep; empty when it has never run.
 
     Columns: run_id, name, key, arm, status, error, seed, sparsity, patch_drop,
-    mask_data_fraction (NaN where the arm ignores it), rung (epochs after which it was stopped;
-    NaN for a full trial, and only those have final/* metrics), auto_sparsity (whether the trial
-    found its own sparsity), versions (of the packages that computed its results; None on runs of
-    earlier versions), every metric under its own name, every other param dotted, and
-    `stage.<name>`: the key of each stage result that the trial used.
+    mask_data_fraction (NaN if the arm ignores it), rung (epochs after which it was stopped; NaN
+    for a full trial, and only those have final/* metrics), auto_sparsity (whether the trial found
+    its own sparsity), versions (of the packages that computed its results; None on runs of earlier
+    versions), every metric under its own name, every other param dotted, and `stage.<name>`: the
+    key of each stage result that the trial used.
 
-    Accuracy and cost of one forward pass: `final/deployed_val_accuracy`,
-    `final/deployed_test_accuracy` go with `final/macs_deployed`; `final/val_accuracy`,
-    `final/test_accuracy` are on whole images and go with `final/macs_dense`. Trials that an
-    earlier version ran have no `final/deployed_*`, `final/macs_deployed`, `final/macs_selector`
-    and `final/macs_training`: such a column is absent or NaN until the sweep is run again.
+    Accuracy and cost belong together: `final/deployed_val_accuracy` and
+    `final/deployed_test_accuracy` with `final/macs_deployed`; `final/val_accuracy` and
+    `final/test_accuracy`, on whole images, with `final/macs_dense`. Trials of earlier versions have
+    no `final/deployed_*`, `final/macs_deployed`, `final/macs_selector` and `final/macs_training`:
+    such a column is missing or NaN until the sweep is run again.
     """
     address = find_sweep(sweep)
     return trials_table(Tracker(address).runs()) if address else trials_table([])
 
 
 def curve(sweep: SweepConfig) -> pd.DataFrame:
-    """What measured the one-shot curve of a sweep, see `curve_table`; empty without runs."""
+    """The measurements of a sweep's one-shot curve, see `curve_table`; empty without runs."""
     address = find_sweep(sweep)
     return curve_table(Tracker(address).runs() if address else [])
 
 
 def trials_table(runs: Iterable[Run]) -> pd.DataFrame:
-    """The runs of one sweep -> the table of its trials; superseded ones are left out."""
+    """The table of trials from the runs of one sweep, without superseded ones."""
     return _table([_row(run) for run in runs if _is_trial(run.data.tags)])
 
 
 def curve_table(runs: Iterable[Run]) -> pd.DataFrame:
-    """The trials, and below them the stage runs that measured a level of the one-shot curve.
+    """The trials, followed by stage runs that measured a level of the one-shot curve.
 
-    Such runs are the levels and probes of `sparsity: auto`; their `arm` is None. One level may
-    stand in several rows with one `stage.essential`: `one_shot_curve` counts it once.
+    Those are the levels and probes of `sparsity: auto`; their `arm` is None. Several rows may have
+    the same `stage.essential`: `one_shot_curve` counts it once.
     """
-    known = list(runs)
-    trials = [run for run in known if _is_trial(run.data.tags)]
-    levels = [run for run in known if _is_level(run.data.tags)]
+    all_runs = list(runs)
+    trials = [run for run in all_runs if _is_trial(run.data.tags)]
+    levels = [run for run in all_runs if _is_level(run.data.tags)]
     return _table([_row(run) for run in [*trials, *levels]])
 
 
 def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(rows)
-    for name in ("run_id", "name", "key", "arm", "status", "error", "versions", *NUMBERS):
-        if name not in table:
-            table[name] = pd.Series(dtype=float if name in NUMBERS else object)
-    for name in NUMBERS:
-        table[name] = pd.to_numeric(table[name], errors="coerce")
+    for column in ("run_id", "name", "key", "arm", "status", "error", "versions", *NUMBERS):
+        if column not in table:
+            table[column] = pd.Series(dtype=float if column in NUMBERS else object)
+    for column in NUMBERS:
+        table[column] = pd.to_numeric(table[column], errors="coerce")
     return table
 
 
@@ -80,9 +80,9 @@ def _is_level(tags: dict[str, str]) -> bool:
 def _row(run: Run) -> dict[str, Any]:
     tags = run.data.tags
     stages = {
-        f"stage.{name.removeprefix(Tag.STAGE_OF)}": value
-        for name, value in tags.items()
-        if name.startswith(Tag.STAGE_OF)
+        f"stage.{tag.removeprefix(Tag.STAGE_OF)}": value
+        for tag, value in tags.items()
+        if tag.startswith(Tag.STAGE_OF)
     }
     return {
         "run_id": run.info.run_id,
@@ -106,18 +106,20 @@ def learning_curves(tracker: Tracker, trials: pd.DataFrame) -> pd.DataFrame:
     for trial in trials.to_dict("records"):
         epochs: dict[int, dict[str, float]] = {}
         for metric in CURVE_METRICS:
-            name = of(FINETUNE_EPOCHS, metric)
-            history = patiently(partial(tracker.client.get_metric_history, trial["run_id"], name))
+            metric_name = of(FINETUNE_EPOCHS, metric)
+            history = patiently(
+                partial(tracker.client.get_metric_history, trial["run_id"], metric_name)
+            )
             for point in history:
                 epochs.setdefault(point.step, {})[metric] = point.value
-        known = {name: trial[name] for name in ("key", "name", "arm", "seed")}
-        rows += [{**known, "epoch": epoch, **values} for epoch, values in sorted(epochs.items())]
+        identity = {column: trial[column] for column in ("key", "name", "arm", "seed")}
+        rows += [{**identity, "epoch": epoch, **values} for epoch, values in sorted(epochs.items())]
     columns = ["key", "name", "arm", "seed", "epoch", *CURVE_METRICS]
     return pd.DataFrame(rows, columns=columns)
 
 
 def axis_columns(tags: dict[str, str]) -> Sequence[str]:
-    """The sweep's further axes, as its parent run names them."""
+    """The sweep's further axes, from the tags of its parent run."""
     prefix = Tag.AXIS
-    names = [name.removeprefix(prefix) for name in tags if name.startswith(prefix)]
-    return [name for name in names if "." in name]
+    axes = [tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix)]
+    return [axis for axis in axes if "." in axis]

@@ -1,1 +1,1 @@
-"""A cluster that is elsewhere: `lotus submit` and what belongs to it."""
+"""Working with a remote cluster: `lotus submit` and its companions."""

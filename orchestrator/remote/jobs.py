@@ -1,4 +1,4 @@
-"""Ray's job API: the only place that talks to it. A sweep has at most one living job."""
+"""Ray's job API; only this module uses it. A sweep has at most one living job."""
 
 import asyncio
 import contextlib
@@ -19,30 +19,30 @@ from orchestrator.vocabulary import JobTag
 from trials.errors import LotusError
 
 ANSWER_S = 60
-"""Longest wait for one answer of the dashboard; Ray's own client waits for ever."""
+"""Longest wait for one answer of the dashboard; Ray's client would wait for ever."""
 
 QUIET_S = 60
-"""A log that says nothing for so long is asked for again: a laptop that slept hears nothing."""
+"""A silent log is requested again after this time, because a laptop may have been asleep."""
 
 AWAY_S = 600.0
-"""A dashboard that is away for longer is given up; the job itself goes on."""
+"""A dashboard that is away for longer is given up; the job itself continues."""
 
 ENDED_BY_ITSELF = "Interrupted."
-"""What a driver says last that has been asked to end, and did."""
+"""Last output of a driver that ended as asked."""
 
 
 class JobError(LotusError):
-    """The cluster does not do with a job what it was asked to."""
+    """The cluster refuses a request about a job."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A submitted sweep, as Ray knows it.
+    """A submitted sweep as a job of Ray.
 
     Attributes:
         status: PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED.
-        file: digest of the sweep file that was sent.
-        exit_code: of the driver; None while it lives, or when nobody could see it.
+        file: digest of the submitted sweep file.
+        exit_code: of the driver; None while it is alive, or if it is unknown.
     """
 
     id: str
@@ -55,12 +55,12 @@ class Job:
 
     @property
     def lives(self) -> bool:
-        """Whether it has not ended."""
+        """Whether the job has not ended."""
         return self.status in ("PENDING", "RUNNING")
 
     @property
     def code(self) -> int:
-        """What `lotus run` would have ended with."""
+        """The exit code that `lotus run` would have had."""
         if self.status == "SUCCEEDED":
             return 0
         if self.status == "STOPPED":
@@ -80,60 +80,60 @@ class Jobs:
         """Connect.
 
         Raises:
-            ClusterError: nobody is there, or our token is not accepted.
+            ClusterError: the dashboard does not answer, or does not accept our token.
         """
         self.address = address
         from orchestrator.ray_internals import job_client
 
-        with _asked(address), _only_this_address():
+        with _our_errors(address), _only_this_address():
             self.client = job_client.client(address, ANSWER_S)
 
     def of(self, identity: str) -> list[Job]:
         """All jobs of a sweep, the oldest first."""
-        with _asked(self.address):
+        with _our_errors(self.address):
             listed = self.client.list_jobs()
-        found = {
-            int(match[1]): _job(one)
-            for one in listed
-            if (match := re.fullmatch(re.escape(identity) + r"-(\d+)", one.submission_id or ""))
+        jobs_by_number = {
+            int(match[1]): _job(info)
+            for info in listed
+            if (match := re.fullmatch(re.escape(identity) + r"-(\d+)", info.submission_id or ""))
         }
-        return [found[number] for number in sorted(found)]
+        return [jobs_by_number[number] for number in sorted(jobs_by_number)]
 
     def get(self, job_id: str) -> Job:
-        """A job as it stands now."""
-        with _asked(self.address):
+        """The current state of a job."""
+        with _our_errors(self.address):
             return _job(self.client.get_job_info(job_id))
 
     def submit(self, submission: Submission, identity: str) -> tuple[Job, bool]:
-        """Start a sweep, unless it runs.
+        """Start a sweep, unless it is running.
 
         Returns:
-            Its living job, and whether that is a new one.
+            Its living job, and whether the job is new.
 
         Raises:
-            JobError: it runs already, with another sweep file.
+            JobError: the sweep is running with another sweep file.
         """
         for _ in range(5):
-            known = self.of(identity)
-            if known and known[-1].lives:
-                _same_file(known[-1], submission)
-                return known[-1], False
-            # The id of a job that has ended is never free again.
-            number = int(known[-1].id.rsplit("-", 1)[1]) + 1 if known else 1
+            jobs = self.of(identity)
+            if jobs and jobs[-1].lives:
+                _same_file(jobs[-1], submission)
+                return jobs[-1], False
+            # Ids of ended jobs cannot be used again.
+            number = int(jobs[-1].id.rsplit("-", 1)[1]) + 1 if jobs else 1
             try:
                 job_id = self._send(submission, f"{identity}-{number}")
             except JobError:
-                if len(self.of(identity)) > len(known):
-                    continue  # somebody else was faster by a moment
+                if len(self.of(identity)) > len(jobs):
+                    continue  # somebody else submitted it at the same moment
                 raise
             return self.get(job_id), True
-        raise JobError(f"{identity}: others submit it at this very moment; try again")
+        raise JobError(f"{identity}: somebody else is submitting it at this moment; try again")
 
     def _send(self, submission: Submission, job_id: str) -> str:
         environment = {**submission.environment, "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}
         with tempfile.TemporaryDirectory(prefix="lotus-submit-") as folder:
             submission.write(Path(folder))
-            with _asked(self.address):
+            with _our_errors(self.address):
                 return str(
                     self.client.submit_job(
                         entrypoint=f"exec python3 {START_FILE}",
@@ -149,25 +149,25 @@ class Jobs:
         Returns:
             The job after that, and whether it ended by itself rather than by SIGKILL.
         """
-        with _asked(self.address):
+        with _our_errors(self.address):
             self.client.stop_job(job.id)
         end = time.monotonic() + STOP_WAIT_S + 30
-        while (now := self.get(job.id)).lives:
+        while (current := self.get(job.id)).lives:
             if time.monotonic() > end:
-                raise JobError(f"{now} does not end; ask again, or look at the head node")
+                raise JobError(f"{current} does not end; ask again, or look at the head node")
             time.sleep(0.5)
-        return now, job.status == "PENDING" or ENDED_BY_ITSELF in self.logs(job)[-2000:]
+        return current, job.status == "PENDING" or ENDED_BY_ITSELF in self.logs(job)[-2000:]
 
     def logs(self, job: Job) -> str:
-        """Everything that a job has printed."""
-        with _asked(self.address):
+        """The complete output of a job."""
+        with _our_errors(self.address):
             return str(self.client.get_job_logs(job.id))
 
     def follow(self, job: Job, write: Callable[[str], None]) -> Job:
-        """Show what a job prints until it ends, across lost connections.
+        """Show a job's output until it ends, reconnecting if need be.
 
         Raises:
-            ClusterError: the dashboard has been away for long; the job may go on.
+            ClusterError: the dashboard was away for too long; the job may still be running.
         """
         shown = _Shown(write)
         heard = time.monotonic()
@@ -175,11 +175,11 @@ class Jobs:
             with contextlib.suppress(OSError, RuntimeError, TimeoutError):
                 asyncio.run(self._tail(job.id, shown))
             try:
-                now = self.get(job.id)
+                current = self.get(job.id)
                 heard = time.monotonic()
-                if not now.lives:
+                if not current.lives:
                     shown.whole(self.logs(job))
-                    return now
+                    return current
             except ClusterError:
                 if time.monotonic() - heard > AWAY_S:
                     raise
@@ -199,27 +199,27 @@ class Jobs:
 
 @dataclass
 class _Shown:
-    """A log that may be read several times, and is shown once."""
+    """Shows a log once, even if it is read several times."""
 
     write: Callable[[str], None]
     count: int = 0
 
     def at(self, position: int, text: str) -> None:
-        """Show what is new of a piece of the log."""
+        """Show the new part of a piece of the log."""
         if new := text[max(0, self.count - position) :]:
             self.write(new)
             self.count = position + len(text)
 
     def whole(self, text: str) -> None:
-        """Show the rest."""
+        """Show the rest of the complete log."""
         self.at(0, text)
 
 
 @contextlib.contextmanager
 def _only_this_address() -> Iterator[None]:
-    """Ray's client would rather take the address that stands in the environment."""
-    names = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
-    before = {name: os.environ.pop(name) for name in names if name in os.environ}
+    """Hide addresses in the environment, which Ray's client would prefer."""
+    variables = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
+    before = {name: os.environ.pop(name) for name in variables if name in os.environ}
     try:
         yield
     finally:
@@ -227,8 +227,8 @@ def _only_this_address() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _asked(address: str) -> Iterator[None]:
-    """Errors of Ray's client in our words."""
+def _our_errors(address: str) -> Iterator[None]:
+    """Turn errors of Ray's client into ours."""
     import requests
     from ray.exceptions import AuthenticationError
 
@@ -246,18 +246,18 @@ def _asked(address: str) -> Iterator[None]:
         raise JobError(f"{address}: {(lines or ['no reason given'])[-1][:300]}") from error
 
 
-def _job(found: Any) -> Job:
+def _job(info: Any) -> Job:
     def moment(milliseconds: int | None) -> datetime | None:
         return datetime.fromtimestamp(milliseconds / 1000).astimezone() if milliseconds else None
 
     return Job(
-        id=found.submission_id,
-        status=str(getattr(found.status, "value", found.status)),
-        file=(found.metadata or {}).get(JobTag.FILE, ""),
-        message=found.message or "",
-        start=moment(found.start_time),
-        end=moment(found.end_time),
-        exit_code=found.driver_exit_code,
+        id=info.submission_id,
+        status=str(getattr(info.status, "value", info.status)),
+        file=(info.metadata or {}).get(JobTag.FILE, ""),
+        message=info.message or "",
+        start=moment(info.start_time),
+        end=moment(info.end_time),
+        exit_code=info.driver_exit_code,
     )
 
 

@@ -137,23 +137,25 @@ COMMANDS = (submit, logs, stop)
 
 
 def remote_status(sweep: SweepConfig, tracked: SweepConfig, address: str, as_json: bool) -> int:
-    """A submitted sweep: its last job, and its trials as MLflow knows them.
+    """Show a submitted sweep: its last job, and its trials according to MLflow.
 
-    Neither its data nor its store need be here.
+    Neither its data nor its store has to be on this machine.
 
     Args:
-        tracked: the same sweep, with the tracking store as it is reached from here.
+        tracked: the same sweep, with the tracking store's address for this machine.
     """
     from orchestrator.commands.status import of_tracked
     from orchestrator.remote.jobs import Jobs
     from orchestrator.remote.submitting import identity
 
-    known = Jobs(address).of(identity(sweep))
-    job = known[-1] if known else None
+    jobs = Jobs(address).of(identity(sweep))
+    job = jobs[-1] if jobs else None
     row = of_tracked(tracked)
     if as_json:
-        shown = {"id": job.id, "status": job.status, "exit_code": job.exit_code} if job else None
-        click.echo(json.dumps([row | {"job": shown}], indent=1))
+        job_entry = (
+            {"id": job.id, "status": job.status, "exit_code": job.exit_code} if job else None
+        )
+        click.echo(json.dumps([row | {"job": job_entry}], indent=1))
         return 0
     say(str(job) if job else f"{sweep.name} was never submitted to {address}")
     print_status(console, [row])
@@ -161,21 +163,21 @@ def remote_status(sweep: SweepConfig, tracked: SweepConfig, address: str, as_jso
 
 
 def print_status(shown: Terminal, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Counts of sweeps as a table, and their errors."""
+    """Print the counts of sweeps as a table, and their errors."""
     table = Table("sweep", "finished", "running", "failed", "missing", "planned")
     for row in rows:
-        counts = [str(row[name]) for name in ("finished", "running", "failed", "missing")]
+        counts = [str(row[label]) for label in ("finished", "running", "failed", "missing")]
         same = row["experiment"] == row["sweep"]
-        name = row["sweep"] if same else f"{row['experiment']}/{row['sweep']}"
-        table.add_row(Text(name), *counts, str(row["planned"]))
+        label = row["sweep"] if same else f"{row['experiment']}/{row['sweep']}"
+        table.add_row(Text(label), *counts, str(row["planned"]))
     shown.print(table)
     for row in rows:
-        for name, error in row["errors"].items():
-            shown.print(Text(f"  {name}: {error}", style="red"))
+        for label, error in row["errors"].items():
+            shown.print(Text(f"  {label}: {error}", style="red"))
 
 
 def say(text: str) -> None:
-    """One line for people."""
+    """Print one line."""
     console.print(text, highlight=False, soft_wrap=True)
 
 
@@ -186,10 +188,10 @@ def _last(sweep: str, overrides: tuple[str, ...], address: str) -> tuple[Any, An
     from orchestrator.remote.jobs import Jobs
 
     jobs = Jobs(address)
-    known = jobs.of(identity(config))
-    if not known:
+    submitted = jobs.of(identity(config))
+    if not submitted:
         raise LotusError(f"{config.name} was never submitted to {address}: `lotus submit` does it")
-    return jobs, known[-1]
+    return jobs, submitted[-1]
 
 
 def _follow(jobs: Any, job: Any, sweep: str, address: str) -> int:
@@ -210,11 +212,11 @@ def _follow(jobs: Any, job: Any, sweep: str, address: str) -> int:
 
 
 def _hints(sweep: str, address: str) -> None:
-    for command, does in (
+    for command, effect in (
         ("logs", "follows it"), ("status", "shows its trials"), ("stop", "ends it"),
     ):  # fmt: skip
         typed = shlex.join(["lotus", command, sweep, "--address", address])
-        say(f"  {typed}   {does}")
+        say(f"  {typed}   {effect}")
 
 
 def _write(text: str) -> None:

@@ -1,7 +1,7 @@
 """The first program of a submitted job, on the head node: `lotus run` with the right Python.
 
-It is sent beside the sweep file and stands alone: until the versions have been compared it may
-be any Python that the machine has, without this package.
+It is sent with the sweep file and needs nothing else: until the versions have been compared, it may
+run in any Python of that machine, without this package.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ CHOSEN = "--this-python"
 
 
 def main() -> None:
-    """Compare versions with those of the machine that has submitted, then run the sweep."""
+    """Compare versions with those of the submitting machine, then run the sweep."""
     here = Path(__file__).resolve().parent
     if CHOSEN not in sys.argv:
         _use(_python_of_ray())
-    if str(here) not in sys.path:  # as where PYTHONSAFEPATH is set
+    if str(here) not in sys.path:  # such as with PYTHONSAFEPATH
         sys.path.insert(0, str(here))
     job = json.loads((here / "job.json").read_text(encoding="utf-8"))
     _check(job, (here / "orchestrator").is_dir())
@@ -37,10 +37,10 @@ def main() -> None:
 
 
 def _python_of_ray() -> str:
-    """The interpreter that this node's Ray starts its workers with, as its raylet was told.
+    """The interpreter of this node's Ray workers, from the command line of its raylet.
 
-    A job's own environment does not say it: `python` is whatever stands first on the PATH of the
-    shell that called `ray start`.
+    A job's environment does not tell: its `python` is the first one on the PATH of the shell that
+    called `ray start`.
     """
     process = os.getppid()
     for _ in range(8):
@@ -58,18 +58,18 @@ def _python_of_ray() -> str:
 
 
 def _use(python: str) -> None:
-    """Go on as another interpreter, in this very process: signals reach it."""
+    """Continue with another interpreter in the same process, so that signals reach it."""
     if os.path.abspath(python) != os.path.abspath(sys.executable) and os.access(python, os.X_OK):
         os.execv(python, [python, os.path.abspath(__file__), CHOSEN])
 
 
 def _check(job: dict[str, Any], has_code: bool) -> None:
-    """End here when this machine cannot run the sweep, or would run other code."""
-    found = {name: _version(name) for name in job["versions"]}
-    if absent := [name for name, version in found.items() if version is None]:
-        hint = " (or leave --no-code out)" if absent == ["lotus-sweep"] else ""
+    """Exit if this machine cannot run the sweep, or would run different code."""
+    installed = {package: _version(package) for package in job["versions"]}
+    if missing := [package for package, version in installed.items() if version is None]:
+        hint = " (or leave --no-code out)" if missing == ["lotus-sweep"] else ""
         sys.exit(
-            f"Error: the head node's Python, {sys.executable}, lacks {', '.join(absent)}: install "
+            f"Error: the head node's Python, {sys.executable}, lacks {', '.join(missing)}: install "
             f"lotus-sweep and what it needs there{hint}"
         )
     if not has_code:
@@ -77,35 +77,35 @@ def _check(job: dict[str, Any], has_code: bool) -> None:
 
         if code_digest() != job["code"]:
             sys.exit(
-                f"Error: the cluster has lotus-sweep {found['lotus-sweep']}, here submitted with "
-                f"{job['versions']['lotus-sweep']}, and the code differs: leave --no-code out, "
-                "or install the same one there"
+                f"Error: the cluster has lotus-sweep {installed['lotus-sweep']}, here submitted "
+                f"with {job['versions']['lotus-sweep']}, and the code differs: leave --no-code "
+                "out, or install the same one there"
             )
-    odd = [
-        f"{name} {found[name]} (submitted from: {version})"
-        for name, version in job["versions"].items()
-        if found[name] != version
+    differing = [
+        f"{package} {installed[package]} (submitted from: {version})"
+        for package, version in job["versions"].items()
+        if installed[package] != version
     ]
-    if odd:
-        print(f"  ! the cluster computes with {', '.join(odd)}", flush=True)
+    if differing:
+        print(f"  ! the cluster computes with {', '.join(differing)}", flush=True)
 
 
-def _version(name: str) -> str | None:
-    if name == "python":
+def _version(package: str) -> str | None:
+    if package == "python":
         return platform.python_version()
     try:
-        return metadata.version(name)
+        return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
 
 
 def _leave() -> None:
-    """Work where files may stay: what was sent is removed with the job."""
+    """Change to a folder where files can stay; the submitted one is removed with the job."""
     from orchestrator.surroundings import have_name, private_folder
 
     have_name()
     home = Path.home()
-    # Not the temporary folder itself, where everybody may put a file that is then imported.
+    # Not the temporary folder itself, where anybody could put a file that is then imported.
     os.chdir(home if os.access(home, os.W_OK) else private_folder())
 
 

@@ -1,4 +1,4 @@
-"""What is sent to a cluster for one sweep: its file, the code, nothing secret and nothing local."""
+"""What is sent to a cluster for a sweep: its file and the code, but no secrets and local paths."""
 
 import hashlib
 import json
@@ -20,31 +20,31 @@ from orchestrator.vocabulary import JobTag
 
 PACKAGES = ("trials", "orchestrator", "dashboards")
 KINDS = frozenset({".py", ".typed", ".md", ".yaml", ".yml", ".j2", ".css", ".js", ".json"})
-"""Suffixes of the files that are code; pictures and bytecode stay here."""
+"""Suffixes of files that are sent as code; pictures and bytecode are not."""
 
 SWEEP_FILE, START_FILE, JOB_FILE = "sweep.yaml", "start.py", "job.json"
 
 STOP_WAIT_S = 120
-"""How long a driver that is to end may take; Ray's own 3 s would kill it in the middle."""
+"""How long a driver may take to end; Ray's default of 3 s would kill it half-way."""
 
 FILES: tuple[tuple[str, str], ...] = (
     ("data.root", "the folder of the data"),
     ("model.pretrained", "the file of the weights"),
     ("storage.path", "the store"),
 )
-"""Settings that may be paths, and what lies there."""
+"""Settings that may be paths, and what is there."""
 
 
 @dataclass(frozen=True)
 class Submission:
-    """One sweep, ready to be sent.
+    """A sweep ready to be sent.
 
     Attributes:
-        sweep: as the file and the overrides say.
-        environment: variables that the driver and all workers get; for everybody to see.
+        sweep: from the file and the overrides.
+        environment: variables for the driver and all workers; everybody can see them.
         with_code: whether this package is sent too.
-        report: whether the driver writes one.
-        notes: what must hold on the cluster and cannot be seen from here, a sentence each.
+        report: whether the driver writes a report.
+        notes: what must hold on the cluster but cannot be checked here, a sentence each.
     """
 
     sweep: SweepConfig
@@ -55,17 +55,17 @@ class Submission:
 
     @cached_property
     def text(self) -> str:
-        """The sweep file that is sent: every default written out."""
+        """The submitted sweep file, with every default written out."""
         return resolved_yaml(self.sweep)
 
     @property
     def digest(self) -> str:
-        """Of the sweep file that is sent."""
+        """Digest of the submitted sweep file."""
         return hashlib.sha256(self.text.encode()).hexdigest()[:16]
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What the dashboard shows of the job."""
+        """What the dashboard shows about the job."""
         return {
             JobTag.SWEEP: self.sweep.name,
             JobTag.EXPERIMENT: self.sweep.experiment_name,
@@ -74,7 +74,7 @@ class Submission:
         }
 
     def write(self, folder: Path) -> None:
-        """Everything that is sent, as it is to lie on the cluster."""
+        """Write everything that is sent, as it will be on the cluster."""
         job = {
             "arguments": ["run", "--address", "auto"] + ([] if self.report else ["--no-report"]),
             "versions": versions(),
@@ -95,14 +95,14 @@ def prepare(
     with_code: bool = True,
     report: bool = True,
 ) -> Submission:
-    """Check a sweep for being sent away.
+    """Load a sweep and check that it can be submitted.
 
     Args:
         environment: `NAME=VALUE`, or `NAME` for its value here.
 
     Raises:
-        SweepError: with every problem of the file, or with everything in it that only this
-            machine has or that nobody else may see.
+        SweepError: with all problems of the file, or with everything in it that is local to this
+            machine or secret.
     """
     sweep = load_sweep(path_or_name, overrides)
     source, raw = written(path_or_name, overrides)
@@ -114,49 +114,52 @@ def prepare(
 
 
 def identity(sweep: SweepConfig) -> str:
-    """The beginning of the ids of all jobs of a sweep: a sweep is its name in its experiment."""
-    said = (sweep.name, sweep.experiment_name, without_password(sweep.tracking.uri))
+    """The prefix of a sweep's job ids; sweeps are identified by name, experiment and tracking."""
+    parts = (sweep.name, sweep.experiment_name, without_password(sweep.tracking.uri))
     slug = re.sub(r"[^a-z0-9]+", "-", sweep.name.lower()).strip("-")[:40]
-    return f"lotus-{slug}-{hashlib.sha256(json.dumps(said).encode()).hexdigest()[:8]}"
+    return f"lotus-{slug}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]}"
 
 
 def passed_environment(listed: Sequence[str]) -> dict[str, str]:
     """`NAME=VALUE` as a mapping.
 
     Raises:
-        SweepError: a name that holds a secret, or nothing at all.
+        SweepError: a variable that holds a secret, or is not set.
     """
-    found: dict[str, str] = {}
-    for one in listed:
-        name, equals, value = one.partition("=")
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+    variables: dict[str, str] = {}
+    for text in listed:
+        variable, equals, value = text.partition("=")
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
             message = "is written --env NAME=VALUE, or --env NAME for its value here"
-            raise SweepError(f"--env {name}", [Problem((), message)])
-        if looks_secret(name) or redacted(value) != value:
+            raise SweepError(f"--env {variable}", [Problem((), message)])
+        if looks_secret(variable) or redacted(value) != value:
             message = (
-                f"{name} holds a secret and is not sent: whoever sees the dashboard would see it. "
-                "Set it where the nodes are started (`ray start`): driver and workers inherit it"
+                f"{variable} holds a secret and is not sent: everybody who sees the dashboard "
+                "would see it. Set it where the nodes are started (`ray start`): driver and "
+                "workers inherit it"
             )
-            raise SweepError(f"--env {name}", [Problem((), message)])
-        if not equals and name not in os.environ:
-            raise SweepError(f"--env {name}", [Problem((), "is not set here; write NAME=VALUE")])
-        found[name] = value if equals else os.environ[name]
-    return found
+            raise SweepError(f"--env {variable}", [Problem((), message)])
+        if not equals and variable not in os.environ:
+            raise SweepError(
+                f"--env {variable}", [Problem((), "is not set here; write NAME=VALUE")]
+            )
+        variables[variable] = value if equals else os.environ[variable]
+    return variables
 
 
 def code_files() -> dict[str, Path]:
-    """Every file of this package's code: name below the root -> where it lies here."""
+    """All files of this package's code: path from the root -> path on this machine."""
     root = Path(__file__).parents[2]
-    found = (path for name in PACKAGES for path in (root / name).rglob("*"))
+    paths = (path for package in PACKAGES for path in (root / package).rglob("*"))
     return {
         path.relative_to(root).as_posix(): path
-        for path in sorted(found)
+        for path in sorted(paths)
         if path.suffix in KINDS and path.is_file()
     }
 
 
 def code_digest() -> str:
-    """Of the code that runs here; equal versions can hold unequal code."""
+    """Digest of the code that runs here; equal versions can have different code."""
     digest = hashlib.sha256()
     for name, path in code_files().items():
         content = path.read_bytes()
@@ -165,10 +168,10 @@ def code_digest() -> str:
 
 
 def _write_code(folder: Path) -> None:
-    for name, path in code_files().items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, folder / name)
-    # What makes it an installed package: its version is asked for where it runs.
+    for path_below, path in code_files().items():
+        (folder / path_below).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, folder / path_below)
+    # Makes it an installed package, because its version is looked up.
     info = folder / f"lotus_sweep-{VERSION}.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(
@@ -177,13 +180,13 @@ def _write_code(folder: Path) -> None:
 
 
 def _secrets(sweep: SweepConfig) -> Iterator[Problem]:
-    """What is sent lies in the cluster's memory, for whoever reaches it."""
-    for name, value in flat(sweep).items():
+    """Settings with secrets, which anybody with access to the cluster could read."""
+    for key, value in flat(sweep).items():
         text = str(value)
         if redacted(text) == text and without_password(text) == text:
             continue
         yield Problem(
-            tuple(name.split(".")),
+            tuple(key.split(".")),
             ": holds a password or a token, and a submitted file can be read by everybody on the "
             "cluster. Leave it out here; where the nodes are started, set MLFLOW_TRACKING_USERNAME "
             "and MLFLOW_TRACKING_PASSWORD, PGUSER and PGPASSWORD, or AWS_ACCESS_KEY_ID and "
@@ -192,17 +195,17 @@ def _secrets(sweep: SweepConfig) -> Iterator[Problem]:
 
 
 def _local(sweep: SweepConfig, raw: Mapping[str, Any]) -> Iterator[Problem]:
-    """What means a file of this machine."""
+    """Settings that refer to files of this machine."""
     if sweep.tracking.uri.startswith("sqlite:"):
         yield Problem(
             ("tracking", "uri"),
             f" = {sweep.tracking.uri}: a file of one machine, which the nodes of a cluster do not "
             "share; write a server, http://HOST:5000, or a database, postgresql://HOST/mlflow",
         )
-    for name, what in FILES:
-        for where, value in _written(raw, name):
+    for setting, what in FILES:
+        for where, value in _written(raw, setting):
             if _is_relative(value):
-                yield Problem(where, f" = {value}: {_elsewhere(what, name)}")
+                yield Problem(where, f" = {value}: {_elsewhere(what, setting)}")
     if not any(_written(raw, "storage.path")):
         yield Problem(
             ("storage", "path"),
@@ -210,27 +213,27 @@ def _local(sweep: SweepConfig, raw: Mapping[str, Any]) -> Iterator[Problem]:
         )
 
 
-def _written(raw: Mapping[str, Any], name: str) -> Iterator[tuple[Place, Any]]:
-    """Every value of a setting in the file: its own and those of an axis."""
-    section, key = name.split(".")
-    own = raw.get(section)
-    if isinstance(own, dict) and own.get(key) is not None:
-        yield (section, key), own[key]
+def _written(raw: Mapping[str, Any], setting: str) -> Iterator[tuple[Place, Any]]:
+    """All values of a setting in the file, including those of an axis."""
+    section, key = setting.split(".")
+    settings = raw.get(section)
+    if isinstance(settings, dict) and settings.get(key) is not None:
+        yield (section, key), settings[key]
     search = raw.get("search") or []
     blocks = [search] if isinstance(search, dict) else search
     for i, block in enumerate(blocks):
         where: Place = ("search",) if isinstance(search, dict) else ("search", i)
-        values = block.get(name) or []
+        values = block.get(setting) or []
         for j, value in enumerate(values if isinstance(values, list) else [values]):
-            yield (*where, name, j), value
+            yield (*where, setting, j), value
 
 
 def _is_relative(value: Any) -> bool:
     return isinstance(value, str) and "://" not in value and not Path(value).is_absolute()
 
 
-def _elsewhere(what: str, name: str) -> str:
-    if name == "storage.path":
+def _elsewhere(what: str, setting: str) -> str:
+    if setting == "storage.path":
         return f"relative to this folder, which the cluster does not have; {_store_hint()}"
     return (
         f"relative to this folder, which the cluster does not have; write the absolute path at "
@@ -245,8 +248,10 @@ def _store_hint() -> str:
 def _notes(sweep: SweepConfig) -> Iterator[str]:
     """What cannot be checked from here."""
     settings = flat(sweep)
-    named = {name: settings.get(name) for name, _ in FILES}
-    paths = [f"{v} ({k})" for k, v in named.items() if isinstance(v, str) and "://" not in v]
+    settings_of_paths = {setting: settings.get(setting) for setting, _ in FILES}
+    paths = [
+        f"{v} ({k})" for k, v in settings_of_paths.items() if isinstance(v, str) and "://" not in v
+    ]
     if paths:
         yield f"every node must have {', '.join(paths)}"
     if re.match(r"https?://(localhost|127\.|\[::1\])", sweep.tracking.uri):

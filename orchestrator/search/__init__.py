@@ -1,4 +1,4 @@
-"""Search methods: which trials a block of a sweep means, from the file and finished results."""
+"""Search methods: the trials of a block, from the sweep file and finished results."""
 
 from orchestrator.search.proposal import (
     OBJECTIVES,

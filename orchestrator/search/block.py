@@ -1,4 +1,4 @@
-"""One block of `search:` in a sweep file: axes, and how trials are chosen from them."""
+"""One block of `search:` in a sweep file: its axes, and how trials are chosen."""
 
 import math
 from typing import Annotated, Any, Literal
@@ -11,10 +11,10 @@ from trials.config import Level
 from trials.stage import StageConfig
 
 AXES = (*BASE_AXES, "arm", "seed")
-"""The axes with short names; any dotted configuration key is one too."""
+"""The axes with short names; any dotted configuration key is an axis too."""
 
 RANGED = BASE_AXES
-"""The short ones that may be a range; so may any dotted key."""
+"""Short names that may be a range; so may any dotted key."""
 
 Method = Literal["grid", "random", "optuna", "halving"]
 Objective = Literal["accuracy", "macs", "sparsity"]
@@ -23,17 +23,17 @@ Seed = Annotated[int, Field(ge=0)]
 
 
 def _schema_of_block(schema: dict[str, Any]) -> None:
-    """What `_collect` allows: dotted keys, one value in place of a list, and ranges."""
+    """Allow in the schema what `_collect` accepts: dotted keys, single values, and ranges."""
     schema["patternProperties"] = {r"\.": True}
     ranged = schema["properties"]["ranges"]["additionalProperties"]
-    for name in AXES:
-        values = schema["properties"][name]
-        allowed = [values, values["items"], *([ranged] if name in RANGED else [])]
-        schema["properties"][name] = {"anyOf": allowed}
+    for axis in AXES:
+        schema_of_axis = schema["properties"][axis]
+        allowed = [schema_of_axis, schema_of_axis["items"], *([ranged] if axis in RANGED else [])]
+        schema["properties"][axis] = {"anyOf": allowed}
 
 
 def _is_range(value: Any) -> bool:
-    """A mapping that can only be meant as a range; others are values, as of `model.kwargs`."""
+    """Whether a value is meant as a range; other mappings are values, as of `model.kwargs`."""
     return isinstance(value, Range) or (
         isinstance(value, dict) and bool({"low", "high"} & {*value})
     )
@@ -78,63 +78,63 @@ class SearchBlock(StageConfig):
     @model_validator(mode="before")
     @classmethod
     def _collect(cls, raw: Any) -> Any:
-        """Dotted keys become `axes`, ranges `ranges`; a single value becomes a list of one."""
+        """Move dotted keys to `axes` and ranges to `ranges`; make single values lists."""
         if not isinstance(raw, dict):
             return raw
-        found = dict(raw)
-        if not all(isinstance(found.get(name) or {}, dict) for name in ("axes", "ranges")):
+        block = dict(raw)
+        if not all(isinstance(block.get(axis) or {}, dict) for axis in ("axes", "ranges")):
             return raw
-        axes, ranges = dict(found.get("axes") or {}), dict(found.get("ranges") or {})
-        for name in [key for key in found if isinstance(key, str) and "." in key]:
-            axes[name] = found.pop(name)
-        for name in AXES:
-            if name in found and isinstance(found[name], str | int | float):
-                found[name] = [found[name]]
-        ranges |= {name: found.pop(name) for name in RANGED if isinstance(found.get(name), dict)}
-        ranges |= {name: axes.pop(name) for name in list(axes) if _is_range(axes[name])}
+        axes, ranges = dict(block.get("axes") or {}), dict(block.get("ranges") or {})
+        for axis in [key for key in block if isinstance(key, str) and "." in key]:
+            axes[axis] = block.pop(axis)
+        for axis in AXES:
+            if axis in block and isinstance(block[axis], str | int | float):
+                block[axis] = [block[axis]]
+        ranges |= {axis: block.pop(axis) for axis in RANGED if isinstance(block.get(axis), dict)}
+        ranges |= {axis: axes.pop(axis) for axis in list(axes) if _is_range(axes[axis])}
         if axes:
-            found["axes"] = {k: v if isinstance(v, list) else [v] for k, v in axes.items()}
+            block["axes"] = {k: v if isinstance(v, list) else [v] for k, v in axes.items()}
         if ranges:
-            found["ranges"] = ranges
-        return found
+            block["ranges"] = ranges
+        return block
 
     @property
     def further(self) -> tuple[str, ...]:
         """The axes without a short name."""
-        return (*self.axes, *(name for name in self.ranges if name not in AXES))
+        return (*self.axes, *(axis for axis in self.ranges if axis not in AXES))
 
-    def values(self, name: str) -> Values:
-        """What one axis may be."""
-        if name in self.ranges:
-            return self.ranges[name]
-        found: tuple[Any, ...] = self.axes[name] if name in self.axes else getattr(self, name)
-        return found
+    def values(self, axis: str) -> Values:
+        """The values or the range of one axis."""
+        if axis in self.ranges:
+            return self.ranges[axis]
+        listed: tuple[Any, ...] = self.axes[axis] if axis in self.axes else getattr(self, axis)
+        return listed
 
-    def extremes(self, name: str) -> tuple[Any, ...]:
-        """The values of an axis, or the ends of its range: what is checked beforehand."""
-        found = self.values(name)
-        return (found.low, found.high) if isinstance(found, Range) else found
+    def extremes(self, axis: str) -> tuple[Any, ...]:
+        """The values of an axis, or the ends of its range, to be checked beforehand."""
+        values = self.values(axis)
+        return (values.low, values.high) if isinstance(values, Range) else values
 
     def space(self, *, seeds: bool = True) -> dict[str, Values]:
         """All axes with their values; without seeds, the axes of a setting."""
-        names = [*AXES, *self.further]
-        return {name: self.values(name) for name in names if seeds or name != "seed"}
+        axes = [*AXES, *self.further]
+        return {axis: self.values(axis) for axis in axes if seeds or axis != "seed"}
 
     def points(self) -> list[Settings]:
-        """The trials of a grid, or a random part of them, always the same one."""
+        """The trials of a grid, or a reproducible random part of them."""
         if self.method == "random":
             return drawn(self.space(), self.samples or 1, self.sampling_seed)
         return combinations(self.space())
 
     def candidates(self) -> list[Settings]:
-        """The settings, seeds left out, between which halving decides."""
+        """The settings without seeds between which halving decides."""
         space = self.space(seeds=False)
         if self.samples is None:
             return combinations(space)
         return drawn(space, self.samples, self.sampling_seed)
 
     def size(self) -> int:
-        """Number of combinations before equal trials are merged; of drawn ranges, of draws."""
+        """Number of combinations before equal trials are merged; with ranges, of draws."""
         if self.method == "optuna" or self.ranges:
             return (self.samples or 1) * (1 if self.method == "random" else len(self.seed))
-        return math.prod(len(self.extremes(name)) for name in self.space())
+        return math.prod(len(self.extremes(axis)) for axis in self.space())

@@ -1,15 +1,15 @@
-"""Successive halving on fine-tuning epochs, run the asynchronous way.
+"""Successive halving on fine-tuning epochs, run asynchronously.
 
-Every candidate is trained to the lowest rung, the best 1/reduction of them go on to the next,
-and so on; the winner is run at the full budget, as the trial that a grid would have run.
+Every candidate is trained to the lowest rung, the best 1/reduction of them continue to the next,
+and so on; the winner is run at the full budget, as the same trial that a grid would run.
 
-Two things differ from ASHA (Li et al. 2020). There the *decision* is asynchronous too: what is
-promoted depends on which results came first. Here promotions are ASHA's, so that no device waits
-for the slowest candidate, but they only are guesses: the decision is that of synchronous halving
-(Jamieson & Talwalkar 2016) over complete rungs, so the winner depends on the results alone. A
-guess that the decision does not confirm has cost time and is left out of the sweep. And no
-number of a stopped training is reported: rungs have a validation accuracy only, on whole images.
-What a model is worth on the patches that it keeps is measured of the winners alone.
+There are two differences to ASHA (Li et al. 2020). In ASHA the *decision* is asynchronous too: what
+is promoted depends on which results come first. Here ASHA's promotions, by which no device waits
+for the slowest candidate, are only guesses. The decision is that of synchronous halving (Jamieson &
+Talwalkar 2016) over complete rungs, so the winner depends on the results alone. Guesses that are
+not confirmed have cost time and are left out of the sweep. And no stopped training is reported:
+rungs only have a validation accuracy on whole images. Accuracy on the kept patches is measured for
+winners alone.
 """
 
 import math
@@ -30,21 +30,21 @@ from orchestrator.search.space import Settings
 
 
 def rungs(budget: int, min_epochs: int, reduction: int) -> tuple[int, ...]:
-    """Epochs of each rung: min_epochs * reduction^k below the budget, rising.
+    """Epochs of each rung: min_epochs * reduction^k below the budget, ascending.
 
     >>> rungs(27, 1, 3)
     (1, 3, 9)
     """
-    found = []
+    epochs_of_rungs = []
     epochs = min_epochs
     while epochs < budget:
-        found.append(epochs)
+        epochs_of_rungs.append(epochs)
         epochs *= reduction
-    return tuple(found)
+    return tuple(epochs_of_rungs)
 
 
 def survivors(count: int, reduction: int, winners: int) -> int:
-    """How many of `count` go on from a rung: the top 1/reduction, as many as win at least."""
+    """How many of `count` continue from a rung: the top 1/reduction, but at least `winners`."""
     return min(count, max(winners, math.ceil(count / reduction)))
 
 
@@ -53,7 +53,7 @@ class HalvingSearch:
     """`method: halving` on one block.
 
     Attributes:
-        candidates: settings without their seed, in order; all seeds of one move together.
+        candidates: settings without their seed, in order; all seeds of a setting move together.
         budget: `finetune.epochs`.
     """
 
@@ -79,7 +79,7 @@ class HalvingSearch:
         ]
 
     def propose(self, bench: Bench) -> Proposed:
-        """The synchronous decisions as far as rungs are complete, and ASHA's guesses beyond."""
+        """The synchronous decisions as far as rungs are complete, then ASHA's guesses."""
         group = self._distinct(bench)
         points: list[Point] = []
         for level in range(len(self.rungs)):
@@ -97,14 +97,14 @@ class HalvingSearch:
         return [point for i in group for point in self._points[i][level]]
 
     def _distinct(self, bench: Bench) -> list[int]:
-        """Candidates that are not the same trials as an earlier one."""
+        """Candidates, without those that mean the same trials as an earlier one."""
         seen: dict[tuple[str, ...], int] = {}
-        for i, own in enumerate(self._points):
-            seen.setdefault(tuple(bench.key(point) for point in own[-1]), i)
+        for i, points in enumerate(self._points):
+            seen.setdefault(tuple(bench.key(point) for point in points[-1]), i)
         return list(seen.values())
 
     def _best(self, level: int, group: Sequence[int], count: int, bench: Bench) -> list[int]:
-        """The best of a group at a rung, ties and the result in order; failed ones never are."""
+        """The best of a group at a rung, without failed ones; ties and result in order."""
         means = {i: mean_over_seeds(self._points[i][level], RUNG_METRIC, bench) for i in group}
         ranked = sorted((i for i in group if means[i] is not None), key=lambda i: -(means[i] or 0))
         return sorted(ranked[:count])
@@ -112,14 +112,14 @@ class HalvingSearch:
     def _guesses(self, level: int, group: Sequence[int], bench: Bench) -> list[Point]:
         """ASHA: at each rung the top 1/reduction of those that have ended there, highest first.
 
-        The last rung promotes nobody: a full training is only made of a certain winner.
+        The last rung promotes nothing: only a certain winner gets a full training.
         """
-        found: list[list[Point]] = []
+        promoted: list[list[Point]] = []
         for k in range(level, len(self.rungs) - 1):
             done = [i for i in group if ended(self._points[i][k], bench)]
             group = self._best(k, done, len(done) // self.reduction, bench)
-            found.insert(0, self._at(k + 1, group))
-        return [point for part in found for point in part]
+            promoted.insert(0, self._at(k + 1, group))
+        return [point for points in promoted for point in points]
 
     def _expected(self, bench: Bench) -> int:
         count, total = len(self._distinct(bench)), 0

@@ -1,4 +1,4 @@
-"""Which search method a block of a sweep asks for."""
+"""The search method of a block."""
 
 from orchestrator.search.block import SearchBlock
 from orchestrator.search.halving import HalvingSearch
@@ -7,7 +7,7 @@ from orchestrator.search.proposal import Fixed, Point, Proposer
 
 
 def proposer(block: SearchBlock, budget: int) -> Proposer:
-    """The method of a block.
+    """Make the search method of a block.
 
     Args:
         budget: `finetune.epochs`, for halving.

@@ -1,10 +1,10 @@
 """Optuna's multi-objective search, in generations.
 
-All settings of a generation are asked from a study that holds exactly the results of the
-generations before, told in the order of their numbers. So neither timing nor the number of
-devices changes what is proposed. The price: a generation waits for its slowest trial.
+The settings of a generation come from a study that contains exactly the results of earlier
+generations, in order. So neither timing nor the number of devices changes the proposals. The price:
+a generation waits for its slowest trial.
 
-The study lives in memory and is made anew each time; nothing of it is kept.
+The study is created in memory each time and not stored.
 """
 
 import logging
@@ -27,7 +27,7 @@ from orchestrator.search.proposal import (
 from orchestrator.search.space import Range, Settings, Space
 
 STARTUP = 10
-"""Settings drawn at random before the model of the results decides; Optuna's own default."""
+"""Settings drawn at random before the model decides; Optuna's default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +48,24 @@ class Parameter:
     whole: bool = False
 
     def distribution(self) -> Any:
-        """Lists by position, so that any value can stand in them.
+        """The Optuna distribution; lists are given by position, so they can hold any value.
 
-        A position in a rising list of numbers is a whole number: what was learned at 0.3 says
-        something about 0.25. Categories would make every level a stranger to its neighbour.
+        For ascending numbers the position is an integer, so that a result at 0.3 says something
+        about 0.25. Categories would treat neighbouring levels as unrelated.
         """
-        from optuna import distributions as made
+        from optuna import distributions
 
         if self.choices and self.ordered:
-            return made.IntDistribution(0, self.choices - 1)
+            return distributions.IntDistribution(0, self.choices - 1)
         if self.choices:
-            return made.CategoricalDistribution(tuple(range(self.choices)))
+            return distributions.CategoricalDistribution(tuple(range(self.choices)))
         if self.whole:
-            return made.IntDistribution(int(self.low), int(self.high), log=self.log)
-        return made.FloatDistribution(self.low, self.high, log=self.log)
+            return distributions.IntDistribution(int(self.low), int(self.high), log=self.log)
+        return distributions.FloatDistribution(self.low, self.high, log=self.log)
 
 
 Raw = tuple[tuple[str, float], ...]
-"""Parameter -> position or number, as Optuna gave it."""
+"""Parameter -> position or number, as chosen by Optuna."""
 
 Told = tuple[Raw, tuple[float, ...] | None]
 """A setting and its objectives; None = it failed."""
@@ -81,32 +81,32 @@ def ask(
 ) -> tuple[Raw, ...]:
     """The next generation: a function of its arguments alone.
 
-    TPE rather than NSGA-II: a sweep has tens of trials, of which a genetic search would spend
-    most on its first population. Multivariate: axes interact (sparsity with patch drop).
-    Constant liar: settings that are asked together keep apart.
+    TPE rather than NSGA-II: a sweep has tens of trials, and a genetic search would spend most of
+    them on its first population. Multivariate: axes interact (sparsity with patch drop).
+    Constant liar: settings of one generation should differ.
 
     Source: Bergstra et al. 2011; Ozaki et al. 2022 (multi-objective TPE).
     """
     import optuna
 
     optuna.logging.set_verbosity(logging.WARNING)
-    wanted = {parameter.name: parameter.distribution() for parameter in parameters}
-    with warnings.catch_warnings(action="ignore"):  # parts of it are called experimental
+    distributions = {parameter.name: parameter.distribution() for parameter in parameters}
+    with warnings.catch_warnings(action="ignore"):  # some arguments are "experimental"
         sampler = optuna.samplers.TPESampler(
             seed=seed, multivariate=True, constant_liar=True, n_startup_trials=STARTUP
         )
         study = optuna.create_study(directions=list(directions), sampler=sampler)
         for raw, values in told:
             state = optuna.trial.TrialState.COMPLETE if values else optuna.trial.TrialState.FAIL
-            past = optuna.trial.create_trial(
+            trial_past = optuna.trial.create_trial(
                 state=state,
                 params=dict(raw),
-                distributions=wanted,
+                distributions=distributions,
                 values=list(values) if values else None,
             )
-            study.add_trial(past)
-        asked = [study.ask(wanted) for _ in range(count)]
-    return tuple(tuple(trial.params.items()) for trial in asked)
+            study.add_trial(trial_past)
+        trials = [study.ask(distributions) for _ in range(count)]
+    return tuple(tuple(trial.params.items()) for trial in trials)
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,9 @@ class OptunaSearch:
     """`method: optuna` on one block.
 
     Attributes:
-        space: values per axis, seed left out.
-        samples: settings; one proposed twice counts twice and runs once.
-        batch: settings of a generation.
+        space: values per axis, without the seed.
+        samples: number of settings; one proposed twice counts twice but runs once.
+        batch: settings per generation.
     """
 
     space: Space
@@ -128,64 +128,64 @@ class OptunaSearch:
 
     @cached_property
     def listed(self) -> dict[str, tuple[Any, ...]]:
-        """Axis -> its values in the order of their positions; a range without steps has none."""
-        found: dict[str, tuple[Any, ...]] = {}
-        for name, values in self.space.items():
+        """Axis -> its values by position; without ranges that have no steps."""
+        by_axis: dict[str, tuple[Any, ...]] = {}
+        for axis, values in self.space.items():
             if isinstance(values, Range):
                 if values.grid is not None:
-                    found[name] = values.grid
+                    by_axis[axis] = values.grid
             else:
-                found[name] = tuple(sorted(values)) if _numbers(values) else values
-        return found
+                by_axis[axis] = tuple(sorted(values)) if _numbers(values) else values
+        return by_axis
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
-        """The axes that have a choice."""
-        found = []
-        for name, values in self.space.items():
-            if name in self.listed:
-                listed = self.listed[name]
+        """The axes with more than one value."""
+        chosen_axes = []
+        for axis, values in self.space.items():
+            if axis in self.listed:
+                listed = self.listed[axis]
                 if len(listed) > 1:
-                    found.append(Parameter(name, len(listed), ordered=_numbers(listed)))
+                    chosen_axes.append(Parameter(axis, len(listed), ordered=_numbers(listed)))
             else:
-                axis = cast(Range, values)
-                found.append(
+                range_ = cast(Range, values)
+                chosen_axes.append(
                     Parameter(
-                        name,
-                        low=axis.low,
-                        high=axis.high,
-                        log=axis.log,
-                        whole=axis.whole,
+                        axis,
+                        low=range_.low,
+                        high=range_.high,
+                        log=range_.log,
+                        whole=range_.whole,
                     )
                 )
-        return tuple(found)
+        return tuple(chosen_axes)
 
     def setting(self, raw: Raw) -> Settings:
-        """The values that Optuna's parameters stand for."""
+        """The setting for Optuna's parameters."""
         given = dict(raw)
-        found: Settings = {}
-        for name, values in self.space.items():
-            if name in self.listed:
-                found[name] = self.listed[name][int(given.get(name, 0))]
+        values_by_axis: Settings = {}
+        for axis, values in self.space.items():
+            if axis in self.listed:
+                values_by_axis[axis] = self.listed[axis][int(given.get(axis, 0))]
             else:
-                found[name] = cast(Range, values).rounded(given[name])
-        return found
+                values_by_axis[axis] = cast(Range, values).rounded(given[axis])
+        return values_by_axis
 
     def propose(self, bench: Bench) -> Proposed:
-        """All generations up to the first whose trials have not ended."""
+        """All generations up to the first one with unfinished trials."""
         told: list[Told] = []
         points: dict[str, Point] = {}
         done = True
         while done and len(told) < self.samples:
             generation = len(told) // self.batch
             seed = random.Random(f"{self.sampling_seed}/{generation}").getrandbits(32)
-            directions = tuple(OBJECTIVES[name][1] for name in self.objectives)
+            directions = tuple(OBJECTIVES[objective][1] for objective in self.objectives)
             asked = ask(self.parameters, directions, tuple(told), seed, self.batch)
             for raw in asked[: self.samples - len(told)]:
-                own = with_seeds(self.setting(raw), self.seeds)
-                points |= {point.ident: point for point in own}
-                done = done and ended(own, bench)
-                told.append((raw, self._values(own, bench) if done else None))
+                points_of_setting = with_seeds(self.setting(raw), self.seeds)
+                points |= {point.ident: point for point in points_of_setting}
+                done = done and ended(points_of_setting, bench)
+                told.append((raw, self._values(points_of_setting, bench) if done else None))
         left = self.samples - len(told)
         return Proposed(
             tuple(points.values()),
@@ -193,8 +193,11 @@ class OptunaSearch:
             expected=len(points) + left * len(self.seeds),
         )
 
-    def _values(self, own: list[Point], bench: Bench) -> tuple[float, ...] | None:
-        means = [mean_over_seeds(own, OBJECTIVES[name][0], bench) for name in self.objectives]
+    def _values(self, points: list[Point], bench: Bench) -> tuple[float, ...] | None:
+        means = [
+            mean_over_seeds(points, OBJECTIVES[objective][0], bench)
+            for objective in self.objectives
+        ]
         values = tuple(mean for mean in means if mean is not None)
         return values if len(values) == len(self.objectives) else None
 

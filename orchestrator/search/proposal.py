@@ -1,8 +1,8 @@
-"""What a search method is: a pure function from finished results to trials.
+"""The interface of search methods: pure functions from finished results to trials.
 
-A method remembers nothing. The trials it proposes follow from the sweep file and from the
-results of the trials it proposed before, in whatever order they came; so a sweep that was
-interrupted, continued, run again or enlarged proposes what an undisturbed one would.
+A method has no memory. Its proposals depend only on the sweep file and on the results of earlier
+proposals, in any order. So a sweep that was interrupted, continued, run again or enlarged proposes
+the same trials as an undisturbed one.
 """
 
 import json
@@ -22,16 +22,16 @@ OBJECTIVES: dict[str, tuple[str, Direction]] = {
     "macs": (Metric.FINAL_MACS_DEPLOYED, "minimize"),
     "sparsity": (Metric.FINAL_SPARSITY, "maximize"),
 }
-"""What a search may improve: metric of a trial, and the direction that is better.
+"""What a search may improve: the metric, and the better direction.
 
-Accuracy and MACs are of one forward pass: on the kept patches, and with what chooses them.
+Accuracy and MACs belong to the same forward pass: on the kept patches, including their choice.
 """
 
 RUNG_METRIC = Metric.RUNG_VAL_ACCURACY
-"""On whole images: a training that is stopped early is not evaluated as it would be deployed."""
+"""On whole images: a stopped training is not evaluated as deployed."""
 
 RESULT_METRICS = (*(metric for metric, _ in OBJECTIVES.values()), RUNG_METRIC)
-"""All that methods read of a trial."""
+"""All metrics that methods read."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Point:
     """A trial as a point on the axes.
 
     Attributes:
-        axes: value of every axis, seed included.
-        rungs: epochs at which its recovery is stopped and continued; () = a full trial.
+        axes: value of every axis, including the seed.
+        rungs: epochs at which fine-tuning stops and continues; () = a full trial.
     """
 
     axes: Settings
@@ -57,13 +57,13 @@ class Outcome:
     """How a trial ended.
 
     Attributes:
-        metrics: of a finished trial, RESULT_METRICS at least where it has them; None = failed.
+        metrics: of a finished trial, at least its RESULT_METRICS; None = failed.
     """
 
     metrics: Mapping[str, float] | None
 
     def get(self, name: str) -> float | None:
-        """One metric; None when the trial failed or has none."""
+        """One metric; None if the trial failed or does not have it."""
         return None if self.metrics is None else self.metrics.get(name)
 
 
@@ -74,18 +74,18 @@ class Bench(Protocol):
         """The key of a trial: equal for points that mean the same trial."""
 
     def outcome(self, point: Point) -> Outcome | None:
-        """How it ended; None when it has not."""
+        """How a trial ended; None if it has not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proposed:
-    """The trials of a block as far as the results say.
+    """The trials of a block, as far as the results determine them.
 
     Attributes:
-        points: that belong to the sweep for certain; they only grow while results come in.
-        early: guesses worth running now, which later results may drop again.
-        complete: whether `points` is all.
-        expected: how many points there are at most in the end.
+        points: trials that certainly belong to the sweep; only added to as results come in.
+        early: guesses worth running now; later results may drop them.
+        complete: whether `points` is final.
+        expected: the largest possible number of points in the end.
     """
 
     points: tuple[Point, ...]
@@ -98,37 +98,37 @@ class Proposer(Protocol):
     """A search method on one block of a sweep."""
 
     def propose(self, bench: Bench) -> Proposed:
-        """The trials as far as the results say."""
+        """The trials, as far as the results determine them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """A method that asks no results: all trials are known from the start."""
+    """A method that needs no results: all trials are known from the start."""
 
     points: tuple[Point, ...]
 
     def propose(self, bench: Bench) -> Proposed:
-        """All of them, at once."""
+        """All trials at once."""
         return Proposed(self.points, expected=len(self.points))
 
 
 def with_seeds(
     settings: Settings, seeds: tuple[Any, ...], rungs: tuple[int, ...] = ()
 ) -> list[Point]:
-    """A setting for every seed."""
+    """A setting's points, one for every seed."""
     return [Point(settings | {"seed": seed}, rungs) for seed in seeds]
 
 
 def mean_over_seeds(points: list[Point], metric: str, bench: Bench) -> float | None:
-    """The mean of a metric over trials that have all ended; None when one has not got it.
+    """The mean of a metric over trials that have all ended; None if one does not have it.
 
-    Rounded far below any difference that counts: a tracking store may keep fewer bits.
+    Rounded to 9 digits, because a tracking store may keep fewer bits.
     """
-    found = [outcome.get(metric) for p in points if (outcome := bench.outcome(p)) is not None]
-    values = [value for value in found if value is not None and math.isfinite(value)]
+    measured = [outcome.get(metric) for p in points if (outcome := bench.outcome(p)) is not None]
+    values = [value for value in measured if value is not None and math.isfinite(value)]
     return float(f"{sum(values) / len(values):.9g}") if len(values) == len(points) else None
 
 
 def ended(points: list[Point], bench: Bench) -> bool:
-    """Whether all of them have ended."""
+    """Whether all trials have ended."""
     return all(bench.outcome(point) is not None for point in points)

@@ -1,4 +1,4 @@
-"""The values of axes: lists and ranges, all of their combinations, or some drawn at random."""
+"""The values of axes: lists and ranges, all combinations of them, or random ones."""
 
 import itertools
 import math
@@ -12,13 +12,13 @@ from pydantic import Field, model_validator
 from trials.stage import StageConfig
 
 DIGITS = 6
-"""Significant digits of a drawn number: few enough that it prints, and keys, the same for ever."""
+"""Significant digits of a drawn number: few enough that its text and key never change."""
 
 MAX_STEPS = 100_000
 
 
 class Range(StageConfig):
-    """An axis by its ends. Whole numbers at both ends (and as step) mean whole numbers between."""
+    """An axis by its ends. If ends (and step) are whole numbers, so are the values between."""
 
     low: int | float = Field(description="smallest value")
     high: int | float = Field(description="largest value")
@@ -41,26 +41,26 @@ class Range(StageConfig):
 
     @property
     def whole(self) -> bool:
-        """Whether only whole numbers are meant."""
+        """Whether all values are whole numbers."""
         return all(isinstance(v, int) for v in (self.low, self.high, self.step or 1))
 
     @cached_property
     def grid(self) -> tuple[int | float, ...] | None:
-        """Every value of a stepped range, rising; None without a step."""
+        """Every value of a stepped range, ascending; None without a step."""
         if self.step is None:
             return None
-        # A hair of slack: 0.1 to 0.6 by 0.05 has 0.6 in it, whatever the last bit says.
+        # Some slack for rounding: 0.1 to 0.6 by 0.05 must include 0.6.
         count = math.floor((self.high - self.low) / self.step * (1 + 1e-12) + 1e-9)
         return tuple(self.rounded(self.low + i * self.step) for i in range(count + 1))
 
     def rounded(self, value: float) -> int | float:
-        """The value as it goes into a setting: DIGITS significant digits, inside the range."""
+        """A value rounded to DIGITS significant digits, inside the range."""
         if self.whole:
             return min(max(round(value), int(self.low)), int(self.high))
         return min(max(float(f"{value:.{DIGITS}g}"), float(self.low)), float(self.high))
 
     def draw(self, source: random.Random) -> int | float:
-        """One value, uniform over the range or over its logarithm."""
+        """Draw a value, uniformly in the range or in its logarithm."""
         if self.grid is not None:
             return source.choice(self.grid)
         if self.log:
@@ -87,28 +87,28 @@ def combinations(space: Space) -> list[Settings]:
     Raises:
         ValueError: an axis is a range.
     """
-    for name, values in space.items():
+    for axis, values in space.items():
         if isinstance(values, Range):
-            raise ValueError(f"{name} is a range: only drawn values can come from it")
+            raise ValueError(f"{axis} is a range: only drawn values can come from it")
     products = itertools.product(*(v for v in space.values() if not isinstance(v, Range)))
     return [dict(zip(space, point, strict=True)) for point in products]
 
 
 def drawn(space: Space, samples: int, seed: int) -> list[Settings]:
-    """Random settings; a larger number contains every smaller one, in the same order.
+    """Random settings; a larger sample starts with every smaller one.
 
-    Lists only: without repetition, at most all combinations. With a range each is drawn on its
-    own, so that two may be equal.
+    From lists only: no repetitions, at most all combinations. With a range, settings are drawn
+    independently, so two may be equal.
     """
     source = random.Random(seed)
     if not any(isinstance(values, Range) for values in space.values()):
         everything = combinations(space)
-        # Shuffling the whole list makes a larger sample contain every smaller one.
+        # Shuffle the whole list, so that a larger sample starts with every smaller one.
         return source.sample(everything, len(everything))[:samples]
     return [
         {
-            name: values.draw(source) if isinstance(values, Range) else source.choice(values)
-            for name, values in space.items()
+            axis: values.draw(source) if isinstance(values, Range) else source.choice(values)
+            for axis, values in space.items()
         }
         for _ in range(samples)
     ]

@@ -1,13 +1,21 @@
 """The answer of a sweep: essential sparsity, recommended setting, and the report's summary.
 
-Pure statistics on the table of trials, one row per trial. `rows.py` reads tables and `settings.py`
-groups trials; `statistics.py`, `seeds.py`, `pairs.py` and `scopes.py` have the intervals,
-`curve.py` the one-shot curve, `arms.py` the arms, `recommendation.py` the setting to use,
-`comparisons.py` arms against each other, `diagnosis.py` what caused a collapse, `claims.py` the
-paper's claims, `overlap.py` how much masks overlap, `findings.py` and `controls.py` the sentences
-about what is doubtful or was not measured, `answer.py` the answer in words, `series.py` what
-figures draw; `analysis.py` computes what several need, and `summary.py` puts it together. The
-public names stand here too.
+Pure statistics on the table of trials, one row per trial:
+
+    rows.py, settings.py                    reading the table, and grouping trials into settings
+    statistics.py, seeds.py, scopes.py      intervals
+    pairs.py, family.py                     pairs of models, and intervals of many comparisons
+    curve.py, crossing.py                   the one-shot curve and the essential sparsity
+    arms.py                                 every arm at its best setting
+    choice.py, recommendation.py            the setting to use
+    contrasts.py, comparisons.py            arms against each other
+    design.py, diagnosis.py, causes.py      what caused a collapse
+    couples.py, claims.py, verdicts.py      the paper's claims
+    overlap.py                              how much masks overlap
+    findings.py, controls.py                what is doubtful or was not measured
+    answer.py, wording.py                   the answer in words
+    series.py                               what figures draw
+    analysis.py, summary.py                 the shared results, and summary.json
 """
 
 from orchestrator.selection.analysis import CONFIDENCE

@@ -1,4 +1,4 @@
-"""What is computed once of a sweep, and read by every part of its summary."""
+"""What every part of the summary reads, computed once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ from orchestrator.selection.diagnosis import diagnose
 from orchestrator.selection.pairs import Outcomes
 from orchestrator.selection.recommendation import Recommended, read_on_test
 from orchestrator.selection.rows import rows
-from orchestrator.selection.settings import Setting, settings
+from orchestrator.selection.settings import Setting, group_settings
 
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Analysis:
-    """A sweep as it was read, and what several parts of its summary rest on.
+    """A sweep's trials, and the results that several parts of its summary share.
 
     Attributes:
-        results: the trials, stopped ones last; measured: what the one-shot curve was read from.
-        planned: trials that the sweep file asks for.
-        axes: further axes that trials have; absent_axes: those that none has.
-        dense: the `dense` arm beside the recommended setting, where it was run.
+        results: the trials, stopped ones last; measured: the rows behind the one-shot curve.
+        planned: number of trials that the sweep file asks for.
+        axes: further axes that trials have; absent_axes: axes that no trial has.
+        dense: the `dense` arm to compare the recommended setting with, if it was run.
     """
 
     results: pd.DataFrame
@@ -49,14 +49,14 @@ class Analysis:
 
     @property
     def finished(self) -> int:
-        """Trials that finished; without a status, those with a final accuracy."""
+        """Number of finished trials; in a table without a status, those with a final accuracy."""
         if "status" not in self.results:
             return sum(len(s.trials) for s in self.settings)
         return self._count("FINISHED")
 
     @property
     def failed(self) -> int:
-        """Trials that failed."""
+        """Number of failed trials."""
         return self._count("FAILED")
 
     def _count(self, status: str) -> int:
@@ -72,37 +72,39 @@ def analyse(
     axes: Sequence[str],
     outcomes: Outcomes | None,
 ) -> Analysis:
-    """The analysis of a table of trials; see `summarise` for the arguments."""
+    """Analyse a table of trials; see `summarise` for the arguments."""
     trials = full_first(results)
     measured = trials if curve is None else curve
-    known = [a for a in axes if a in trials]
+    present = [a for a in axes if a in trials]
     absent = [a for a in axes if a not in trials and a not in ("seed", "arm")]
     essential = essential_sparsity(measured, tolerance, detector, CONFIDENCE)
-    found = settings(trials, known)
-    spreads = Spreads(found)
-    choice = choose(found, spreads, tolerance, CONFIDENCE)
+    settings = group_settings(trials, present)
+    spreads = Spreads(settings)
+    choice = choose(settings, spreads, tolerance, CONFIDENCE)
     best = read_on_test(choice, spreads, outcomes, tolerance, CONFIDENCE) if choice else None
     return Analysis(
         results=trials,
         measured=measured,
         planned=planned,
-        axes=known,
+        axes=present,
         absent_axes=absent if len(trials) else [],
         outcomes=outcomes,
         tolerance=tolerance,
         confidence=CONFIDENCE,
-        settings=found,
+        settings=settings,
         essential=essential,
         recommended=best,
-        dense=dense_for(choice.setting, found) if choice else None,
-        arms=arms_table(found, spreads, outcomes, CONFIDENCE),
-        comparisons=compare_arms(contrasts(found), outcomes or {}, spreads, CONFIDENCE, tolerance),
+        dense=dense_for(choice.setting, settings) if choice else None,
+        arms=arms_table(settings, spreads, outcomes, CONFIDENCE),
+        comparisons=compare_arms(
+            contrasts(settings), outcomes or {}, spreads, CONFIDENCE, tolerance
+        ),
         diagnosis=diagnose(trials, CONFIDENCE, outcomes),
     )
 
 
 def full_first(results: pd.DataFrame) -> pd.DataFrame:
-    """Stopped trials last: of one dense model the first row counts, and they have no test."""
+    """Put stopped trials last: the first row of a dense model counts, and they have no test."""
     if "rung" not in results:
         return results
     return results.iloc[results["rung"].notna().to_numpy().argsort(kind="stable")]

@@ -18,7 +18,7 @@ def answer(essential: EssentialSparsity | None, best: Recommended | None) -> dic
 
     Returns:
         `essential` (how much may be removed), `recommended` (which setting), `saves` (what it
-        saves), `costs` (in accuracy, and how sure that is); None for what there is not.
+        saves), `costs` (in accuracy, and how sure that is); None for what was not measured.
     """
     return {
         "essential": essential_words(essential),
@@ -28,43 +28,43 @@ def answer(essential: EssentialSparsity | None, best: Recommended | None) -> dic
     }
 
 
-def essential_words(found: EssentialSparsity | None) -> str:
+def essential_words(essential: EssentialSparsity | None) -> str:
     """How much one-shot pruning may remove, and from which level on it may not."""
-    if found is None:
+    if essential is None:
         return "The essential sparsity was not measured."
     losses = {
         round(p["sparsity"], 9): p["drop"]
-        for p in rows(found.curve, CURVE_COLUMNS) if p["drop"] is not None
+        for p in rows(essential.curve, CURVE_COLUMNS) if p["drop"] is not None
     }  # fmt: skip
-    value, beyond = found.bracket
-    tolerated = points_of(found.tolerance)
+    value, beyond = essential.bracket
+    tolerated = points_of(essential.tolerance)
     at, after = (_lost(losses.get(round(x or 0.0, 9))) for x in (value, beyond))
-    if found.detector != "first_violation":
-        said = (
+    if essential.detector != "first_violation":
+        sentence = (
             f"The essential sparsity is {level(value)} by the detector "
-            f"{found.detector.replace('_', ' ')}: removing that much of the prunable weights in "
-            f"one shot loses {at} before fine-tuning"
+            f"{essential.detector.replace('_', ' ')}: removing that much of the prunable weights "
+            f"in one shot loses {at} before fine-tuning"
         )
-        said += f"; at {level(beyond)} the loss is {after}" if beyond is not None else ""
+        sentence += f"; at {level(beyond)} the loss is {after}" if beyond is not None else ""
     elif value == 0:
-        said = (
+        sentence = (
             f"The essential sparsity is below {level(beyond)}, the lowest level measured: removing "
             f"that much of the prunable weights in one shot already loses {after}, more than the "
             f"tolerated {tolerated}"
         )
     elif beyond is None:
-        said = (
+        sentence = (
             f"The essential sparsity is at least {level(value)}, the highest level measured: even "
             "that much of the prunable weights can be removed in one shot for a loss of at most "
             f"{tolerated}, before fine-tuning"
         )
     else:
-        said = (
+        sentence = (
             f"The essential sparsity is {level(value)}: that much of the prunable weights can be "
             f"removed in one shot for a loss of at most {tolerated}, before fine-tuning; at "
             f"{level(beyond)} the loss is {after}"
         )
-    return f"{said}. {_limits(found)}"
+    return f"{sentence}. {_limits(essential)}"
 
 
 def _lost(drop: float | None) -> str:
@@ -74,18 +74,20 @@ def _lost(drop: float | None) -> str:
     return f"{size} point{'' if size == '1.0' else 's'}"
 
 
-def _limits(found: EssentialSparsity) -> str:
-    if found.low is None:
-        return f"For {found.scope}, its interval is too wide to give."
-    ends = level(found.low), level(found.high)
+def _limits(essential: EssentialSparsity) -> str:
+    if essential.low is None:
+        return f"For {essential.scope}, its interval is too wide to give."
+    ends = level(essential.low), level(essential.high)
     if ends[0] == ends[1]:  # narrower than a tenth of a percent
-        ends = share(found.low), share(found.high)
-    where = f"above {ends[0]}" if found.high is None else f"between {ends[0]} and {ends[1]}"
-    return f"For {found.scope}, it lies {where} with {100 * found.confidence:g} % confidence."
+        ends = share(essential.low), share(essential.high)
+    where = f"above {ends[0]}" if essential.high is None else f"between {ends[0]} and {ends[1]}"
+    return (
+        f"For {essential.scope}, it lies {where} with {100 * essential.confidence:g} % confidence."
+    )
 
 
 def _standing(best: Recommended) -> str:
-    """What a setting that is named here deserves to be called."""
+    """How the setting is introduced, depending on what was shown about it."""
     within = f"within {points_of(best.tolerance)} of dense"
     if best.verdict == "shown":
         return "Recommended"
@@ -108,37 +110,39 @@ def setting_words(best: Recommended) -> str:
     if best.mask_data_fraction is not None:
         parts.append(f"masks from {level(best.mask_data_fraction)} of the data")
     further = {k: v for k, v in best.setting.items() if k not in BASE_AXES and v is not None}
-    parts += [f"{name} {value}" for name, value in further.items()]
-    known = BY_NAME.get(best.arm)
-    arm = best.arm if known is None else known.words or known.label
+    parts += [f"{axis} {value}" for axis, value in further.items()]
+    arm_row = BY_NAME.get(best.arm)
+    arm = best.arm if arm_row is None else arm_row.words or arm_row.label
     return f"{arm} ({', '.join(parts)})" if parts else arm
 
 
 def saving_words(best: Recommended) -> str:
-    """What it saves at inference, and what it does not."""
+    """What the setting saves at inference, and what it does not."""
     zeros = ""
     if best.final_sparsity:
         zeros = (
             f" {level(best.final_sparsity)} of the prunable weights are zero, which by itself "
             "speeds nothing up."
         )
-    kept, whole = best.macs_ratio_kept, best.macs_ratio
-    if kept is None or whole is None:
+    kept_ratio, total_ratio = best.macs_ratio_kept, best.macs_ratio
+    if kept_ratio is None or total_ratio is None:
         return f"Its multiply-accumulates (MACs) were not measured.{zeros}"
-    if not best.patch_drop and abs(whole - 1) <= 1e-9:
+    if not best.patch_drop and abs(total_ratio - 1) <= 1e-9:
         return f"It keeps all patches and needs the multiply-accumulates (MACs) of dense.{zeros}"
-    said = f"On the patches that it keeps it needs {ratio(kept)} the multiply-accumulates (MACs)"
-    said += " of dense"
+    sentence = (
+        f"On the patches that it keeps it needs {ratio(kept_ratio)} the multiply-accumulates (MACs)"
+    )
+    sentence += " of dense"
     if best.images_per_s_ratio is not None:
-        said += f", and does {ratio(best.images_per_s_ratio)} as many images/s (measured)"
-    if whole - kept > 1e-9:
-        said += (
-            f". Choosing the patches costs another {ratio(whole - kept)}: {ratio(whole)} in all, "
-            "unless they are known beforehand"
+        sentence += f", and does {ratio(best.images_per_s_ratio)} as many images/s (measured)"
+    if total_ratio - kept_ratio > 1e-9:
+        sentence += (
+            f". Choosing the patches costs another {ratio(total_ratio - kept_ratio)}: "
+            f"{ratio(total_ratio)} in all, unless they are known beforehand"
         )
-    return f"{said}.{zeros}"
+    return f"{sentence}.{zeros}"
 
 
 def model_words(n: int) -> str:
-    """Why it is this one of its setting's models that is kept and exported."""
+    """Which of a setting's models is kept and exported."""
     return "its only seed" if n == 1 else f"the median of its {n} seeds on validation"

@@ -1,7 +1,7 @@
-"""What each arm of a sweep reached, at its best setting, and the dense model beside it.
+"""What each arm reached at its best setting, next to the dense model.
 
-A setting is chosen by validation accuracy alone; test accuracies are reported for what was
-chosen. Both are the deployed ones (`settings.py`).
+Settings are chosen by validation accuracy alone; test accuracy is only reported. Both are deployed
+accuracies (`settings.py`).
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ from orchestrator.vocabulary import Metric, of
 from trials.arms import ARMS, DENSE, LOTUS
 
 Reference = Literal["fine_tuned", "before_fine_tuning"]
-"""The dense model that a sweep is measured against: with equal fine-tuning where that was run."""
+"""The dense model that a sweep is measured against: with equal fine-tuning, if that was run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,20 +43,20 @@ class ArmRow:
     """One arm at its best setting; accuracies and sparsities are fractions.
 
     Attributes:
-        n: seeds of the setting (each seed weighs the same).
-        val_accuracy_mean: what the setting was chosen by, so optimistic when there were many
-            settings; the test accuracy is not. Deployed, like the test accuracy.
-        ci_low, ci_high: limits of the mean test accuracy, in `scope`; None where nothing is
-            said (`statistics.sayable`).
+        n: number of seeds (each seed weighs the same).
+        val_accuracy_mean: the setting was chosen by this, so it is optimistic when there were
+            many settings; the test accuracy is not. Both are deployed accuracies.
+        ci_low, ci_high: limits of the mean test accuracy, in `scope`; None where the interval is
+            left out (`statistics.sayable`).
         test_accuracy_whole: of the same models on whole images.
         difference_to_dense: test accuracy minus that of the dense reference at the same seeds,
-            positive = better than dense; limits by `scopes.py`, each alone.
-        macs_ratio: deployed over dense multiply-accumulates, choosing the patches included;
-            macs_ratio_kept: without that.
-        images_per_s_ratio: measured, on the kept patches, without choosing them.
-        near_dense_reached: seeds of `n` that came within 1 point of dense.
-        epochs_to_near_dense: mean over those seeds alone, so read it beside their number;
-            limits by Student t, and the fastest and the slowest of them.
+            positive = better than dense; limits as in `scopes.py`, uncorrected.
+        macs_ratio: deployed over dense multiply-accumulates, including the choice of patches;
+            macs_ratio_kept: without it.
+        images_per_s_ratio: measured on the kept patches, without choosing them.
+        near_dense_reached: how many of the `n` seeds came within 1 point of dense.
+        epochs_to_near_dense: mean over those seeds only, so read it together with their number;
+            with Student t limits, and the fastest and slowest of these seeds.
         setting: value per axis; None for an axis that the arm ignores.
     """
 
@@ -103,7 +103,7 @@ def known_arms() -> list[dict[str, Any]]:
 
 
 def arms_table(
-    found: Sequence[Setting],
+    settings: Sequence[Setting],
     spreads: Spreads,
     outcomes: Outcomes | None = None,
     confidence: float = 0.95,
@@ -111,56 +111,56 @@ def arms_table(
     """Every arm at the setting with its best mean validation accuracy.
 
     Args:
-        found: of `settings`.
-        outcomes: where they were read; else differences rest on counts.
+        settings: from `group_settings`.
+        outcomes: None = differences are computed from counts.
         confidence: of all limits.
     """
-    best = best_settings(found).values()
-    return [_arm_row(s, found, spreads, outcomes or {}, confidence) for s in best]
+    best = best_settings(settings).values()
+    return [_arm_row(s, settings, spreads, outcomes or {}, confidence) for s in best]
 
 
 def _arm_row(
-    s: Setting,
-    found: Sequence[Setting],
+    setting: Setting,
+    settings: Sequence[Setting],
     spreads: Spreads,
     outcomes: Outcomes,
     confidence: float,
 ) -> ArmRow:
-    spread, scope = test_interval(s, confidence)
-    contrast = against_reference(s, found)
-    itself = s.arm == DENSE and contrast.b is s and contrast.of_a is contrast.of_b
+    spread, scope = test_interval(setting, confidence)
+    contrast = against_reference(setting, settings)
+    itself = setting.arm == DENSE and contrast.b is setting and contrast.of_a is contrast.of_b
     gap = None if itself else spreads.difference(contrast, contrast.pairs(outcomes))
     models, seeds = (
         gap.interval(where, confidence) if gap else Interval(mean=0.0, low=None, high=None)
         for where in (THESE_MODELS, OTHER_SEEDS)
     )  # fmt: skip
     return ArmRow(
-        arm=s.arm,
-        n=len(s.seeds),
-        val_accuracy_mean=s.mean[VAL],
-        test_accuracy_mean=s.mean[TEST],
+        arm=setting.arm,
+        n=len(setting.seeds),
+        val_accuracy_mean=setting.mean[VAL],
+        test_accuracy_mean=setting.mean[TEST],
         ci_low=spread.low if spread else None,
         ci_high=spread.high if spread else None,
         scope=scope,
-        test_accuracy_whole=s.mean[Metric.FINAL_TEST_ACCURACY],
+        test_accuracy_whole=setting.mean[Metric.FINAL_TEST_ACCURACY],
         reference="before_fine_tuning" if contrast.a is contrast.b and not itself else "fine_tuned",
         difference_to_dense=gap.mean if gap else None,
         models_low=models.low,
         models_high=models.high,
         seeds_low=seeds.low,
         seeds_high=seeds.high,
-        sparsity_mean=s.mean[Metric.FINAL_SPARSITY],
-        sparsity_model_mean=s.mean[Metric.FINAL_SPARSITY_MODEL],
-        macs_ratio=macs_ratio(s.mean),
-        macs_ratio_kept=kept_macs_ratio(s.mean),
-        images_per_s_ratio=speed_ratio(s.mean),
-        **_epochs(s, confidence),
-        setting=dict(s.axes),
+        sparsity_mean=setting.mean[Metric.FINAL_SPARSITY],
+        sparsity_model_mean=setting.mean[Metric.FINAL_SPARSITY_MODEL],
+        macs_ratio=macs_ratio(setting.mean),
+        macs_ratio_kept=kept_macs_ratio(setting.mean),
+        images_per_s_ratio=speed_ratio(setting.mean),
+        **_epochs(setting, confidence),
+        setting=dict(setting.axes),
     )
 
 
 def test_interval(s: Setting, confidence: float) -> tuple[Interval | None, Scope]:
-    """The mean test accuracy of a setting, and what its limits are about."""
+    """The mean test accuracy of a setting, and the scope of its limits."""
     tested = [a for r in s.seeds if (a := r[TEST]) is not None]
     other = len(tested) >= FEWEST_SEEDS
     scope = OTHER_SEEDS if other else THESE_MODELS
@@ -190,23 +190,23 @@ def _epochs(s: Setting, confidence: float) -> dict[str, Any]:
 
 def dense_summary(
     results: pd.DataFrame,
-    found: Sequence[Setting],
+    settings: Sequence[Setting],
     reference: Setting | None,
     confidence: float = 0.95,
 ) -> dict[str, Any]:
-    """`dense` of summary.json: the one dense model that everything final is measured against.
+    """`dense` of summary.json: the dense model that all final accuracies are measured against.
 
     Args:
-        reference: the `dense` arm beside the recommended setting (`contrasts.dense_for`); None =
-            the best one that was run.
+        reference: the `dense` arm to compare the recommended setting with
+            (`contrasts.dense_for`); None = the best `dense` setting that was run.
 
     Returns:
-        `reference` and its mean accuracies, limits and n; `before_fine_tuning`: the same of the
-        dense models that all trials start from, and that pruned models are compared with before
-        any fine-tuning. Without a dense arm the two are the same.
+        `reference` with its mean accuracies, limits and n; `before_fine_tuning`: the same for
+        the dense models that all trials start from, which pruned models are compared with before
+        fine-tuning. Without a dense arm the two are the same.
     """
     before = _before_fine_tuning(results, confidence)
-    tuned = reference or best_settings(found).get(DENSE)
+    tuned = reference or best_settings(settings).get(DENSE)
     if tuned is None:
         return {"reference": "before_fine_tuning", **before, "before_fine_tuning": before}
     spread, scope = test_interval(tuned, confidence)

@@ -1,6 +1,6 @@
 """The diagnosis in words: what collapsed, what cures it, and what is not the cause.
 
-Every statement about a cause is read from simultaneous limits; a mean alone decides nothing.
+Every statement about a cause rests on simultaneous limits, never on a mean alone.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,32 +14,32 @@ _LIMIT = f"{100 * COLLAPSE:g} points"
 
 
 def sentences(anchors: Sequence[Loss], effects: Sequence[Sequence[Effect]]) -> list[str]:
-    """What the diagnosis found, the answer first.
+    """The findings of the diagnosis, the answer first.
 
     Args:
         anchors: at least one.
-        effects: per anchor, what was changed.
+        effects: for each anchor, the effects of the changes to it.
     """
-    said = [_answer(anchors, effects)]
+    lines = [_answer(anchors, effects)]
     for anchor, changes in zip(anchors, effects, strict=True):
-        said += [*_state(anchor), *_causes(anchor, changes), *_told(anchor, changes)]
-        said += _data(anchor, changes)
-    return said
+        lines += [*_state(anchor), *_causes(anchor, changes), *_told(anchor, changes)]
+        lines += _data(anchor, changes)
+    return lines
 
 
 def _answer(anchors: Sequence[Loss], effects: Sequence[Sequence[Effect]]) -> str:
     shown = [*anchors, *(e.loss for group in effects for e in group)]
-    unique = list({(one.name, one.sparsity, one.accuracy, one.final_accuracy): one
-                   for one in shown}.values())  # fmt: skip
-    bad = [one for one in unique if one.collapsed]
+    unique = list({(loss.name, loss.sparsity, loss.accuracy, loss.final_accuracy): loss
+                   for loss in shown}.values())  # fmt: skip
+    bad = [loss for loss in unique if loss.collapsed]
     if not bad:
-        worst = max((one.drop or 0.0 for one in unique), default=0.0)
+        worst = max((loss.drop or 0.0 for loss in unique), default=0.0)
         return (
             f"The collapse did not appear: none of {len(unique)} settings is more than {_LIMIT} "
             f"below dense, right after pruning or after fine-tuning (largest loss right after "
             f"pruning: {_points(worst)})."
         )
-    stay = sum(collapses(one.final_drop) for one in bad)
+    stay = sum(collapses(loss.final_drop) for loss in bad)
     return (
         f"The collapse appeared: {len(bad)} of {len(unique)} settings are more than {_LIMIT} "
         f"below dense right after pruning or after fine-tuning; {stay} of them still are after "
@@ -79,7 +79,7 @@ def _causes(a: Loss, effects: Sequence[Effect]) -> Iterator[str]:
 
 
 def _sparsity(a: Loss) -> str:
-    """Whether what is removed explains the collapse, by the control that removes as much."""
+    """Whether the sparsity explains the collapse, judged by the control at the same sparsity."""
     past = a.sparsity is not None and a.sparsity > HALF
     what = "Pruning past 50 %" if past else "The sparsity"
     if a.control_drop is None or a.drop is None:
@@ -106,22 +106,22 @@ def _conclusion(a: Loss, cures: Sequence[Effect]) -> str:
     """What the cures have in common."""
     less = [e for e in cures if e.loss.sparsity is not None and a.sparsity is not None
             and e.loss.sparsity < a.sparsity - SAME]  # fmt: skip
-    names = ", ".join(dict.fromkeys(e.label for e in cures if e not in less))
+    changes = ", ".join(dict.fromkeys(e.label for e in cures if e not in less))
     if len(less) == len(cures):
         return (
             "Cause: how much is pruned. Every change that cures it removes fewer weights than "
             f"the {_percent(a.sparsity)} here; none cures it at this sparsity."
         )
     if not less:
-        return f"Cause: how the mask is found ({names}). It is cured without pruning less."
+        return f"Cause: how the mask is found ({changes}). It is cured without pruning less."
     return (
-        f"Causes: how the mask is found ({names}), which cures it without pruning less, and how "
+        f"Causes: how the mask is found ({changes}), which cures it without pruning less, and how "
         "much is pruned, which the other cures lower."
     )
 
 
 def _told(a: Loss, effects: Sequence[Effect]) -> Iterator[str]:
-    """Which suspects have an effect, and which cannot be told from none."""
+    """Which suspects have an effect, and which effects cannot be told from zero."""
     told = {e.suspect for e in effects if e.verdict != "undecided"}
     labels = {e.suspect: e.label for e in effects}
     with_effect = [labels[s] for s in labels if s in told]
@@ -137,10 +137,12 @@ def _told(a: Loss, effects: Sequence[Effect]) -> Iterator[str]:
 
 def _data(a: Loss, effects: Sequence[Effect]) -> Iterator[str]:
     """Whether too little data for the mask is the cause."""
-    rows = [e for e in effects if e.suspect == "mask_data_fraction" and e.effect_pruned is not None]
-    if not rows:
+    data_effects = [
+        e for e in effects if e.suspect == "mask_data_fraction" and e.effect_pruned is not None
+    ]
+    if not data_effects:
         return
-    far = max(rows, key=lambda e: abs(float(e.value) - float(e.anchor_value)))
+    far = max(data_effects, key=lambda e: abs(float(e.value) - float(e.anchor_value)))
     gain, low, high = far.effect_pruned or 0.0, far.low, far.high
     first, last = float(far.anchor_value), float(far.value)
     if first > last:
@@ -173,14 +175,14 @@ def _data_verdict(a: Loss, far: Effect, low: float | None, high: float | None) -
 
 
 def _listed(effects: Iterable[Effect]) -> str:
-    said = []
+    lines = []
     for e in effects:
         limits = _limits(e.low, e.high, sign=True)
         sparse = "" if e.loss.sparsity is None else f", {_percent(e.loss.sparsity)} sparse"
-        said.append(
+        lines.append(
             f"{e.words} ({signed(e.effect_pruned or 0.0)} points, {limits}n = {e.n}{sparse})"
         )
-    return "; ".join(said)
+    return "; ".join(lines)
 
 
 def _points(value: float | None) -> str:
@@ -196,7 +198,7 @@ def _minus(value: float | None) -> float | None:
 
 
 def _limits(low: float | None, high: float | None, sign: bool = False) -> str:
-    """`interval +1.0 to +2.0, `, or nothing where there is none."""
+    """`interval +1.0 to +2.0, `, or nothing without limits."""
     if low is None or high is None:
         return ""
     return f"interval {between(low, high, '+z' if sign or low < 0 else 'z')}, "

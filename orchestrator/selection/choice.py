@@ -22,7 +22,7 @@ class Choice:
     """A setting and why it was chosen, before any test outcome is read.
 
     Attributes:
-        on_test: the comparison that its verdict is read from.
+        on_test: the comparison on test that decides the verdict.
     """
 
     setting: Setting
@@ -32,18 +32,18 @@ class Choice:
 
 
 def choose(
-    found: Sequence[Setting],
+    settings: Sequence[Setting],
     spreads: Spreads,
     tolerance: float = 0.01,
     confidence: float = 0.95,
 ) -> Choice | None:
     """The cheapest setting that keeps the dense accuracy on validation.
 
-    Candidates are the settings of LOTUS_ARMS with a deployed accuracy and known MACs. Those whose
-    whole interval against the dense reference (by counts, in the widest scope that can be said)
-    is above -tolerance are shown to keep it; where there is none, those whose mean does. Of these:
-    fewest MACs, choosing the patches included, then highest final sparsity, then best validation
-    accuracy. Where even that leaves none: the best validation accuracy.
+    Candidates are the settings of LOTUS_ARMS with a deployed accuracy and known MACs. First choice
+    are those shown to keep the accuracy: their whole interval against the dense reference (from
+    counts, in the widest scope available) is above -tolerance. Without any, those whose mean is.
+    Among them: fewest MACs, including the choice of patches, then highest final sparsity, then
+    best validation accuracy. If no mean is above -tolerance: the best validation accuracy.
 
     Args:
         tolerance: fraction (0.01 = 1 point).
@@ -51,22 +51,15 @@ def choose(
     Returns:
         None when there is no candidate.
     """
-    candidates = [
-        s for s in found
-        if s.arm in LOTUS_ARMS and s.mean[VAL] is not None and s.mean[Metric.FINAL_MACS_DEPLOYED]
-    ]  # fmt: skip
+    candidates = _candidates(settings)
     if not candidates:
         return None
-    gaps = [_validation_gap(s, found, spreads) for s in candidates]
+    gaps = [(s, _validation_gap(s, settings, spreads)) for s in candidates]
     shown = [
-        s for s, gap in zip(candidates, gaps, strict=True)
+        s for s, gap in gaps
         if gap and _at_least(gap.interval(gap.scope, confidence).low, -tolerance)
     ]  # fmt: skip
-    within = [
-        s
-        for s, gap in zip(candidates, gaps, strict=True)
-        if gap and _at_least(gap.mean, -tolerance)
-    ]
+    within = [s for s, gap in gaps if gap and _at_least(gap.mean, -tolerance)]
     if shown:
         best, chosen = min(shown, key=_cost), "shown on validation"
     elif within:
@@ -74,8 +67,15 @@ def choose(
     else:
         best, chosen = min(candidates, key=preference), "best on validation"
     counts = {"candidates": len(candidates), "shown": len(shown), "within": len(within)}
-    on_test = against_reference(best, found)
+    on_test = against_reference(best, settings)
     return Choice(best, chosen, _reason(chosen, counts, on_test, tolerance), on_test)  # type: ignore[arg-type]
+
+
+def _candidates(settings: Sequence[Setting]) -> list[Setting]:
+    return [
+        s for s in settings
+        if s.arm in LOTUS_ARMS and s.mean[VAL] is not None and s.mean[Metric.FINAL_MACS_DEPLOYED]
+    ]  # fmt: skip
 
 
 def reference_means(on_test: Contrast) -> dict[str, float | None]:
@@ -88,12 +88,14 @@ def reference_means(on_test: Contrast) -> dict[str, float | None]:
         average(dense.by_seed()[seed], columns.values()) for seed in on_test.a.seeds_with(dense)
     ] or list(dense.seeds)
     mean = average(common, columns.values())
-    return {name: mean[column] for name, column in columns.items()}
+    return {split: mean[column] for split, column in columns.items()}
 
 
-def _validation_gap(s: Setting, found: Sequence[Setting], spreads: Spreads) -> Difference | None:
-    # By counts: the outcomes of every candidate are too much to read.
-    contrast = against_reference(s, found, validation=True)
+def _validation_gap(
+    setting: Setting, settings: Sequence[Setting], spreads: Spreads
+) -> Difference | None:
+    # From counts: reading the outcomes of every candidate would take too long.
+    contrast = against_reference(setting, settings, validation=True)
     return spreads.difference(contrast, contrast.pairs({}))
 
 
@@ -102,7 +104,7 @@ def _at_least(value: float | None, floor: float) -> bool:
 
 
 def _reason(chosen: Chosen, counts: dict[str, int], on_test: Contrast, tolerance: float) -> str:
-    """How it was chosen, in one or two sentences."""
+    """Why the setting was chosen, in one or two sentences."""
     mean, dense = percent(on_test.a.mean[VAL]), percent(reference_means(on_test)["val"])
     source = (
         "the dense model before fine-tuning (the dense arm was not run)"
@@ -114,7 +116,7 @@ def _reason(chosen: Chosen, counts: dict[str, int], on_test: Contrast, tolerance
         f"this one ({mean}) needs the fewest multiply-accumulates and, of those that need equally "
         "few, removes the most weights"
     )
-    total, shown, within = (counts[name] for name in ("candidates", "shown", "within"))
+    total, shown, within = (counts[kind] for kind in ("candidates", "shown", "within"))
     if chosen == "shown on validation":
         are = "is" if shown == 1 else "are"
         return f"{shown} of {_settings(total)} {are} shown to be {near}; of them {cheapest}."

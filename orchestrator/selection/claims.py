@@ -1,6 +1,6 @@
-"""The claims of LOTUS against what a sweep measured; a verdict is read from an interval alone.
+"""The claims of LOTUS against what a sweep measured; every verdict rests on an interval.
 
-Levels are those that the claim names, to 1e-9: a neighbouring level is another claim.
+Levels must match those in the claim to 1e-9: a neighbouring level would be a different claim.
 """
 
 from collections.abc import Callable
@@ -60,29 +60,29 @@ def paper_claims(
 ) -> list[dict[str, Any]]:
     """Every claim with its verdict, in the order of the paper; see `Claim`.
 
-    "reproduced" and "not reproduced" need an interval that lies on one side of the limit. What an
-    interval does not decide is "undecided", what was not run "not measured", with the reason.
+    "reproduced" and "not reproduced" need an interval on one side of the limit. Otherwise the claim
+    is "undecided", or "not measured" with the reason if the trials for it were not run.
 
     Args:
         results: one row per trial; may be empty.
-        tolerance: what "keeps accuracy" may cost, a fraction.
-        confidence: of each interval on its own.
-        outcomes: which images each trial gets right, where they were read.
-        curve: rows of the one-shot curve where they are more than the trials' own.
+        tolerance: the loss that still "keeps accuracy", a fraction.
+        confidence: of each interval, uncorrected.
+        outcomes: which images each trial gets right, if they were read.
+        curve: rows of the one-shot curve, if there are more than the trials have.
 
     Raises:
         ValueError: see `one_shot_curve`.
     """
-    found = read_settings(results)
-    table = Evidence(
-        results if curve is None else curve, found, Spreads(found), varying_columns(results),
+    settings = read_settings(results)
+    evidence = Evidence(
+        results if curve is None else curve, settings, Spreads(settings), varying_columns(results),
         tolerance, confidence, outcomes,
     )  # fmt: skip
     judges: tuple[Callable[[Evidence], Claim], ...] = (
         _one_shot, _tickets_keep, _tickets_beat_random, _near_dense, _collapses, _cured_to_dense,
         _cured_to_magnitude,
     )  # fmt: skip
-    return [asdict(judge(table)) for judge in judges]
+    return [asdict(judge(evidence)) for judge in judges]
 
 
 def _one_shot(t: Evidence) -> Claim:
@@ -146,7 +146,7 @@ def _near_dense(t: Evidence) -> Claim:
 
 
 def _near_judged(t: Evidence, claim: Claim, s: Setting) -> Claim:
-    """By the last epoch where that is at most the fifth, else by the share of seeds."""
+    """Judge by the last epoch if that is at most the fifth, else by the share of seeds."""
     ran = finished(s)
     reached = [e for r in ran if (e := r[Metric.FINAL_EPOCHS_TO_NEAR_DENSE]) is not None]
     early = sum(e <= BY_EPOCH + TIE for e in reached)
@@ -191,7 +191,7 @@ def _collapses(t: Evidence) -> Claim:
     if not masked:
         return claim.unmeasured("ISSP was not run.")
     literal = [s for s in masked if s.axes.get(PRESET) == LITERAL]
-    # LOTUS trained its masks on 10 % of the data. A reading with one thing changed is another.
+    # LOTUS trained its masks on 10 % of the data. A reading with one change is a different reading.
     ran = literal or [s for s in masked if (reached_sparsity(s) or 0.0) > HALF + 1e-9]
     chosen = typical([s for s in ran if small_data(s)] or ran)
     if chosen is None or (reached_sparsity(chosen) or 0.0) <= HALF + 1e-9:
@@ -219,11 +219,11 @@ def _cured_to_magnitude(t: Evidence) -> Claim:
     like = Controls(t.settings).like(chosen, MAGNITUDE, final=True) if chosen else {}
     if chosen is None or not like:
         return claim.unmeasured(_missing_cure(MAGNITUDE))
-    # From lotus to its control: what lotus has more.
+    # From lotus to its control: the gain of lotus.
     pairs = [between(chosen.first[seed], row, FINAL, outcomes=t.outcomes)
              for seed, row in like.items()]  # fmt: skip
-    known = tuple(p for p in pairs if p is not None)
-    return _judged_gain(t, claim, Couple(t.owner(like.values()), chosen, known))
+    measured = tuple(p for p in pairs if p is not None)
+    return _judged_gain(t, claim, Couple(t.owner(like.values()), chosen, measured))
 
 
 def _judged_gain(t: Evidence, claim: Claim, best: Couple) -> Claim:

@@ -1,19 +1,19 @@
-"""Arms against each other: paired by seed and by image, corrected for how many are compared.
+"""Arms against each other: paired by seed and image, corrected for the number of comparisons.
 
-Three families, each a question of its own (LOTUS; Instant Soup):
+Three families, each answering one question (LOTUS; Instant Soup):
 
-- `against_dense`: every arm at its best setting against the `dense` arm, which has had the same
-  fine-tuning, on test;
-- `against_controls`: the fullest arm against each control at a setting that differs in nothing
-  but what the control replaces, on test;
+- `against_dense`: every arm at its best setting against the `dense` arm with the same fine-tuning,
+  on test;
+- `against_controls`: the fullest arm against each control, at a setting that differs only in what
+  the control replaces, on test;
 - `after_pruning`: ISSP, one-shot magnitude and random masks at equal sparsity, on validation,
   before any fine-tuning.
 
-Accuracies on test are the deployed ones (`settings.py`). Each difference has two scopes
-(`scopes.py`), and in each an interval of its own and one that is corrected: within a family of m
-comparisons it has confidence 1 - (1 - c) / m (Bonferroni), so all of them hold together with
-confidence c, however the comparisons depend on each other, and here they do: they share images,
-seeds and arms. A verdict comes from the corrected interval only.
+Test accuracies are deployed accuracies (`settings.py`). Each difference has two scopes
+(`scopes.py`), each with an uncorrected and a corrected interval. In a family of m comparisons the
+corrected one has confidence 1 - (1 - c) / m (Bonferroni), so that all hold together with
+confidence c even though the comparisons share images, seeds and arms. Verdicts use only the
+corrected interval.
 """
 
 from collections import Counter
@@ -52,14 +52,14 @@ class ArmComparison:
 
     Attributes:
         n: seeds that both have; n_images: images of the split, the same for both.
-        models_low, models_high: limits of this comparison alone, about these models; None where
-            nothing is said (`statistics.sayable`).
-        seeds_low, seeds_high: the same about other seeds; None below 3 seeds too.
+        models_low, models_high: uncorrected limits for these models; None where the interval is
+            left out (`statistics.sayable`).
+        seeds_low, seeds_high: the same for other seeds; also None with fewer than 3 seeds.
         *_corrected_*: limits that hold together for the whole family.
-        scope: the widest that something can be said about; `verdict` is in it, read from its
-            corrected limits, and `verdict_models` is about these models.
-        equal_within: of a verdict "equal", the bound; below `margin`.
-        would_decide: of a verdict "undecided", what would.
+        scope: the widest one with an interval. `verdict` applies to it and uses its corrected
+            limits; `verdict_models` applies to these models.
+        equal_within: the bound of a verdict "equal", at most `margin`.
+        would_decide: what would decide a verdict "undecided".
     """
 
     a: str
@@ -89,7 +89,7 @@ class ArmComparison:
 
     @property
     def corrected(self) -> Interval:
-        """What the verdict was read from."""
+        """The interval behind the verdict."""
         if self.scope == OTHER_SEEDS:
             low, high = self.seeds_corrected_low, self.seeds_corrected_high
         else:
@@ -98,43 +98,45 @@ class ArmComparison:
 
 
 class Spreads:
-    """The spread between seeds of every setting, by what was measured of it."""
+    """The spread between seeds of every setting, for each measure."""
 
-    def __init__(self, found: Sequence[Setting]) -> None:
-        self._found = found
-        self._known: dict[str, SeedSpread] = {}
+    def __init__(self, settings: Sequence[Setting]) -> None:
+        self._settings = settings
+        self._by_column: dict[str, SeedSpread] = {}
 
     def of(self, measure: Measure) -> SeedSpread:
-        """Of the accuracies that the measure names; masks share one pool, whoever made them."""
+        """The spread of a measure's accuracies; all masks share one pool, ISSP's and controls'."""
         columns = [measure.accuracy]
         if measure in (PRUNED, CONTROL):
             columns = [PRUNED.accuracy, CONTROL.accuracy]
-        name = columns[0]
-        if name not in self._known:
-            self._known[name] = SeedSpread(accuracies(self._found, columns))
-        return self._known[name]
+        column = columns[0]
+        if column not in self._by_column:
+            self._by_column[column] = SeedSpread(accuracies(self._settings, columns))
+        return self._by_column[column]
 
     def difference(self, c: Contrast, pairs: Sequence[Pair]) -> Difference | None:
-        """The difference of a contrast, its spread between seeds borrowed from the whole sweep.
+        """The difference of a contrast, with a spread between seeds borrowed from the whole sweep.
 
-        A setting against its own trials' dense models has the pairs' own spread.
+        A setting against the dense models of its own trials uses the spread of the pairs.
         """
-        own = c.a is c.b
-        return difference(pairs, None if own else self.of(c.of_a).between(c.a.place, c.b.place))
+        against_itself = c.a is c.b
+        return difference(
+            pairs, None if against_itself else self.of(c.of_a).between(c.a.place, c.b.place)
+        )
 
 
-def accuracies(found: Sequence[Setting], columns: Sequence[str]) -> Accuracies:
+def accuracies(settings: Sequence[Setting], columns: Sequence[str]) -> Accuracies:
     """Setting -> seed -> mean of the first of the columns that its trials have."""
     table: dict[Any, Mapping[float, float]] = {}
-    for s in found:
+    for s in settings:
         values: dict[float, float] = {}
         for seed, trials in s.by_seed().items():
-            known = [
+            values_at_seed = [
                 v for r in trials
                 if (v := next((r[c] for c in columns if r.get(c) is not None), None)) is not None
             ]  # fmt: skip
-            if known:
-                values[seed] = sum(known) / len(known)
+            if values_at_seed:
+                values[seed] = sum(values_at_seed) / len(values_at_seed)
         if values:
             table[s.place] = values
     return table
@@ -147,37 +149,39 @@ def compare_arms(
     confidence: float = 0.95,
     margin: float = 0.01,
 ) -> list[ArmComparison]:
-    """The contrasts of which both sides were measured on the same images.
+    """Compare the contrasts with both sides measured on the same images.
 
     Args:
-        outcomes: see `Outcomes`; where trials are missing, counts against the dense model serve.
-        confidence: of one comparison alone, and of all of a family together.
+        outcomes: see `Outcomes`; for missing trials, counts against the dense model are used.
+        confidence: of one comparison uncorrected, and of a whole family corrected.
         margin: differences up to this count as equal, a fraction.
     """
-    found = [(c, d) for c in planned if (d := spreads.difference(c, c.pairs(outcomes))) is not None]
-    sizes = Counter(c.family for c, _ in found)
-    return [_compared(c, d, sizes[c.family], confidence, margin) for c, d in found]
+    measured = [
+        (c, d) for c in planned if (d := spreads.difference(c, c.pairs(outcomes))) is not None
+    ]
+    sizes = Counter(c.family for c, _ in measured)
+    return [_compared(c, d, sizes[c.family], confidence, margin) for c, d in measured]
 
 
 def _compared(
-    c: Contrast, found: Difference, size: int, confidence: float, margin: float
+    c: Contrast, gap: Difference, size: int, confidence: float, margin: float
 ) -> ArmComparison:
     each = 1 - (1 - confidence) / size
-    models, seeds = (found.interval(s, confidence) for s in (THESE_MODELS, OTHER_SEEDS))
-    models_all, seeds_all = (found.interval(s, each) for s in (THESE_MODELS, OTHER_SEEDS))
-    said, within = verdict(seeds_all if found.scope == OTHER_SEEDS else models_all, margin)
+    models, seeds = (gap.interval(s, confidence) for s in (THESE_MODELS, OTHER_SEEDS))
+    models_all, seeds_all = (gap.interval(s, each) for s in (THESE_MODELS, OTHER_SEEDS))
+    outcome, within = verdict(seeds_all if gap.scope == OTHER_SEEDS else models_all, margin)
     would = None
-    if said == "undecided":
-        would = needed(found, found.scope, each, margin).words(found.n_images)
+    if outcome == "undecided":
+        would = needed(gap, gap.scope, each, margin).words(gap.n_images)
     return ArmComparison(
         a=c.a.arm,
         b=c.b.arm,
         setting_a=dict(c.a.axes),
         setting_b=dict(c.b.axes),
         split=c.of_a.outcome.rpartition(".")[2],
-        n=found.n,
-        n_images=found.n_images,
-        mean=found.mean,
+        n=gap.n,
+        n_images=gap.n_images,
+        mean=gap.mean,
         models_low=models.low,
         models_high=models.high,
         models_corrected_low=models_all.low,
@@ -189,8 +193,8 @@ def _compared(
         family=c.family,
         family_size=size,
         margin=margin,
-        scope=found.scope,
-        verdict=said,
+        scope=gap.scope,
+        verdict=outcome,
         verdict_models=verdict(models_all, margin)[0],
         equal_within=within,
         would_decide=would,

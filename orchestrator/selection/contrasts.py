@@ -1,6 +1,6 @@
-"""What to compare with what: decided by validation accuracies and axes alone, never by an outcome.
+"""What to compare with what, decided by validation accuracies and axes alone, never by outcomes.
 
-The three families stand in `comparisons.py`, which reads the outcomes.
+For the three families see `comparisons.py`, which reads the outcomes.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -38,12 +38,12 @@ Family = Literal["against_dense", "against_controls", "after_pruning"]
 MOST_SEEDS = 30  # bounds what a report reads; the interval hardly narrows beyond
 FULLEST = tuple(reversed(LOTUS_ARMS))
 INFORMED = tuple(reversed(MASK_CONTROLS))
-"""Controls of the mask, the one that knows most first."""
+"""Controls of the mask, the best-informed first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contrast:
-    """Two settings to compare, and which evaluation of each."""
+    """Two settings to compare, and the measure of each."""
 
     family: Family
     a: Setting
@@ -52,29 +52,29 @@ class Contrast:
     of_b: Measure
 
     def trials(self) -> list[list[tuple[Row, Row]]]:
-        """Per common seed, at most MOST_SEEDS of them, the trials to pair."""
+        """The trials to pair, for each of at most MOST_SEEDS common seeds."""
         mine, theirs = self.a.by_seed(), self.b.by_seed()
         common = self.a.seeds_with(self.b)[:MOST_SEEDS]
         return [list(product(mine[seed], theirs[seed])) for seed in common]
 
     def pairs(self, outcomes: Outcomes) -> list[Pair]:
-        """One pair for each common seed on which both were measured."""
-        found = []
+        """One pair for each common seed at which both were measured."""
+        pairs = []
         for seed in self.trials():
-            known = [pair_of(a, b, self.of_a, self.of_b, outcomes) for a, b in seed]
-            if read := [pair for pair in known if pair is not None]:
-                found.append(together(read))
-        return found
+            of_seed = [pair_of(a, b, self.of_a, self.of_b, outcomes) for a, b in seed]
+            if measured := [pair for pair in of_seed if pair is not None]:
+                pairs.append(together(measured))
+        return pairs
 
 
-def contrasts(found: Sequence[Setting]) -> list[Contrast]:
-    """What to compare, decided by validation and axes alone: no outcome is needed for it."""
-    ordered = sorted(found, key=preference)
-    return [*_against_dense(found), *_against_controls(ordered), *_after_pruning(ordered)]
+def contrasts(settings: Sequence[Setting]) -> list[Contrast]:
+    """What to compare, decided by validation and axes alone: no outcome is needed."""
+    ordered = sorted(settings, key=preference)
+    return [*_against_dense(settings), *_against_controls(ordered), *_after_pruning(ordered)]
 
 
 def needed_trials(planned: Sequence[Contrast]) -> list[str]:
-    """Keys of the trials whose outcomes the contrasts read, each once."""
+    """Keys of the trials whose outcomes the contrasts read, without duplicates."""
     keys = [
         str(row["key"])
         for c in planned for seed in c.trials() for pair in seed for row in pair
@@ -83,33 +83,33 @@ def needed_trials(planned: Sequence[Contrast]) -> list[str]:
     return list(dict.fromkeys(keys))
 
 
-def dense_for(setting: Setting, found: Sequence[Setting]) -> Setting | None:
-    """The `dense` arm with the same fine-tuning as a setting; most common seeds, then the best."""
+def dense_for(setting: Setting, settings: Sequence[Setting]) -> Setting | None:
+    """The `dense` arm with a setting's fine-tuning; with most seeds in common, then the best."""
     fitting = [
-        s for s in found if s.arm == DENSE_ARM and agree(setting, s) and setting.seeds_with(s)
+        s for s in settings if s.arm == DENSE_ARM and agree(setting, s) and setting.seeds_with(s)
     ]
     return min(fitting, key=lambda s: (-len(setting.seeds_with(s)), preference(s)), default=None)
 
 
 def against_reference(
-    setting: Setting, found: Sequence[Setting], validation: bool = False
+    setting: Setting, settings: Sequence[Setting], validation: bool = False
 ) -> Contrast:
     """A setting against the dense reference.
 
-    That is the `dense` arm with the same fine-tuning; where none was run, the dense models that
-    the setting's own trials started from, before fine-tuning.
+    That is the `dense` arm with the same fine-tuning; if none was run, the dense models that the
+    setting's trials started from, before fine-tuning.
     """
-    own, before = (CHOSEN_BY, DENSE_CHOSEN_BY) if validation else (FINAL, DENSE)
-    dense = dense_for(setting, found)
+    measure, before = (CHOSEN_BY, DENSE_CHOSEN_BY) if validation else (FINAL, DENSE)
+    dense = dense_for(setting, settings)
     if dense is None:
-        return Contrast(family="against_dense", a=setting, b=setting, of_a=own, of_b=before)
-    return Contrast(family="against_dense", a=setting, b=dense, of_a=own, of_b=own)
+        return Contrast(family="against_dense", a=setting, b=setting, of_a=measure, of_b=before)
+    return Contrast(family="against_dense", a=setting, b=dense, of_a=measure, of_b=measure)
 
 
-def _against_dense(found: Sequence[Setting]) -> Iterator[Contrast]:
-    for setting in best_settings(found).values():
-        if setting.arm != DENSE_ARM and dense_for(setting, found):
-            yield against_reference(setting, found)
+def _against_dense(settings: Sequence[Setting]) -> Iterator[Contrast]:
+    for setting in best_settings(settings).values():
+        if setting.arm != DENSE_ARM and dense_for(setting, settings):
+            yield against_reference(setting, settings)
 
 
 def _against_controls(ordered: Sequence[Setting]) -> Iterator[Contrast]:
@@ -138,7 +138,7 @@ def _match(
     other: str,
     fits: Callable[[Setting, Setting], bool],
 ) -> tuple[Setting, Setting] | None:
-    """The best setting of the first of `arms` that fits one of `other`, and the best of those."""
+    """The best setting of the first of `arms` with a fitting setting of `other`, and that one."""
     theirs = [s for s in ordered if s.arm == other]
     for arm in arms:
         for mine in ordered:
@@ -150,12 +150,12 @@ def _match(
 
 
 def _equal_masks(a: Setting, b: Setting) -> bool:
-    # No mask depends on the patches that fine-tuning will see.
+    # Masks do not depend on the patches that fine-tuning will see.
     return agree(a, b, ignored="patch_drop") and _equal_sparsity(a, b)
 
 
 def _differ_in_one_thing(a: Setting, b: Setting) -> bool:
-    # An arm without tickets keeps all patches: a control that drops some differs in two things.
+    # An arm without tickets keeps all patches; a control that drops some would differ twice.
     dropped = (a.axes["patch_drop"] or 0) == (b.axes["patch_drop"] or 0)
     return dropped and _equal_sparsity(a, b) and agree(a, b)
 

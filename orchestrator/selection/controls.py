@@ -12,17 +12,18 @@ def control_warnings(comparisons: Sequence[ArmComparison]) -> Iterator[str]:
     for c in comparisons:
         if c.family != "against_controls" or c.verdict == "better":
             continue
-        said = {
+        relation = {
             "worse": "does worse than",
             "equal": f"is equal within {percent_points(c.equal_within)} to",
             "undecided": "cannot be told apart from",
         }[c.verdict]
         limits = points_between(c.corrected.low, c.corrected.high)
-        counted = f"n = {c.n}, {c.scope}"
+        basis = f"n = {c.n}, {c.scope}"
         if c.family_size > 1:
-            counted += f", corrected for {c.family_size} comparisons"
+            basis += f", corrected for {c.family_size} comparisons"
         yield (
-            f"{c.a} {said} its control `{c.b}`: {100 * c.mean:+z.1f} points on {c.split}, paired "
-            f"by image ({limits}; {counted}). This sweep does not show that {BY_NAME[c.b].tests} "
+            f"{c.a} {relation} its control `{c.b}`: {100 * c.mean:+z.1f} points on {c.split}, "
+            f"paired by image ({limits}; {basis}). This sweep does not show that "
+            f"{BY_NAME[c.b].tests} "
             f"helps{'; ' + c.would_decide if c.would_decide else ''}."
         )

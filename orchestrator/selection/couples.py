@@ -1,4 +1,4 @@
-"""What the claims are judged by: the settings of a sweep, and couples of them seed by seed."""
+"""The evidence for the claims: the settings of a sweep, and couples of them seed by seed."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ DROP, HALF, SMALL = 0.1, 0.5, 0.1
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What every claim is judged by.
+    """The evidence for every claim.
 
     Attributes:
         curve: rows of the one-shot curve.
-        spreads: between seeds, of every setting.
+        spreads: the spread between seeds of every setting.
     """
 
     curve: pd.DataFrame
@@ -40,11 +40,11 @@ class Evidence:
 
     @property
     def recovery(self) -> list[str]:
-        """What a dense model with equal fine-tuning must share."""
+        """The columns in which a dense model with equal fine-tuning must agree."""
         return [c for c in self.columns if c.startswith(("data.", "model.", "dense.", "finetune."))]
 
     def between(self, couple: "Couple") -> Measured | None:
-        """Two settings; the spread between seeds is borrowed as for the table of comparisons."""
+        """Compare two settings, with the borrowed spread of the table of comparisons."""
         a, b, pairs = couple.a, couple.b, couple.pairs
         pair = Contrast(family="against_controls", a=a, b=b, of_a=FINAL, of_b=FINAL)
         return Measured.of(self.spreads.difference(pair, pairs), self.confidence)
@@ -55,13 +55,13 @@ class Evidence:
         return max(self.settings, key=lambda s: sum(id(r) in keys for r in s.first.values()))
 
     def to_own_dense(self, pairs: Sequence[Pair | None]) -> Measured | None:
-        """Models against those that they started from: pairs with a spread of their own."""
+        """Compare models with the dense ones they started from, using the spread of the pairs."""
         return Measured.of(difference([p for p in pairs if p is not None]), self.confidence)
 
 
 @dataclass(frozen=True, slots=True)
 class Couple:
-    """What b loses against a, seed by seed (or has more than it, where said so)."""
+    """What b loses against a, seed by seed; with `gain` of `best_couple`, what b gains."""
 
     a: Setting
     b: Setting
@@ -84,9 +84,9 @@ def best_couple(
 ) -> Couple | None:
     """The settings of `base` and `arm` that agree in `same`: most seeds, then best validation.
 
-    Pairs say what `arm` loses against `base`; with `gain`, what it has more.
+    The pairs hold what `arm` loses against `base`; with `gain`, what it gains.
     """
-    found = []
+    couples = []
     bases: dict[Point, list[Setting]] = {}
     for s in t.settings:
         if s.arm == base:
@@ -96,14 +96,14 @@ def best_couple(
             x, y = (b, a) if gain else (a, b)
             pairs = [between(x.first[seed], y.first[seed], FINAL, outcomes=t.outcomes)
                      for seed in a.seeds_with(b)]  # fmt: skip
-            if known := tuple(p for p in pairs if p is not None):
-                found.append(Couple(a, b, known))
-    # The test accuracy chooses nothing.
-    return min(found, key=lambda c: (-len(c.pairs), preference(c.b)), default=None)
+            if measured := tuple(p for p in pairs if p is not None):
+                couples.append(Couple(a, b, measured))
+    # Test accuracy must not influence the choice.
+    return min(couples, key=lambda c: (-len(c.pairs), preference(c.b)), default=None)
 
 
 def by_attention(s: Setting) -> bool:
-    """Whether it trains on tickets without 10 % of the patches."""
+    """Whether a setting trains on tickets without 10 % of the patches."""
     row = _first(s)
     return _is(row["patch_drop"], DROP) and row["tickets.select"] in (None, "attention")
 
@@ -120,7 +120,7 @@ def default_reading(t: Evidence) -> Setting | None:
 
 
 def small_data(s: Setting) -> bool:
-    """Whether its masks saw 10 % of the data, as in LOTUS."""
+    """Whether a setting's masks saw 10 % of the data, as in LOTUS."""
     return _is(_first(s)["mask_data_fraction"], SMALL)
 
 
@@ -133,15 +133,15 @@ def _first(s: Setting) -> Row:
 
 
 def pruned(s: Setting) -> list[Row]:
-    """Its trials that have an accuracy right after pruning."""
+    """A setting's trials with an accuracy right after pruning."""
     return [r for r in s.first.values() if r[PRUNED.accuracy] is not None]
 
 
 def finished(s: Setting) -> list[Row]:
-    """Its trials that have an accuracy at the end."""
+    """A setting's trials with a final accuracy."""
     return [r for r in s.first.values() if r[FINAL.accuracy] is not None]
 
 
 def reached_sparsity(s: Setting) -> float | None:
-    """Of the prunable weights after ISSP, mean over its trials."""
+    """Sparsity of the prunable weights after ISSP, mean over the setting's trials."""
     return mean(list(s.first.values()), Metric.ISSP_SPARSITY)

@@ -1,22 +1,22 @@
-"""Reading an essential sparsity off a curve, with an interval that holds it as often as stated.
+"""Reading an essential sparsity off a curve, with an interval of the stated coverage.
 
-`first_violation`. The curve of a sweep is measured at levels; the true drop crosses the
-tolerance somewhere between them. At a level s the measured drop d(s) and its half-width h(s)
-give the confidence C(s) = Φ(z·(d(s) - tolerance) / h(s)) that the true drop there exceeds the
-tolerance; at the true crossing C is uniform, whatever the shape of the curve. Between two levels
-C rises in a straight line: where the grid and not the noise is the limit, the crossing is taken
-to lie anywhere in the gap alike. `low` is where C first reaches 5 %, but never above the level
-that is reported, `high` where it first reaches 95 % (for confidence 95 %).
+`first_violation`. The curve is measured at levels; the true drop crosses the tolerance somewhere
+between two of them. At a level s, the measured drop d(s) and its half-width h(s) give the
+confidence C(s) = Φ(z·(d(s) - tolerance) / h(s)) that the true drop exceeds the tolerance; at the
+true crossing C is uniform, whatever the shape of the curve. Between levels C is interpolated
+linearly: where the grid limits the precision, not the noise, the crossing may lie anywhere in the
+gap with equal probability. `low` is where C first reaches 5 %, but never above the reported level;
+`high` is where it first reaches 95 % (for confidence 95 %).
 
-Both are one-sided limits. Where the grid is the limit, low is the reported level and cannot
-miss, so high alone misses, in 5 % of all sweeps. Where noise is the limit, C is read at its first
-passage and at many levels, which makes the pair hold about 95 % and not 90 %; two-sided limits
-(2.5 %, 97.5 %) hold 98.8 %. Measured on 1,000 random curves, in slices too:
+Both are one-sided limits. Where the grid is the limit, low is the reported level and cannot miss,
+so only high misses, in 5 % of sweeps. Where noise is the limit, C is read at its first passage and
+at many levels, so the pair covers about 95 % instead of 90 %; two-sided limits (2.5 %, 97.5 %)
+cover 98.8 %. Measured on 1,000 random curves, also in slices:
 `tests/benchmarks/essential_coverage.json`.
 
-`knee`, `changepoint`: no test can be inverted. The detector reads DRAWS curves, drawn around the
-measured one with its standard errors; the limits are the quantiles of what it finds, the upper one
-a level further, as the break lies between levels.
+`knee`, `changepoint`: there is no test to invert. The detector is applied to DRAWS curves, drawn
+around the measured one with its standard errors. The limits are quantiles of the results, the upper
+one a level higher because the break lies between levels.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ Vector = np.ndarray[Any, np.dtype[np.float64]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detection:
-    """What a detector reads from a curve; the fields are those of `EssentialSparsity`."""
+    """The result of a detector; for the fields see `EssentialSparsity`."""
 
     value: float
     low: float | None
@@ -47,21 +47,20 @@ class Detection:
 def detect(
     points: Sequence[dict[str, Any]], tolerance: float, detector: str, confidence: float = 0.95
 ) -> Detection:
-    """Read a detector of `trials.sparsity.detect` off a curve, with its interval (see above).
+    """Apply a detector of `trials.sparsity.detect` to a curve, with its interval (see above).
 
-    Limits further apart than WIDEST are left out, and so is a lower one of 0 without an upper one.
+    Limits further apart than WIDEST are left out, as is a lower limit of 0 without an upper one.
 
     Args:
-        points: rows of `one_shot_curve`, ascending in `sparsity`; those without a drop are
-            left out.
+        points: rows of `one_shot_curve`, ascending in `sparsity`; rows without a drop are ignored.
         tolerance: accuracy that may be lost, a fraction.
         detector: a key of `trials.sparsity.detect.DETECTORS`.
-        confidence: of `low` and `high`; the one at which `drop_high` was computed.
+        confidence: of `low` and `high`; the same at which `drop_high` was computed.
     """
-    known = [p for p in points if p["drop"] is not None and p["sparsity"] > 0]
-    levels = [float(p["sparsity"]) for p in known]
-    drops = np.array([p["drop"] for p in known], dtype=np.float64)
-    halves = np.array([_half_width(p) for p in known], dtype=np.float64)
+    usable = [p for p in points if p["drop"] is not None and p["sparsity"] > 0]
+    levels = [float(p["sparsity"]) for p in usable]
+    drops = np.array([p["drop"] for p in usable], dtype=np.float64)
+    halves = np.array([_half_width(p) for p in usable], dtype=np.float64)
     read = DETECTORS[detector]
     value = read(levels, drops.tolist(), tolerance)
     beyond = next((level for level in levels if level > value), None)
@@ -69,12 +68,12 @@ def detect(
         low, high = crossing_interval(levels, drops, halves, tolerance, confidence)
     else:
         drawn = _drawn_curves(drops, halves / z(confidence))
-        found = [read(levels, curve.tolist(), tolerance) for curve in drawn]
-        low, high = _quantile_levels(levels, found, confidence)
+        positions = [read(levels, curve.tolist(), tolerance) for curve in drawn]
+        low, high = _quantile_levels(levels, positions, confidence)
         high = None if high is None or beyond is None else max(high, beyond)
     low = min(low, value)
-    unsaid = low <= 0 if high is None else high - low > WIDEST
-    if unsaid:  # no number that a person should read
+    uninformative = low <= 0 if high is None else high - low > WIDEST
+    if uninformative:
         return Detection(value=value, low=None, high=None, bracket=(value, beyond))
     return Detection(value=value, low=low, high=high, bracket=(value, beyond))
 
@@ -83,12 +82,17 @@ def side_by_side(
     points: Sequence[dict[str, Any]], tolerance: float, confidence: float = 0.95
 ) -> list[dict[str, Any]]:
     """Every detector on one curve: detector, value, low, high, bracket."""
-    found = []
-    for name in DETECTORS:
-        one = detect(points, tolerance, name, confidence)
-        limits = {"value": one.value, "low": one.low, "high": one.high, "bracket": one.bracket}
-        found.append({"detector": name, **limits})
-    return found
+    rows = []
+    for detector in DETECTORS:
+        detection = detect(points, tolerance, detector, confidence)
+        limits = {
+            "value": detection.value,
+            "low": detection.low,
+            "high": detection.high,
+            "bracket": detection.bracket,
+        }
+        rows.append({"detector": detector, **limits})
+    return rows
 
 
 def crossing_interval(
@@ -100,11 +104,11 @@ def crossing_interval(
         levels: sparsities above 0, ascending.
         drops: (L,) dense minus pruned accuracy.
         halves: (L,) half-widths of their intervals at `confidence`; NaN = unknown, which
-            neither allows nor excludes a crossing.
+            neither indicates nor excludes a crossing.
 
     Returns:
-        Low and high, fractions; low is the highest level and high None as far as the levels
-        do not reach the limit.
+        Low and high, fractions. If no level reaches a limit, low is the highest level and high
+        is None.
     """
     tail = 1 - confidence
     at = np.array([0.0, *levels])  # at 0 the drop is 0, hence within any tolerance
@@ -124,7 +128,7 @@ def _beyond(excess: Vector, halves: Vector, reach: float) -> Vector:
 
 
 def _reached(at: Vector, rising: Vector, target: float) -> float | None:
-    """The first place at which a rising curve, straight between its points, has a value."""
+    """Where a rising, linearly interpolated curve first reaches a value."""
     reached = np.flatnonzero(rising >= target)
     if not len(reached):
         return None
@@ -136,8 +140,8 @@ def _reached(at: Vector, rising: Vector, target: float) -> float | None:
 def _drawn_curves(drops: Vector, errors: Vector) -> Vector:
     """(DRAWS, L) curves around the measured one; always the same for the same curve.
 
-    Masks nest, so the images that a level loses are mostly lost at the next one too. The noise
-    is a random walk along the levels that is scaled to the standard error of each.
+    Masks nest, so images lost at one level are mostly lost at the next one too. The noise is
+    therefore a random walk along the levels, scaled to the standard error of each.
     """
     errors = np.nan_to_num(errors)
     grown = np.maximum.accumulate(errors**2)
@@ -149,16 +153,16 @@ def _drawn_curves(drops: Vector, errors: Vector) -> Vector:
 
 
 def _quantile_levels(
-    levels: Sequence[float], found: Sequence[float], confidence: float
+    levels: Sequence[float], positions: Sequence[float], confidence: float
 ) -> tuple[float, float | None]:
     tail = (1 - confidence) / 2
-    low = float(np.quantile(found, tail, method="lower"))
-    last = float(np.quantile(found, 1 - tail, method="higher"))
+    low = float(np.quantile(positions, tail, method="lower"))
+    last = float(np.quantile(positions, 1 - tail, method="higher"))
     return low, next((level for level in levels if level > last), None)
 
 
 def _half_width(point: dict[str, Any]) -> float:
-    """Of the drop's interval, from the side that was not clipped; NaN when it has none."""
+    """Half-width of the drop's interval, from the side that was not clipped; NaN without one."""
     if point["drop_low"] is None or point["drop_high"] is None:
         return float("nan")
     return float(max(point["drop_high"] - point["drop"], point["drop"] - point["drop_low"]))

@@ -1,4 +1,4 @@
-"""The essential sparsity: the one-shot curve of a sweep and where it leaves its tolerance."""
+"""The essential sparsity: the one-shot curve of a sweep and where it exceeds the tolerance."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
@@ -47,13 +47,12 @@ class EssentialSparsity:
     Attributes:
         value: a level of the sweep, a fraction of the prunable weights; 0.0 when the first
             level violates.
-        low, high: hold the point at which the true curve leaves the tolerance with this
-            confidence (`crossing.py`); value is never below low. high is None when no level is
-            certainly beyond.
-            Both are None where that says too little (`crossing.detect`).
-        scope: what the interval is about: other seeds, or with fewer than 3 these models.
-        bracket: value and the next level; None when no level up to the highest violates,
-            so that `value` is a lower bound.
+        low, high: interval for the point at which the true curve exceeds the tolerance
+            (`crossing.py`); value is never below low. high is None when no level certainly
+            exceeds it. Both are None for an interval that says too little (`crossing.detect`).
+        scope: of the interval: other seeds, or these models with fewer than 3 seeds.
+        bracket: value and the next level; None when not even the highest level violates, so that
+            `value` is a lower bound.
         curve: see `one_shot_curve`.
     """
 
@@ -71,25 +70,25 @@ class EssentialSparsity:
 def one_shot_curve(results: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
     """Accuracy of the one-shot mask against its level, over the dense models of the sweep.
 
-    Every distinct `stage.essential` counts once, every dense model once per level (several
-    masks of one dense model at one level are averaged). Measurements of trials that failed
-    later count as well. Controls of the mask do not.
+    Every distinct `stage.essential` counts once, and every dense model once per level (several
+    masks of one dense model at one level are averaged). Trials that failed later count, controls
+    of the mask do not.
 
     Args:
-        results: one row per trial, and one per level that `sparsity: auto` measured for itself
-            (`tables.curve_table`). Without `stage.*` a seed stands for its dense model;
-            without lost and gained counts errors are taken as independent (wider interval).
-        confidence: of all limits. With fewer than 3 dense models they are about these models:
-            the noise of the images alone.
+        results: one row per trial, and one per level that `sparsity: auto` measured itself
+            (`tables.curve_table`). Without `stage.*`, trials of one seed share a dense model;
+            without lost and gained counts, errors are taken as independent (wider interval).
+        confidence: of all limits. With fewer than 3 dense models the scope is these models: only
+            the noise of the images counts.
 
     Returns:
         Ascending in `sparsity` (nominal), accuracies as fractions; ci_* from
         `accuracy_interval`, drop* (dense - pruned) from `compare`, NaN where not measurable;
-        n = dense models. The row at sparsity 0 is the dense model itself, where measured: its
-        drop is 0 by definition, and has no limits.
+        n = dense models. The row at sparsity 0 is the dense model, if measured: its drop is 0 by
+        definition and has no limits.
 
     Raises:
-        ValueError: a column is absent without which the curve cannot be drawn.
+        ValueError: a column is missing that the curve needs.
     """
     trials = rows(results, _COLUMNS)
     measured = [
@@ -102,26 +101,27 @@ def one_shot_curve(results: pd.DataFrame, confidence: float = 0.95) -> pd.DataFr
             levels.setdefault(round(float(row["sparsity"]), 9), []).append(row)
     points = [_level(s, levels[s], confidence) for s in sorted(levels)]
     if dense := dense_models(trials):
-        accuracies = [d[Metric.DENSE_VAL_ACCURACY] for d in dense]
-        other = len(dense) >= FEWEST_SEEDS
-        spread = accuracy_interval(
-            accuracies, fewest(dense, Metric.DENSE_VAL_N), confidence, seeds=other
-        )
-        points = [p for p in points if p["sparsity"] > 0]
-        points.insert(
-            0, _point(0.0, spread.mean, spread.low, spread.high, 0, None, None, len(dense))
-        )
+        points = [_dense_point(dense, confidence), *(p for p in points if p["sparsity"] > 0)]
     return pd.DataFrame(
         {c: pd.Series([p[c] for p in points], dtype="int64" if c == "n" else "float64")
          for c in CURVE_COLUMNS}
     )  # fmt: skip
 
 
+def _dense_point(dense: Sequence[Row], confidence: float) -> Row:
+    accuracies = [d[Metric.DENSE_VAL_ACCURACY] for d in dense]
+    other = len(dense) >= FEWEST_SEEDS
+    spread = accuracy_interval(
+        accuracies, fewest(dense, Metric.DENSE_VAL_N), confidence, seeds=other
+    )
+    return _point(0.0, spread.mean, spread.low, spread.high, 0, None, None, len(dense))
+
+
 def level_rows(measured: Sequence[Row]) -> list[Row]:
     """Each measurement of a level once.
 
-    A trial with `sparsity: auto` repeats the level that was found, under a key of its own: it
-    counts only where nothing else measured that level of its dense model.
+    A trial with `sparsity: auto` repeats the level that was found under another key. It counts
+    only if nothing else measured that level for its dense model.
     """
     once = distinct(measured, _essential_identity)
     named = {_place(r) for r in once if r["stage.pick"] is None}
@@ -183,6 +183,26 @@ def essential_sparsity(
     Raises:
         ValueError: unknown detector, tolerance outside [0, 1), or an absent column.
     """
+    _check_arguments(detector, tolerance)
+    curve = one_shot_curve(results, confidence)
+    if not bool(((curve["sparsity"] > 0) & curve["drop"].notna()).any()):
+        return None
+    detection = detect(rows(curve, CURVE_COLUMNS), tolerance, detector, confidence)
+    fewest_models = int(curve.loc[curve["sparsity"] > 0, "n"].min())
+    return EssentialSparsity(
+        value=detection.value,
+        low=detection.low,
+        high=detection.high,
+        scope=OTHER_SEEDS if fewest_models >= FEWEST_SEEDS else THESE_MODELS,
+        bracket=detection.bracket,
+        detector=detector,
+        tolerance=tolerance,
+        confidence=confidence,
+        curve=curve,
+    )
+
+
+def _check_arguments(detector: str, tolerance: float) -> None:
     if detector not in DETECTORS:
         raise ValueError(
             f"essential.detector = {detector!r}: unknown; choose one of {sorted(DETECTORS)}."
@@ -192,34 +212,18 @@ def essential_sparsity(
             f"tolerance = {tolerance}: must be 0 or more and below 1 (a fraction: write 0.01 "
             "for 1 point)."
         )
-    curve = one_shot_curve(results, confidence)
-    if not bool(((curve["sparsity"] > 0) & curve["drop"].notna()).any()):
-        return None
-    found = detect(rows(curve, CURVE_COLUMNS), tolerance, detector, confidence)
-    fewest = int(curve.loc[curve["sparsity"] > 0, "n"].min())
-    return EssentialSparsity(
-        value=found.value,
-        low=found.low,
-        high=found.high,
-        scope=OTHER_SEEDS if fewest >= FEWEST_SEEDS else THESE_MODELS,
-        bracket=found.bracket,
-        detector=detector,
-        tolerance=tolerance,
-        confidence=confidence,
-        curve=curve,
-    )
 
 
-def essential_summary(found: EssentialSparsity | None) -> dict[str, Any] | None:
-    """`essential_sparsity` of summary.json: the chosen detector, then all of them side by side."""
-    if found is None:
+def essential_summary(essential: EssentialSparsity | None) -> dict[str, Any] | None:
+    """`essential_sparsity` of summary.json: the chosen detector, then all detectors compared."""
+    if essential is None:
         return None
-    names = ("value", "low", "high", "scope", "bracket", "detector", "tolerance")
-    points = rows(found.curve, CURVE_COLUMNS)
+    fields = ("value", "low", "high", "scope", "bracket", "detector", "tolerance")
+    points = rows(essential.curve, CURVE_COLUMNS)
     return {
-        **{name: getattr(found, name) for name in names},
+        **{field: getattr(essential, field) for field in fields},
         "curve": points,
-        "detectors": side_by_side(points, found.tolerance, found.confidence),
+        "detectors": side_by_side(points, essential.tolerance, essential.confidence),
     }
 
 

@@ -1,7 +1,7 @@
 """One-at-a-time designs: settings that differ from an anchor in exactly one suspect.
 
-Found from the table alone. A setting is a trial without its seed; every trial carries its whole
-configuration, so two settings can be compared column by column.
+They are found from the table alone: every trial carries its whole configuration, so settings
+(trials without their seed) can be compared column by column.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ from trials.arms import BASE_AXES, ISSP_ARMS
 
 PRESET = "issp.preset"
 MOST_ANCHORS = 4
-AROUND = 3  # suspects varied around a further anchor of a reading that already has one
+AROUND = 3  # suspects that must vary around a second anchor of the same reading
 _SECTIONS = ("data.", "model.", "dense.", "tickets.", "essential.", "issp.", "finetune.")
 _SUSPECT = ("issp.", "finetune.", "essential.")
 _IDENTITY = (
@@ -47,7 +47,7 @@ _ALWAYS = (
     "tickets.select",
     "finetune.epochs",
 )
-# Settings that only say how several rounds go: one suspect, for they are changed together.
+# These describe the rounds and are changed together, so they count as one suspect.
 _ROUNDS = ("issp.rounds", "issp.schedule", "issp.round_fraction", "issp.round_training",
            "issp.stop_within", "issp.final_trim")  # fmt: skip
 LABELS = {
@@ -92,12 +92,12 @@ class Anchor:
 
 
 def label(suspect: str) -> str:
-    """A suspect in words; a setting without a name of its own keeps its key."""
+    """A suspect in words; without a label its key."""
     return LABELS.get(suspect, suspect)
 
 
 def suspect_of(column: str) -> str | None:
-    """Which suspect a configuration column belongs to; None for what is not suspected."""
+    """The suspect that a configuration column belongs to; None for other columns."""
     if column in _ROUNDS:
         return "issp.rounds"
     if column in ("mask_data_fraction", "sparsity") or column.startswith(_SUSPECT):
@@ -106,18 +106,18 @@ def suspect_of(column: str) -> str | None:
 
 
 def value_of(setting: Setting, suspect: str, other: Setting | None = None) -> Any:
-    """What a setting has of a suspect: a number, text, or `a=1, b=2` for several columns.
+    """A setting's value of a suspect: a number, text, or `a=1, b=2` for several columns.
 
     Args:
-        other: only the columns in which the two differ are named.
+        other: name only the columns in which the two settings differ.
     """
     columns = [c for c in setting.axes if suspect_of(c) == suspect]
     if other is not None:
         columns = [c for c in columns if point(setting.axes, [c]) != point(other.axes, [c])]
     if columns in ([suspect], []):
         return number_or_text(setting.axes.get(suspect))
-    said = (f"{c.partition('.')[2]}={number_or_text(setting.axes[c])}" for c in columns)
-    return ", ".join(said)
+    parts = (f"{c.partition('.')[2]}={number_or_text(setting.axes[c])}" for c in columns)
+    return ", ".join(parts)
 
 
 def varying_columns(results: pd.DataFrame) -> tuple[str, ...]:
@@ -127,40 +127,40 @@ def varying_columns(results: pd.DataFrame) -> tuple[str, ...]:
 
 
 def read_settings(results: pd.DataFrame) -> list[Setting]:
-    """Every setting of every arm, trials that failed later included, in a fixed order."""
+    """Every setting of every arm, including trials that failed later, in a fixed order."""
     varying = varying_columns(results)
     measures = [c for m in (PRUNED, CONTROL, FINAL) for c in m.columns]
     columns = (*_IDENTITY, *_ALWAYS, *varying, *measures, *METRICS)
-    known = [
+    trials = [
         with_deployed(r) for r in rows(results, columns)
         if r["arm"] is not None and r["seed"] is not None
     ]  # fmt: skip
-    groups = grouped(known, lambda r: place_of(r, varying))
-    found = [setting_of(group, (*varying, PRESET)) for group in groups]
-    return sorted(found, key=lambda s: (s.arm, point(s.axes, varying)))
+    groups = grouped(trials, lambda r: place_of(r, varying))
+    settings = [setting_of(group, (*varying, PRESET)) for group in groups]
+    return sorted(settings, key=lambda s: (s.arm, point(s.axes, varying)))
 
 
 def point(values: Mapping[str, Any], columns: Iterable[str]) -> Point:
-    """A place in the sweep that sorts and hashes; text that is a number is that number."""
+    """A place in the sweep, sortable and hashable; text that is a number counts as the number."""
     return tuple(comparable(values.get(c)) for c in columns)
 
 
 def measured(s: Setting) -> Setting:
-    """The same with the trials only that have an accuracy right after pruning."""
-    kept = {k: r for k, r in s.first.items() if r[PRUNED.accuracy] is not None}
-    return replace(s, first=kept)
+    """The setting with only those trials that have an accuracy right after pruning."""
+    trials = {k: r for k, r in s.first.items() if r[PRUNED.accuracy] is not None}
+    return replace(s, first=trials)
 
 
-def find_anchors(found: Sequence[Setting]) -> list[Anchor]:
+def find_anchors(settings: Sequence[Setting]) -> list[Anchor]:
     """The settings with the most neighbours, the best of each reading first.
 
-    A change of the preset alters many `issp.*` keys and counts as one suspect; from the setting of
-    a reading around which most was varied it is compared with one of each other reading.
+    A change of preset alters many `issp.*` keys and counts as one suspect. Only the setting of a
+    reading with the most variation around it is compared with one setting of each other reading.
 
     Returns:
-        At most MOST_ANCHORS; empty when no two settings differ in one suspect only.
+        At most MOST_ANCHORS; empty when no two settings differ in a single suspect.
     """
-    pruned = [m for s in found if s.arm in ISSP_ARMS and (m := measured(s)).first]
+    pruned = [m for s in settings if s.arm in ISSP_ARMS and (m := measured(s)).first]
     columns = sorted({c for s in pruned for c in s.axes} - {PRESET})
     near = _near(pruned, columns)
     richest = sorted(pruned, key=lambda s: (-len(near[id(s)]), -len(s.first)))
@@ -170,20 +170,22 @@ def find_anchors(found: Sequence[Setting]) -> list[Anchor]:
     return _chosen(ordered, near)
 
 
-def typical(found: Sequence[Setting]) -> Setting | None:
-    """The setting that a reading stands for: around it most was varied; ties: more seeds."""
-    near = _near(found, sorted({c for s in found for c in s.axes} - {PRESET}))
-    return max(found, key=lambda s: (len(near[id(s)]), len(s.first)), default=None)
+def typical(settings: Sequence[Setting]) -> Setting | None:
+    """The representative setting: the one with the most variation around it, then more seeds."""
+    near = _near(settings, sorted({c for s in settings for c in s.axes} - {PRESET}))
+    return max(settings, key=lambda s: (len(near[id(s)]), len(s.first)), default=None)
 
 
-def _near(found: Sequence[Setting], columns: Sequence[str]) -> dict[int, tuple[Neighbour, ...]]:
-    """Setting -> its neighbours of the same reading, by what is left without one suspect."""
-    suspects = sorted({known for c in columns if (known := suspect_of(c)) is not None})
+def _near(settings: Sequence[Setting], columns: Sequence[str]) -> dict[int, tuple[Neighbour, ...]]:
+    """Setting -> its neighbours of the same reading: equal in all columns but one suspect's."""
+    suspects = sorted(
+        {suspect_name for c in columns if (suspect_name := suspect_of(c)) is not None}
+    )
     places: dict[tuple[Any, ...], list[Setting]] = {}
-    where: dict[int, list[tuple[str, tuple[Any, ...]]]] = {id(s): [] for s in found}
+    where: dict[int, list[tuple[str, tuple[Any, ...]]]] = {id(s): [] for s in settings}
     for suspect in suspects:
         rest = [PRESET, *(c for c in columns if suspect_of(c) != suspect)]
-        for s in found:
+        for s in settings:
             place = (suspect, s.arm, point(s.axes, rest))
             places.setdefault(place, []).append(s)
             where[id(s)].append((suspect, place))
@@ -193,15 +195,15 @@ def _near(found: Sequence[Setting], columns: Sequence[str]) -> dict[int, tuple[N
             for suspect, place in where[id(s)] for other in places[place]
             if other is not s and s.seeds_with(other)
         )
-        for s in found
+        for s in settings
     }  # fmt: skip
 
 
-def _hubs(found: Sequence[Setting], columns: Sequence[str]) -> list[Setting]:
-    """Of every reading the first setting."""
+def _hubs(settings: Sequence[Setting], columns: Sequence[str]) -> list[Setting]:
+    """The first setting of every reading."""
     context = [PRESET, *(c for c in columns if suspect_of(c) is None)]
     best: dict[tuple[str, Point], Setting] = {}
-    for s in found:
+    for s in settings:
         best.setdefault((s.arm, point(s.axes, context)), s)
     return list(best.values())
 
@@ -209,23 +211,23 @@ def _hubs(found: Sequence[Setting], columns: Sequence[str]) -> list[Setting]:
 def _readings(
     setting: Setting,
     hubs: Sequence[Setting],
-    found: Sequence[Setting],
+    settings: Sequence[Setting],
     columns: Sequence[str],
 ) -> list[Neighbour]:
-    """Of every other reading the first setting that differs in nothing else, for a hub.
+    """For a hub: the first setting of every other reading that differs in nothing else.
 
     Args:
-        found: those around which most was varied first.
-        columns: a preset can change those of `issp.*`; the others must be equal.
+        settings: those with the most variation around them first.
+        columns: a preset may change those of `issp.*`; the others must be equal.
     """
     if not any(h is setting for h in hubs):
         return []
     rest = [c for c in columns if not c.startswith("issp.")]
-    here, own = (setting.arm, point(setting.axes, rest)), point(setting.axes, [PRESET])
+    here, own_reading = (setting.arm, point(setting.axes, rest)), point(setting.axes, [PRESET])
     others: dict[Point, Setting] = {}
-    for other in found:
+    for other in settings:
         reading = point(other.axes, [PRESET])
-        equal = reading != own and (other.arm, point(other.axes, rest)) == here
+        equal = reading != own_reading and (other.arm, point(other.axes, rest)) == here
         if equal and setting.seeds_with(other):
             others.setdefault(reading, other)
     return [Neighbour(PRESET, other) for other in others.values()]
@@ -239,10 +241,10 @@ def _chosen(ordered: Sequence[Anchor], near: Mapping[int, Sequence[Neighbour]]) 
             if any(a.setting is c.setting for c in chosen) or len(chosen) == MOST_ANCHORS:
                 continue
             if wanted == "reading":
-                own = point(a.setting.axes, [PRESET])
-                new = all(own != point(c.setting.axes, [PRESET]) for c in chosen)
+                reading = point(a.setting.axes, [PRESET])
+                new = all(reading != point(c.setting.axes, [PRESET]) for c in chosen)
                 beside = any(
-                    own == point(n.setting.axes, [PRESET]) for c in chosen for n in c.neighbours
+                    reading == point(n.setting.axes, [PRESET]) for c in chosen for n in c.neighbours
                 )
                 new = new and (bool(near[id(a.setting)]) or not beside)
             else:
@@ -253,14 +255,14 @@ def _chosen(ordered: Sequence[Anchor], near: Mapping[int, Sequence[Neighbour]]) 
 
 
 def _is_hub(a: Anchor, near: Mapping[int, Sequence[Neighbour]]) -> bool:
-    """Whether more was varied around it than around any neighbour; in a grid nothing is."""
-    own = near[id(a.setting)]
-    beside = max((len(near[id(n.setting)]) for n in own), default=0)
-    return len(a.suspects) >= AROUND and len(own) > beside
+    """Whether more was varied around it than around any neighbour; never true in a grid."""
+    neighbours = near[id(a.setting)]
+    beside = max((len(near[id(n.setting)]) for n in neighbours), default=0)
+    return len(a.suspects) >= AROUND and len(neighbours) > beside
 
 
 def _overlap(a: Anchor, b: Anchor) -> bool:
-    """Whether one stands among the other's neighbours, or both have the same masks."""
+    """Whether one is a neighbour of the other, or both have the same masks."""
     if any(n.setting is a.setting for n in b.neighbours):
         return True
     stages = [{r[PRUNED.stage] for r in x.setting.first.values()} - {None} for x in (a, b)]

@@ -1,7 +1,7 @@
-"""Why the denoised pruning collapses: one suspect at a time, against controls as sparse.
+"""Why the denoised pruning collapses: one suspect at a time, against equally sparse controls.
 
-`design.py` finds which settings differ in one suspect, `pairs.py` has the intervals,
-`causes.py` says it in words.
+`design.py` finds settings that differ in one suspect, `family.py` computes the intervals, and
+`causes.py` puts the findings into words.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,13 +22,13 @@ from orchestrator.selection.design import (
     suspect_of,
     value_of,
 )
+from orchestrator.selection.family import Family
 from orchestrator.selection.losses import COLLAPSE, Effect, Loss
 from orchestrator.selection.matching import Controls
 from orchestrator.selection.pairs import (
     CONTROL,
     FINAL,
     PRUNED,
-    Family,
     Measure,
     Outcomes,
     Pair,
@@ -41,13 +41,13 @@ from orchestrator.selection.statistics import Interval
 from orchestrator.vocabulary import Metric
 from trials.arms import MAGNITUDE, RANDOM_MASK
 
-MOST_OUTCOMES = 300  # bounds what a report reads: beyond, pairs rest on counts
+MOST_OUTCOMES = 300  # bounds what a report reads; further pairs are computed from counts
 _AFTER_PRUNING = ("finetune.",)  # suspects that cannot change what is measured before them
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A setting with the places of its intervals in the family; -1 = not asked for."""
+    """A setting with the places of its intervals in the family; empty = not asked for."""
 
     setting: Setting
     controls: Mapping[str, Mapping[Any, Row]]
@@ -57,15 +57,15 @@ class _Asked:
 def diagnose(
     results: pd.DataFrame, confidence: float = 0.95, outcomes: Outcomes | None = None
 ) -> dict[str, Any] | None:
-    """Rank what was varied around each anchor by its effect, and say what caused the collapse.
+    """Rank the changes around each anchor by their effect, and say what caused the collapse.
 
-    Every effect is paired by seed; image noise is counted (`pairs.between`). All intervals
-    hold at once (Bonferroni over the family of all that are shown).
+    Effects are paired by seed and include image noise (`pairs.between`). All intervals that are
+    shown hold at once (Bonferroni).
 
     Args:
         results: one row per trial, with its configuration.
         confidence: of all limits together.
-        outcomes: which images each trial gets right, where they were read.
+        outcomes: which images each trial gets right, if they were read.
 
     Returns:
         None without a one-at-a-time design. Else `collapse` (anywhere), `limit`, `dense` (mean
@@ -73,12 +73,11 @@ def diagnose(
         `Loss`), `suspects` (see `Effect`; per anchor, the largest effect first), `controls`
         (accuracy of one-shot and random masks by sparsity) and `sentences`.
     """
-    found = read_settings(results)
-    anchors = find_anchors(found)
+    settings = read_settings(results)
+    anchors = find_anchors(settings)
     if not anchors:
         return None
-    controls = Controls(found)
-    family = Family(confidence)
+    controls, family = Controls(settings), Family(confidence)
     asked = [(_ask(a.setting, controls, family, outcomes, limits=True), a) for a in anchors]
     varied = [
         [(_ask(n.setting, controls, family, outcomes), _ask_effect(a, n, family, outcomes), n)
@@ -86,30 +85,40 @@ def diagnose(
         for a in anchors
     ]  # fmt: skip
     limits = family.intervals()
-    losses = [_loss(one, _name(a.setting, anchors), limits) for one, a in asked]
+    losses = [_loss(question, _name(a.setting, anchors), limits) for question, a in asked]
     effects = [
-        _ranked([_effect(i, a, *one, limits, anchors) for one in group])
-        for i, ((_, a), group) in enumerate(zip(asked, varied, strict=True))
+        _ranked([_effect(i, a, *change, limits, anchors) for change in changes])
+        for i, (a, changes) in enumerate(zip(anchors, varied, strict=True))
     ]
-    rows = [e for group in effects for e in group]
+    return _entry(losses, effects, family.size, controls.curve(anchors))
+
+
+def _entry(
+    losses: Sequence[Loss],
+    effects: Sequence[Sequence[Effect]],
+    family: int,
+    controls: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """`diagnosis` of summary.json."""
+    ranked = [e for group in effects for e in group]
     return {
-        "collapse": any(one.collapsed for one in (*losses, *(e.loss for e in rows))),
+        "collapse": any(loss.collapsed for loss in (*losses, *(e.loss for e in ranked))),
         "limit": COLLAPSE,
         "dense": _mean_dense(losses),
-        "family": family.size,
-        "anchors": [one.entry() for one in losses],
-        "suspects": [e.entry() for e in rows],
-        "controls": controls.curve(anchors),
+        "family": family,
+        "anchors": [loss.entry() for loss in losses],
+        "suspects": [e.entry() for e in ranked],
+        "controls": controls,
         "sentences": sentences(losses, effects),
     }
 
 
 def needed_trials(results: pd.DataFrame) -> list[str]:
     """Keys of the trials whose outcomes make the comparisons exact, the anchors' first."""
-    found = read_settings(results)
-    anchors = find_anchors(found)
+    settings = read_settings(results)
+    anchors = find_anchors(settings)
     around = [n.setting for a in anchors for n in a.neighbours]
-    controls = Controls(found)
+    controls = Controls(settings)
     rows: list[Row] = []
     for s in (*(a.setting for a in anchors), *around):
         rows += s.first.values()
@@ -135,11 +144,11 @@ def _ask(
     if limits:
         excess = _beyond(s, like["magnitude"], CONTROL, PRUNED, outcomes)
         final = _beyond(s, like["final_magnitude"], FINAL, FINAL, outcomes)
-        own = s.first.values()
+        trials = s.first.values()
         control = [to_dense(row, CONTROL) for row in like["magnitude"].values()]
         places = {
-            "drop": family.add("drop", [to_dense(r, PRUNED) for r in own]),
-            "final_drop": family.add("final drop", [to_dense(r, FINAL) for r in own]),
+            "drop": family.add("drop", [to_dense(r, PRUNED) for r in trials]),
+            "final_drop": family.add("final drop", [to_dense(r, FINAL) for r in trials]),
             "control_drop": family.add("control", control),
             "excess": family.add("excess", excess),
             "final_excess": family.add("final excess", final),
@@ -148,21 +157,21 @@ def _ask(
 
 
 def _beyond(
-    s: Setting,
+    setting: Setting,
     controls: Mapping[Any, Row],
     of_control: Measure,
-    own: Measure,
+    of_setting: Measure,
     outcomes: Outcomes | None,
 ) -> list[Pair | None]:
-    """Per seed: what the setting loses beyond its control."""
-    return [between(row, s.first[seed], of_control, own, outcomes)
+    """What the setting loses beyond its control, per seed."""
+    return [between(row, setting.first[seed], of_control, of_setting, outcomes)
             for seed, row in controls.items()]  # fmt: skip
 
 
 def _ask_effect(
     a: Anchor, n: Neighbour, family: Family, outcomes: Outcomes | None
 ) -> tuple[int | None, int]:
-    """Places of the two effects: right after pruning (None where it cannot be), and at the end."""
+    """Places of the two effects: after pruning (None for a later change), and at the end."""
     seeds = a.setting.seeds_with(n.setting)
     couples = [(a.setting.first[s], n.setting.first[s]) for s in seeds]
     pruned = None
@@ -173,21 +182,21 @@ def _ask_effect(
     return pruned, family.add("final effect", final)
 
 
-def _loss(one: _Asked, name: str, limits: Sequence[Interval | None]) -> Loss:
-    trials = list(one.setting.first.values())
+def _loss(asked: _Asked, name: str, limits: Sequence[Interval | None]) -> Loss:
+    trials = list(asked.setting.first.values())
     drops = {m: _mean_loss(to_dense(r, m) for r in trials) for m in (PRUNED, FINAL)}
     excess = {
-        kind: _mean_loss(_beyond(one.setting, one.controls[kind], *measures, None))
+        kind: _mean_loss(_beyond(asked.setting, asked.controls[kind], *measures, None))
         for kind, measures in (
             ("magnitude", (CONTROL, PRUNED)), ("random", (CONTROL, PRUNED)),
             ("final_magnitude", (FINAL, FINAL)),
         )
     }  # fmt: skip
-    ends = {k: limits[i] for k, i in one.places.items()}
-    control = one.controls["magnitude"].values()
+    ends = {k: limits[i] for k, i in asked.places.items()}
+    control = asked.controls["magnitude"].values()
     return Loss(
         name=name,
-        arm=one.setting.arm,
+        arm=asked.setting.arm,
         n=sum(r[PRUNED.accuracy] is not None for r in trials),
         sparsity=mean(trials, Metric.ISSP_SPARSITY),
         dense=mean(trials, PRUNED.dense),
@@ -209,24 +218,24 @@ def _loss(one: _Asked, name: str, limits: Sequence[Interval | None]) -> Loss:
 
 
 def _mean_dense(anchors: Sequence[Loss]) -> float | None:
-    known = [one.dense for one in anchors if one.dense is not None]
-    return sum(known) / len(known) if known else None
+    accuracies = [anchor.dense for anchor in anchors if anchor.dense is not None]
+    return sum(accuracies) / len(accuracies) if accuracies else None
 
 
-def _ends(name: str, limits: Mapping[str, Interval | None]) -> dict[str, Any]:
-    found = limits.get(name)
-    return {f"{name}_low": found and found.low, f"{name}_high": found and found.high}
+def _ends(kind: str, limits: Mapping[str, Interval | None]) -> dict[str, Any]:
+    interval = limits.get(kind)
+    return {f"{kind}_low": interval and interval.low, f"{kind}_high": interval and interval.high}
 
 
 def _mean_loss(pairs: Iterable[Pair | None]) -> float | None:
-    known = [p.loss for p in pairs if p is not None]
-    return sum(known) / len(known) if known else None
+    losses = [p.loss for p in pairs if p is not None]
+    return sum(losses) / len(losses) if losses else None
 
 
 def _effect(
     number: int,
     a: Anchor,
-    one: _Asked,
+    asked: _Asked,
     places: tuple[int | None, int],
     n: Neighbour,
     limits: Sequence[Interval | None],
@@ -243,27 +252,27 @@ def _effect(
         n=len(a.setting.seeds_with(n.setting)),
         **_gain("effect_pruned", "", pruned),
         **_gain("effect_final", "final_", final),
-        loss=_loss(one, _name(n.setting, anchors), limits),
+        loss=_loss(asked, _name(n.setting, anchors), limits),
     )
 
 
-def _gain(name: str, prefix: str, loss: Interval | None) -> dict[str, Any]:
+def _gain(field: str, prefix: str, loss: Interval | None) -> dict[str, Any]:
     """A loss from anchor to variant as an effect: positive = the variant is better."""
     low, high = (loss.high, loss.low) if loss else (None, None)
     return {
-        name: None if loss is None else -loss.mean or 0.0,
+        field: None if loss is None else -loss.mean or 0.0,
         f"{prefix}low": None if low is None else -low or 0.0,
         f"{prefix}high": None if high is None else -high or 0.0,
     }
 
 
 def _ranked(effects: Sequence[Effect]) -> list[Effect]:
-    """The largest effect first, right after pruning before at the end."""
+    """The largest effect first; see `Effect.size`."""
     return sorted(effects, key=lambda e: (-round(e.size, 12), e.suspect, str(e.value)))
 
 
 def _name(s: Setting, anchors: Sequence[Anchor]) -> str:
-    """An anchor in words: its reading, its arm, and what else tells it from the others."""
+    """An anchor in words: its reading, its arm, and what else distinguishes it from the others."""
     preset = s.axes.get("issp.preset")
     others = [a.setting for a in anchors if a.setting is not s]
     apart = [

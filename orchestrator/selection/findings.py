@@ -1,4 +1,4 @@
-"""Sentences for people: what is doubtful in a sweep, and what it did not measure."""
+"""Sentences on what is doubtful in a sweep, and on what it did not measure."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -23,28 +23,28 @@ from orchestrator.selection.settings import unmeasured
 from orchestrator.vocabulary import Metric
 from trials.arms import BY_NAME, CONTROLS, CURVE_ARMS, MASK_CONTROLS, NAMES
 
-COARSE = 0.1  # widest bracket of the essential sparsity that passes without a warning
+COARSE = 0.1  # widest bracket of the essential sparsity without a warning
 
 
-def warnings(found: Analysis) -> list[str]:
-    """What a reader must know before believing the numbers."""
+def warnings(analysis: Analysis) -> list[str]:
+    """What a reader must know before trusting the numbers."""
     return [
-        *_trial_warnings(found),
-        *_curve_warnings(found),
-        *_source_warnings(found),
-        *_arm_warnings(found),
-        *control_warnings(found.comparisons),
-        *_collapse_warnings(found),
+        *_trial_warnings(analysis),
+        *_curve_warnings(analysis),
+        *_source_warnings(analysis),
+        *_arm_warnings(analysis),
+        *control_warnings(analysis.comparisons),
+        *_collapse_warnings(analysis),
     ]
 
 
-def not_measured(found: Analysis) -> list[str]:
-    """What the sweep cannot say, and what would."""
-    return list(_not_measured(found))
+def not_measured(analysis: Analysis) -> list[str]:
+    """What the sweep did not measure, and how to measure it."""
+    return list(_not_measured(analysis))
 
 
-def _not_measured(found: Analysis) -> Iterator[str]:
-    present = {a.arm for a in found.arms}
+def _not_measured(analysis: Analysis) -> Iterator[str]:
+    present = {a.arm for a in analysis.arms}
     if missing := [a for a in NAMES if a not in present and a not in CONTROLS]:
         yield (
             f"Arms without a finished trial: {', '.join(missing)}. What their parts add is unknown."
@@ -53,28 +53,28 @@ def _not_measured(found: Analysis) -> Iterator[str]:
         if control not in present:
             helps = BY_NAME[control].tests
             yield f"No finished `{control}` control: nothing shows that {helps} helps."
-    if few := [f"{a.arm} ({a.n})" for a in found.arms if a.n < FEWEST_SEEDS]:
+    if few := [f"{a.arm} ({a.n})" for a in analysis.arms if a.n < FEWEST_SEEDS]:
         yield (
             f"Other seeds: fewer than {FEWEST_SEEDS} were run of {', '.join(few)}, so intervals "
             "and verdicts there are about these models only."
         )
-    if left := unmeasured(found.settings):
+    if left := unmeasured(analysis.settings):
         yield (
             f"Accuracy on the patches that a model keeps: {left} trial{'s' if left > 1 else ''} of "
             "an older version lack it, and so enter no comparison. `lotus run` measures it; only "
             "the last stage runs again."
         )
-    if found.essential is None:
+    if analysis.essential is None:
         yield (
             "The essential sparsity: no level above 0 was measured against its dense model. "
             "Give `search.sparsity` levels and an arm with pruning."
         )
-    elif found.essential.bracket[1] is None:
+    elif analysis.essential.bracket[1] is None:
         yield (
-            f"Levels beyond the essential sparsity: the highest, {found.essential.value:g}, is "
+            f"Levels beyond the essential sparsity: the highest, {analysis.essential.value:g}, is "
             "still within tolerance. Add higher levels to `search.sparsity`."
         )
-    if present and all(a.test_accuracy_mean is None for a in found.arms):
+    if present and all(a.test_accuracy_mean is None for a in analysis.arms):
         yield "Test accuracy: no finished trial has one."
     yield (
         "The speed of sparse kernels: unstructured masks make nothing faster on dense hardware; "
@@ -82,37 +82,39 @@ def _not_measured(found: Analysis) -> Iterator[str]:
     )
 
 
-def _trial_warnings(found: Analysis) -> Iterator[str]:
-    total = len(found.results)
-    if found.failed:
+def _trial_warnings(analysis: Analysis) -> Iterator[str]:
+    total = len(analysis.results)
+    if analysis.failed:
         errors = Counter(
             _said(str(r["error"]))
-            for r in rows(found.results, ["status", "error"])
+            for r in rows(analysis.results, ["status", "error"])
             if r["status"] == "FAILED" and r["error"] and str(r["error"]).strip()
         )
         most = f" Most frequent error: {errors.most_common(1)[0][0]}" if errors else ""
-        yield f"{found.failed} of {max(total, found.planned)} trials failed.{most}"
-    if (left := found.planned - found.finished - found.failed) > 0:
-        yield f"{left} of {found.planned} planned trials have not ended; the numbers will change."
-    if found.absent_axes:
+        yield f"{analysis.failed} of {max(total, analysis.planned)} trials failed.{most}"
+    if (left := analysis.planned - analysis.finished - analysis.failed) > 0:
         yield (
-            f"Axes that no trial carries: {', '.join(found.absent_axes)}. Settings that differ "
+            f"{left} of {analysis.planned} planned trials have not ended; the numbers will change."
+        )
+    if analysis.absent_axes:
+        yield (
+            f"Axes that no trial carries: {', '.join(analysis.absent_axes)}. Settings that differ "
             "in them only are averaged."
         )
 
 
 def _said(error: str) -> str:
-    """The line of an error that names it: of a traceback the last."""
+    """The line that names an error: the last of a traceback, else the first."""
     lines = error.strip().splitlines()
     return lines[-1 if lines[0].startswith("Traceback") else 0].strip()[:160]
 
 
-def _curve_warnings(found: Analysis) -> Iterator[str]:
-    if found.essential is None:
+def _curve_warnings(analysis: Analysis) -> Iterator[str]:
+    if analysis.essential is None:
         return
-    value, beyond = found.essential.bracket
+    value, beyond = analysis.essential.bracket
     points = [
-        p for p in rows(found.essential.curve, CURVE_COLUMNS)
+        p for p in rows(analysis.essential.curve, CURVE_COLUMNS)
         if p["sparsity"] > 0 and p["drop"] is not None
     ]  # fmt: skip
     if beyond is None:
@@ -127,7 +129,7 @@ def _curve_warnings(found: Analysis) -> Iterator[str]:
             f"The levels are coarse: the essential sparsity lies between {value:g} and "
             f"{beyond:g}. Add levels between them."
         )
-    if odd := _rising(points, found.tolerance):
+    if odd := _rising(points, analysis.tolerance):
         yield (
             f"The one-shot curve is not monotone: at {', '.join(f'{s:g}' for s in odd)} the drop "
             "is smaller than at a lower level, by more than the tolerance or back within it."
@@ -157,8 +159,8 @@ def _rising(points: Sequence[Row], tolerance: float) -> list[float]:
     return odd
 
 
-def _source_warnings(found: Analysis) -> Iterator[str]:
-    """Where the one-shot curve averages over more than seeds, or lacks image counts."""
+def _source_warnings(analysis: Analysis) -> Iterator[str]:
+    """Warn if the one-shot curve averages over more than seeds, or lacks image counts."""
     columns = (
         "arm",
         "seed",
@@ -170,7 +172,7 @@ def _source_warnings(found: Analysis) -> Iterator[str]:
         Metric.ESSENTIAL_VAL_LOST,
         Metric.DENSE_VAL_ACCURACY,
     )
-    table = rows(found.measured, columns)
+    table = rows(analysis.measured, columns)
     dense = [r["seed"] for r in dense_models(table) if r["seed"] is not None]
     masks = level_rows([
         r for r in table if r["arm"] in (None, *CURVE_ARMS) and r["stage.essential"] is not None
@@ -182,23 +184,23 @@ def _source_warnings(found: Analysis) -> Iterator[str]:
             "An axis of this sweep changes the dense model or the one-shot mask: the one-shot "
             "curve averages over it. Select the trials of one value to see them apart."
         )
-    if found.essential and any(r[Metric.ESSENTIAL_VAL_LOST] is None for r in masks):
+    if analysis.essential and any(r[Metric.ESSENTIAL_VAL_LOST] is None for r in masks):
         yield (
             "Some one-shot masks have no count of lost images: their errors are taken as "
             "independent of the dense model's, so the intervals are wider than they need be."
         )
 
 
-def _arm_warnings(found: Analysis) -> Iterator[str]:
-    if twice := sorted({s.arm for s in found.settings if len(s.trials) > len(s.seeds)}):
+def _arm_warnings(analysis: Analysis) -> Iterator[str]:
+    if twice := sorted({s.arm for s in analysis.settings if len(s.trials) > len(s.seeds)}):
         yield (
             f"Several trials share one setting and seed ({', '.join(twice)}): an axis of the "
             "sweep was not named, and they are averaged."
         )
 
 
-def _collapse_warnings(found: Analysis) -> Iterator[str]:
-    table = rows(found.results, ("arm", Metric.DENSE_VAL_ACCURACY, Metric.ISSP_VAL_ACCURACY))
+def _collapse_warnings(analysis: Analysis) -> Iterator[str]:
+    table = rows(analysis.results, ("arm", Metric.DENSE_VAL_ACCURACY, Metric.ISSP_VAL_ACCURACY))
     drops = [
         r[Metric.DENSE_VAL_ACCURACY] - r[Metric.ISSP_VAL_ACCURACY] for r in table
         if r[Metric.ISSP_VAL_ACCURACY] is not None and r[Metric.DENSE_VAL_ACCURACY] is not None
@@ -209,7 +211,7 @@ def _collapse_warnings(found: Analysis) -> Iterator[str]:
         return
     where = (
         "The diagnosis says what caused it."
-        if found.diagnosis
+        if analysis.diagnosis
         else "Look at `issp.merge`, `issp.sparsity_reference` and the achieved sparsity, or vary "
         "one of them at a time (the bundled sweep `issp-diagnosis`)."
     )

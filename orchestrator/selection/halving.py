@@ -1,4 +1,4 @@
-"""How successive halving went: rungs, who went on from each, who won."""
+"""How successive halving went: its rungs, which candidates continued, and which won."""
 
 import json
 from collections.abc import Sequence
@@ -27,33 +27,37 @@ def halving(results: pd.DataFrame, axes: Sequence[str] = ()) -> dict[str, Any] |
 
     Args:
         results: one row per trial; `rung` = epochs after which it was stopped, NaN = full.
-        axes: columns that tell settings apart, beside BASE_AXES.
+        axes: further columns that distinguish settings, beside BASE_AXES.
 
     Returns:
-        `rungs`, rising: epochs, candidates there, kept (that went on), best accuracy;
+        `rungs`, ascending: epochs, candidates there, kept (that continued), best accuracy;
         `candidates`, the furthest first: arm, setting, accuracy at each rung reached, `won`, and
         for winners the accuracies of the full trial.
     """
-    names = axis_names(axes)
-    table = [r for r in rows(results, (*_COLUMNS, *names)) if r["status"] in (None, "FINISHED")]
+    axis_columns = axis_names(axes)
+    table = [
+        r for r in rows(results, (*_COLUMNS, *axis_columns)) if r["status"] in (None, "FINISHED")
+    ]
     if not any(r["rung"] is not None for r in table):
         return None
-    groups = grouped(table, lambda r: _place(r, names))
+    groups = grouped(table, lambda r: _place(r, axis_columns))
     candidates = [
-        _candidate(group, names) for group in groups if any(r["rung"] is not None for r in group)
+        _candidate(group, axis_columns)
+        for group in groups
+        if any(r["rung"] is not None for r in group)
     ]
     candidates.sort(key=_order)
-    levels = sorted({epochs for one in candidates for epochs, _ in one["curve"]})
+    levels = sorted({epochs for candidate in candidates for epochs, _ in candidate["curve"]})
     return {"rungs": [_rung(level, candidates) for level in levels], "candidates": candidates}
 
 
-def _place(row: Row, names: Sequence[str]) -> str:
-    """Equal for rows of one setting; floats apart by rounding only are one place."""
-    values = [round(v, 9) if isinstance(v := row[n], float) else v for n in names]
+def _place(row: Row, axes: Sequence[str]) -> str:
+    """A text that is equal for rows of one setting, whatever the rounding of floats."""
+    values = [round(v, 9) if isinstance(v := row[n], float) else v for n in axes]
     return json.dumps([row["arm"], *values], default=str)
 
 
-def _candidate(group: Sequence[Row], names: Sequence[str]) -> dict[str, Any]:
+def _candidate(group: Sequence[Row], axes: Sequence[str]) -> dict[str, Any]:
     stopped = [r for r in group if r["rung"] is not None and r[METRIC] is not None]
     full = [r for r in group if r["rung"] is None and r[Metric.FINAL_VAL_ACCURACY] is not None]
     by_rung = grouped(sorted(stopped, key=lambda r: r["rung"]), lambda r: r["rung"])
@@ -61,8 +65,11 @@ def _candidate(group: Sequence[Row], names: Sequence[str]) -> dict[str, Any]:
     return {
         "arm": group[0]["arm"],
         "n": len({r["seed"] for r in stopped}),
-        "setting": {name: group[0][name] for name in names},
-        "curve": [[int(own[0]["rung"]), average(own, (METRIC,))[METRIC]] for own in by_rung],
+        "setting": {axis: group[0][axis] for axis in axes},
+        "curve": [
+            [int(rung_rows[0]["rung"]), average(rung_rows, (METRIC,))[METRIC]]
+            for rung_rows in by_rung
+        ],
         "won": bool(full),
         "val_accuracy": final[Metric.FINAL_VAL_ACCURACY],
         "test_accuracy": final[Metric.FINAL_TEST_ACCURACY],
@@ -70,19 +77,19 @@ def _candidate(group: Sequence[Row], names: Sequence[str]) -> dict[str, Any]:
 
 
 def _order(candidate: dict[str, Any]) -> tuple[Any, ...]:
-    """Winners first, then who came furthest, then the better there."""
+    """Winners first, then those that came furthest, then the most accurate."""
     epochs, accuracy = candidate["curve"][-1] if candidate["curve"] else (0, 0.0)
     return not candidate["won"], -epochs, -accuracy
 
 
 def _rung(epochs: int, candidates: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    here = {i: dict(map(tuple, one["curve"])) for i, one in enumerate(candidates)}
-    reached = [i for i, curve in here.items() if epochs in curve]
-    on = [i for i in reached if candidates[i]["won"] or max(here[i]) > epochs]
-    best = max(here[i][epochs] for i in reached)
+    curves = {i: dict(map(tuple, candidate["curve"])) for i, candidate in enumerate(candidates)}
+    reached = [i for i, curve in curves.items() if epochs in curve]
+    continued = [i for i in reached if candidates[i]["won"] or max(curves[i]) > epochs]
+    best = max(curves[i][epochs] for i in reached)
     return {
         "epochs": epochs,
         "candidates": len(reached),
-        "kept": len(on),
+        "kept": len(continued),
         "best_val_accuracy": best,
     }

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from trials.sparsity.detect import ROUNDING
 
 COLLAPSE = 0.2
-"""Drop of accuracy below the dense model that is called a collapse."""
+"""A larger drop of accuracy below the dense model is called a collapse."""
 
 Verdict = Literal["better", "worse", "undecided"]
 
@@ -18,20 +18,20 @@ def collapses(drop: float | None) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """One setting against its dense models and its controls; everything a fraction.
+    """One setting against its dense models and its controls; all numbers are fractions.
 
-    loss = what the sparsity costs anyway (`control_drop`) + what the mask adds (`excess`).
+    loss = cost of the sparsity itself (`control_drop`) + what the mask adds (`excess`).
 
     Attributes:
         n: seeds measured right after pruning.
         sparsity: reached, of the prunable weights.
         drop: dense minus pruned, right after pruning, on validation.
         final_drop: dense minus fine-tuned, on test.
-        control_drop: the same as `drop` for one-shot magnitude at the same sparsity.
-        excess: lost beyond that control right after pruning; final_excess: after equal
-            fine-tuning, on test. random_excess: beyond a random mask, right after pruning.
+        control_drop: like `drop`, for one-shot magnitude at the same sparsity.
+        excess: loss beyond that control, right after pruning; final_excess: after equal
+            fine-tuning, on test; random_excess: loss beyond a random mask, right after pruning.
         jaccard: mean overlap of the ingredients' masks; 1 = the merge does nothing.
-        *_low, *_high: simultaneous limits, for anchors; None for what varies around them.
+        *_low, *_high: simultaneous limits; only anchors have them.
     """
 
     name: str
@@ -61,9 +61,9 @@ class Loss:
 
     @property
     def collapsed(self) -> str | None:
-        """Where it lies more than COLLAPSE below dense, in words; None = nowhere."""
+        """When it is more than COLLAPSE below dense, in words; None = never."""
         where = (("right after pruning", self.drop), ("after fine-tuning", self.final_drop))
-        return " and ".join(said for said, drop in where if collapses(drop)) or None
+        return " and ".join(when for when, drop in where if collapses(drop)) or None
 
     def entry(self) -> dict[str, Any]:
         """For summary.json."""
@@ -75,9 +75,9 @@ class Effect:
     """One change to an anchor, paired by seed; positive = better than the anchor.
 
     Attributes:
-        anchor: its place in the list of anchors.
-        effect_pruned: on validation accuracy right after pruning; None for a change that
-            comes after it. low, high: its simultaneous limits.
+        anchor: its index in the list of anchors.
+        effect_pruned: on validation accuracy right after pruning; None for a change that only
+            affects later stages. low, high: its simultaneous limits.
         effect_final: on test accuracy after fine-tuning.
         n: seeds that both have.
         loss: of the changed setting.
@@ -99,13 +99,13 @@ class Effect:
 
     @property
     def size(self) -> float:
-        """What it is ranked by: the effect right after pruning, else the one at the end."""
+        """The rank: the size of the effect right after pruning, else of the one at the end."""
         first = self.effect_final if self.effect_pruned is None else self.effect_pruned
         return abs(first or 0.0)
 
     @property
     def verdict(self) -> Verdict:
-        """Read from the limits alone."""
+        """Whether the change helps, judged by the limits alone."""
         later = self.effect_pruned is None
         low, high = (self.final_low, self.final_high) if later else (self.low, self.high)
         if low is not None and low > 0:
@@ -119,9 +119,9 @@ class Effect:
 
     def entry(self) -> dict[str, Any]:
         """For summary.json: the change, its effects, and what the changed setting loses."""
-        names = ("name", "sparsity", "accuracy", "final_accuracy", "drop", "final_drop",
+        fields = ("name", "sparsity", "accuracy", "final_accuracy", "drop", "final_drop",
                  "control_drop", "excess", "final_excess", "random_excess", "jaccard",
                  "collapsed")  # fmt: skip
-        own = {f: v for f, v in asdict(self).items() if f != "loss"}
+        row = {f: v for f, v in asdict(self).items() if f != "loss"}
         loss = self.loss.entry()
-        return own | {f: loss[f] for f in names} | {"verdict": self.verdict}
+        return row | {f: loss[f] for f in fields} | {"verdict": self.verdict}

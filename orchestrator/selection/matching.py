@@ -12,38 +12,38 @@ from trials.arms import MASK_CONTROLS
 
 
 class Controls:
-    """The controls of the sweep, found by what they must share with a masked trial."""
+    """The controls of the sweep, indexed by what they must share with a masked trial."""
 
-    def __init__(self, found: Sequence[Setting]) -> None:
-        self.columns = sorted({c for s in found for c in s.axes})
+    def __init__(self, settings: Sequence[Setting]) -> None:
+        self.columns = sorted({c for s in settings for c in s.axes})
         self.context = [c for c in self.columns if c.startswith(("data.", "model.", "dense."))]
         recovery = ("finetune.", "tickets.")
         self.after = [*self.context, *(c for c in self.columns if c.startswith(recovery))]
         self.by_place: dict[tuple[str, Point, Any], list[Row]] = {}
-        for s in found:
+        for s in settings:
             if s.arm in MASK_CONTROLS:
                 place = point(s.axes, self.context)
                 for seed, row in s.first.items():
                     self.by_place.setdefault((s.arm, place, seed), []).append(row)
 
     def like(self, setting: Setting, arm: str, final: bool) -> dict[Any, Row]:
-        """Seed -> the control at the same sparsity; `final`: with equal fine-tuning too."""
-        found: dict[Any, Row] = {}
+        """Seed -> the control at the same sparsity; `final`: also with equal fine-tuning."""
+        matches: dict[Any, Row] = {}
         place = point(setting.axes, self.context)
         measure = FINAL if final else CONTROL
-        for seed, own in setting.first.items():
+        for seed, masked in setting.first.items():
             for row in self.by_place.get((arm, place, seed), []):
-                fits = _same_count(own, row) and row[measure.accuracy] is not None
-                if fits and (not final or self._equal_recovery(own, row)):
-                    found.setdefault(seed, row)
-        return found
+                fits = _same_count(masked, row) and row[measure.accuracy] is not None
+                if fits and (not final or self._equal_recovery(masked, row)):
+                    matches.setdefault(seed, row)
+        return matches
 
-    def _equal_recovery(self, own: Row, row: Row) -> bool:
-        drops = [_number(r.get("patch_drop")) for r in (own, row)]
-        return drops[0] == drops[1] and point(own, self.after) == point(row, self.after)
+    def _equal_recovery(self, masked: Row, control: Row) -> bool:
+        drops = [_number(r.get("patch_drop")) for r in (masked, control)]
+        return drops[0] == drops[1] and point(masked, self.after) == point(control, self.after)
 
     def curve(self, anchors: Sequence[Anchor]) -> list[dict[str, Any]]:
-        """Accuracy right after pruning of each control by sparsity, mean over its trials."""
+        """Accuracy of each control right after pruning, by sparsity, mean over its trials."""
         places = {point(a.setting.axes, self.context) for a in anchors}
         levels: dict[tuple[str, float], dict[Any, Row]] = {}
         for (arm, place, seed), group in self.by_place.items():
@@ -58,14 +58,14 @@ class Controls:
         ]  # fmt: skip
 
 
-def _same_count(own: Row, control: Row) -> bool:
-    a, b = own[Metric.ISSP_SPARSITY], _sparsity(control)
+def _same_count(masked: Row, control: Row) -> bool:
+    a, b = masked[Metric.ISSP_SPARSITY], _sparsity(control)
     return a is not None and b is not None and same_sparsity(a, b)
 
 
 def _sparsity(control: Row) -> float | None:
-    found: float | None = control[Metric.CONTROL_SPARSITY]
-    return control[Metric.FINAL_SPARSITY] if found is None else found
+    measured: float | None = control[Metric.CONTROL_SPARSITY]
+    return control[Metric.FINAL_SPARSITY] if measured is None else measured
 
 
 def _number(value: Any) -> float:

@@ -1,9 +1,9 @@
 """How much the masks of a sweep overlap: across seeds, data fractions and levels.
 
-Of every pair of masks that differ in exactly one of these, the Jaccard index of the kept sets,
-|a ∩ b| / |a ∪ b|, over all layers and layer by layer, beside what two independent random masks
-of the same densities would have. At most MOST_MASKS are counted; which ones depends on the table
-alone. Counting is done on packed bits.
+For every pair of masks that differ in exactly one of these: the Jaccard index of the kept weights,
+|a ∩ b| / |a ∪ b|, in all layers and layer by layer, next to that of two independent random masks of
+the same densities. At most MOST_MASKS masks are read; the table alone determines which. Weights are
+counted on packed bits.
 """
 
 import json
@@ -27,12 +27,12 @@ MOST_MASKS = 60
 PER_FAMILY = 6  # masks that differ in one thing; 15 pairs
 
 Family = list[tuple[float, str]]
-"""Masks that differ in one thing only: its value, and the run that has the mask."""
+"""Masks that differ in one thing only: its value, and the run with the mask."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """A packed keep-mask and how many weights it keeps of each tensor, counted once."""
+    """A packed keep-mask, with the number of kept weights of each tensor."""
 
     bits: PackedMask
     kept: dict[str, int]
@@ -58,7 +58,7 @@ class Overlap:
     """Two masks of one model. Jaccard indices are fractions.
 
     Attributes:
-        random: what independent random masks of these two densities would have,
+        random: that of independent random masks of the same densities,
             d1 d2 / (d1 + d2 - d1 d2), a ratio of expectations: exact for many weights.
         layers: layer -> (its Jaccard index, that of random masks of the layer's densities).
     """
@@ -69,21 +69,21 @@ class Overlap:
 
 
 def mask_families(table: pd.DataFrame, axes: Sequence[str]) -> dict[str, list[Family]]:
-    """What varies -> the families of masks in which nothing else does, in a fixed order.
+    """What varies -> the families of masks in which nothing else varies, in a fixed order.
 
-    A mask is known by its stage (`stage.issp`), so trials that share one, as those that differ
-    in the patch drop do, count once.
+    Masks are identified by their stage (`stage.issp`), so trials that share one, such as those that
+    differ in the patch drop only, count once.
     """
-    found = rows(table, ("run_id", "key", "arm", "status", "stage.issp", "patch_drop",
+    table_rows = rows(table, ("run_id", "key", "arm", "status", "stage.issp", "patch_drop",
                          *VARIED.values(), *axes))  # fmt: skip
-    trials = [r for r in found if r["status"] == "FINISHED" and r["arm"] in ISSP_ARMS]
+    trials = [r for r in table_rows if r["status"] == "FINISHED" and r["arm"] in ISSP_ARMS]
     owner: dict[str, str] = {}
     for trial in trials:
         trial["mask"] = owner.setdefault(trial["stage.issp"] or trial["key"], trial["run_id"])
     same = ("arm", "patch_drop", *VARIED.values(), *axes)
     return {
-        name: _families(trials, axis, [s for s in same if s != axis])
-        for name, axis in VARIED.items()
+        kind: _families(trials, axis, [s for s in same if s != axis])
+        for kind, axis in VARIED.items()
     }
 
 
@@ -99,7 +99,7 @@ def _families(trials: Sequence[Row], axis: str, same: Sequence[str]) -> list[Fam
 
 
 def chosen_runs(families: Mapping[str, Sequence[Family]]) -> list[str]:
-    """At most MOST_MASKS runs to read: families of each kind in turn, PER_FAMILY of each."""
+    """At most MOST_MASKS runs to read: PER_FAMILY of each family, the kinds in turn."""
     runs: dict[str, None] = {}
     longest = max((len(f) for f in families.values()), default=0)
     for number in range(longest):
@@ -111,10 +111,10 @@ def chosen_runs(families: Mapping[str, Sequence[Family]]) -> list[str]:
 
 
 def overlap(a: Mask, b: Mask) -> Overlap | None:
-    """Count two masks against each other; None when they are not of one model."""
+    """Compare two masks; None when they are not of the same model."""
     if a.sizes != b.sizes:
         return None
-    counts = {  # kept by both, by a, by b; and the number of weights
+    counts = {  # kept by both, by a, by b; number of weights
         name: (_ones(bits & b.bits[name][0]), a.kept[name], b.kept[name], size)
         for name, (bits, size) in a.bits.items()
     }
@@ -147,22 +147,22 @@ class _Pair:
     varies: str
     between: tuple[float, float]
     runs: tuple[str, str]
-    found: Overlap
+    overlap: Overlap
 
 
 def _pairs(families: Mapping[str, Sequence[Family]], masks: Mapping[str, Mask]) -> Iterator[_Pair]:
-    """Every pair of masks that were read and differ in one thing, once."""
+    """Every pair of read masks that differ in one thing, once."""
     seen: set[tuple[str, str, str]] = set()
     for varies, kind in families.items():
         for family in kind:
             read = [(value, run) for value, run in family if run in masks]
-            for (low, one), (high, other) in combinations(read, 2):
-                mark = (varies, one, other)
-                if one != other and mark not in seen:
+            for (low, first), (high, second) in combinations(read, 2):
+                mark = (varies, first, second)
+                if first != second and mark not in seen:
                     seen.add(mark)
-                    found = overlap(masks[one], masks[other])
-                    if found is not None:
-                        yield _Pair(varies, (low, high), (one, other), found)
+                    measured = overlap(masks[first], masks[second])
+                    if measured is not None:
+                        yield _Pair(varies, (low, high), (first, second), measured)
 
 
 def summarised(
@@ -170,9 +170,9 @@ def summarised(
     families: Mapping[str, Sequence[Family]],
     masks: Mapping[str, Mask],
 ) -> dict[str, Any]:
-    """Groups of pairs and their layers.
+    """The overlap in groups of pairs, and by layer.
 
-    Pairs share masks, so they are not independent: a group says its range, not an interval.
+    Pairs share masks and are not independent, so a group has a range instead of an interval.
 
     Returns:
         groups: {varies, between, n_pairs, n_masks, mean, lowest, highest, random}; `between`
@@ -193,7 +193,7 @@ def summarised(
 
 
 def _group(varies: str, between: tuple[float, float] | None, pairs: Sequence[_Pair]) -> Row:
-    values = [p.found.jaccard for p in pairs]
+    values = [p.overlap.jaccard for p in pairs]
     return {
         "varies": varies,
         "between": list(between) if between else None,
@@ -202,16 +202,16 @@ def _group(varies: str, between: tuple[float, float] | None, pairs: Sequence[_Pa
         "mean": float(np.mean(values)),
         "lowest": min(values),
         "highest": max(values),
-        "random": float(np.mean([p.found.random for p in pairs])),
+        "random": float(np.mean([p.overlap.random for p in pairs])),
     }
 
 
 def _ingredients(table: pd.DataFrame) -> list[Row]:
-    """The overlap among ingredients, over the denoised masks of the sweep, each once."""
-    found = rows(table, ("key", "status", "stage.denoise", Metric.DENOISE_JACCARD_MEAN))
-    known = [r for r in found if r["status"] == "FINISHED"]
-    known = [r for r in known if r[Metric.DENOISE_JACCARD_MEAN] is not None]
-    masks = distinct(known, lambda r: r["stage.denoise"] or r["key"])
+    """The overlap among ingredients, over the distinct denoised masks of the sweep."""
+    table_rows = rows(table, ("key", "status", "stage.denoise", Metric.DENOISE_JACCARD_MEAN))
+    measured = [r for r in table_rows if r["status"] == "FINISHED"]
+    measured = [r for r in measured if r[Metric.DENOISE_JACCARD_MEAN] is not None]
+    masks = distinct(measured, lambda r: r["stage.denoise"] or r["key"])
     values = [float(r[Metric.DENOISE_JACCARD_MEAN]) for r in masks]
     if not values:
         return []
@@ -223,13 +223,13 @@ def _ingredients(table: pd.DataFrame) -> list[Row]:
 
 
 def _layers(pairs: Sequence[_Pair]) -> list[Row]:
-    names = list(dict.fromkeys(name for p in pairs for name in p.found.layers))
-    found = []
-    for name in names:
-        here = [(p.varies, *p.found.layers[name]) for p in pairs if name in p.found.layers]
-        row: Row = {"layer": name}
+    layers = list(dict.fromkeys(layer for p in pairs for layer in p.overlap.layers))
+    overlap = []
+    for layer in layers:
+        here = [(p.varies, *p.overlap.layers[layer]) for p in pairs if layer in p.overlap.layers]
+        row: Row = {"layer": layer}
         for varies in VARIED:
-            own = [jaccard for kind, jaccard, _ in here if kind == varies]
-            row[varies] = float(np.mean(own)) if own else None
-        found.append(row | {"random": float(np.mean([random for *_, random in here]))})
-    return found
+            indices = [jaccard for kind, jaccard, _ in here if kind == varies]
+            row[varies] = float(np.mean(indices)) if indices else None
+        overlap.append(row | {"random": float(np.mean([random for *_, random in here]))})
+    return overlap

@@ -1,4 +1,4 @@
-"""The settings of a sweep that no other setting beats in everything."""
+"""The Pareto front of a sweep: settings that no other setting dominates."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,29 +18,29 @@ Costs = tuple[float, float, float]
 """Lower is better: minus accuracy, multiply-accumulates, minus sparsity."""
 
 DIGITS = 9
-"""Of accuracies and sparsities that are told apart: as fine as `rows.TIE`."""
+"""To which accuracies and sparsities are compared: as fine as `rows.TIE`."""
 
 
-def dominates(one: Costs, other: Costs) -> bool:
-    """Whether `one` is nowhere worse than `other`, and somewhere better."""
-    no_worse = all(a <= b for a, b in zip(one, other, strict=True))
-    return no_worse and one != other
+def dominates(mine: Costs, other: Costs) -> bool:
+    """Whether `mine` is nowhere worse than `other` and somewhere better."""
+    no_worse = all(a <= b for a, b in zip(mine, other, strict=True))
+    return no_worse and mine != other
 
 
 def front(settings: Sequence[Setting]) -> list[Setting]:
     """The non-dominated settings by validation accuracy, MACs and final sparsity.
 
-    Accuracy and MACs are those of one deployed forward pass, choosing the patches included. Means
-    over seeds. Controls are no answer and left out, and so are settings without a measured
-    cost. Equal settings are all kept. Best accuracy first.
+    Accuracy and MACs are means over seeds of one deployed forward pass, including the choice of
+    patches. Controls and settings without a measured cost are left out, equal settings are all
+    kept. Best accuracy first.
     """
-    known = {i: c for i, s in enumerate(settings) if (c := _costs(s)) is not None}
-    kept = [
+    costs = {i: c for i, s in enumerate(settings) if (c := _costs(s)) is not None}
+    undominated = [
         settings[i]
-        for i, own in known.items()
-        if not any(dominates(other, own) for other in known.values())
+        for i, own_costs in costs.items()
+        if not any(dominates(other, own_costs) for other in costs.values())
     ]
-    return sorted(kept, key=preference)
+    return sorted(undominated, key=preference)
 
 
 def pareto(settings: Sequence[Setting]) -> list[dict[str, Any]]:
@@ -65,5 +65,5 @@ def _costs(s: Setting) -> Costs | None:
     macs, sparsity = s.mean[Metric.FINAL_MACS_DEPLOYED], s.mean[Metric.FINAL_SPARSITY]
     if s.arm in CONTROLS or macs is None or sparsity is None or s.mean[VAL] is None:
         return None
-    # Means of equal numbers may differ in the last bits.
+    # Rounded, because means of equal numbers may differ in the last bits.
     return -round(s.val_accuracy, DIGITS), float(f"{macs:.9g}"), -round(sparsity, DIGITS)

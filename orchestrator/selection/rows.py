@@ -1,4 +1,4 @@
-"""A table of trials as rows of plain values, and which rows rest on one dense model."""
+"""A table of trials as rows of plain values, and which rows share a dense model."""
 
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ TIE = ROUNDING
 
 
 def missing_column(results: pd.DataFrame, column: str, question: str) -> ValueError:
-    """The error for a table that lacks a column altogether."""
+    """The error for a table without a needed column."""
     have = ", ".join(sorted(map(str, results.columns))) or "none"
     return ValueError(
         f"results: no column `{column}`, which {question} needs (columns: {have}). "
@@ -46,7 +46,7 @@ def plain(value: Any) -> Any:
 
 
 def average(group: Sequence[Row], columns: Iterable[str]) -> Row:
-    """Per column the mean of what is measured, None when nothing is."""
+    """The mean of the measured values of each column, None when there are none."""
     out: Row = {}
     for column in columns:
         values = [float(r[column]) for r in group if r.get(column) is not None]
@@ -55,26 +55,26 @@ def average(group: Sequence[Row], columns: Iterable[str]) -> Row:
 
 
 def mean(group: Sequence[Row], column: str) -> float | None:
-    """The mean of what is measured in one column, None when nothing is."""
-    found: float | None = average(group, [column])[column]
-    return found
+    """The mean of the measured values of one column, None when there are none."""
+    value: float | None = average(group, [column])[column]
+    return value
 
 
 def fewest(group: Iterable[Row], column: str) -> float | None:
-    """The smallest that is known in one column, such as a count of images."""
+    """The smallest known value of one column, such as a count of images."""
     return min((float(r[column]) for r in group if r.get(column) is not None), default=None)
 
 
-def axis_value(row: Row, name: str) -> Any:
-    """What a trial has of an axis: `auto` where every trial finds its own sparsity.
+def axis_value(row: Row, axis: str) -> Any:
+    """A trial's value on an axis: `auto` if it finds its own sparsity.
 
-    Such trials are one setting, although each of them has another level.
+    Such trials form one setting although their levels differ.
     """
-    return "auto" if name == "sparsity" and row["auto_sparsity"] else row[name]
+    return "auto" if axis == "sparsity" and row["auto_sparsity"] else row[axis]
 
 
 def grouped(table: Iterable[Row], identity: Callable[[Row], Hashable]) -> list[list[Row]]:
-    """Rows with equal identity together, in order of first appearance."""
+    """Rows grouped by identity, in order of first appearance."""
     groups: dict[Hashable, list[Row]] = {}
     for row in table:
         groups.setdefault(identity(row), []).append(row)
@@ -87,7 +87,7 @@ def distinct(table: Iterable[Row], identity: Callable[[Row], Hashable]) -> list[
 
 
 def dense_identity(row: Row) -> Hashable:
-    """Which dense model a row rests on: `stage.dense`, else its seed, else the row itself."""
+    """The dense model of a row: `stage.dense`, else its seed, else the row itself."""
     if row["stage.dense"] is not None:
         return ("stage", row["stage.dense"])
     return ("seed", row["seed"]) if row["seed"] is not None else ("row", id(row))

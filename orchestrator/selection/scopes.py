@@ -1,15 +1,15 @@
 """A difference of two settings in two scopes: these models, and other seeds.
 
-*These models*: the models are what they are, and only the choice of the images is left to chance.
-With the outcomes of all models by image, the difference of an image is averaged over the seeds,
-and its variance over the images is the variance V of the mean; from counts alone V is at most the
-mean of the seeds' own variances. Half-width: z sqrt(V).
+*These models*: the models are fixed, and only the choice of the images is random. With outcomes by
+image, each image's difference is averaged over the seeds, and its variance over the images is the
+variance V of the mean; from counts alone, V is bounded by the mean of the seeds' variances.
+Half-width: z sqrt(V).
 
-*Other seeds*: another n seeds would have given another n pairs of models. The variance between
-seeds P (`seeds.py`) contains the noise of the images that the seeds do not share; what they do
-share, the covariance C of two seeds' differences, is in no spread between them. So the variance
-of the mean is P / n + C, but never below V, with Welch's and Satterthwaite's degrees of freedom
-for the sum. With fewer than FEWEST_SEEDS seeds nothing is said about other seeds.
+*Other seeds*: n other seeds would have given n other pairs of models. The variance between seeds P
+(`seeds.py`) contains the image noise that seeds do not share. The noise that they share, the
+covariance C of two seeds' differences, does not show in the spread between them. So the variance of
+the mean is P / n + C, but at least V, with Welch's and Satterthwaite's degrees of freedom for the
+sum. With fewer than FEWEST_SEEDS seeds there is no interval for other seeds.
 
 Both scopes, at 95 %, for a family of comparisons: `tests/benchmarks/comparison_coverage.json`.
 """
@@ -32,18 +32,18 @@ THESE_MODELS: Scope = "these models"
 OTHER_SEEDS: Scope = "other seeds"
 MOST_SEEDS_NEEDED = 100
 MOST_IMAGES_NEEDED = 100  # times as many as there are
-_CERTAIN = 1e6  # degrees of freedom of a variance that is known
+_CERTAIN = 1e6  # degrees of freedom of a known variance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """The mean difference a - b over seeds, and what its intervals are made of.
+    """The mean difference a - b over seeds, and the variances behind its intervals.
 
     Attributes:
         n: seeds; n_images: images of each.
-        image_variance: V, of the mean by the choice of the images; None = no counts.
-        shared: C, what seeds share of it.
-        spread: P, between seeds; None = nothing can be said about other seeds.
+        image_variance: V, of the mean due to the choice of images; None = no counts.
+        shared: C, the part of it that seeds share.
+        spread: P, between seeds; None = no interval for other seeds.
     """
 
     mean: float
@@ -55,11 +55,11 @@ class Difference:
 
     @property
     def scope(self) -> Scope:
-        """The widest scope that something can be said about."""
+        """The widest scope with an interval."""
         return THESE_MODELS if self.spread is None else OTHER_SEEDS
 
     def interval(self, scope: Scope, confidence: float) -> Interval:
-        """The mean with its limits, fractions; without limits where there are none to be read."""
+        """The mean with its limits, fractions; no limits where they are unknown or say little."""
         half = self.half_width(scope, confidence)
         if half is None:
             return Interval(mean=self.mean, low=None, high=None)
@@ -68,11 +68,11 @@ class Difference:
     def half_width(
         self, scope: Scope, confidence: float, seeds: float | None = None, images: float = 1.0
     ) -> float | None:
-        """Of the interval, as measured or as it would be.
+        """Half-width of the interval, as measured or with more seeds or images.
 
         Args:
-            seeds: with that many instead.
-            images: with that many times the images.
+            seeds: number of seeds instead of the measured ones.
+            images: factor on the number of images.
         """
         if scope == THESE_MODELS:
             if self.image_variance is None:
@@ -81,8 +81,8 @@ class Difference:
         if self.spread is None:
             return None
         n = seeds or self.n
-        own = (self.image_variance or 0.0) - self.shared  # of V, what seeds average out
-        unshared = max(0.0, own) * self.n
+        averaged_out = (self.image_variance or 0.0) - self.shared  # part of V
+        unshared = max(0.0, averaged_out) * self.n
         between = max(0.0, self.spread.variance - unshared) + unshared / images
         total = between / n + self.shared / images
         if not total > 0:
@@ -98,8 +98,8 @@ def difference(pairs: Sequence[Pair], spread: Spread | None = None) -> Differenc
     """A difference from its pairs, one for each seed; None without any.
 
     Args:
-        spread: between seeds, of this difference (`seeds.SeedSpread.between`); None = the
-            pairs' own.
+        spread: of this difference between seeds (`seeds.SeedSpread.between`); None = that of the
+            pairs.
     """
     if not pairs:
         return None
@@ -124,20 +124,20 @@ def difference(pairs: Sequence[Pair], spread: Spread | None = None) -> Differenc
 def _image_variances(pairs: Sequence[Pair]) -> tuple[float | None, float]:
     """V and C, see the module docstring; from counts alone as if seeds shared all their images.
 
-    A half image more on either side keeps V above 0 where all models agree (Agresti and Min). It
-    is the same for all seeds: seeds that agree on all images say no more than one of them. (A n-th
-    of it, as if each had half an image of its own, held a rare difference of five like seeds in
-    63 % of simulations instead of 95.)
+    Half an image on either side keeps V above 0 where all models agree (Agresti and Min). All seeds
+    share it: seeds that agree on all images are worth no more than one. (With 1/n of it, as if each
+    seed had its own half image, a rare difference of five like seeds was covered in 63 % of
+    simulations instead of 95 %.)
     """
-    own = [v for p in pairs if (v := image_variance(p)) is not None]
+    variances = [v for p in pairs if (v := image_variance(p)) is not None]
     n = len(pairs)
-    if len(own) < n:
+    if len(variances) < n:
         return None, 0.0
-    mean = math.fsum(own) / n
-    found = [p.by_image for p in pairs if p.by_image is not None]
-    if len(found) < n or len({len(one) for one in found}) > 1:
+    mean = math.fsum(variances) / n
+    by_image = [p.by_image for p in pairs if p.by_image is not None]
+    if len(by_image) < n or len({len(images) for images in by_image}) > 1:
         return mean, mean * (1 - 1 / n)
-    together = np.mean(found, axis=0)
+    together = np.mean(by_image, axis=0)
     size = len(together) + 2
     total = float((together**2).sum()) + 1
     variance = (total - float(together.sum()) ** 2 / size) / size**2
@@ -145,28 +145,28 @@ def _image_variances(pairs: Sequence[Pair]) -> tuple[float | None, float]:
     return variance, min(shared, variance)
 
 
-def verdict(found: Interval, margin: float) -> tuple[Verdict, float | None]:
-    """What an interval of a - b says of a, and how near the two are where they are called equal.
+def verdict(interval: Interval, margin: float) -> tuple[Verdict, float | None]:
+    """The verdict of an interval of a - b on a; with "equal" also a bound on the difference.
 
-    "equal" rests on two one-sided tests: the whole interval lies within the margin; it says the
-    interval's farther end, which is smaller than the margin.
+    "equal" rests on two one-sided tests: the whole interval lies within the margin. The bound is
+    the farther end of the interval.
 
     Args:
         margin: differences up to this do not matter, a fraction.
     """
-    if found.low is None or found.high is None:
+    if interval.low is None or interval.high is None:
         return "undecided", None
-    if found.low > 0:
+    if interval.low > 0:
         return "better", None
-    if found.high < 0:
+    if interval.high < 0:
         return "worse", None
-    bound = max(-found.low, found.high)
+    bound = max(-interval.low, interval.high)
     return ("equal", bound) if bound <= margin else ("undecided", None)
 
 
 @dataclass(frozen=True, slots=True)
 class Needed:
-    """What would decide, if the difference and the spread stay as measured; None = not enough."""
+    """What would decide if difference and spread stay as measured; None = no number is enough."""
 
     seeds: int | None
     images: int | None
@@ -184,44 +184,44 @@ class Needed:
 
 
 def needed(
-    found: Difference, scope: Scope, confidence: float, margin: float, noninferior: bool = False
+    gap: Difference, scope: Scope, confidence: float, margin: float, noninferior: bool = False
 ) -> Needed:
-    """The fewest seeds, and the fewest images, with which the interval would decide.
+    """The smallest number of seeds, and of images, with which the interval would decide.
 
     It decides when its half-width is below the larger of |mean| (better or worse) and
     margin - |mean| (equal); for non-inferiority below |mean + margin|.
     """
-    goal = max(abs(found.mean), margin - abs(found.mean))
+    goal = max(abs(gap.mean), margin - abs(gap.mean))
     if noninferior:
-        goal = abs(found.mean + margin)
+        goal = abs(gap.mean + margin)
     seeds = None
     if scope == OTHER_SEEDS:
-        for n in range(found.n + 1, MOST_SEEDS_NEEDED + 1):
-            half = found.half_width(scope, confidence, seeds=n)
+        for n in range(gap.n + 1, MOST_SEEDS_NEEDED + 1):
+            half = gap.half_width(scope, confidence, seeds=n)
             if half is not None and half <= goal:
                 seeds = n
                 break
     images = None
-    if found.n_images:
-        factor = _least_factor(found, scope, confidence, goal)
-        images = None if factor is None else _rounded(factor * found.n_images)
+    if gap.n_images:
+        factor = _least_factor(gap, scope, confidence, goal)
+        images = None if factor is None else _rounded(factor * gap.n_images)
     return Needed(seeds, images)
 
 
-def _least_factor(found: Difference, scope: Scope, confidence: float, goal: float) -> float | None:
-    """How many times the images bring the half-width to the goal; None beyond what is sensible."""
+def _least_factor(gap: Difference, scope: Scope, confidence: float, goal: float) -> float | None:
+    """The factor on the images that brings the half-width to the goal; None if too large."""
     low, high = 1.0, float(MOST_IMAGES_NEEDED)
-    half = found.half_width(scope, confidence, images=high)
+    half = gap.half_width(scope, confidence, images=high)
     if half is None or half > goal:
         return None
     for _ in range(40):
         middle = math.sqrt(low * high)
-        half = found.half_width(scope, confidence, images=middle)
+        half = gap.half_width(scope, confidence, images=middle)
         low, high = (middle, high) if half is None or half > goal else (low, middle)
     return high
 
 
 def _rounded(count: float) -> int:
-    """Two digits, upwards: a plan, not a measurement."""
+    """Rounded up to two digits: it is a plan, not a measurement."""
     step: int = 10 ** max(0, math.floor(math.log10(count)) - 1)
     return math.ceil(count / step) * step

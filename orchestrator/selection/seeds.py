@@ -1,22 +1,22 @@
 """How much another seed would have changed an arm: the spread between seeds, borrowed carefully.
 
-Two or three seeds say next to nothing about their own spread. A sweep has many settings, though,
-and all of them met the same seeds. So accuracies are split into what a setting is worth, what a
-seed is worth to all settings (a better dense model lifts them all, and cancels in a difference),
-and a residual; its variance v is each setting's own, with n - 1 degrees of freedom. The variances
-are shrunk towards what they have in common, as far as they themselves agree on one (moderated
-t): v' = (d0 v0 + d v) / (d0 + d), with d0 + d degrees of freedom, but never below v, and d0 at most
-MOST_BORROWED times d: all residuals share the seeds' estimates, so they are no independent
-witnesses. A difference of two settings has variance v'a + v'b, with Welch's and Satterthwaite's
-degrees of freedom, but no more of them than all residuals together have.
+Two or three seeds say next to nothing about their own spread. But a sweep has many settings, all
+with the same seeds. So accuracies are split into an effect of the setting, an effect of the seed
+(a better dense model lifts all settings, and cancels in a difference), and a residual. Its variance
+v is estimated per setting, with d = n - 1 degrees of freedom, and shrunk towards the common value
+v0, as far as the variances agree on one (moderated t): v' = (d0 v0 + d v) / (d0 + d), with d0 + d
+degrees of freedom. v' is never below v, and d0 is at most MOST_BORROWED times d: all residuals
+share the estimated seed effects and are not independent. A difference of two settings has variance
+v'a + v'b, with Welch's and Satterthwaite's degrees of freedom, capped at those of all residuals.
 
-Measured family-wise coverage, with arms that vary alike, unlike, one that varies four times as
-much, and a dense arm that varies three times as much: `tests/benchmarks/comparison_coverage.json`.
-Where a dense arm that varies so much is nearly all the noise there is (`--spread 0.015 0.015`),
-three seeds of it look quiet too often, and 93 % of the families hold, not 95.
+Measured family-wise coverage, with arms that vary alike or unlike, with one that varies four times
+as much, and with a dense arm that varies three times as much:
+`tests/benchmarks/comparison_coverage.json`. If such a dense arm is nearly the only source of noise
+(`--spread 0.015 0.015`), three seeds of it look quiet too often: 93 % of the families hold instead
+of 95 %.
 
 Source: Smyth, Stat. Appl. Genet. Mol. Biol. 3 (2004) 3, section 6.2 (limma's fitFDist);
-Satterthwaite, Biometrics Bulletin 2 (1946) 110; the caps: ours, by simulation.
+Satterthwaite, Biometrics Bulletin 2 (1946) 110; the caps are ours, by simulation.
 """
 
 import math
@@ -28,13 +28,13 @@ from numpy.typing import NDArray
 from scipy import optimize, special
 
 FEWEST_SEEDS = 3
-"""Below, nothing is said about other seeds."""
+"""With fewer seeds there is no interval for other seeds."""
 
 FEWEST_SETTINGS = 3
-"""Variances that a common one is estimated from."""
+"""Least number of variances that a common one is estimated from."""
 
 MOST_BORROWED = 3.0
-"""Degrees of freedom that come from other settings, at most this many times a setting's own."""
+"""Degrees of freedom from other settings, at most this many times a setting's own."""
 
 _ROUNDS = 25
 
@@ -44,7 +44,7 @@ Accuracies = Mapping[Hashable, Mapping[float, float]]
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A variance between seeds, of an accuracy (a fraction) or a difference, and what it is worth.
+    """A variance between seeds, of an accuracy (a fraction) or a difference of accuracies.
 
     Attributes:
         df: degrees of freedom.
@@ -56,7 +56,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """What the variances of many settings have in common; `df` is infinite when all agree."""
+    """The common value of the variances of many settings; `df` is infinite when all agree."""
 
     variance: float
     df: float
@@ -66,14 +66,14 @@ class SeedSpread:
     """The moderated residual variance of every setting of a sweep, for one split."""
 
     def __init__(self, accuracies: Accuracies) -> None:
-        known = {k: v for k, v in accuracies.items() if len(v) > 1}
-        own = residual_variances(known)
-        prior = common([v for v in own.values() if v.df > 0])
-        self._spreads = {key: _moderated(v, prior) for key, v in own.items()}
-        self._most_df = residual_df(known)
+        repeated = {k: v for k, v in accuracies.items() if len(v) > 1}
+        variances = residual_variances(repeated)
+        prior = common([v for v in variances.values() if v.df > 0])
+        self._spreads = {key: _moderated(v, prior) for key, v in variances.items()}
+        self._most_df = residual_df(repeated)
 
     def between(self, a: Hashable, b: Hashable) -> Spread | None:
-        """Of the difference of two settings at one seed; None where one had a single seed."""
+        """The spread of a difference of two settings; None if one has a single seed."""
         if a not in self._spreads or b not in self._spreads:
             return None
         x, y = self._spreads[a], self._spreads[b]
@@ -85,10 +85,10 @@ class SeedSpread:
 
 
 def residual_df(accuracies: Accuracies) -> float:
-    """Degrees of freedom of all residuals together: (k - 1) (n - 1) of k settings with n seeds.
+    """Degrees of freedom of all residuals together: (k - 1) (n - 1) for k settings with n seeds.
 
-    No variance that is estimated from them has more. Of two settings the residuals are the same but
-    for their sign, so that their difference has n - 1 and not twice as many.
+    No variance that is estimated from them has more. With two settings the residuals differ only in
+    sign, so their difference has n - 1 and not twice as many.
     """
     seeds = {seed for values in accuracies.values() for seed in values}
     measured = sum(map(len, accuracies.values()))
@@ -96,11 +96,11 @@ def residual_df(accuracies: Accuracies) -> float:
 
 
 def residual_variances(accuracies: Accuracies) -> dict[Hashable, Spread]:
-    """Per setting the variance of what is left without the setting's and the seeds' own worth.
+    """The variance of each setting's residuals, without the effects of setting and seed.
 
-    The two are found by alternating means, so settings may lack seeds. Divided by
-    (n - 1) (k - 1) / k for k settings: exact where all vary alike; of an arm that varies more than
-    the others a little too little, of a quiet one a little too much.
+    Alternating means find the two effects, so settings may lack seeds. The divisor is
+    (n - 1) (k - 1) / k for k settings: exact if all vary alike, a little too small a variance for
+    an arm that varies more than the others, a little too large for a quiet one.
     """
     seeds = sorted({seed for values in accuracies.values() for seed in values})
     place = {seed: j for j, seed in enumerate(seeds)}
@@ -111,20 +111,20 @@ def residual_variances(accuracies: Accuracies) -> dict[Hashable, Spread]:
     if not y.size:
         return {}
     left = _residuals(y)
-    known = ~np.isnan(y)
-    # How many settings a setting shares its seeds with, on average.
-    peers = (known @ known.sum(0)) / known.sum(1)
-    freedom = known.sum(1) - 1.0
+    is_measured = ~np.isnan(y)
+    # The average number of settings that have a setting's seeds.
+    peers = (is_measured @ is_measured.sum(0)) / is_measured.sum(1)
+    freedom = is_measured.sum(1) - 1.0
     scale = np.where(peers > 1, (peers - 1) / np.maximum(peers, 1), 1.0)
-    found = np.nansum(left**2, axis=1) / (freedom * scale)
+    variances = np.nansum(left**2, axis=1) / (freedom * scale)
     return {
         key: Spread(float(v), float(df))
-        for key, v, df in zip(accuracies, found, freedom, strict=True)
+        for key, v, df in zip(accuracies, variances, freedom, strict=True)
     }
 
 
 def _residuals(y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(K, S) accuracies less the means of rows and columns; NaN where nothing was measured."""
+    """(K, S) accuracies minus the means of rows and columns; NaN where nothing was measured."""
     left: NDArray[np.float64] = y - np.nanmean(y, axis=1, keepdims=True)
     if len(y) < 2:
         return left
@@ -136,9 +136,9 @@ def _residuals(y: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def common(variances: list[Spread]) -> Prior | None:
-    """The scaled F distribution that the variances follow, by their logarithms.
+    """The scaled F distribution that the variances follow, estimated from their logarithms.
 
-    None with fewer than FEWEST_SETTINGS, or when most are 0.
+    None with fewer than FEWEST_SETTINGS variances, or when most of them are 0.
     """
     values = np.array([v.variance for v in variances], dtype=float)
     half = np.array([v.df for v in variances], dtype=float) / 2
@@ -155,10 +155,10 @@ def common(variances: list[Spread]) -> Prior | None:
     return Prior(variance, 2 * half_df)
 
 
-def _moderated(own: Spread, prior: Prior | None) -> Spread:
+def _moderated(spread: Spread, prior: Prior | None) -> Spread:
     if prior is None:
-        return own
-    borrowed = min(prior.df, MOST_BORROWED * own.df)
-    df = borrowed + own.df
-    weighted = (borrowed * prior.variance + own.df * own.variance) / df
-    return Spread(max(weighted, own.variance), df)
+        return spread
+    borrowed = min(prior.df, MOST_BORROWED * spread.df)
+    df = borrowed + spread.df
+    weighted = (borrowed * prior.variance + spread.df * spread.variance) / df
+    return Spread(max(weighted, spread.variance), df)

@@ -1,9 +1,9 @@
 """The series that figures draw, computed here so that pages only draw.
 
-A series becomes an entry of summary.json by its row in `SERIES`.
+A row in `SERIES` makes a series an entry of summary.json.
 
-Rows of plain values; accuracies are fractions. Intervals are the mean's, by
-`statistics.accuracy_interval`: about other seeds from FEWEST_SEEDS seeds on, below about these
+Rows hold plain values, accuracies as fractions. Intervals are for the mean, by
+`statistics.accuracy_interval`: for other seeds with FEWEST_SEEDS seeds or more, else for these
 models.
 """
 
@@ -29,28 +29,28 @@ Curves = Mapping[str, Sequence[tuple[int, float]]]
 def spread(values: Sequence[float], n_images: float | None, confidence: float) -> Row:
     """mean, low and high (of the values), ci_low, ci_high, n."""
     seeds = len(values) >= FEWEST_SEEDS
-    found = accuracy_interval(values, n_images, confidence, seeds=seeds)
+    interval = accuracy_interval(values, n_images, confidence, seeds=seeds)
     return {
-        "mean": found.mean,
+        "mean": interval.mean,
         "low": min(values),
         "high": max(values),
-        "ci_low": found.low,
-        "ci_high": found.high,
+        "ci_low": interval.low,
+        "ci_high": interval.high,
         "n": len(values),
     }
 
 
 def curves_of(table: pd.DataFrame) -> dict[str, list[tuple[int, float]]]:
-    """Learning curves (`tables.learning_curves`) by trial."""
-    found: dict[str, list[tuple[int, float]]] = {}
+    """Learning curves (`tables.learning_curves`) by trial key."""
+    curves: dict[str, list[tuple[int, float]]] = {}
     for row in rows(table, ("key", "epoch", "val_accuracy")):
         if row["key"] is not None and row["val_accuracy"] is not None:
-            found.setdefault(str(row["key"]), []).append((int(row["epoch"]), row["val_accuracy"]))
-    return found
+            curves.setdefault(str(row["key"]), []).append((int(row["epoch"]), row["val_accuracy"]))
+    return curves
 
 
 def finetuning(
-    found: Sequence[Setting], curves: Curves, confidence: float = 0.95
+    settings: Sequence[Setting], curves: Curves, confidence: float = 0.95
 ) -> dict[str, list[Row]]:
     """Validation accuracy per epoch at the best setting of each arm, over seeds.
 
@@ -58,7 +58,7 @@ def finetuning(
         arm -> rows with epoch (from 1) and `spread`; arms without a curve are left out.
     """
     lines: dict[str, list[Row]] = {}
-    for arm, setting in best_settings(found).items():
+    for arm, setting in best_settings(settings).items():
         epochs: dict[int, list[float]] = {}
         for trial in setting.trials:
             for epoch, accuracy in curves.get(str(trial["key"]), ()):
@@ -73,23 +73,23 @@ def finetuning(
 
 
 def by_mask_data(
-    found: Sequence[Setting], recommended: Mapping[str, Any] | None, confidence: float = 0.95
+    settings: Sequence[Setting], recommended: Mapping[str, Any] | None, confidence: float = 0.95
 ) -> list[Row]:
     """Accuracy right after ISSP and after fine-tuning, by mask data fraction, on validation.
 
-    One arm, one patch drop and one value of each further axis, so that only the fraction and the
-    sparsity vary: the place with the most fractions; on a tie the recommended patch drop, then
-    LOTUS, then more trials.
+    Arm, patch drop and all further axes are fixed, so that only the fraction and the sparsity vary.
+    Chosen is the place with the most fractions; on a tie the recommended patch drop, then LOTUS,
+    then more trials.
 
     Args:
         recommended: the recommended setting.
 
     Returns:
-        arm, patch_drop (None: all patches), sparsity (None: of its own), fraction, stage
-        (`issp` | `final`) and `spread`, over seeds, each the mean of its trials.
+        arm, patch_drop (None: all patches), sparsity (None: found by each trial), fraction, stage
+        (`issp` | `final`) and `spread` over seeds, each the mean of its trials.
     """
     masked = [
-        s for s in found
+        s for s in settings
         if s.arm in ISSP_ARMS and s.axes["mask_data_fraction"] is not None
         and s.mean[Metric.ISSP_VAL_ACCURACY] is not None
     ]  # fmt: skip
@@ -112,9 +112,9 @@ def by_mask_data(
 
 
 def _beside(s: Setting) -> tuple[Any, ...]:
-    """Where a setting stands but for its sparsity and its mask data."""
+    """A setting's place without its sparsity and mask data fraction."""
     free = ("sparsity", "mask_data_fraction")
-    return (s.arm, *(comparable(v) for name, v in s.axes.items() if name not in free))
+    return (s.arm, *(comparable(v) for axis, v in s.axes.items() if axis not in free))
 
 
 def _mask_data_row(s: Setting, stage: str, confidence: float) -> Row | None:
@@ -122,7 +122,7 @@ def _mask_data_row(s: Setting, stage: str, confidence: float) -> Row | None:
     values = [float(r[column]) for r in s.seeds if r[column] is not None]
     if not values:
         return None
-    place = {name: s.axes[name] for name in BASE_AXES}
+    place = {axis: s.axes[axis] for axis in BASE_AXES}
     place["fraction"] = place.pop("mask_data_fraction")
     if place["sparsity"] is not None and not isinstance(place["sparsity"], str):
         place["sparsity"] = round(float(place["sparsity"]), 9)
@@ -131,8 +131,8 @@ def _mask_data_row(s: Setting, stage: str, confidence: float) -> Row | None:
 
 
 def stage_seconds(results: pd.DataFrame) -> list[Row]:
-    """Seconds per stage as recorded per trial: stage, total_s, median_s, n; dearest first."""
-    found = []
+    """Seconds per stage, as recorded by trials: stage, total_s, median_s, n; longest first."""
+    stages = []
     for column in map(str, results.columns):
         if (
             column.startswith(Metric.TIME)
@@ -141,19 +141,19 @@ def stage_seconds(results: pd.DataFrame) -> list[Row]:
         ):
             seconds = pd.to_numeric(results[column], errors="coerce").dropna()
             if len(seconds):
-                found.append({
+                stages.append({
                     "stage": column.removeprefix(Metric.TIME).removesuffix("_s"),
                     "total_s": float(seconds.sum()),
                     "median_s": float(seconds.median()),
                     "n": len(seconds),
                 })  # fmt: skip
-    return sorted(found, key=lambda row: (-row["total_s"], row["stage"]))
+    return sorted(stages, key=lambda row: (-row["total_s"], row["stage"]))
 
 
 def throughput(results: pd.DataFrame) -> list[Row]:
     """Training images per second by patch drop: patch_drop, mean, low, high (over trials), n.
 
-    A trial without a patch drop trained on all patches: 0.
+    A trial without a patch drop trained on all patches; its drop is 0.
     """
     rates: dict[float, list[float]] = {}
     for row in rows(results, ("status", "patch_drop", Metric.FINAL_TRAIN_IMAGES_PER_S)):
@@ -167,15 +167,15 @@ def throughput(results: pd.DataFrame) -> list[Row]:
     ]  # fmt: skip
 
 
-def _recommended_setting(found: Analysis) -> Mapping[str, Any] | None:
-    return found.recommended.setting if found.recommended else None
+def _recommended_setting(analysis: Analysis) -> Mapping[str, Any] | None:
+    return analysis.recommended.setting if analysis.recommended else None
 
 
 SERIES: dict[str, Callable[[Analysis], Any]] = {
-    "by_mask_data": lambda found: by_mask_data(
-        found.settings, _recommended_setting(found), found.confidence
+    "by_mask_data": lambda analysis: by_mask_data(
+        analysis.settings, _recommended_setting(analysis), analysis.confidence
     ),
-    "stage_seconds": lambda found: stage_seconds(found.results),
-    "throughput": lambda found: throughput(found.results),
+    "stage_seconds": lambda analysis: stage_seconds(analysis.results),
+    "throughput": lambda analysis: throughput(analysis.results),
 }
 """Entry of summary.json -> what it holds."""

@@ -1,8 +1,8 @@
-"""The settings of a sweep: all finished trials of one arm at one point, its seeds together.
+"""The settings of a sweep: all finished trials of one arm at one point, with all seeds.
 
-A setting is a point of the sweep without its seed. Its accuracy is the *deployed* one, measured
-under exactly the tokens that its multiply-accumulates count: kept patches where an arm drops
-some, whole images else. What an old run has not measured stays unknown (`unmeasured`).
+A setting is a point of the sweep without its seed. Its accuracy is the *deployed* one, measured on
+exactly the tokens that its multiply-accumulates count: the kept patches if the arm drops some, else
+whole images. What older versions did not measure stays unknown (`unmeasured`).
 """
 
 import json
@@ -26,7 +26,7 @@ from orchestrator.vocabulary import Metric, of
 from trials.arms import BASE_AXES, NAMES
 
 EQUAL_SPARSITY = 1e-6
-"""Of the prunable weights: sparsities this near keep the same number of weights."""
+"""Sparsities that differ by less, in prunable weights, keep the same number of weights."""
 
 VAL, TEST = Metric.FINAL_DEPLOYED_VAL_ACCURACY, Metric.FINAL_DEPLOYED_TEST_ACCURACY
 _IDENTITY = (
@@ -38,7 +38,7 @@ WHOLE = {
     for split in ("val", "test")
     for what in ("accuracy", "lost", "gained")
 }
-"""What was measured on the tokens that an arm uses -> the same on whole images."""
+"""Metric on the tokens that an arm uses -> the same metric on whole images."""
 
 METRICS = (
     Metric.DENSE_VAL_ACCURACY,
@@ -87,63 +87,69 @@ class Setting:
 
     @property
     def val_accuracy(self) -> float:
-        """What settings are chosen by: deployed, or of whole images where an old run has no more.
+        """The accuracy for choosing settings: deployed, or on whole images in old runs without it.
 
-        It orders settings and is never reported. Without any accuracy: below all others.
+        It orders settings and is never reported. A setting without any accuracy comes last.
         """
-        own = self.mean[VAL] if self.mean[VAL] is not None else self.mean[Metric.FINAL_VAL_ACCURACY]
-        return -math.inf if own is None else float(own)
+        accuracy = (
+            self.mean[VAL] if self.mean[VAL] is not None else self.mean[Metric.FINAL_VAL_ACCURACY]
+        )
+        return -math.inf if accuracy is None else float(accuracy)
 
     @property
     def place(self) -> tuple[Any, ...]:
-        """Equal for equal points of the sweep; hashable, sorts."""
+        """Equal for equal points of the sweep; hashable and sortable."""
         return (self.arm, *(comparable(v) for v in self.axes.values()))
 
     def by_seed(self) -> dict[Any, list[Row]]:
-        """The trials of each seed, seeds and trials in a fixed order."""
-        found: dict[Any, list[Row]] = {}
+        """The trials of each seed, both in a fixed order."""
+        trials: dict[Any, list[Row]] = {}
         for trial in sorted(self.trials, key=lambda r: (_order(r["seed"]), str(r["key"]))):
             if trial["seed"] is not None:
-                found.setdefault(float(trial["seed"]), []).append(trial)
-        return found
+                trials.setdefault(float(trial["seed"]), []).append(trial)
+        return trials
 
     def seeds_with(self, other: "Setting") -> list[Any]:
         """The seeds that both have, ascending."""
         return [seed for seed in self.first if seed in other.first]
 
 
-def settings(results: pd.DataFrame, axes: Sequence[str] = ()) -> list[Setting]:
+def group_settings(results: pd.DataFrame, axes: Sequence[str] = ()) -> list[Setting]:
     """Finished trials with a final validation accuracy, grouped by arm and axes.
 
     Args:
-        axes: columns that tell settings apart, beside BASE_AXES (`seed`, `arm` are ignored).
+        axes: further columns that distinguish settings, beside BASE_AXES (`seed` and `arm` are
+            ignored).
 
     Raises:
-        ValueError: a needed column or axis is absent altogether.
+        ValueError: a needed column or axis is missing.
     """
-    names = axis_names(axes)
-    table = rows(results, (*_IDENTITY, *names, *METRICS))
+    axis_columns = axis_names(axes)
+    table = rows(results, (*_IDENTITY, *axis_columns, *METRICS))
     finished = [r for r in table if r["status"] in (None, "FINISHED")]
     full = any(r["status"] == "FINISHED" and r["rung"] is None for r in finished)
     if full and Metric.FINAL_VAL_ACCURACY not in results:
         raise missing_column(results, Metric.FINAL_VAL_ACCURACY, "a comparison of arms")
     finished = [with_deployed(r) for r in finished if r[Metric.FINAL_VAL_ACCURACY] is not None]
     if finished:
-        for column in ("arm", *names[len(BASE_AXES) :]):
+        for column in ("arm", *axis_columns[len(BASE_AXES) :]):
             if column not in results:
                 raise missing_column(results, column, "a comparison of arms")
     arms = [r for r in finished if r["arm"] is not None]
-    return [setting_of(group, names) for group in grouped(arms, lambda r: place_of(r, names))]
+    return [
+        setting_of(group, axis_columns)
+        for group in grouped(arms, lambda r: place_of(r, axis_columns))
+    ]
 
 
 def with_deployed(row: Row) -> Row:
-    """A row of before, completed where that needs no guess: without a drop, tokens are whole."""
+    """A row of an old run with deployed metrics, if it drops no patches: they equal the whole's."""
     if row.get(VAL) is not None or drops_patches(row):
         return row
-    known = {name: row.get(whole) for name, whole in WHOLE.items()}
+    deployed = {column: row.get(whole) for column, whole in WHOLE.items()}
     return (
         row
-        | known
+        | deployed
         | {
             Metric.FINAL_MACS_SELECTOR: 0.0 if row.get(Metric.FINAL_MACS) is not None else None,
             Metric.FINAL_MACS_DEPLOYED: row.get(Metric.FINAL_MACS),
@@ -152,28 +158,28 @@ def with_deployed(row: Row) -> Row:
 
 
 def drops_patches(row: Row) -> bool:
-    """Whether the trial's model sees fewer patches than there are."""
+    """Whether the trial's model does not see all patches."""
     return bool(row.get("patch_drop"))
 
 
-def unmeasured(found: Iterable[Setting]) -> int:
-    """Trials that an older version has left without an accuracy on the patches that they keep."""
-    return sum(trial[VAL] is None for s in found for trial in s.trials)
+def unmeasured(settings: Iterable[Setting]) -> int:
+    """Number of trials of older versions without an accuracy on the kept patches."""
+    return sum(trial[VAL] is None for s in settings for trial in s.trials)
 
 
 def axis_names(axes: Sequence[str]) -> tuple[str, ...]:
-    """BASE_AXES, then the other axes once each."""
+    """BASE_AXES, then the other axes, without duplicates."""
     return tuple(dict.fromkeys((*BASE_AXES, *(a for a in axes if a not in ("seed", "arm")))))
 
 
-def best_settings(found: Sequence[Setting]) -> dict[str, Setting]:
-    """Per arm the setting with the best mean validation accuracy, arms in the order of the table.
+def best_settings(settings: Sequence[Setting]) -> dict[str, Setting]:
+    """Each arm's setting with the best mean validation accuracy, arms in the order of tables.
 
     Ties: more seeds, then the smaller axis values.
     """
     order = {arm: i for i, arm in enumerate(NAMES)}
     best: dict[str, Setting] = {}
-    for s in sorted(found, key=lambda s: (order.get(s.arm, len(order)), s.arm, preference(s))):
+    for s in sorted(settings, key=lambda s: (order.get(s.arm, len(order)), s.arm, preference(s))):
         best.setdefault(s.arm, s)
     return best
 
@@ -184,51 +190,51 @@ def preference(s: Setting) -> tuple[Any, ...]:
 
 
 def agree(a: Setting, b: Setting, ignored: str = "") -> bool:
-    """Whether two settings have the same value on every axis that both use, but `ignored`."""
+    """Whether two settings have equal values on every axis that both use, except `ignored`."""
     return all(
-        name == ignored or value is None or b.axes[name] is None or value == b.axes[name]
-        for name, value in a.axes.items()
+        axis == ignored or value is None or b.axes[axis] is None or value == b.axes[axis]
+        for axis, value in a.axes.items()
     )
 
 
 def same_sparsity(a: float | None, b: float | None) -> bool:
-    """Whether two final sparsities keep equally many weights; unknown ones may."""
+    """Whether two sparsities keep the same number of weights; True if one is unknown."""
     return a is None or b is None or abs(a - b) <= EQUAL_SPARSITY
 
 
 def macs_ratio(row: Row) -> float | None:
-    """Multiply-accumulates of a deployed image, choosing its patches included, over dense ones."""
+    """Deployed over dense multiply-accumulates of an image, including the choice of patches."""
     return _ratio(row[Metric.FINAL_MACS_DEPLOYED], row[Metric.FINAL_MACS_DENSE])
 
 
 def kept_macs_ratio(row: Row) -> float | None:
-    """The same without choosing the patches: of the pruned model alone."""
+    """The same without the choice of patches: of the pruned model alone."""
     return _ratio(row[Metric.FINAL_MACS], row[Metric.FINAL_MACS_DENSE])
 
 
 def speed_ratio(row: Row) -> float | None:
-    """Measured images per second of the model on the patches that it keeps, over dense ones.
+    """Images per second on the kept patches over those of dense, as measured.
 
-    None where it keeps them all: that is the same forward pass, and the ratio would be noise.
+    None if all patches are kept: both are the same forward pass, and the ratio would be noise.
     """
     if (kept_macs_ratio(row) or 0.0) >= 1 - 1e-9:
         return None
     return _ratio(row[Metric.PROFILE_IMAGES_PER_S], row[Metric.PROFILE_IMAGES_PER_S_DENSE])
 
 
-def _ratio(own: float | None, dense: float | None) -> float | None:
-    return own / dense if own is not None and dense else None
+def _ratio(deployed: float | None, dense: float | None) -> float | None:
+    return deployed / dense if deployed is not None and dense else None
 
 
 def comparable(value: Any) -> tuple[int, float, str]:
-    """Sorts and hashes any axis value: None, then numbers, then the rest as text.
+    """A sortable and hashable form of any axis value: None, then numbers, then text.
 
-    Text that is a number is that number, because MLflow keeps params as text.
+    Text that is a number counts as the number, because MLflow keeps params as text.
     """
-    found = number_or_text(plain(value))
-    if found is None:
+    scalar = number_or_text(plain(value))
+    if scalar is None:
         return 0, 0.0, ""
-    return (2, 0.0, found) if isinstance(found, str) else (1, float(found), "")
+    return (2, 0.0, scalar) if isinstance(scalar, str) else (1, float(scalar), "")
 
 
 def number_or_text(value: Any) -> Any:
@@ -248,15 +254,15 @@ def number_or_text(value: Any) -> Any:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def setting_of(group: list[Row], names: Sequence[str]) -> Setting:
-    """Rows of one arm at one point as a setting; `names` are its axes."""
+def setting_of(group: list[Row], axes: Sequence[str]) -> Setting:
+    """Make a setting of the rows of one arm at one point."""
     first = group[0]
     seeds = [average(trials, METRICS) for trials in grouped(group, _seed)]
     ordered = sorted(group, key=lambda r: (_order(r["seed"]), str(r.get("key"))))
     by_seed = {float(r["seed"]): r for r in reversed(ordered) if r["seed"] is not None}
     return Setting(
         arm=str(first["arm"]),
-        axes={name: axis_value(first, name) for name in names},
+        axes={axis: axis_value(first, axis) for axis in axes},
         trials=tuple(group),
         first=dict(sorted(by_seed.items())),
         seeds=tuple(seeds),
@@ -275,6 +281,6 @@ def _order(value: Any) -> float:
     return float("inf") if value is None else float(value)
 
 
-def place_of(row: Row, names: Sequence[str]) -> tuple[Any, ...]:
-    """Hashable place of a row in the sweep; floats apart by rounding only are one place."""
-    return (row["arm"], *(comparable(axis_value(row, n)) for n in names))
+def place_of(row: Row, axes: Sequence[str]) -> tuple[Any, ...]:
+    """Hashable place of a row in the sweep, whatever the rounding of floats."""
+    return (row["arm"], *(comparable(axis_value(row, n)) for n in axes))

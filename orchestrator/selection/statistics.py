@@ -1,19 +1,18 @@
 """Intervals for accuracies measured on shared images, over few seeds.
 
-All validation (and test) images are the same for every seed. So an average over seeds
-has two kinds of noise: the choice of the images, which more seeds do not reduce, and the
-seed itself (another dense model). Every interval here is
+All seeds share the validation (and test) images. So an average over seeds has two kinds of
+noise: the choice of the images, which more seeds do not reduce, and the seed itself (another
+dense model). Every interval here is
 `half-width = sqrt(image_half_width^2 + seed_half_width^2)`.
 
-Double counting: the observed variance between seeds S^2 contains the part of the image
-noise that the seeds do not share (E[S^2] = var_seed + var_unshared, where
-0 <= var_unshared <= var_image), and the image part has it already. With m >= 3 seeds we
-take the whole image variance out, `max(0, S^2 - var_image)`: right when seeds err on
-different images, a little too much when they err on the same ones. With m = 2 (one degree
-of freedom) nothing is taken out. Measured coverage of a nominal 95 % over seed effects of
-0 to 4 image standard errors and 0 to 100 % shared noise: at least 93 % for m = 3 and
-m = 5; taking it out at m = 2 would give 89 %, hence the exception; leaving it in at m = 3
-would give 100 % where seeds are independent, at 1.4 times the width.
+Double counting: the observed variance between seeds S^2 contains the image noise that seeds do
+not share (E[S^2] = var_seed + var_unshared, with 0 <= var_unshared <= var_image), which is
+already in the image part. With m >= 3 seeds we subtract the whole image variance,
+`max(0, S^2 - var_image)`: right if seeds err on different images, slightly too much if they err
+on the same ones. With m = 2 (one degree of freedom) nothing is subtracted. Measured coverage at
+a nominal 95 %, over seed effects of 0 to 4 image standard errors and 0 to 100 % shared noise:
+at least 93 % for m = 3 and m = 5. Subtracting at m = 2 would give 89 %, hence the exception; not
+subtracting at m = 3 would give 100 % for independent seeds, at 1.4 times the width.
 """
 
 import math
@@ -34,13 +33,13 @@ class Interval:
 
 
 def sayable(mean: float, low: float, high: float, least: float, most: float) -> Interval:
-    """The interval, clipped to what the value can be; without limits where they say nothing.
+    """The interval, clipped to possible values; without limits if they say too little.
 
-    Wider than half of what is possible, or of no width (which no few images can justify), an
-    interval is no number that a person should read: then only the mean is left.
+    An interval wider than half of the possible range, or without any width (which few images cannot
+    justify), is not worth reporting: only the mean is left.
 
     Args:
-        least, most: of the value, such as -1 and 1 for a difference of accuracies.
+        least, most: the range of possible values, such as -1 and 1 for a difference of accuracies.
     """
     low, high = max(least, low), min(most, high)
     if not _has_width(low, high) or high - low > (most - least) / 2:
@@ -54,9 +53,9 @@ class Comparison:
 
     Attributes:
         dense, pruned: accuracies, fractions.
-        lost: images that dense has right and pruned wrong (an average may be fractional).
+        lost: images that dense gets right and pruned wrong (an average may be fractional).
         gained: the opposite.
-        n_images: images both were measured on.
+        n_images: images that both were measured on.
     """
 
     dense: float | None
@@ -77,9 +76,9 @@ class Comparison:
     def discordant_shares(self) -> tuple[float, float] | None:
         """Shares of lost and gained images.
 
-        Without counts: those that independent errors would give, dense(1-pruned) and
-        pruned(1-dense). The difference is exact and the interval too wide rather than too
-        narrow, because a model and its pruned copy err on the same images.
+        Without counts: the shares for independent errors, dense(1-pruned) and pruned(1-dense).
+        The difference is exact and the interval too wide rather than too narrow, because a model
+        and its pruned copy tend to err on the same images.
         """
         if not self.n_images:
             return None
@@ -103,50 +102,50 @@ def paired_drop(
     mean = average of (lost - gained) / n_images. Image part: z * sqrt(V), V the variance of
     `agresti_min`, averaged over the seeds and not divided by m (the images are shared).
     Seed part: t(m-1) * sqrt(max(0, S^2 - V) / m), for m = 2 without "- V" (module docstring).
-    With m = 1 the interval is about that one dense model. `pooled`: see the module docstring.
 
     Args:
-        lost: per seed, images dense has right and pruned wrong.
-        gained: per seed, the opposite.
-        n_images: images measured, the same for all seeds.
+        lost, gained: per seed, see `Comparison`.
+        n_images: the same for all seeds.
         confidence: two-sided, in (0, 1).
-        pooled: one half-width for both parts.
-        seeds: False = the image part alone: the interval is about these models.
+        pooled: one half-width for both parts, see `_pooled_half_width`.
+        seeds: False = the image part alone: the interval is for these models.
 
     Returns:
         Fractions; see `sayable` for limits that are left out.
 
     Raises:
-        ValueError: no seed, unequal lengths, or counts that cannot be.
+        ValueError: no seed, unequal lengths, or impossible counts.
 
-    Source: the combination is ours.
+    Source: ours.
     """
     _check_confidence(confidence)
+    counts = _checked_counts(lost, gained, n_images)
+    drops = [(b - c) / n_images for b, c in counts]
+    image_variance = float(np.mean([agresti_min(b, c, n_images) for b, c in counts]))
+    mean = float(np.mean(drops))
+    half = z(confidence) * math.sqrt(image_variance)
+    if seeds and pooled and len(drops) > 1:
+        half = _pooled_half_width(drops, image_variance, confidence)
+    elif seeds:
+        half = math.hypot(half, _seed_half_width(drops, image_variance, confidence))
+    return sayable(mean, mean - half, mean + half, -1, 1)
+
+
+def _checked_counts(
+    lost: Sequence[float], gained: Sequence[float], n_images: float
+) -> list[tuple[float, float]]:
     if len(lost) != len(gained) or not len(lost):
         raise ValueError(
             f"paired_drop: {len(lost)} lost and {len(gained)} gained counts; "
             "give one pair for each seed, at least one."
         )
-    b, c = np.asarray(lost, dtype=float), np.asarray(gained, dtype=float)
-    if not n_images > 0 or b.min() < 0 or c.min() < 0 or (b + c).max() > n_images * (1 + 1e-9):
+    counts = [(float(b), float(c)) for b, c in zip(lost, gained, strict=True)]
+    if not n_images > 0 or any(b < 0 or c < 0 or b + c > n_images * (1 + 1e-9) for b, c in counts):
         raise ValueError(
             f"paired_drop: lost {list(lost)} and gained {list(gained)} of {n_images} images; "
             "counts must be 0 or more and lost + gained at most n_images."
         )
-    drops = (b - c) / n_images
-    variances = [agresti_min(*counts, n_images) for counts in zip(b, c, strict=True)]
-    image_variance = float(np.mean(variances))
-    mean = float(drops.mean())
-    if not seeds:
-        half = z(confidence) * math.sqrt(image_variance)
-    elif pooled and len(lost) > 1:
-        half = _pooled_half_width(drops.tolist(), image_variance, confidence)
-    else:
-        half = math.hypot(
-            z(confidence) * math.sqrt(image_variance),
-            _seed_half_width(drops.tolist(), image_variance, confidence),
-        )
-    return sayable(mean, mean - half, mean + half, -1, 1)
+    return counts
 
 
 def compare(
@@ -157,19 +156,19 @@ def compare(
 ) -> Interval | None:
     """`paired_drop` over comparisons, one for each dense model; None when nothing is measured.
 
-    Comparisons without a drop are left out. Where an image count is missing, only the
-    spread over seeds is left (`mean_interval`).
+    Comparisons without a drop are left out. If an image count is missing, only the spread over
+    seeds is used (`mean_interval`).
     """
-    known = [(c, drop) for c in comparisons if (drop := c.drop) is not None]
-    shares = [s for c, _ in known if (s := c.discordant_shares()) is not None]
-    if not known:
+    measured = [(c, drop) for c in comparisons if (drop := c.drop) is not None]
+    shares = [s for c, _ in measured if (s := c.discordant_shares()) is not None]
+    if not measured:
         return None
-    if len(shares) < len(known):
-        spread = mean_interval([drop for _, drop in known], confidence)
+    if len(shares) < len(measured):
+        spread = mean_interval([drop for _, drop in measured], confidence)
         if spread.low is None or spread.high is None or not seeds:
             return Interval(mean=spread.mean, low=None, high=None)
         return sayable(spread.mean, spread.low, spread.high, -1, 1)
-    n_images = min(c.n_images for c, _ in known if c.n_images)
+    n_images = min(c.n_images for c, _ in measured if c.n_images)
     lost, gained = ([share[i] * n_images for share in shares] for i in (0, 1))
     return paired_drop(lost, gained, n_images, confidence, pooled, seeds)
 
@@ -177,7 +176,7 @@ def compare(
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     """Mean and Student t interval, mean ± t(n-1) * s / sqrt(n).
 
-    No limits when n < 2, nor where all values are equal: that they are says little about others.
+    No limits when n < 2 or all values are equal, which says little about further values.
 
     Raises:
         ValueError: no values.
@@ -216,10 +215,10 @@ def accuracy_interval(
 
     Image part: Wilson at the mean accuracy with n_images (not m * n_images). Seed part: as
     in `paired_drop`, with p(1-p)/n for V. Each side is combined by sqrt(image² + seed²).
-    Without n_images only the spread over seeds is left (`mean_interval`).
+    Without n_images only the spread over seeds is used (`mean_interval`).
 
     Args:
-        seeds: False = the image part alone: the interval is about these models.
+        seeds: False = the image part alone: the interval is for these models.
     """
     mean = float(np.mean(accuracies))
     if not n_images:
@@ -240,7 +239,7 @@ def accuracy_interval(
 
 
 def _seed_half_width(values: Sequence[float], image_variance: float, confidence: float) -> float:
-    """Half-width from the spread between seeds, less the image noise that it contains."""
+    """Half-width from the spread between seeds, without the image noise in it."""
     m = len(values)
     if m < 2:
         return 0.0
@@ -268,22 +267,22 @@ def _t_half_width(variance: float, n: int, confidence: float) -> float:
 
 
 def _has_width(low: float, high: float) -> bool:
-    """False where only the rounding of a mean of equal numbers tells the ends apart."""
+    """False if the ends differ only by the rounding of a mean of equal numbers."""
     return high - low > 1e-12 * max(abs(low), abs(high))
 
 
 def z(confidence: float) -> float:
-    """How many standard errors a two-sided interval reaches on either side."""
+    """Half-width of a two-sided normal interval, in standard errors."""
     return float(special.ndtri((1 + confidence) / 2))
 
 
 def t(confidence: float, df: float) -> float:
-    """The same where the standard error was estimated with so many degrees of freedom."""
+    """The same for a standard error that was estimated with `df` degrees of freedom."""
     return float(special.stdtrit(df, (1 + confidence) / 2))
 
 
 def agresti_min(lost: float, gained: float, n_images: float) -> float:
-    """Variance of (lost - gained) / n_images by the choice of the images.
+    """Variance of (lost - gained) / n_images due to the choice of images.
 
     ((b + c) - (b - c)² / n) / n² with b = lost + 0.5, c = gained + 0.5, n = n_images + 2.
 

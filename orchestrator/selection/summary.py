@@ -1,4 +1,4 @@
-"""What a sweep selects, and the content of its summary.json, part by part."""
+"""What a sweep selects, and the parts of its summary.json."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -22,34 +22,35 @@ from orchestrator.selection.pareto import pareto
 from orchestrator.selection.recommendation import Recommended, recommend
 from orchestrator.selection.rows import plain
 from orchestrator.selection.series import SERIES
-from orchestrator.selection.settings import settings
+from orchestrator.selection.settings import group_settings
 
 Part = Callable[[Analysis], Any]
 
 PARTS: dict[str, Part] = {
-    "confidence": lambda found: found.confidence,
-    "trials": lambda found: {
-        "planned": found.planned, "finished": found.finished, "failed": found.failed,
+    "confidence": lambda analysis: analysis.confidence,
+    "trials": lambda analysis: {
+        "planned": analysis.planned, "finished": analysis.finished, "failed": analysis.failed,
     },
-    "dense": lambda found: dense_summary(
-        found.results, found.settings, found.dense, found.confidence
+    "dense": lambda analysis: dense_summary(
+        analysis.results, analysis.settings, analysis.dense, analysis.confidence
     ),
-    "essential_sparsity": lambda found: essential_summary(found.essential),
+    "essential_sparsity": lambda analysis: essential_summary(analysis.essential),
     "known_arms": lambda _: known_arms(),
-    "arms": lambda found: [asdict(arm) for arm in found.arms],
-    "comparisons": lambda found: [asdict(one) for one in found.comparisons],
-    "recommended": lambda found: found.recommended and asdict(found.recommended),
-    "answer": lambda found: answer(found.essential, found.recommended),
-    "claims": lambda found: paper_claims(
-        found.results, found.tolerance, found.confidence, found.outcomes, found.measured
+    "arms": lambda analysis: [asdict(arm) for arm in analysis.arms],
+    "comparisons": lambda analysis: [asdict(comparison) for comparison in analysis.comparisons],
+    "recommended": lambda analysis: analysis.recommended and asdict(analysis.recommended),
+    "answer": lambda analysis: answer(analysis.essential, analysis.recommended),
+    "claims": lambda analysis: paper_claims(
+        analysis.results, analysis.tolerance, analysis.confidence, analysis.outcomes,
+        analysis.measured,
     ),
-    "diagnosis": lambda found: found.diagnosis,
-    "pareto": lambda found: pareto(found.settings),
-    "halving": lambda found: halving(found.results, found.axes),
+    "diagnosis": lambda analysis: analysis.diagnosis,
+    "pareto": lambda analysis: pareto(analysis.settings),
+    "halving": lambda analysis: halving(analysis.results, analysis.axes),
     **SERIES,
 }  # fmt: skip
-"""Entries of summary.json that follow from the trials alone, in its order. What only one figure
-draws is a row of `series.SERIES`."""
+"""Entries of summary.json that depend on the trials alone, in the order of the file. What only one
+figure draws is a row of `series.SERIES`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,32 +72,32 @@ def select(
     """`essential_sparsity` and `recommend` with one tolerance (a fraction).
 
     Args:
-        curve: what measured the one-shot curve (`tables.curve`), where `results` lacks the
-            levels that `sparsity: auto` evaluates for itself.
-        outcomes: which images each trial gets right (`wanted_trials` says whose); they change no
-            choice, and make the recommended setting's interval exact by image. Without, it rests
-            on counts and is rather too wide.
+        curve: the measurements of the one-shot curve (`tables.curve`), for `results` that lack
+            the levels that `sparsity: auto` evaluates itself.
+        outcomes: which images each trial gets right, for the trials of `wanted_trials`. They do
+            not change the choice; they make the interval of the recommended setting exact.
+            Without them it is computed from counts and somewhat too wide.
     """
     measured = results if curve is None else curve
     results = full_first(results)
-    found = settings(results, [a for a in axes if a in results])
+    settings = group_settings(results, [a for a in axes if a in results])
     return Selection(
         essential=essential_sparsity(measured, tolerance, detector, CONFIDENCE),
-        recommended=recommend(found, Spreads(found), outcomes, tolerance, CONFIDENCE),
+        recommended=recommend(settings, Spreads(settings), outcomes, tolerance, CONFIDENCE),
     )
 
 
 def wanted_trials(
     results: pd.DataFrame, tolerance: float = 0.01, axes: Sequence[str] = (), all_arms: bool = True
 ) -> list[str]:
-    """Keys of the trials whose outcomes make comparisons exact by image.
+    """Keys of the trials whose outcomes make comparisons exact.
 
     Args:
-        all_arms: False = those of the recommended setting alone.
+        all_arms: False = only those of the recommended setting.
     """
-    found = settings(full_first(results), [a for a in axes if a in results])
-    planned = contrasts(found) if all_arms else []
-    choice = choose(found, Spreads(found), tolerance, CONFIDENCE)
+    settings = group_settings(full_first(results), [a for a in axes if a in results])
+    planned = contrasts(settings) if all_arms else []
+    choice = choose(settings, Spreads(settings), tolerance, CONFIDENCE)
     return needed_trials([*([choice.on_test] if choice else []), *planned])
 
 
@@ -123,17 +124,17 @@ def summarise(
         sweep, planned: name of the sweep, and the trials that its file asks for.
         device: `cpu` or `gpu`; device_hours, device_hours_saved, wall_s (seconds) as measured.
         tolerance: a fraction. detector: a key of `trials.sparsity.detect.DETECTORS`.
-        axes: columns that tell settings apart, beside the three of LOTUS; one that no trial
-            has is left out with a warning.
-        extra_warnings: sentences put first.
+        axes: further columns that distinguish settings, beside the three of LOTUS; a column that
+            no trial has is left out with a warning.
+        extra_warnings: sentences that come before the other warnings.
 
     Raises:
         ValueError: see `essential_sparsity` and `recommend`.
     """
-    found = analyse(results, curve, planned, tolerance, detector, axes, outcomes)
+    analysis = analyse(results, curve, planned, tolerance, detector, axes, outcomes)
     cost = {"device": device, "device_hours": device_hours,
             "device_hours_saved": device_hours_saved, "wall_s": wall_s}  # fmt: skip
-    summary = {"sweep": sweep, **{name: part(found) for name, part in PARTS.items()}}
-    summary |= {"cost": cost | {"words": cost_words(cost)}, "not_measured": not_measured(found)}
-    summary |= {"warnings": [*extra_warnings, *warnings(found)]}
-    return {name: plain(value) for name, value in summary.items()}
+    summary = {"sweep": sweep, **{entry: part(analysis) for entry, part in PARTS.items()}}
+    summary |= {"cost": cost | {"words": cost_words(cost)}, "not_measured": not_measured(analysis)}
+    summary |= {"warnings": [*extra_warnings, *warnings(analysis)]}
+    return {entry: plain(value) for entry, value in summary.items()}

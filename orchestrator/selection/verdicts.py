@@ -1,4 +1,4 @@
-"""A claim and its verdict, read from an interval alone."""
+"""A claim and its verdict, which depends on an interval alone."""
 
 import math
 from dataclasses import dataclass, replace
@@ -13,33 +13,33 @@ Verdict = Literal["reproduced", "not reproduced", "undecided", "not measured"]
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a claim is judged by: an interval, over how many seeds, and what it is about."""
+    """The measurement behind a claim: an interval, its number of seeds, and its scope."""
 
     interval: Interval
     n: int
     scope: Scope
 
     @classmethod
-    def of(cls, found: Difference | None, confidence: float) -> "Measured | None":
-        """In the widest scope that something can be said about; None where nothing was."""
-        if found is None:
+    def of(cls, gap: Difference | None, confidence: float) -> "Measured | None":
+        """The interval in the widest scope; None without a difference."""
+        if gap is None:
             return None
-        return cls(found.interval(found.scope, confidence), found.n, found.scope)
+        return cls(gap.interval(gap.scope, confidence), gap.n, gap.scope)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """One claim and what became of it.
+    """One claim of the paper and its verdict.
 
     Attributes:
         paper: the paper's own number, in words.
-        figure: of the paper, where it has one.
+        figure: of the paper, if the claim has one.
         ours: what was measured, in words, with n, mean and interval.
         n: seeds.
-        mean, ci_low, ci_high: what `ours` names: a loss or a gain (a fraction, 0.01 = 1
+        mean, ci_low, ci_high: the numbers in `ours`: a loss or gain (a fraction, 0.01 = 1
             point), or a share of seeds.
-        scope: what the interval is about; None where there is none.
-        why: what the verdict rests on, or what is missing.
+        scope: of the interval; None without one.
+        why: the reason for the verdict, or what is missing.
     """
 
     id: str
@@ -56,52 +56,54 @@ class Claim:
     why: str = ""
 
     def unmeasured(self, why: str) -> "Claim":
-        """The claim when the sweep did not measure it."""
+        """The claim with the reason why it was not measured."""
         return replace(self, why=why)
 
-    def at_most(self, found: Measured | None, limit: float, before: str = "") -> "Claim":
-        """Judged as: the loss is at most `limit`."""
-        return self._measured(found, limit, f"{before}loss", below=True)
+    def at_most(self, measured: Measured | None, limit: float, before: str = "") -> "Claim":
+        """Judge whether the loss is at most `limit`."""
+        return self._measured(measured, limit, f"{before}loss", below=True)
 
     def more_than(
-        self, found: Measured | None, limit: float, before: str = "", what: str = "loss"
+        self, measured: Measured | None, limit: float, before: str = "", what: str = "loss"
     ) -> "Claim":
-        """Judged as: the loss (or gain) is more than `limit`."""
-        return self._measured(found, limit, f"{before}{what}", below=False)
+        """Judge whether the loss (or gain) is more than `limit`."""
+        return self._measured(measured, limit, f"{before}{what}", below=False)
 
-    def _measured(self, found: Measured | None, limit: float, said: str, below: bool) -> "Claim":
-        if found is None:
+    def _measured(
+        self, measured: Measured | None, limit: float, label: str, below: bool
+    ) -> "Claim":
+        if measured is None:
             return self.unmeasured("Nothing was measured against the dense model.")
-        spread = found.interval
+        spread = measured.interval
         verdict, why = side(spread, limit, below)
         limits = ""
         if spread.low is not None and spread.high is not None:
-            limits = f" (interval {between(spread.low, spread.high)}, {found.scope})"
+            limits = f" (interval {between(spread.low, spread.high)}, {measured.scope})"
         return replace(
             self,
-            ours=f"{said} {signed(spread.mean)} points{limits}, n = {found.n}",
-            n=found.n,
+            ours=f"{label} {signed(spread.mean)} points{limits}, n = {measured.n}",
+            n=measured.n,
             mean=spread.mean,
             ci_low=spread.low,
             ci_high=spread.high,
-            scope=found.scope,
+            scope=measured.scope,
             verdict=verdict,
             why=why,
         )
 
 
-def side(found: Interval, limit: float, below: bool) -> tuple[Verdict, str]:
-    """On which side of the limit the whole interval lies, and whether that is the claim's."""
-    said = f"{100 * limit:g}"
-    if found.low is None or found.high is None:
+def side(interval: Interval, limit: float, below: bool) -> tuple[Verdict, str]:
+    """The verdict from the side of the limit on which the whole interval lies, and the reason."""
+    points = f"{100 * limit:g}"
+    if interval.low is None or interval.high is None:
         return "undecided", "the interval is too wide to say; more seeds or images would decide"
-    if found.high <= limit + TIE:
-        return ("reproduced" if below else "not reproduced"), f"the interval is not above {said}"
-    if found.low > limit + TIE:
-        return ("not reproduced" if below else "reproduced"), f"the interval lies above {said}"
+    if interval.high <= limit + TIE:
+        return ("reproduced" if below else "not reproduced"), f"the interval is not above {points}"
+    if interval.low > limit + TIE:
+        return ("not reproduced" if below else "reproduced"), f"the interval lies above {points}"
     return "undecided", (
-        f"the interval {between(found.low, found.high)} holds the limit "
-        f"{said}; more seeds or images would decide"
+        f"the interval {between(interval.low, interval.high)} holds the limit "
+        f"{points}; more seeds or images would decide"
     )
 
 
@@ -130,17 +132,17 @@ def percent_points(size: float | None) -> str:
 
 
 def points_between(low: float | None, high: float | None) -> str:
-    """`interval -0.5 to +1.2`, or that there is none to be read."""
+    """`interval -0.5 to +1.2`, or why there is none."""
     if low is None or high is None:
         return "no interval: too few images or seeds to say"
     return f"interval {between(low, high)}"
 
 
 def between(low: float, high: float, sign: str = "+z") -> str:
-    """Two fractions in points, with digits enough to tell them apart: `-0.02 to +0.02`.
+    """Two fractions in points, with enough digits to differ: `-0.02 to +0.02`.
 
     Args:
-        sign: how Python's format writes it.
+        sign: the sign option of Python's format.
     """
     for digits in range(1, 7):
         ends = [f"{100 * v:{sign}.{digits}f}" for v in (low, high)]
@@ -152,8 +154,8 @@ def between(low: float, high: float, sign: str = "+z") -> str:
 def level(value: Any) -> str:
     """A setting or a sparsity: 0.225569 -> `22.6 %`, 0.6 -> `60 %`, 0.0004 -> `0.04 %`.
 
-    As many digits as say something; nothing that is not all or nothing is rounded to 100 or 0.
-    Text stays as it is.
+    Uses as many digits as needed; only 0 and 1 themselves are written as 0 % and 100 %. Text stays
+    as it is.
     """
     if value is None or isinstance(value, str | bool):
         return "–" if value is None else str(value)

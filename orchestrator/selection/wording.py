@@ -1,4 +1,4 @@
-"""The recommendation in words: the same sentences on every screen."""
+"""The recommendation in words, shared by all screens."""
 
 from orchestrator.selection.recommendation import Recommended
 from orchestrator.selection.scopes import THESE_MODELS
@@ -6,7 +6,7 @@ from orchestrator.selection.verdicts import between, percent, points_of
 
 
 def in_words(best: Recommended) -> str:
-    """What it costs in accuracy, and how sure that is: the same sentences on every screen."""
+    """What the setting costs in accuracy, and how sure that is."""
     if best.difference is None:
         return "Its accuracy on test was not compared with dense."
     tuned = best.reference == "fine_tuned"
@@ -24,7 +24,7 @@ def in_words(best: Recommended) -> str:
     )
     seeds = _limits(best.seeds_low, best.seeds_high, few)
     tolerated = points_of(best.tolerance)
-    said = {
+    conclusion = {
         "shown": f"Shown to be within {tolerated} of dense",
         "exceeded": f"Shown to lose more than {tolerated}",
         "not shown": f"Not shown to be within {tolerated} of dense",
@@ -35,14 +35,14 @@ def in_words(best: Recommended) -> str:
         f"{percent(best.dense_test_accuracy)} for {source} "
         f"({_seeds(best)}). "
         f"{100 * best.confidence:g} % intervals: these models {models}; other seeds {seeds}. "
-        f"{said} ({best.scope}){would}."
+        f"{conclusion} ({best.scope}){would}."
     )
 
 
 def _seeds(best: Recommended) -> str:
-    said = f"mean of {best.n} seed{'' if best.n == 1 else 's'}"
+    text = f"mean of {best.n} seed{'' if best.n == 1 else 's'}"
     fewer = f"; the difference is that of {best.n_compared}, which both have"
-    return said + (fewer if best.n_compared < best.n else "")
+    return text + (fewer if best.n_compared < best.n else "")
 
 
 def _limits(low: float | None, high: float | None, otherwise: str) -> str:

@@ -1,1 +1,1 @@
-"""Results by key: what makes two stage calls the same work, and where their results are kept."""
+"""Results by key: which stage calls are the same work, and where their results are stored."""

@@ -1,6 +1,6 @@
-"""Typed stage results <-> bytes: one safetensors file, its JSON tree in the header. No pickle.
+"""Typed stage results <-> bytes: one safetensors file with a JSON tree in its header. No pickle.
 
-Bool tensors take one bit an element, as in keep-mask files.
+Bool tensors take one bit per element, as in keep-mask files.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def encode(result: Any) -> bytes:
 
     tensors: dict[str, Tensor] = {}
     tree = _encode(result, tensors)
-    # One entry only: safetensors writes several in a random order, and equal results must have
-    # equal bytes to be stored once.
+    # A single entry, because safetensors writes several in random order, and equal results must
+    # have equal bytes to be stored once.
     return save(tensors, metadata={FORMAT: json.dumps(tree)})
 
 
@@ -55,9 +55,9 @@ def _encode(value: Any, tensors: dict[str, Tensor]) -> Any:
             }
         }
     if isinstance(value, tuple):
-        return {"items": [_encode(one, tensors) for one in value]}
+        return {"items": [_encode(item, tensors) for item in value]}
     if isinstance(value, dict):
-        return {"map": {name: _encode(one, tensors) for name, one in value.items()}}
+        return {"map": {key: _encode(item, tensors) for key, item in value.items()}}
     if value is None or isinstance(value, bool | int | float | str | list):
         return {"value": value}
     raise TypeError(f"a stage result cannot hold a {type(value).__name__}")
@@ -78,7 +78,7 @@ def decode(content: bytes, kind: type[R]) -> R:
 
 
 def decode_raw(content: bytes, kind: type[R]) -> R:
-    """The same with `Raw` in place of tensors, masks as their bits: without torch."""
+    """The same without torch: `Raw` instead of tensors, masks as their bits."""
     return _decoded(content, kind, raw_tensors)
 
 
@@ -88,7 +88,7 @@ def _decoded(content: bytes, kind: type[R], load: Callable[[bytes], Mapping[str,
         result = _decode(tree, kind, load(content))
     except FormatError:
         raise
-    except Exception as error:  # damaged bytes fail in as many ways as there are
+    except Exception as error:  # damaged bytes can fail in any way
         raise FormatError(f"not a stored {kind.__name__} ({error!r})") from None
     if not isinstance(result, kind):
         raise FormatError(f"not a stored {kind.__name__}")
@@ -102,18 +102,18 @@ def _decode(tree: dict[str, Any], hint: Any, tensors: Mapping[str, Any]) -> Any:
         bits = tensors[tree["bits"]]
         return bits if isinstance(bits, Raw) else unpack(bits, tuple(tree["shape"]))
     if "fields" in tree:
-        kind: Any = next(one for one in _options(hint) if dataclasses.is_dataclass(one))
-        raw = any(isinstance(one, Raw) for one in tensors.values())
-        tensor = Raw if raw else torch.Tensor
-        hints = typing.get_type_hints(kind, localns={"Tensor": tensor})  # see trials.lazy
+        kind: Any = next(option for option in _options(hint) if dataclasses.is_dataclass(option))
+        raw = any(isinstance(tensor, Raw) for tensor in tensors.values())
+        tensor_type = Raw if raw else torch.Tensor
+        hints = typing.get_type_hints(kind, localns={"Tensor": tensor_type})  # see trials.lazy
         fields = tree["fields"].items()
-        return kind(**{name: _decode(one, hints[name], tensors) for name, one in fields})
+        return kind(**{name: _decode(value, hints[name], tensors) for name, value in fields})
     if "items" in tree:
-        item = _argument(hint, tuple, 0)
-        return tuple(_decode(one, item, tensors) for one in tree["items"])
+        item_hint = _argument(hint, tuple, 0)
+        return tuple(_decode(item, item_hint, tensors) for item in tree["items"])
     if "map" in tree:
-        item = _argument(hint, dict, 1)
-        return {name: _decode(one, item, tensors) for name, one in tree["map"].items()}
+        item_hint = _argument(hint, dict, 1)
+        return {key: _decode(item, item_hint, tensors) for key, item in tree["map"].items()}
     return tree["value"]
 
 

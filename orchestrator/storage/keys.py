@@ -1,9 +1,8 @@
-"""Keys: what makes two stage calls the same work.
+"""Keys: which stage calls are the same work.
 
-A key is the sha256 of the canonical JSON of stage name, stage version, the complete settings
-(defaults included), the keys of the inputs, the seed, and the digests of data and weights. No
-path, device, worker count or clock reading can reach it: those live in types that a `Node` does
-not hold.
+A key is the sha256 of the canonical JSON of stage name, stage version, complete settings (including
+defaults), keys of the inputs, seed, and digests of data and weights. Paths, devices, worker counts
+and times cannot get into it: they are in types that a `Node` does not hold.
 """
 
 import hashlib
@@ -13,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from trials.stage import Node, Source
 
-_KNOWN: WeakKeyDictionary[Node[Any], str] = WeakKeyDictionary()
+_KEYS: WeakKeyDictionary[Node[Any], str] = WeakKeyDictionary()
 
 
 def canonical(value: Any) -> str:
@@ -23,14 +22,14 @@ def canonical(value: Any) -> str:
 
 def key_of(node: Node[Any]) -> str:
     """The key of a stage call: 64 hexadecimal digits."""
-    key = _KNOWN.get(node)
+    key = _KEYS.get(node)
     if key is None:
-        key = _KNOWN[node] = hashlib.sha256(canonical(identity(node)).encode()).hexdigest()
+        key = _KEYS[node] = hashlib.sha256(canonical(identity(node)).encode()).hexdigest()
     return key
 
 
 def identity(node: Node[Any]) -> dict[str, Any]:
-    """What the key is made of, readable: shown when somebody asks why two keys differ."""
+    """What the key is made of, to see why two keys differ."""
     return {
         "stage": node.stage.name,
         "version": node.stage.version,

@@ -1,9 +1,8 @@
-"""Objects of a store elsewhere, kept on this node's disk: fetched once a node.
+"""A cache of a remote store's objects on this node's disk, so that each is fetched once per node.
 
-Without it every process of a node fetches the dense model of its trials for itself, and again when
-it has forgotten it. An object is named by the sha256 of its bytes and compared with it at every
-reading. So what lies here may be old, cut short or changed by anybody: it is fetched again, and
-no wrong result comes of it. Nothing is lost with it either.
+Without it every process of a node fetches the dense model of its trials, and again when it has
+forgotten it. An object is named by the sha256 of its bytes, which is checked at every read. So a
+truncated or modified file is just fetched again, and the folder can be deleted at any time.
 """
 
 import contextlib
@@ -19,27 +18,27 @@ from orchestrator.disks import file_system
 from trials.model.answers import cache_folder
 
 LEAST_BYTES = 2**20
-"""A smaller object is fetched as fast as its entry, which is fetched in any case."""
+"""Smaller objects are fetched as fast as their index entry, which is fetched anyway."""
 
 SHARE = 0.5
-"""Of the space that is free, or taken here, no more than this is used."""
+"""At most this share of the space that is free or taken by the cache is used."""
 
 IN_MEMORY = {"tmpfs", "ramfs"}
-"""File systems that would take from the node's memory what trials need."""
+"""File systems that would take memory away from trials."""
 
 
 @dataclass(frozen=True, slots=True)
 class Nearby:
-    """A folder of objects, the one that was not read for longest removed first.
+    """A folder of objects; the least recently read one is removed first.
 
-    Several processes may use it at once. Where it cannot be written, it is as if it were empty.
+    Several processes may use it at once. A folder that cannot be written to counts as empty.
     """
 
     folder: Path
     limit_bytes: int
 
     def get(self, digest: str) -> bytes | None:
-        """The bytes that have this sha256; None when they are not here."""
+        """The bytes with this sha256; None if they are not cached."""
         path = self.folder / digest
         with contextlib.suppress(OSError):
             content = path.read_bytes()
@@ -51,7 +50,7 @@ class Nearby:
         return None
 
     def put(self, digest: str, content: bytes) -> None:
-        """Keep an object, if there is room for it."""
+        """Cache an object, if there is room for it."""
         with contextlib.suppress(OSError):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not LEAST_BYTES <= len(content) <= self._room_for(len(content)):
@@ -64,27 +63,27 @@ class Nearby:
                 temporary.unlink(missing_ok=True)
 
     def _room_for(self, size: int) -> int:
-        """Bytes that are to be had, once old objects have made room for so many."""
-        found = []
+        """The room for an object in bytes, after removing old objects if need be."""
+        files = []
         for path in self.folder.iterdir():
-            with contextlib.suppress(FileNotFoundError):  # another process was faster
-                found.append((path.stat().st_mtime, path.stat().st_size, path))
-        taken = sum(one for _, one, _ in found)
+            with contextlib.suppress(FileNotFoundError):  # another process removed it
+                files.append((path.stat().st_mtime, path.stat().st_size, path))
+        taken = sum(size_bytes for _, size_bytes, _ in files)
         free = shutil.disk_usage(self.folder).free
         most = min(self.limit_bytes, int(SHARE * (free + taken)))
         if size > most:
             return 0
         room = most - taken
-        for _, one, path in sorted(found):
+        for _, size_bytes, path in sorted(files):
             if room >= size:
                 break
             path.unlink(missing_ok=True)
-            room += one
+            room += size_bytes
         return room
 
 
 def on_this_node(limit_bytes: int) -> Nearby | None:
-    """The node's own; None where there is no disk for it, or it is not wanted."""
+    """This node's cache; None if there is no disk for it, or the limit is 0."""
     root = cache_folder()
     if root is None or limit_bytes <= 0 or file_system(root) in IN_MEMORY:
         return None

@@ -1,4 +1,4 @@
-"""The state of a training that has not ended, kept so that it can go on after a crash."""
+"""The saved state of an unfinished training, so that it can continue after a crash."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ SHARE = 0.02
 """A training may spend at most this share of its time on saving its state."""
 
 DECISIVE = ("lotus-sweep", "torch", "timm", "numpy")
-"""Under another version of these a training does not go on bit for bit."""
+"""With another version of these a training would not continue bit for bit."""
 
 LARGE_BYTES = 2**20
 
 
 @dataclass(slots=True)
 class Pace:
-    """How long saving takes, as this process has seen it.
+    """How long saving takes, as measured by this process.
 
-    The first guesses are those of a slow disk; each saving corrects them.
+    It starts with guesses for a slow disk; each saving corrects them.
 
     Attributes:
-        least_s: seconds of a small one.
-        bytes_per_s: of a large one.
+        least_s: seconds for a small state.
+        bytes_per_s: rate for a large state.
     """
 
     least_s: float = 0.005
     bytes_per_s: float = 100e6
 
     def expected_s(self, count: int) -> float:
-        """Seconds that saving so many bytes will take."""
+        """Predicted seconds for saving `count` bytes."""
         return max(self.least_s, count / self.bytes_per_s)
 
     def learn(self, count: int, seconds: float) -> None:
-        """What saving so many bytes has taken."""
+        """Record how long saving `count` bytes took."""
         if count >= LARGE_BYTES:
             self.bytes_per_s = count / max(seconds, 1e-6)
         else:
@@ -55,14 +55,14 @@ class Pace:
 
 
 PACES: dict[str, Pace] = {}
-"""By store, for the whole process: the first saving of a stage can be foreseen as well."""
+"""By store, for the whole process, so that the first saving of a stage can be predicted too."""
 
 
 @dataclass(slots=True)
 class StoredSnapshots:
-    """The unfinished state of one training: the last one saved, in one file.
+    """The last saved state of one training, in one file.
 
-    Made when its stage starts: `SHARE` is counted from then on.
+    Created when its stage starts: `SHARE` is counted from then on.
     """
 
     files: Files
@@ -74,9 +74,9 @@ class StoredSnapshots:
         self._started = time.monotonic()
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """What was saved last; None when there is nothing that a training can go on from.
+        """The last saved state; None if there is none to continue from.
 
-        What is damaged, or was saved under other versions, warns and counts as nothing.
+        A state that is damaged, or was saved by other versions, causes a warning and is ignored.
         """
         try:
             return _decode(self.files.read(self.path))
@@ -87,10 +87,10 @@ class StoredSnapshots:
             return None
 
     def save(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        """Save, unless all saving would then have taken more than `SHARE` of the time.
+        """Save the state, unless saving would take more than `SHARE` of the time so far.
 
         Raises:
-            StoreUnusable: the store is full or read-only, so the result could not be kept either.
+            StoreUnusable: the store is full or read-only, so the result could not be saved either.
         """
         pace = PACES.setdefault(self.files.url, Pace())
         count = sum(tensor.nbytes for tensor in tensors.values())
@@ -99,23 +99,23 @@ class StoredSnapshots:
             return
         try:
             self.files.write(self.path, _encode(tensors, values))
-        except StoreAway as error:  # the training itself needs the store only at its end
+        except StoreAway as error:  # the training needs the store only at its end
             warnings.warn(f"an unfinished training is not saved this time: {error}", stacklevel=2)
         seconds = time.monotonic() - now
         self._spent += seconds
         pace.learn(count, seconds)
 
     def clear(self) -> None:
-        """Forget the state."""
+        """Delete the saved state."""
         self.files.remove(self.path)
 
 
 def _encode(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> bytes:
     from safetensors.torch import save
 
-    found = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     header = {FORMAT: json.dumps({"values": dict(values), "versions": _versions()})}
-    return save(found, metadata=header | {"sha256": digest_of(header, found)})
+    return save(on_cpu, metadata=header | {"sha256": digest_of(header, on_cpu)})
 
 
 def _decode(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -126,21 +126,21 @@ def _decode(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = load(content)
         if header.pop("sha256") != digest_of(header, tensors):
             raise FormatError("its content does not have the digest in its header")
-        kept = json.loads(header[FORMAT])
-        values, made_by = dict(kept["values"]), dict(kept["versions"])
+        saved = json.loads(header[FORMAT])
+        values, made_by = dict(saved["values"]), dict(saved["versions"])
     except FormatError:
         raise
-    except Exception as error:  # damaged bytes fail in as many ways as there are
+    except Exception as error:  # damaged bytes can fail in any way
         raise FormatError(f"damaged: {error!r}") from None
     if made_by != _versions():
         odd = ", ".join(
-            f"{name} {made_by.get(name)}, now {version}"
-            for name, version in _versions().items()
-            if made_by.get(name) != version
+            f"{package} {made_by.get(package)}, now {version}"
+            for package, version in _versions().items()
+            if made_by.get(package) != version
         )
-        raise FormatError(f"it was saved by other versions and would not go on bit for bit: {odd}")
+        raise FormatError(f"other versions saved it, and it would not continue bit for bit: {odd}")
     return tensors, values
 
 
 def _versions() -> dict[str, str]:
-    return {name: versions()[name] for name in DECISIVE}
+    return {package: versions()[package] for package in DECISIVE}

@@ -5,11 +5,11 @@
     unfinished/<key>.safetensors                     state of a training that has not ended
     damaged/...                                      objects that failed their digest, set aside
     sweeps/<run id>.json                             what each sweep needs (pins.py)
-    pending/<run id>/<key>.json                      what tracking has missed
-    removed/...                                      taken away by a running `lotus gc`
+    pending/<run id>/<key>.json                      what tracking is missing
+    removed/...                                      moved away by a running `lotus gc`
 
-Objects are written under a temporary name and renamed, the index entry last. Two writers of one
-key at worst do the same work twice: the later entry replaces the earlier one.
+Objects are written under a temporary name and renamed; the index entry comes last. Two writers of
+one key at worst do the same work twice: the later entry replaces the earlier one.
 """
 
 import hashlib
@@ -42,13 +42,13 @@ CHECK = "check"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What the index knows of a result.
+    """The index entry of a result.
 
     Attributes:
         object: sha256 of the stored bytes.
-        seconds: time it took to compute, saving excluded.
-        work_macs: the estimate that the plan made of it, so that later plans can learn.
-        work_calls: likewise, see `Load.calls`; None = not known, of an earlier version.
+        seconds: time it took to compute, without saving.
+        work_macs: the plan's estimate, so that later plans can learn from it.
+        work_calls: likewise, see `Load.calls`; None = unknown, from an earlier version.
         computed_by: key of the trial or shared stage for which it was computed; "" = unknown.
     """
 
@@ -75,10 +75,10 @@ class Store:
     """Results by key. Every method may be called by several processes at once.
 
     Args:
-        nearby: objects that this node has at hand; not asked by a store that is a folder.
+        nearby: objects cached on this node; not used if the store is a folder.
 
-    Every method raises StoreUnusable where the store is full, read-only or gone, and StoreAway
-    where it does not answer for some seconds.
+    Every method raises StoreUnusable if the store is full, read-only or gone, and StoreAway if it
+    does not answer for some seconds.
     """
 
     def __init__(self, url: str, nearby: Nearby | None = None) -> None:
@@ -88,7 +88,7 @@ class Store:
         self.nearby = None if self.local else nearby
 
     def entry(self, node: Node[Any]) -> Entry | None:
-        """The index entry of a stage call, None when it has not been computed."""
+        """The index entry of a stage call; None if it has not been computed."""
         key = key_of(node)
         try:
             entry = _entry(self.files.read(index_path(node.stage.name, key)))
@@ -105,7 +105,7 @@ class Store:
         return [entry for entry in self.indexed().values() if entry is not None]
 
     def newest(self, each: int) -> list[Entry]:
-        """The newest index entries, at most so many of each stage; no others are read."""
+        """The newest index entries, at most `each` per stage; no others are read."""
         infos = self.files.list("index")
         paths = sorted(self._among(infos), key=lambda path: -infos[path].modified)
         taken: Counter[str] = Counter()
@@ -115,21 +115,21 @@ class Store:
             taken[stage] += 1
             if taken[stage] <= each:
                 chosen.append(path)
-        found = map(_entry, self.files.read_all(chosen).values())
-        return [entry for entry in found if entry is not None]
+        entries = map(_entry, self.files.read_all(chosen).values())
+        return [entry for entry in entries if entry is not None]
 
     def indexed(self) -> dict[str, Entry | None]:
-        """All index entries by path; None where one is damaged."""
+        """All index entries by path; None for a damaged one."""
         contents = self.files.read_all(self._indexed())
         return {path: _entry(content) for path, content in contents.items()}
 
     def get(self, node: Node[R], *, raw: bool = False) -> tuple[R, Entry] | None:
         """A result, verified against its digest.
 
-        A damaged or missing object warns, is set aside, and counts as not computed.
+        A damaged or missing object causes a warning, is set aside, and counts as not computed.
 
         Args:
-            raw: with `Raw` in place of tensors, without torch.
+            raw: return `Raw` instead of tensors, without torch.
         """
         entry = self.entry(node)
         if entry is None:
@@ -143,13 +143,13 @@ class Store:
             return None
 
     def _object(self, digest: str) -> bytes:
-        """The bytes of an object, from nearby if they are there.
+        """The bytes of an object, from this node if it has them.
 
         Raises:
-            FormatError: the store has others under this name.
+            FormatError: the bytes in the store do not match the digest.
         """
-        if self.nearby is not None and (kept := self.nearby.get(digest)) is not None:
-            return kept
+        if self.nearby is not None and (cached := self.nearby.get(digest)) is not None:
+            return cached
         content = self.files.read(object_path(digest))
         if hashlib.sha256(content).hexdigest() != digest:
             raise FormatError("its bytes do not have the digest in its name")
@@ -168,7 +168,7 @@ class Store:
         content = codec.encode(result)
         digest = hashlib.sha256(content).hexdigest()
         path = object_path(digest)
-        # What is there already is made to look new, for `lotus gc` leaves alone what is new.
+        # An existing object gets a new time, because `lotus gc` spares new ones.
         self.files.renew(path, content)
         work = node.work()
         entry = Entry(
@@ -187,14 +187,14 @@ class Store:
             computed_by=computed_by,
         )
         self.files.write(index_path(entry.stage, entry.key), _text(entry))
-        # A `lotus gc` that looked before there was an entry may have taken the object since.
+        # A `lotus gc` that looked before the entry existed may have removed the object since.
         if self.files.info(path) is None:
             self.files.write(path, content)
         self.snapshots(node).clear()
         return entry
 
     def snapshots(self, node: Node[Any]) -> StoredSnapshots:
-        """Where a stage that runs now keeps its unfinished state."""
+        """Where a running stage keeps its unfinished state."""
         return StoredSnapshots(self.files, f"unfinished/{key_of(node)}.safetensors")
 
     def writable(self) -> None:
@@ -206,11 +206,11 @@ class Store:
         self.files.probe()
 
     def size_bytes(self) -> int:
-        """Bytes of all objects."""
+        """Total size of all objects."""
         return sum(info.bytes for info in self.files.list("objects").values())
 
     def _indexed(self) -> list[str]:
-        """Paths of all index entries; what an interrupted writer left is none."""
+        """Paths of all index entries, without temporary files of interrupted writers."""
         return self._among(self.files.list("index"))
 
     @staticmethod
@@ -227,33 +227,32 @@ class Store:
             if not isinstance(error, FileNotFoundError):
                 self.files.move(path, f"damaged/{entry.object}-{uuid.uuid4().hex[:8]}")
             self.files.remove(index_path(entry.stage, entry.key))
-        except StoreUnusable as refused:  # it can still be read around
+        except StoreUnusable as refused:  # a read-only store can still be used
             warnings.warn(f"store: it stays where it is ({refused})", stacklevel=3)
 
 
 def object_path(digest: str) -> str:
-    """Where a result's bytes are."""
+    """Path of a result's bytes."""
     return f"objects/{digest[:2]}/{digest}.safetensors"
 
 
 def index_path(stage: str, key: str) -> str:
-    """Where a key's entry is."""
+    """Path of a key's index entry."""
     return f"index/{stage}/{key}.json"
 
 
 def _text(entry: Entry) -> bytes:
-    """As it stands in the index."""
+    """The content of an index entry."""
     values = asdict(entry)
     return json.dumps(values | {CHECK: _check(values)}, indent=1).encode()
 
 
 def _entry(content: bytes) -> Entry | None:
-    """The inverse of `_text`; None for what is damaged."""
+    """The inverse of `_text`; None if the content is damaged."""
     try:
         values = json.loads(content)
         check = values.pop(CHECK, None)
-        known = {one.name: values[one.name] for one in fields(Entry) if _has(values, one.name)}
-        entry = Entry(**known)
+        entry = Entry(**{f.name: values[f.name] for f in fields(Entry) if _has(values, f.name)})
         sound = check is None or check == _check(values)
         return entry if sound and _plausible(entry) else None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -264,19 +263,19 @@ def _check(values: dict[str, Any]) -> str:
     return hashlib.sha256(canonical(values).encode()).hexdigest()
 
 
-def _has(values: dict[str, Any], name: str) -> bool:
-    """Whether to read a field: one that earlier versions did not write may be absent."""
-    return name not in OPTIONAL or name in values
+def _has(values: dict[str, Any], field: str) -> bool:
+    """Whether to read a field: those that earlier versions did not write may be missing."""
+    return field not in OPTIONAL or field in values
 
 
 def _plausible(entry: Entry) -> bool:
-    """Whether the fields have their types: an entry from a version before the check has none."""
+    """Whether the fields have valid types: entries of early versions have no checksum."""
     texts = (entry.key, entry.stage, entry.object, entry.device, entry.host, entry.computed_by)
     calls = 0.0 if entry.work_calls is None else entry.work_calls
     numbers = (entry.bytes, entry.seconds, entry.work_macs, calls, entry.created, entry.version)
     return (
-        all(isinstance(one, str) for one in texts)
-        and all(isinstance(one, int | float) and one >= 0 for one in numbers)
+        all(isinstance(text, str) for text in texts)
+        and all(isinstance(number, int | float) and number >= 0 for number in numbers)
         and isinstance(entry.versions, dict)
         and re.fullmatch(r"[0-9a-f]{64}", entry.object) is not None
     )

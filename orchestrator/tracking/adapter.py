@@ -1,4 +1,4 @@
-"""MLflow's own client behind our port: the border at which its objects become ours."""
+"""MLflow's client behind our port: here its objects become ours."""
 
 import atexit
 import weakref
@@ -18,21 +18,21 @@ from orchestrator.tracking.runs import (
 )
 
 HISTORIES = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
-"""Of an MLflow server: what its UI asks to compare runs."""
+"""Endpoint of an MLflow server that its UI uses to compare runs."""
 
 
 class Adapter(Client):
-    """See `port.py`; here stands only what differs from MLflow.
+    """See `port.py`; docstrings here only say what differs from MLflow.
 
     Args:
-        own: an `MlflowClient`.
+        mlflow: an `MlflowClient`.
     """
 
-    def __init__(self, own: Any) -> None:
-        self.own = own
+    def __init__(self, mlflow: Any) -> None:
+        self.mlflow = mlflow
 
     def get_run(self, run_id: str) -> Run:
-        return Interner().kept(self.own.get_run(run_id))
+        return Interner().interned(self.mlflow.get_run(run_id))
 
     def search_runs(
         self,
@@ -52,7 +52,7 @@ class Adapter(Client):
             "all": ViewType.ALL,
         }
         shared = interner or Interner()
-        found = self.own.search_runs(
+        page = self.mlflow.search_runs(
             list(experiment_ids),
             filter_string,
             views[view],
@@ -60,7 +60,7 @@ class Adapter(Client):
             list(order_by) or None,
             page_token,
         )
-        return Page(map(shared.kept, found), found.token)
+        return Page(map(shared.interned, page), page.token)
 
     def create_run(
         self,
@@ -68,19 +68,19 @@ class Adapter(Client):
         tags: Mapping[str, str] | None = None,
         run_name: str | None = None,
     ) -> Run:
-        made = self.own.create_run(experiment_id, tags=dict(tags or {}), run_name=run_name)
-        return Interner().kept(made)
+        run = self.mlflow.create_run(experiment_id, tags=dict(tags or {}), run_name=run_name)
+        return Interner().interned(run)
 
     def update_run(self, run_id: str, status: str) -> None:
-        self.own.update_run(run_id, status=status)
+        self.mlflow.update_run(run_id, status=status)
 
     def delete_run(self, run_id: str) -> None:
-        self.own.delete_run(run_id)
+        self.mlflow.delete_run(run_id)
 
     def set_terminated(
         self, run_id: str, status: str | None = None, end_time: int | None = None
     ) -> None:
-        self.own.set_terminated(run_id, status, end_time)
+        self.mlflow.set_terminated(run_id, status, end_time)
 
     def log_batch(
         self,
@@ -91,47 +91,47 @@ class Adapter(Client):
     ) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
-        self.own.log_batch(
+        self.mlflow.log_batch(
             run_id,
-            [Metric(one.key, one.value, one.timestamp, one.step) for one in metrics],
-            [Param(one.key, one.value) for one in params],
-            [RunTag(one.key, one.value) for one in tags],
+            [Metric(m.key, m.value, m.timestamp, m.step) for m in metrics],
+            [Param(param.key, param.value) for param in params],
+            [RunTag(tag.key, tag.value) for tag in tags],
         )
 
     def set_tag(self, run_id: str, key: str, value: str) -> None:
-        self.own.set_tag(run_id, key, value)
+        self.mlflow.set_tag(run_id, key, value)
 
     def delete_tag(self, run_id: str, key: str) -> None:
-        self.own.delete_tag(run_id, key)
+        self.mlflow.delete_tag(run_id, key)
 
     def get_metric_history(self, run_id: str, key: str) -> list[Measurement]:
-        points = self.own.get_metric_history(run_id, key)
-        return [Measurement(key, one.value, one.timestamp, one.step) for one in points]
+        points = self.mlflow.get_metric_history(run_id, key)
+        return [Measurement(key, point.value, point.timestamp, point.step) for point in points]
 
     def metric_histories(
         self, run_ids: Sequence[str], key: str, max_results: int
     ) -> list[tuple[str, Measurement]] | None:
-        """MLflow's stores and its server can, but no public method of its client reaches that."""
-        store = self.own._tracking_client.store
+        """MLflow's stores and server support this, but its client has no public method for it."""
+        store = self.mlflow._tracking_client.store
         if hasattr(store, "get_metric_history_bulk"):
             return [
-                (one.run_id, Measurement(key, one.value, one.timestamp, one.step))
-                for one in store.get_metric_history_bulk(list(run_ids), key, max_results)
+                (point.run_id, Measurement(key, point.value, point.timestamp, point.step))
+                for point in store.get_metric_history_bulk(list(run_ids), key, max_results)
             ]
         if not hasattr(store, "get_host_creds"):
             return None
         return _asked_of_a_server(store.get_host_creds(), run_ids, key, max_results)
 
     def get_experiment(self, experiment_id: str) -> Experiment:
-        return _experiment(self.own.get_experiment(experiment_id))
+        return _experiment(self.mlflow.get_experiment(experiment_id))
 
     def get_experiment_by_name(self, name: str) -> Experiment | None:
-        found = self.own.get_experiment_by_name(name)
-        return None if found is None else _experiment(found)
+        experiment = self.mlflow.get_experiment_by_name(name)
+        return None if experiment is None else _experiment(experiment)
 
     def search_experiments(self, page_token: str | None = None) -> Page[Experiment]:
-        found = self.own.search_experiments(page_token=page_token)
-        return Page(map(_experiment, found), found.token)
+        page = self.mlflow.search_experiments(page_token=page_token)
+        return Page(map(_experiment, page), page.token)
 
     def create_experiment(
         self,
@@ -139,37 +139,37 @@ class Adapter(Client):
         artifact_location: str | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> str:
-        given = None if tags is None else dict(tags)
+        tag_dict = None if tags is None else dict(tags)
         return str(
-            self.own.create_experiment(name, artifact_location=artifact_location, tags=given)
+            self.mlflow.create_experiment(name, artifact_location=artifact_location, tags=tag_dict)
         )
 
     def list_artifacts(
         self, run_id: str, path: str | None = None, place: str = ""
     ) -> Sequence[File]:
-        found = (
+        files = (
             self._repository(place).list_artifacts(path)
             if place
-            else self.own.list_artifacts(run_id, path)
+            else self.mlflow.list_artifacts(run_id, path)
         )
-        return [File(one.path, one.is_dir, one.file_size) for one in found]
+        return [File(file.path, file.is_dir, file.file_size) for file in files]
 
     def download_artifacts(
         self, run_id: str, path: str, dst_path: str | None = None, place: str = ""
     ) -> str:
         if place:
             return str(self._repository(place).download_artifacts(path, dst_path))
-        return str(self.own.download_artifacts(run_id, path, dst_path))
+        return str(self.mlflow.download_artifacts(run_id, path, dst_path))
 
     def stream_artifact(
         self, run_id: str, path: str, dst_path: str, check: Callable[[int], None], place: str = ""
     ) -> str:
         from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
 
-        known = self._repository(place or self._place(run_id))
-        if not isinstance(known, HttpArtifactRepository):
-            return str(known.download_artifacts(path, dst_path))
-        return _streamed(known, path, Path(dst_path) / Path(path).name, check)
+        repository = self._repository(place or self._place(run_id))
+        if not isinstance(repository, HttpArtifactRepository):
+            return str(repository.download_artifacts(path, dst_path))
+        return _streamed(repository, path, Path(dst_path) / Path(path).name, check)
 
     def log_artifact(
         self, run_id: str, local_path: str, artifact_path: str | None = None, place: str = ""
@@ -177,7 +177,7 @@ class Adapter(Client):
         if place:
             self._repository(place).log_artifact(local_path, artifact_path)
         else:
-            self.own.log_artifact(run_id, local_path, artifact_path)
+            self.mlflow.log_artifact(run_id, local_path, artifact_path)
 
     def log_artifacts(
         self, run_id: str, local_dir: str, artifact_path: str | None = None, place: str = ""
@@ -185,7 +185,7 @@ class Adapter(Client):
         if place:
             self._repository(place).log_artifacts(local_dir, artifact_path)
         else:
-            self.own.log_artifacts(run_id, local_dir, artifact_path)
+            self.mlflow.log_artifacts(run_id, local_dir, artifact_path)
 
     def delete_artifacts(self, run_id: str, path: str, place: str = "") -> None:
         self._repository(place or self._place(run_id)).delete_artifacts(path)
@@ -196,23 +196,25 @@ class Adapter(Client):
     def search_logged_models(
         self, experiment_ids: Sequence[str], filter_string: str | None = None
     ) -> list[LoggedModel]:
-        found = self.own.search_logged_models(list(experiment_ids), filter_string=filter_string)
-        return [LoggedModel(one.model_id, one.source_run_id) for one in found]
+        models = self.mlflow.search_logged_models(list(experiment_ids), filter_string=filter_string)
+        return [LoggedModel(model.model_id, model.source_run_id) for model in models]
 
     def delete_logged_model(self, model_id: str) -> None:
-        self.own.delete_logged_model(model_id)
+        self.mlflow.delete_logged_model(model_id)
 
     def _place(self, run_id: str) -> str:
-        return str(self.own.get_run(run_id).info.artifact_uri)
+        return str(self.mlflow.get_run(run_id).info.artifact_uri)
 
     def _repository(self, place: str) -> Any:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        return get_artifact_repository(place, tracking_uri=self.own.tracking_uri)
+        return get_artifact_repository(place, tracking_uri=self.mlflow.tracking_uri)
 
 
-def _experiment(found: Any) -> Experiment:
-    return Experiment(str(found.experiment_id), str(found.name), str(found.lifecycle_stage))
+def _experiment(experiment: Any) -> Experiment:
+    return Experiment(
+        str(experiment.experiment_id), str(experiment.name), str(experiment.lifecycle_stage)
+    )
 
 
 def _asked_of_a_server(
@@ -223,7 +225,7 @@ def _asked_of_a_server(
 
     params = {"run_id": list(run_ids), "metric_key": key, "max_results": max_results}
     answer = http_request(host, HISTORIES, "GET", params=params)
-    if answer.status_code in (404, 405):  # another program's server
+    if answer.status_code in (404, 405):  # not MLflow's own server
         return None
     try:
         rows = verify_rest_response(answer, HISTORIES).json()["metrics"]
@@ -240,10 +242,10 @@ def _asked_of_a_server(
         raise MlflowException(f"no answer to {HISTORIES}: {error}") from error
 
 
-def _streamed(known: Any, path: str, to: Path, check: Callable[[int], None]) -> str:
+def _streamed(repository: Any, path: str, to: Path, check: Callable[[int], None]) -> str:
     from mlflow.utils.rest_utils import augmented_raise_for_status, http_request
 
-    answer = http_request(known._host_creds, f"/{path}", "GET", stream=True)
+    answer = http_request(repository._host_creds, f"/{path}", "GET", stream=True)
     with answer:
         augmented_raise_for_status(answer)
         size = 0
@@ -256,24 +258,24 @@ def _streamed(known: Any, path: str, to: Path, check: Callable[[int], None]) -> 
 
 
 _ENGINES: weakref.WeakSet[Any] = weakref.WeakSet()
-"""Of SQLAlchemy, one for each client that has a database."""
+"""SQLAlchemy's engines, one for each client with a database."""
 
 
 def opened(uri: str) -> Adapter:
-    """A client at an address; a database is asked at once, and closed when the process ends.
+    """A client for an address. A database is opened at once, and closed when the process ends.
 
-    A process that ends without taking the interpreter apart (`entry.py`) would leave SQLite's log
-    beside it.
+    Otherwise a process that ends without interpreter shutdown (`entry.py`) would leave SQLite's log
+    behind.
     """
     from mlflow import MlflowClient
 
-    own = MlflowClient(tracking_uri=uri)
-    engine = getattr(own._tracking_client.store, "engine", None)
+    client = MlflowClient(tracking_uri=uri)
+    engine = getattr(client._tracking_client.store, "engine", None)
     if engine is not None:
         if not _ENGINES:
             atexit.register(_close_all)
         _ENGINES.add(engine)
-    return Adapter(own)
+    return Adapter(client)
 
 
 def _close_all() -> None:

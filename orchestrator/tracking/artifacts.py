@@ -22,19 +22,19 @@ from orchestrator.tracking.runs import File, Run
 from orchestrator.tracking.tracker import Tracker
 from orchestrator.vocabulary import Artifact, Tag
 from trials.errors import FormatError, LotusError
-from trials.formats import load_packed_mask
+from trials.formats import PackedMask, load_packed_mask
 
 T = TypeVar("T")
 
 
 LIMITS = {f"{Artifact.CHECKPOINTS}/": 32 * 2**30, f"{Artifact.MASKS}/": 2**30}
-"""Largest artifact that is read, in bytes, by folder: a mask of 2^33 weights."""
+"""Largest artifact that is read, in bytes, by folder: enough for a mask of 2^33 weights."""
 
 LIMIT = 128 * 2**20
-"""Of every other: the outcomes on a billion images."""
+"""Largest other artifact: enough for the outcomes on a billion images."""
 
 LISTED = 20
-"""Runs that are asked for their artifacts, where asking takes a request each."""
+"""How many runs are checked for artifacts when each check takes a request."""
 
 
 class ArtifactError(LotusError):
@@ -42,23 +42,23 @@ class ArtifactError(LotusError):
 
 
 class ArtifactsGone(ArtifactError):  # noqa: N818 - named for what it is
-    """The artifacts of a finished run are not where MLflow says."""
+    """The artifacts of a finished run are missing from where MLflow expects them."""
 
 
 class ArtifactTooLarge(ArtifactError):  # noqa: N818
-    """An artifact is larger than what is read of its kind."""
+    """An artifact is larger than the limit for its kind."""
 
 
 @contextmanager
 def fetched(tracker: Tracker, run_id: str, path: str) -> Iterator[Path | None]:
-    """A local copy of an artifact, gone afterwards; None when the run has none of that name.
+    """A temporary local copy of an artifact; None if the run has none of that name.
 
     Raises:
-        ArtifactsGone: the run has none at all, although it ended well.
-        ArtifactTooLarge: it is not read.
+        ArtifactsGone: the run finished but has no artifacts at all.
+        ArtifactTooLarge: the artifact exceeds its limit.
     """
     folder = str(Path(path).parent)
-    sizes = {one.path: one.file_size for one in listed(tracker, run_id, folder)}
+    sizes = {file.path: file.file_size for file in listed(tracker, run_id, folder)}
     if path not in sizes:
         run = tracker.ask(lambda: tracker.client.get_run(run_id))
         if _has_artifacts(run) and not listed(tracker, run_id):
@@ -68,26 +68,24 @@ def fetched(tracker: Tracker, run_id: str, path: str) -> Iterator[Path | None]:
     limit = next((LIMITS[kind] for kind in LIMITS if path.startswith(kind)), LIMIT)
     _refuse_larger(path, run_id, sizes[path] or 0, limit)
     with tempfile.TemporaryDirectory() as place:
-        local = Path(
-            _asked(tracker, run_id, lambda: _download(tracker, run_id, path, place, limit))
-        )
-        _refuse_larger(path, run_id, local.stat().st_size, limit)
-        yield local
+        copy = Path(_asked(tracker, run_id, lambda: _download(tracker, run_id, path, place, limit)))
+        _refuse_larger(path, run_id, copy.stat().st_size, limit)
+        yield copy
 
 
 def listed(tracker: Tracker, run_id: str, folder: str | None = None) -> list[File]:
-    """What lies in a folder of a run's artifacts.
+    """The contents of a folder among a run's artifacts.
 
     Raises:
-        ArtifactsGone: the place where they should be is not there.
+        ArtifactsGone: the place where they should be cannot be reached.
     """
     return list(_asked(tracker, run_id, lambda: tracker.client.list_artifacts(run_id, folder)))
 
 
 def gone(tracker: Tracker, runs: Sequence[Run]) -> str:
-    """A sentence on finished runs that have no artifacts any more; "" when all have theirs.
+    """A sentence on finished runs whose artifacts are missing; "" if there are none.
 
-    Of those that lie on this machine every one is looked at, of others `LISTED`.
+    Runs with artifacts on this machine are all checked, of the others only `LISTED`.
     """
     finished = [run for run in runs if _has_artifacts(run) and not _superseded(run)]
     near = [run for run in finished if local(run.info.artifact_uri)]
@@ -131,7 +129,7 @@ def gone_at(address: str) -> str:
         )
         return f"they are not at {where}. If they are lost, {AGAIN}"
     return (
-        f"they are not at {shown}. Bring that place back (a bucket, the folder of a server). If "
+        f"they are not at {shown}. Restore that place (a bucket, the folder of a server). If "
         f"they are lost, {AGAIN}"
     )
 
@@ -140,12 +138,12 @@ AGAIN = "`lotus doctor SWEEP --repair` writes them again from the store"
 
 
 def _has_artifacts(run: Run) -> bool:
-    """Whether a run must have some: each trial that ends well writes what it was made with."""
+    """Whether a run must have artifacts: every finished trial writes its configuration."""
     return run.info.status == "FINISHED" and run.data.tags.get(Tag.KIND) == "trial"
 
 
 def _asked(tracker: Tracker, run_id: str, call: Callable[[], T]) -> T:
-    """Ask for artifacts. A place that is not there is told from a store that is away."""
+    """Ask for artifacts, distinguishing a missing place from a store that is away."""
     try:
         return patiently(call, tracker.artifacts)
     except TrackingAway as error:
@@ -154,17 +152,17 @@ def _asked(tracker: Tracker, run_id: str, call: Callable[[], T]) -> T:
         raise ArtifactsGone(_silent(tracker, run_id, error)) from error
     except ArtifactError:
         raise
-    except Exception as error:  # of MLflow or the library for that place: a bucket that is gone
+    except Exception as error:  # of MLflow or the storage library, as for a deleted bucket
         raise ArtifactsGone(_silent(tracker, run_id, error)) from error
 
 
 def _silent(tracker: Tracker, run_id: str, error: Exception) -> str:
     address = tracker.ask(lambda: tracker.client.get_run(run_id)).info.artifact_uri
-    return f"{gone_at(address)}. MLflow answers, and that place does not: {reason_of(error)}"
+    return f"{gone_at(address)}. MLflow answers, but that place does not: {reason_of(error)}"
 
 
 def _download(tracker: Tracker, run_id: str, path: str, place: str, limit: int) -> str:
-    """Fetch a file; of a server that sends more than it has said, no more than the limit."""
+    """Fetch a file, and stop at the limit if a server sends more than announced."""
     address = tracker.client.get_run(run_id).info.artifact_uri
     if limit > max(LIMIT, LIMITS[f"{Artifact.MASKS}/"]) or local(address) is not None:
         return tracker.client.download_artifacts(run_id, path, place)
@@ -178,13 +176,13 @@ def _download(tracker: Tracker, run_id: str, path: str, place: str, limit: int) 
 def _refuse_larger(path: str, run_id: str, size: int, limit: int) -> None:
     if size > limit:
         raise ArtifactTooLarge(
-            f"{path} of run {run_id} has {size:,} bytes or more, and at most {limit:,} are read of "
-            "such a file: remove it in MLflow if it is not of this program"
+            f"{path} of run {run_id} has {size:,} bytes or more, above the limit of {limit:,} "
+            "bytes for such a file: remove it in MLflow if lotus-sweep has not written it"
         )
 
 
 def remove(tracker: Tracker, run_id: str, paths: Sequence[str]) -> None:
-    """Take artifacts away, as far as the place where they are allows it."""
+    """Delete artifacts, as far as their storage allows it."""
     if not paths:
         return
     where = tracker.ask(lambda: tracker.client.get_run(run_id)).info.artifact_uri
@@ -202,16 +200,16 @@ def remove(tracker: Tracker, run_id: str, paths: Sequence[str]) -> None:
 def read_each(
     tracker: Tracker, run_ids: Sequence[str], path: str, load: Callable[[Path], T]
 ) -> Iterator[tuple[str, T | FormatError | ArtifactError]]:
-    """Run id and content, one at a time, of the runs that have the artifact.
+    """Run id and content, one at a time, for the runs that have the artifact.
 
-    One that cannot be read gives its error instead: one bad file must not cost the report.
+    A file that cannot be read yields its error instead: it must not cost the whole report.
     """
     for run_id in run_ids:
         try:
-            with fetched(tracker, run_id, path) as found:
-                if found is None:
+            with fetched(tracker, run_id, path) as copy:
+                if copy is None:
                     continue
-                content: T | FormatError | ArtifactError = load(found)
+                content: T | FormatError | ArtifactError = load(copy)
         except (FormatError, ArtifactError) as error:
             content = error
         yield run_id, content
@@ -223,36 +221,42 @@ def outcomes_of(
     """Which images the models of some trials get right.
 
     Args:
-        table: of `trials_table`.
-        keys: trials wanted.
+        table: from `trials_table`.
+        keys: of the wanted trials.
 
     Returns:
         Trial key -> name (`final.test`, `issp.validation`, ...) -> bool (images,), for the
-        trials that have the artifact; and sentences on those that have it not, or cannot be read.
+        trials that have the artifact; and sentences on missing and unreadable ones.
     """
     wanted = table[table["key"].isin(set(keys))]
-    names = dict(zip(wanted["run_id"], wanted["key"], strict=True))
-    found: dict[str, dict[str, NDArray[np.bool_]]] = {}
-    damaged: list[str] = []
-    without = set(names)
-    for run_id, content in read_each(tracker, list(names), Artifact.OUTCOMES, load_packed_mask):
-        without.discard(run_id)
+    keys_by_run = dict(zip(wanted["run_id"], wanted["key"], strict=True))
+    outcomes: dict[str, dict[str, NDArray[np.bool_]]] = {}
+    problems: list[str] = []
+    missing = set(keys_by_run)
+    for run_id, content in read_each(
+        tracker, list(keys_by_run), Artifact.OUTCOMES, load_packed_mask
+    ):
+        missing.discard(run_id)
         if isinstance(content, ArtifactError):
-            if not isinstance(content, ArtifactsGone):  # that is said of all at once, see `gone`
-                damaged.append(f"{content}. It enters no comparison.")
+            if not isinstance(content, ArtifactsGone):  # `gone` reports those together
+                problems.append(f"{content}. It enters no comparison.")
         elif isinstance(content, FormatError):
-            damaged.append(
+            problems.append(
                 f"{Artifact.OUTCOMES} of run {run_id} cannot be read and enters no comparison: "
-                "remove the run in MLflow and run the sweep again to have it written again."
+                "delete the run in MLflow and run the sweep again, which writes it again."
             )
         else:
-            found[names[run_id]] = {
-                name: np.unpackbits(bits, count=images, bitorder="little").astype(bool)
-                for name, (bits, images) in content.items()
-            }
-    if without:
-        damaged.append(
-            f"{Artifact.OUTCOMES} is not among the artifacts of {len(without)} of {len(names)} "
-            f"compared trials, which enter no comparison by images. {AGAIN}."
+            outcomes[keys_by_run[run_id]] = _unpacked(content)
+    if missing:
+        problems.append(
+            f"{Artifact.OUTCOMES} is missing from the artifacts of {len(missing)} of "
+            f"{len(keys_by_run)} compared trials, so they enter no comparison by image. {AGAIN}."
         )
-    return found, damaged
+    return outcomes, problems
+
+
+def _unpacked(content: PackedMask) -> dict[str, NDArray[np.bool_]]:
+    return {
+        name: np.unpackbits(bits, count=images, bitorder="little").astype(bool)
+        for name, (bits, images) in content.items()
+    }

@@ -1,7 +1,8 @@
-"""An empty SQLite database of MLflow, kept once one was made: a copy takes no time.
+"""A cache of MLflow's empty SQLite database, because copying it takes no time.
 
-MLflow's migrations take seconds in every new folder. What is kept belongs to the installed MLflow,
-known by the digests of its files, and counts only where its content has the digest in its name.
+MLflow's migrations take seconds in every new folder. A cached database belongs to one installed
+MLflow, identified by the digests of its files, and is used only if it matches the digest in its
+name.
 """
 
 import contextlib
@@ -14,31 +15,31 @@ from trials.model.answers import cache_folder, installed
 
 
 def copy_to(path: Path) -> bool:
-    """Make a database at a path from the one that is kept; False = there is none to be had."""
-    if (content := _kept()) is None:
+    """Copy the cached database to a path; False = there is none, or it cannot be written."""
+    if (content := _cached()) is None:
         return False
     try:
         path.write_bytes(content)
-    except OSError:  # who makes it says what is wrong with the place
+    except OSError:  # the caller creates one, and reports what is wrong with the place
         path.unlink(missing_ok=True)
         return False
     return True
 
 
-def _kept() -> bytes | None:
+def _cached() -> bytes | None:
     if (folder := _folder()) is None:
         return None
     with contextlib.suppress(OSError):
-        for kept in folder.glob(f"{_installed()}-*.db"):
-            content = kept.read_bytes()
-            if kept.stem.rpartition("-")[2] == hashlib.sha256(content).hexdigest():
+        for file in folder.glob(f"{_installed()}-*.db"):
+            content = file.read_bytes()
+            if file.stem.rpartition("-")[2] == hashlib.sha256(content).hexdigest():
                 return content
-            kept.unlink()  # cut short, or changed by somebody
+            file.unlink()  # truncated or modified
     return None
 
 
 def keep(path: Path) -> None:
-    """Keep a database in which nothing is yet and which nobody uses."""
+    """Cache an empty database that nobody uses yet."""
     if (folder := _folder()) is None:
         return
     with contextlib.suppress(OSError):
@@ -61,5 +62,5 @@ def _folder() -> Path | None:
 
 
 def _installed() -> str:
-    """The installed MLflow; empty where its content cannot be told."""
+    """The digest of the installed MLflow; empty if it is unknown."""
     return (installed("mlflow") or "")[:16]

@@ -1,4 +1,4 @@
-"""Reaching a tracking store. What sweeps are in it: `sweeps.py`."""
+"""Connecting to a tracking store. For the sweeps in it see `sweeps.py`."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from orchestrator.tracking.port import Client
 
 
 def make_ready(path: Path, experiment: str, whatever: bool = False) -> None:
-    """See that an SQLite database can be written to by this MLflow, and that its artifacts can.
+    """Make sure that this MLflow can write to an SQLite database and its artifacts.
 
     Args:
-        experiment: that of the sweep, by name.
-        whatever: artifacts that are nowhere are to be made anew, beside the database.
+        experiment: name of the sweep's experiment.
+        whatever: create missing artifacts again, beside the database.
 
     Raises:
-        TrackingError: it cannot, and what to do.
+        TrackingError: it cannot be written to; the message says what to do.
     """
     if database.read_only(path):
         raise TrackingError(
             f"{path} cannot be written to: its file system is read-only, or it is somebody else's. "
-            "It can be read (`lotus status`, `select`, `report --output`, `export`). To go on with "
-            "its sweeps, copy its folder to where it can be written to"
+            "It can be read (`lotus status`, `select`, `report --output`, `export`). To continue "
+            "its sweeps, copy its folder to a place that can be written to"
         )
     if path.exists():
         database.prepare(path)
@@ -46,11 +46,11 @@ def make_ready(path: Path, experiment: str, whatever: bool = False) -> None:
 class LateClient(Forwarding):
     """A client that connects when it is first used.
 
-    A worker begins to compute although its database does not answer just then.
+    So a worker can start to compute while its database does not answer.
     """
 
     def __init__(self, uri: str) -> None:
-        # Now, not at first use: that may be in two threads, and two that import it lock each other.
+        # Now, not at first use: two threads that import it at once deadlock.
         import mlflow  # noqa: F401
 
         self._uri = uri
@@ -64,9 +64,10 @@ class LateClient(Forwarding):
 
 
 def connect(uri: str, wait: bool = True) -> Client:
-    """A client that tries each request once and shortly.
+    """A client that tries each request once, with a short time-out.
 
-    A new SQLite database is made whole. One that is there is never migrated here, see `opening.py`.
+    A missing SQLite database is created completely. An existing one is never migrated here, see
+    `opening.py`.
 
     Args:
         wait: for a database that is away.
@@ -75,13 +76,7 @@ def connect(uri: str, wait: bool = True) -> Client:
         TrackingError: there cannot be a store at this address.
         TrackingAway: its database does not answer.
     """
-    import mlflow  # noqa: F401, before what follows: its import sets the levels of its loggers anew
-
-    # Schema migrations of a new SQLite file announce themselves by the dozen, and a database that
-    # is away with a traceback for each attempt.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-    logging.getLogger("mlflow.store.artifact").setLevel(logging.WARNING)  # a line per empty run
+    _quiet_logs()
     own_patience()
     have_name()  # MLflow asks for it too
     breaker = None if wait else Breaker("", tripped=True)
@@ -106,8 +101,18 @@ def connect(uri: str, wait: bool = True) -> Client:
         ) from error
 
 
+def _quiet_logs() -> None:
+    """Otherwise the migrations of a new SQLite file log dozens of lines, and a database that is
+    away a traceback for each attempt."""
+    import mlflow  # noqa: F401, first: the import resets the levels of its loggers
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    logging.getLogger("mlflow.store.artifact").setLevel(logging.WARNING)  # a line per empty run
+
+
 def _client(uri: str, shown: str) -> Client:
-    """A client, which for a database asks it at once; of its troubles only a lock may pass."""
+    """A client. For a database it connects at once; only a lock is worth waiting for."""
     try:
         return adapter.opened(uri)
     except Exception as error:
@@ -119,7 +124,7 @@ def _client(uri: str, shown: str) -> Client:
 
 
 def _knock(uri: str) -> None:
-    """Connect once: MLflow itself would try ten times, for two minutes, without a word."""
+    """Connect once: MLflow itself would silently try ten times, for two minutes."""
     import sqlalchemy
 
     engine = sqlalchemy.create_engine(uri)

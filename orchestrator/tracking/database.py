@@ -1,12 +1,12 @@
-"""A new SQLite database for MLflow: made whole, or not at all.
+"""A new SQLite database for MLflow: created completely, or not at all.
 
-MLflow runs dozens of migrations on the file itself. One that is interrupted, or two processes that
-do it at once, leave a database that no later start can use. So it is made under a temporary name
-and linked to its own when it is complete; whoever is second uses the first one's. What they make is
-kept for the next new folder (`blank.py`).
+MLflow runs dozens of migrations on the file itself. If they are interrupted, or two processes run
+them at once, the database is unusable. So it is created under a temporary name and gets its own
+when it is complete; if two processes do this, the first one's is used. An empty one is cached for
+the next new folder (`blank.py`).
 
-It keeps a write-ahead log where its file system allows it: processes that write wait less for each
-other, and nobody who reads waits at all. A database that is there already stays as it is.
+It has a write-ahead log if the file system allows it: then writers wait less for each other, and
+readers not at all. An existing database stays as it is.
 """
 
 import contextlib
@@ -25,31 +25,31 @@ from orchestrator.tracking.patience import TrackingError
 SQLITE = "sqlite:///"
 
 QUIET_S = 10.0
-"""A database that is written to within so long may be in the middle of a migration."""
+"""A database that was written to more recently may be in the middle of a migration."""
 
 ABANDONED_S = 3600
 """An unfinished database older than this belongs to no living process."""
 
 ONE_MACHINE = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay", "apfs"}
-"""File systems that only one machine can write to. A write-ahead log needs memory that all who
-use the database share, so over a network it would be damaged."""
+"""File systems that only one machine can write to. A write-ahead log needs memory shared by all
+processes that use the database, so over a network it would be damaged."""
 
 
 def path_of(uri: str) -> Path | None:
-    """The file of an SQLite address; None for every other."""
+    """The file of an SQLite address; None for other addresses."""
     return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
 
 
 def read_only(path: Path) -> bool:
-    """Whether a database is there that this user cannot write to, or whose folder."""
-    return path.exists() and not all(os.access(one, os.W_OK) for one in (path, path.parent))
+    """Whether a database exists but this user cannot write to it or its folder."""
+    return path.exists() and not all(os.access(place, os.W_OK) for place in (path, path.parent))
 
 
 @contextlib.contextmanager
 def at_rest(uri: str) -> Iterator[None]:
-    """Leave an SQLite database as one file, when what writes to it has ended.
+    """Leave an SQLite database as a single file afterwards.
 
-    Whoever closes it last puts its log back; but workers are killed, and others stay connected.
+    The last one to close it writes its log back, but workers may be killed or stay connected.
     """
     try:
         yield
@@ -60,7 +60,7 @@ def at_rest(uri: str) -> Iterator[None]:
 
 
 def fold_in(path: Path) -> None:
-    """Put the write-ahead log back into the database. Of one in use, as much as can be."""
+    """Write the write-ahead log back into the database, as far as others' use allows."""
     with (
         contextlib.suppress(sqlite3.Error),
         contextlib.closing(sqlite3.connect(path, timeout=1)) as opened,
@@ -69,10 +69,10 @@ def fold_in(path: Path) -> None:
 
 
 def prepare(path: Path) -> None:
-    """See that there is a complete database at a path.
+    """Make sure that there is a complete database at a path.
 
     Raises:
-        TrackingError: what is there was left half-made and holds something.
+        TrackingError: the existing one is half-migrated and holds runs.
     """
     if read_only(path):
         return
@@ -81,17 +81,17 @@ def prepare(path: Path) -> None:
         _mend(path)
     if path.exists():
         return
-    for old in path.parent.glob(f"{path.name}.*.part"):
+    for abandoned in path.parent.glob(f"{path.name}.*.part"):
         with contextlib.suppress(FileNotFoundError):
-            if time.time() - old.stat().st_mtime > ABANDONED_S:
-                old.unlink()
+            if time.time() - abandoned.stat().st_mtime > ABANDONED_S:
+                abandoned.unlink()
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:
         _make(temporary)
         _publish(temporary, path)
     finally:
-        for left in path.parent.glob(f"{temporary.name}*"):
-            left.unlink(missing_ok=True)
+        for leftover in path.parent.glob(f"{temporary.name}*"):
+            leftover.unlink(missing_ok=True)
 
 
 def _make(path: Path) -> None:
@@ -114,7 +114,7 @@ def _migrate(path: Path) -> None:
 
 
 def _publish(temporary: Path, path: Path) -> None:
-    """Give a complete database its name, unless somebody else was faster."""
+    """Give a complete database its name, unless another process was faster."""
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -125,20 +125,20 @@ def _publish(temporary: Path, path: Path) -> None:
 
 
 def _mend(path: Path) -> None:
-    """Set aside what an interrupted first start left, as versions before this one could."""
-    left, runs = _half_made(path)
+    """Set aside what an interrupted first start of an earlier version left behind."""
+    leftovers, runs = _half_made(path)
     written, since = path.stat().st_mtime_ns, time.monotonic()
-    while left and time.monotonic() - since < QUIET_S:  # somebody may be at it; clocks may jump
+    while leftovers and time.monotonic() - since < QUIET_S:  # a migration may be running
         time.sleep(QUIET_S / 10)
-        left, runs = _half_made(path)
+        leftovers, runs = _half_made(path)
         if (now := path.stat().st_mtime_ns) != written:
             written, since = now, time.monotonic()
-    if not left:
+    if not leftovers:
         return
     if runs:
         raise TrackingError(
-            f"{path} was left half-migrated by an interrupted upgrade of MLflow ({left[0]} is "
-            "there) and holds runs: put back its backup, or remove that table and run "
+            f"{path} was left half-migrated by an interrupted upgrade of MLflow ({leftovers[0]} is "
+            "there) and holds runs: restore its backup, or remove that table and run "
             "`mlflow db upgrade`"
         )
     aside = path.with_name(f"{path.name}.half-made-{int(time.time())}")
@@ -151,14 +151,14 @@ def _mend(path: Path) -> None:
 
 
 def _half_made(path: Path) -> tuple[list[str], bool]:
-    """Tables that only a migration has while it runs, and whether there are runs."""
+    """Temporary tables of a running migration, and whether there are runs."""
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=5)) as database:
             query = "select name from sqlite_master where type = 'table'"
-            tables = {name for (name,) in database.execute(query)}
-            left = sorted(name for name in tables if name.startswith("_alembic_tmp_"))
-            if not left or "runs" not in tables:
-                return left, False
-            return left, database.execute("select 1 from runs limit 1").fetchone() is not None
-    except sqlite3.Error:  # MLflow says what is wrong with it
+            tables = {table for (table,) in database.execute(query)}
+            leftovers = sorted(table for table in tables if table.startswith("_alembic_tmp_"))
+            if not leftovers or "runs" not in tables:
+                return leftovers, False
+            return leftovers, database.execute("select 1 from runs limit 1").fetchone() is not None
+    except sqlite3.Error:  # MLflow will report it
         return [], False

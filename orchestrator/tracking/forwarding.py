@@ -1,4 +1,4 @@
-"""A client that passes every call on, for those that change some."""
+"""A client that passes every call on: the base of clients that change some calls."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import ParamSpec, TypeVar
@@ -19,10 +19,10 @@ T = TypeVar("T")
 
 
 class Forwarding(Client):
-    """See `port.py`. Each call is written out once, so that types are checked.
+    """See `port.py`. Every call is written out once, so that types are checked.
 
     Args:
-        client: makes all calls that are not changed.
+        client: receives all calls that a subclass does not change.
     """
 
     def __init__(self, client: Client) -> None:
@@ -36,7 +36,7 @@ class Forwarding(Client):
         """Make a call that asks the store.
 
         Args:
-            kind: of call, as it is counted; see `metrics.MLFLOW_SECONDS`.
+            kind: the label under which it is counted; see `metrics.MLFLOW_SECONDS`.
         """
         return call(*args, **kwargs)
 

@@ -1,8 +1,7 @@
-"""Whole histories of metrics, of many runs at a time.
+"""Complete metric histories of many runs at a time.
 
-Thousands of trials have dozens of metrics each, and asking for one metric of one run takes a
-request. MLflow's stores and its server answer for a hundred runs at once, which the comparison of
-runs in its UI uses.
+Thousands of trials have dozens of metrics each, and one metric of one run takes a request. MLflow's
+stores and server can answer for a hundred runs at once, as its UI does to compare runs.
 """
 
 from collections import defaultdict
@@ -12,51 +11,51 @@ from orchestrator.tracking.runs import Run
 from orchestrator.tracking.tracker import Tracker
 
 RUNS = 100
-"""At most, for one answer of a server."""
+"""Most runs in one answer of a server."""
 
 POINTS = 25_000
-"""At most, in one answer of a server."""
+"""Most points in one answer of a server."""
 
 Point = tuple[int, float]
 """Step and value."""
 
 History = Mapping[str, Sequence[Point]]
-"""All points of a run, by metric; a point that is there twice stands there twice."""
+"""All points of a run, by metric, duplicates included."""
 
 
 def with_histories(tracker: Tracker, runs: Sequence[Run]) -> Iterator[tuple[Run, History]]:
-    """Runs, each with its history."""
+    """The runs, each with its history."""
     for start in range(0, len(runs), RUNS):
         part = runs[start : start + RUNS]
-        found: dict[str, dict[str, list[Point]]] = defaultdict(dict)
-        for name in sorted({name for run in part for name in run.data.metrics}):
-            having = [run.info.run_id for run in part if name in run.data.metrics]
-            for run_id, points in _of_metric(tracker, having, name).items():
-                found[run_id][name] = points
+        histories: dict[str, dict[str, list[Point]]] = defaultdict(dict)
+        for metric in sorted({metric for run in part for metric in run.data.metrics}):
+            run_ids = [run.info.run_id for run in part if metric in run.data.metrics]
+            for run_id, points in _of_metric(tracker, run_ids, metric).items():
+                histories[run_id][metric] = points
         for run in part:
-            yield run, found[run.info.run_id]
+            yield run, histories[run.info.run_id]
 
 
-def _of_metric(tracker: Tracker, run_ids: Sequence[str], name: str) -> dict[str, list[Point]]:
+def _of_metric(tracker: Tracker, run_ids: Sequence[str], metric: str) -> dict[str, list[Point]]:
     """Run id -> points of one metric."""
     points = None
     if len(run_ids) > 1:
-        points = tracker.ask(lambda: tracker.client.metric_histories(run_ids, name, POINTS))
+        points = tracker.ask(lambda: tracker.client.metric_histories(run_ids, metric, POINTS))
     if points is None:
-        return {run_id: _alone(tracker, run_id, name) for run_id in run_ids}
+        return {run_id: _alone(tracker, run_id, metric) for run_id in run_ids}
     if len(points) >= POINTS:  # there may be more
         half = len(run_ids) // 2
         return {
-            run_id: found
+            run_id: history
             for part in (run_ids[:half], run_ids[half:])
-            for run_id, found in _of_metric(tracker, part, name).items()
+            for run_id, history in _of_metric(tracker, part, metric).items()
         }
-    found: dict[str, list[Point]] = {run_id: [] for run_id in run_ids}
+    history: dict[str, list[Point]] = {run_id: [] for run_id in run_ids}
     for run_id, point in points:
-        found[run_id].append((point.step, point.value))
-    return found
+        history[run_id].append((point.step, point.value))
+    return history
 
 
-def _alone(tracker: Tracker, run_id: str, name: str) -> list[Point]:
-    points = tracker.ask(lambda: tracker.client.get_metric_history(run_id, name))
+def _alone(tracker: Tracker, run_id: str, metric: str) -> list[Point]:
+    points = tracker.ask(lambda: tracker.client.get_metric_history(run_id, metric))
     return [(point.step, point.value) for point in points]

@@ -1,7 +1,7 @@
-"""One driver per sweep: a note on the sweep's own run says who works on it.
+"""One driver per sweep: a note on the sweep's run says who works on it.
 
-The note counts upwards while its holder lives. Time is only ever measured here, by the monotonic
-clock: neither clocks that jump nor hosts whose clocks differ can end or prolong a lease.
+The note counts up while its holder is alive. Time is measured by this host's monotonic clock only,
+so neither clock changes nor differences between hosts can end or prolong a lease.
 """
 
 import json
@@ -27,7 +27,7 @@ class LeaseError(LotusError):
 
 
 class Notes(Protocol):
-    """Where the note stands; an implementation may raise whatever it likes."""
+    """Where the note is kept; implementations may raise any error."""
 
     def read(self) -> str | None:
         """The note, None when there is none."""
@@ -45,8 +45,8 @@ class Timing:
 
     Attributes:
         beat_s: between two renewals.
-        gone_s: a note that stands still for this long has no holder any more.
-        settle_s: between writing and reading again, so that of two that wrote one remains.
+        gone_s: a note that has not changed for this long has no holder any more.
+        settle_s: between writing and reading back, so that of two writers only one remains.
     """
 
     beat_s: float = 5.0
@@ -59,10 +59,10 @@ class Holder:
     """Who holds a lease.
 
     Attributes:
-        machine: the boot and the process namespace in which `pid` means something.
-        born: start of the process in ticks of that boot; a number used again is another process.
-        beat: counts the renewals.
-        seen: wall clock of the last renewal, only to be shown.
+        machine: the boot and the process namespace in which `pid` is valid.
+        born: start of the process in ticks since that boot; distinguishes reused process numbers.
+        beat: number of renewals.
+        seen: wall clock of the last renewal, for display only.
     """
 
     id: str
@@ -74,17 +74,17 @@ class Holder:
     seen: str
 
     def text(self) -> str:
-        """As it stands in the note."""
+        """The text of the note."""
         return json.dumps(asdict(self))
 
     @classmethod
     def of_text(cls, text: str | None) -> "Holder | None":
-        """The inverse of `text`; None for what is no note of ours."""
+        """The inverse of `text`; None for anything else."""
         try:
-            found = cls(**json.loads(text or ""))
+            holder = cls(**json.loads(text or ""))
         except (ValueError, TypeError):
             return None
-        return found if isinstance(found.pid, int) and isinstance(found.beat, int) else None
+        return holder if isinstance(holder.pid, int) and isinstance(holder.beat, int) else None
 
     @classmethod
     def here(cls) -> "Holder":
@@ -97,7 +97,7 @@ class Holder:
 
     @property
     def ended(self) -> bool | None:
-        """Whether the process is gone; None when that cannot be known from here."""
+        """Whether the process has ended; None if that is unknown on this machine."""
         if not self.machine or self.machine != machine():
             return None
         if self.pid == os.getpid():
@@ -109,11 +109,11 @@ class Holder:
 
 
 _HELD: set[str] = set()
-"""Leases of this process."""
+"""Ids of the leases that this process holds."""
 
 
 def machine() -> str:
-    """What makes a process number unique on this machine; empty where it cannot be known."""
+    """Boot and process namespace, in which process numbers are unique; empty if unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
@@ -122,7 +122,7 @@ def machine() -> str:
 
 
 def born(pid: int) -> str:
-    """When a process of this machine started, in ticks since the boot; empty when it is gone."""
+    """When a process of this machine started, in ticks since the boot; empty if it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
     except OSError:
@@ -135,8 +135,8 @@ class Lease:
     """The right to work on a sweep, from `acquire` to `release`.
 
     Attributes:
-        lost: told once, from another thread, when somebody else has taken the lease over.
-        say: told when there is something to wait for.
+        lost: called once, from another thread, when somebody else has taken over the lease.
+        say: called with a message when the lease has to wait.
     """
 
     notes: Notes
@@ -156,11 +156,11 @@ class Lease:
 
     @property
     def held(self) -> bool:
-        """Whether nobody else has taken it."""
+        """Whether nobody else has taken it over."""
         return self._mine.id in _HELD
 
     def acquire(self) -> None:
-        """Take the lease, over from a holder that is gone if need be, and keep it.
+        """Take the lease, if need be from a holder that has ended, and keep renewing it.
 
         Raises:
             LeaseError: somebody else holds it.
@@ -169,7 +169,7 @@ class Lease:
             self._wait_out(other)
         patiently(lambda: self.notes.write(self._mine.text()))
         time.sleep(self.timing.settle_s)
-        # Whoever wrote last holds it; the other one sees that here.
+        # The last writer holds it; the other one notices here.
         other = Holder.of_text(patiently(self.notes.read))
         if other is not None and other.id != self._mine.id:
             raise LeaseError(_refusal(other))
@@ -178,7 +178,7 @@ class Lease:
         self._thread.start()
 
     def release(self) -> None:
-        """Give the lease back. A note that cannot be removed now is recognised as left over."""
+        """Give the lease back. A note that cannot be removed is later recognised as left over."""
         self._done.set()
         if self._thread is not None:
             self._thread.join(timeout=self.timing.beat_s)
@@ -188,15 +188,15 @@ class Lease:
         try:
             if self._holder_id() == self._mine.id:
                 self.notes.clear()
-        except Exception:  # the tracking store's: it is away, and that is said elsewhere
+        except Exception:  # of the tracking store: it is away, which is reported elsewhere
             return
 
     def _holder_id(self) -> str | None:
-        found = Holder.of_text(self.notes.read())
-        return found.id if found else None
+        holder = Holder.of_text(self.notes.read())
+        return holder.id if holder else None
 
     def _wait_out(self, other: Holder) -> None:
-        """Return when the holder is gone."""
+        """Wait until the holder is known to have ended."""
         if other.ended:
             return
         if other.ended is False:
@@ -208,23 +208,23 @@ class Lease:
         until = time.monotonic() + self.timing.gone_s
         while time.monotonic() < until:
             time.sleep(min(1.0, self.timing.beat_s / 4))
-            now = Holder.of_text(patiently(self.notes.read))
-            if now is None:
+            current = Holder.of_text(patiently(self.notes.read))
+            if current is None:
                 return
-            if (now.id, now.beat) != (other.id, other.beat):
-                raise LeaseError(_refusal(now))
+            if (current.id, current.beat) != (other.id, other.beat):
+                raise LeaseError(_refusal(current))
 
     def _keep(self) -> None:
         while not self._done.wait(self.timing.beat_s):
             try:
-                found = Holder.of_text(self.notes.read())
-                if found is not None and found.id != self._mine.id:
+                holder = Holder.of_text(self.notes.read())
+                if holder is not None and holder.id != self._mine.id:
                     _HELD.discard(self._mine.id)
-                    self.lost(f"{found} has taken this sweep over; this one stops")
+                    self.lost(f"{holder} has taken this sweep over; this one stops")
                     return
                 self._mine = replace(self._mine, beat=self._mine.beat + 1, seen=_now())
                 self.notes.write(self._mine.text())
-            except Exception:  # of the tracking store: it is away, the next beat tries again
+            except Exception:  # of the tracking store: it is away, so the next beat tries again
                 continue
 
 

@@ -1,9 +1,9 @@
 """How an SQLite database is read without changing it.
 
-Usually as it is. One that keeps a write-ahead log and lies where nothing can be written, as a copy
-on a read-only disk, is opened as immutable: SQLite would want to make files beside it. Where a log
-with something in it lies there too, a copy of both is read, because only reading puts the log back.
-And one of an older MLflow is read from a copy that is migrated; the file itself stays as it is.
+Usually it is opened as it is. A database with a write-ahead log on a read-only disk is opened as
+immutable, because SQLite would create files beside it. If that log is not empty, a copy of both is
+read, because opening a database writes its log back. A database of an older MLflow is read from a
+migrated copy; the file itself stays as it is.
 """
 
 import atexit
@@ -23,67 +23,67 @@ from orchestrator.tracking.database import SQLITE, read_only
 from orchestrator.tracking.patience import TrackingError
 
 LOGS = ("-wal", "-journal")
-"""Files beside a database that may hold what is not in it yet, or no longer."""
+"""Suffixes of files beside a database that hold changes to it."""
 
 BUSY_S = 5.0
-"""How long one waits for a lock before one says so; whoever asked waits on."""
+"""How long SQLite waits for a lock before it reports it; the caller then waits on."""
 
 _copies: dict[tuple[object, ...], Path] = {}
-"""Copies that this process has made, by the state of the original."""
+"""Copies made by this process, by the state of the original."""
 
 _one_at_a_time = threading.Lock()
-"""Two migrations at once in one process are in each other's way: alembic's context is global."""
+"""Migrations in one process must not run at once: alembic's context is global."""
 
 
 def address(path: Path) -> str:
-    """What MLflow opens to read a database that is there: its own address, or that of a copy.
+    """The address for reading an existing database: its own, or that of a copy.
 
     Raises:
         TrackingError: it was written by a newer MLflow, or cannot be copied.
     """
-    file, how = _source(path)
-    with _connected(file, how) as opened:
-        found = schema.of(opened)
-        whole = found.age != "current" or _has_first_experiment(opened)
-    if found.age == "newer":
-        raise TrackingError(schema.too_new(path, found))
-    if found.age == "older":
-        copy = _migrated(path, file, how)
+    file, options = _source(path)
+    with _connected(file, options) as opened:
+        current = schema.of(opened)
+        whole = current.age != "current" or _has_first_experiment(opened)
+    if current.age == "newer":
+        raise TrackingError(schema.too_new(path, current))
+    if current.age == "older":
+        copy = _migrated(path, file, options)
         notices.say(
-            f"{path} is of an older MLflow (schema {found.revision}, now {found.wanted}). It is "
-            "read from a copy that is migrated, and left as it is. `lotus run` migrates it and "
+            f"{path} is of an older MLflow (schema {current.revision}, now {current.wanted}). It "
+            "is read from a copy that is migrated, and left as it is. `lotus run` migrates it and "
             "keeps a copy of what it was."
         )
         return f"{SQLITE}{copy}"
-    if not how:
+    if not options:
         return f"{SQLITE}{file}"
-    if not whole:  # MLflow would make it
-        return f"{SQLITE}{_kept(path, 'read', lambda copy: _backup(file, how, copy))}"
-    # With the driver's name: MLflow would take the rest for a path and make its folders.
-    return f"sqlite+pysqlite:///{_uri(file)}?{how}&uri=true"
+    if not whole:  # MLflow would create the default experiment
+        return f"{SQLITE}{_cached_copy(path, 'read', lambda copy: _backup(file, options, copy))}"
+    # Without the driver's name MLflow would take the address for a path and create its folders.
+    return f"sqlite+pysqlite:///{_uri(file)}?{options}&uri=true"
 
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection to a database that is only read."""
+    """A read-only connection to a database."""
     with _connected(*_source(path)) as opened:
         yield opened
 
 
 def _source(path: Path) -> tuple[Path, str]:
-    """The file to open, and with which of SQLite's parameters."""
+    """The file to open, and SQLite's parameters for it."""
     if not read_only(path):
         return path, ""
     if not any(_size(path, log) for log in LOGS):
         return path, "mode=ro&immutable=1" if _keeps_log(path) else "mode=ro"
-    if _opens(path, "mode=ro"):  # somebody else who may write to it does so just now
+    if _opens(path, "mode=ro"):  # another user is writing to it at the moment
         return path, "mode=ro"
     return _copied(path), ""
 
 
 @contextlib.contextmanager
-def _connected(file: Path, how: str) -> Iterator[sqlite3.Connection]:
-    place = f"{_uri(file.absolute())}?{how or 'mode=rw'}"
+def _connected(file: Path, options: str) -> Iterator[sqlite3.Connection]:
+    place = f"{_uri(file.absolute())}?{options or 'mode=rw'}"
     with closing(sqlite3.connect(place, uri=True, timeout=BUSY_S)) as opened:
         yield opened
 
@@ -92,9 +92,9 @@ def _uri(file: Path) -> str:
     return file.absolute().as_uri().replace("file://", "file:", 1)
 
 
-def _opens(path: Path, how: str) -> bool:
+def _opens(path: Path, options: str) -> bool:
     try:
-        with _connected(path, how) as opened:
+        with _connected(path, options) as opened:
             opened.execute("select count(*) from sqlite_master").fetchone()
     except sqlite3.Error:
         return False
@@ -102,7 +102,7 @@ def _opens(path: Path, how: str) -> bool:
 
 
 def _keeps_log(path: Path) -> bool:
-    """Whether the file says of itself that there is a write-ahead log."""
+    """Whether the file header says that there is a write-ahead log."""
     with path.open("rb") as file:
         return file.read(20)[18:20] == b"\x02\x02"
 
@@ -113,47 +113,47 @@ def _has_first_experiment(database: sqlite3.Connection) -> bool:
     )
 
 
-def _size(path: Path, more: str = "") -> int:
+def _size(path: Path, suffix: str = "") -> int:
     try:
-        return os.stat(f"{path}{more}").st_size
+        return os.stat(f"{path}{suffix}").st_size
     except FileNotFoundError:
         return 0
 
 
 def _copied(path: Path) -> Path:
-    """A copy with its logs, which SQLite puts back when it opens it."""
+    """A copy with its logs, which SQLite writes back when it opens the copy."""
 
     def fill(copy: Path) -> None:
-        for more in ("", *LOGS):
-            if _size(path, more):
-                shutil.copyfile(f"{path}{more}", f"{copy}{more}")
+        for suffix in ("", *LOGS):
+            if _size(path, suffix):
+                shutil.copyfile(f"{path}{suffix}", f"{copy}{suffix}")
 
-    return _kept(path, "read", fill)
-
-
-def _backup(file: Path, how: str, copy: Path) -> None:
-    with _connected(file, how) as opened, closing(sqlite3.connect(copy)) as made:
-        opened.backup(made)
+    return _cached_copy(path, "read", fill)
 
 
-def _migrated(path: Path, file: Path, how: str) -> Path:
+def _backup(file: Path, options: str, copy: Path) -> None:
+    with _connected(file, options) as opened, closing(sqlite3.connect(copy)) as target:
+        opened.backup(target)
+
+
+def _migrated(path: Path, file: Path, options: str) -> Path:
     def fill(copy: Path) -> None:
-        _backup(file, how, copy)
+        _backup(file, options, copy)
         schema.upgrade(copy, path)
 
-    return _kept(path, "migrated", fill)
+    return _cached_copy(path, "migrated", fill)
 
 
-def _kept(path: Path, why: str, fill: "schema.Fill") -> Path:
-    """A copy in a folder that is gone when this process ends; made once for each state."""
-    state = (why, str(path), *(_stamp(path, more) for more in ("", *LOGS)))
+def _cached_copy(path: Path, why: str, fill: "schema.Fill") -> Path:
+    """A copy in a folder that lasts as long as this process; made once for each state."""
+    state = (why, str(path), *(_stamp(path, suffix) for suffix in ("", *LOGS)))
     with _one_at_a_time:
         if state not in _copies:
-            _copies[state] = _made(path, fill)
+            _copies[state] = _new_copy(path, fill)
         return _copies[state]
 
 
-def _made(path: Path, fill: "schema.Fill") -> Path:
+def _new_copy(path: Path, fill: "schema.Fill") -> Path:
     folder = Path(tempfile.mkdtemp(prefix="lotus-read-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     copy = folder / path.name
@@ -168,9 +168,9 @@ def _made(path: Path, fill: "schema.Fill") -> Path:
     return copy
 
 
-def _stamp(path: Path, more: str) -> tuple[int, int]:
+def _stamp(path: Path, suffix: str) -> tuple[int, int]:
     try:
-        found = os.stat(f"{path}{more}")
+        status = os.stat(f"{path}{suffix}")
     except FileNotFoundError:
         return 0, 0
-    return found.st_mtime_ns, found.st_size
+    return status.st_mtime_ns, status.st_size

@@ -1,4 +1,4 @@
-"""Calls to the tracking store in the background: nobody who computes waits for them."""
+"""Calls to the tracking store in the background, so that computing never waits for them."""
 
 import queue
 import threading
@@ -13,14 +13,14 @@ Call = Callable[[], object]
 
 
 class Outbox:
-    """What one run has to say, said in order by a thread of its own.
+    """The calls of one run, made in order by a thread of its own.
 
-    While work goes on, a store that is away is asked again and again without end. Only `settle`
-    waits, and only for `PATIENCE_S` without a sign of life; what is not said by then never is,
-    because what comes after it would be out of order. `failure` tells why.
+    While the run computes, a store that is away is tried again without end. Only `settle` waits,
+    and only for `PATIENCE_S` without a sign of life. After that the remaining calls are dropped,
+    because they would be out of order; `failure` gives the reason.
 
     Attributes:
-        failure: why the rest was not said; None while all is well.
+        failure: why calls were dropped; None while all is well.
     """
 
     def __init__(self, breaker: Breaker) -> None:
@@ -30,27 +30,27 @@ class Outbox:
         self._awaited = threading.Event()
         self._closed = False
         self._alive_at = time.monotonic()
-        # A daemon: a process that is told to end does not wait for a store that is away.
+        # A daemon thread, so that a process can end while the store is away.
         threading.Thread(target=self._work, name="lotus-outbox", daemon=True).start()
 
     def post(self, call: Call) -> None:
-        """Have a call made after all that were posted before; it may be made several times.
+        """Queue a call; it may be repeated after a failure.
 
-        Nothing is said after `close`: a run that has ended stays as it ended.
+        After `close` nothing is queued: a run that has ended is not changed.
         """
         if not self._closed:
             metrics.change(metrics.OUTBOX_CALLS, 1)
             self._calls.put(call)
 
     def settle(self) -> None:
-        """Wait until everything is said, or given up."""
+        """Wait until all calls are made or dropped."""
         self._alive_at = time.monotonic()
         self._awaited.set()
         self._calls.join()
         self._awaited.clear()
 
     def close(self) -> None:
-        """End the thread when it has said everything."""
+        """End the thread after the queued calls."""
         if not self._closed:
             self._closed = True
             self._calls.put(None)
@@ -88,7 +88,7 @@ class Outbox:
         return self.breaker.tripped or silent_s > patience.PATIENCE_S
 
     def _wait(self, pause: float) -> None:
-        """Wait before the next attempt; one who begins to wait for us ends the pause."""
+        """Wait before the next attempt; a call of `settle` ends the pause."""
         if self._awaited.is_set():
             time.sleep(min(pause, patience.PATIENCE_S))
         else:

@@ -1,8 +1,8 @@
-"""Waiting for a tracking store that is away: what counts as away, how long, when to stop asking.
+"""Waiting for a tracking store that is away: what counts as away, for how long, when to give up.
 
-Away is whatever may be mended without us: refused and dropped connections, time-outs, HTTP 408,
-429 and 5xx, a locked or full database, one that restarts. Everything else is a wrong call, which
-waiting does not mend.
+Away is whatever may pass without our doing: refused and dropped connections, time-outs, HTTP 408,
+429 and 5xx, a database that is locked, full or restarting. Everything else is a wrong call, and
+waiting does not help.
 """
 
 import gc
@@ -21,13 +21,13 @@ from orchestrator.secrets import redacted
 from trials.errors import LotusError
 
 PATIENCE_S = 60.0
-"""How long one waits for a store that is away, counted from its last sign of life."""
+"""How long to wait for a store that is away, counted from its last sign of life."""
 
 PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 """Pauses between attempts; the last one is repeated."""
 
 REQUEST_S = 30
-"""Longest wait for one answer; MLflow's own 120 s, seven times, would block for a quarter hour."""
+"""Longest wait for one answer; MLflow's default, seven times 120 s, would block for 14 minutes."""
 
 PROBE_S = 3.0
 """Longest wait for a sign of life of a store that was away a moment ago."""
@@ -35,7 +35,7 @@ PROBE_S = 3.0
 IN_PARTS = "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD"
 
 LARGE_BYTES = 64 * 2**20
-"""A larger artifact is uploaded in parts, where the server can have it so."""
+"""Larger artifacts are uploaded in parts, if the server supports that."""
 
 TRANSIENT_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 
@@ -54,29 +54,29 @@ class TrackingError(LotusError):
 
 
 class TrackingAway(TrackingError):  # noqa: N818 - a state of the store, not of a call
-    """The tracking store does not answer, for longer than we wait."""
+    """The tracking store did not answer for as long as we wait."""
 
 
 def own_patience() -> None:
-    """Have MLflow try each request once and shortly: `patiently` does the waiting.
+    """Make MLflow try each request once, with a short time-out: `patiently` does the waiting.
 
-    Its seven retries with doubling pauses would block a call for minutes, and a created run whose
-    answer was lost would be created again. What somebody has set in the environment stays.
+    MLflow's seven retries with doubling pauses would block a call for minutes, and create a run
+    again whose answer was lost. Variables that are already set stay.
     """
     _unless_set("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     _unless_set("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_S))
     _unless_set("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     _unless_set("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     _unless_set("PGCONNECT_TIMEOUT", "10")
-    # A large file goes in parts to where the server keeps it, not through the server: that would
-    # answer only when it has passed everything on, which may take longer than we wait.
+    # Large files go in parts to the server's storage, not through the server, which would answer
+    # only after passing everything on. That may take longer than we wait.
     _unless_set(IN_PARTS, "true")
     _unless_set("MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE", str(LARGE_BYTES))
 
 
-def _unless_set(name: str, value: str) -> None:
-    """Set a variable of the environment; one that is empty counts as unset."""
-    os.environ[name] = os.environ.get(name) or value
+def _unless_set(variable: str, value: str) -> None:
+    """Set an environment variable; an empty one counts as unset."""
+    os.environ[variable] = os.environ.get(variable) or value
 
 
 def is_away(error: BaseException) -> bool:
@@ -88,7 +88,7 @@ def is_away(error: BaseException) -> bool:
     if isinstance(error, MlflowException):
         if error.error_code in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"):
             return True
-        # MLflow calls a connection that PostgreSQL closed while it restarted a bad request.
+        # A connection closed by a restarting PostgreSQL is a "bad request" to MLflow.
         return error.error_code == "BAD_REQUEST" and bool(_LOST_CONNECTION.search(str(error)))
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return error.response.status_code in TRANSIENT_STATUS
@@ -98,10 +98,10 @@ def is_away(error: BaseException) -> bool:
 
 
 def _of_a_driver(error: BaseException) -> bool:
-    """Errors that the libraries below MLflow let through."""
+    """Whether an error of the libraries below MLflow may pass."""
     if type(error).__module__.startswith("sqlalchemy."):
-        names = {base.__name__ for base in type(error).__mro__}
-        return bool(names & {"OperationalError", "InterfaceError", "TimeoutError"})
+        classes = {base.__name__ for base in type(error).__mro__}
+        return bool(classes & {"OperationalError", "InterfaceError", "TimeoutError"})
     if type(error).__module__.startswith(("botocore.", "boto3.", "s3transfer.")):
         answer = getattr(error, "response", None) or {}
         status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 503)
@@ -110,7 +110,7 @@ def _of_a_driver(error: BaseException) -> bool:
 
 
 def refusals() -> tuple[type[Exception], ...]:
-    """What is raised where a store, or the place of its artifacts, does not do what is asked."""
+    """Errors of a store, or of its artifact storage, that refuses a request."""
     from mlflow.exceptions import MlflowException
 
     return MlflowException, NotImplementedError, OSError
@@ -122,7 +122,7 @@ def reason_of(error: BaseException) -> str:
 
 
 LOCKED = "database is locked"
-"""What SQLite says while another program writes for longer than it waits."""
+"""SQLite's message when another program writes for longer than it waits."""
 
 REMEDIES = {
     LOCKED: "Another program holds it: end that one",
@@ -130,11 +130,11 @@ REMEDIES = {
     "No space left": "Its file system is full: free space there",
     "readonly database": "It is read-only: make it writable",
 }
-"""What a database file says -> what to do."""
+"""Error of a database file -> what to do."""
 
 
 def _remedy(reason: str) -> str:
-    return next((what for sign, what in REMEDIES.items() if sign in reason), "Start it")
+    return next((remedy for sign, remedy in REMEDIES.items() if sign in reason), "Start it")
 
 
 def pauses() -> Iterator[float]:
@@ -144,17 +144,17 @@ def pauses() -> Iterator[float]:
 
 @dataclass(slots=True)
 class Breaker:
-    """Whether a store was away for all of `PATIENCE_S`; from then on it is asked once and shortly.
+    """Remembers that a store was away for all of `PATIENCE_S`; it is then tried only once per call.
 
     Attributes:
-        tripped: it was; the next answer resets it.
+        tripped: whether it was; the next answer resets it.
     """
 
     uri: str
     tripped: bool = False
 
     def probe(self) -> None:
-        """Look for a sign of life before a call that could hang, if it was away before.
+        """If the store was away, look for a sign of life before a call that could hang.
 
         Raises:
             TrackingAway: there is none.
@@ -179,28 +179,28 @@ def patiently(call: Callable[[], T], breaker: Breaker | None = None) -> T:
         TrackingAway: it was away for `PATIENCE_S`.
         MlflowException: the call is wrong.
     """
-    own = breaker or Breaker("")
-    deadline = time.monotonic() + (0.0 if own.tripped else PATIENCE_S)
+    state = breaker or Breaker("")
+    deadline = time.monotonic() + (0.0 if state.tripped else PATIENCE_S)
     for pause in pauses():
         try:
-            own.probe()
-            found = call()
+            state.probe()
+            answer = call()
         except Exception as error:
             if not is_away(error):
                 raise
             if time.monotonic() + pause > deadline:
-                own.tripped = True
+                state.tripped = True
                 reason = reason_of(error)
                 raise TrackingAway(
                     f"the tracking store does not answer: {reason}. "
                     f"{_remedy(reason)} and run the same command again; nothing is lost."
                 ) from error
             if LOCKED in f"{error}":
-                # An interrupt can leave a transaction open in frames that wait for the collector.
+                # An interrupt can leave a transaction open in frames that are garbage by now.
                 gc.collect()
         else:
-            own.tripped = False
-            return found
+            state.tripped = False
+            return answer
         metrics.count(metrics.MLFLOW_RETRIES)
         time.sleep(pause)
     raise AssertionError("unreachable")

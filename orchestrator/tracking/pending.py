@@ -1,7 +1,7 @@
-"""Notes in the store of what MLflow has not got: `pending/<run id of the sweep>/<key>.json`.
+"""Notes in the store on what MLflow is missing: `pending/<run id of the sweep>/<key>.json`.
 
-The store holds the results and the sweep file says what is made of them, so running an item again
-delivers it. A note keeps what neither knows: that it is owed, why, and how it had ended.
+The results are in the store and the sweep file is known, so running an item again delivers it. The
+note records the rest: that it is owed, why, and how it ended.
 """
 
 import json
@@ -19,12 +19,12 @@ FOLDER = "pending"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
-    """One item that MLflow does not show as it ended.
+    """One item whose end MLflow does not show.
 
     Attributes:
         status: how it ended: FINISHED or FAILED.
-        error: of a failed one.
-        reason: why MLflow has not got it.
+        error: of a failed item.
+        reason: why it was not delivered.
         attempts: those that MLflow has not counted.
         tags: of its run.
         when: seconds since 1970.
@@ -42,16 +42,16 @@ class Note:
 
     @property
     def identity(self) -> Identity:
-        """Of the run that is owed."""
+        """Identity of the run that is owed."""
         return Identity(self.key, self.kind, self.name, self.tags)
 
 
 def note_of(log: RunLog, identity: Identity, status: str, missed: int) -> Note:
-    """What is owed after a run that could not say everything.
+    """The note for a run that was not delivered completely.
 
     Args:
         status: how the item ended.
-        missed: attempts before this one that MLflow had not counted when it began.
+        missed: earlier attempts that MLflow had not counted.
     """
     uncounted = 0 if log.attempts else missed + 1
     return Note(
@@ -74,12 +74,12 @@ class Pending:
         self.folder = f"{FOLDER}/{sweep}"
 
     def put(self, note: Note) -> None:
-        """Write a note, in place of an older one."""
+        """Write a note, replacing an older one."""
         content = json.dumps(asdict(note), indent=1).encode()
         self.files.write(self._path(note.key), content)
 
     def get(self, key: str) -> Note | None:
-        """The note of an item; None when nothing is owed, or the note cannot be read."""
+        """The note of an item; None if there is none, or it cannot be read."""
         try:
             return _note(self.files.read(self._path(key)))
         except FileNotFoundError:
@@ -90,11 +90,11 @@ class Pending:
         return _notes(self.files, self.folder)
 
     def count(self) -> int:
-        """How many there are, by one listing."""
+        """The number of notes, by one listing."""
         return sum(path.endswith(".json") for path in self.files.list(self.folder))
 
     def remove(self, key: str) -> None:
-        """Forget a note, if there is one."""
+        """Remove a note, if there is one."""
         self.files.remove(self._path(key))
 
     def _path(self, key: str) -> str:
@@ -102,20 +102,20 @@ class Pending:
 
 
 def all_notes(store: Store) -> dict[str, Note]:
-    """The notes of all sweeps of a store by key: MLflow may be unable to say which is which."""
+    """The notes of all sweeps in a store, by key; for when MLflow cannot tell the sweeps."""
     return _notes(store.files, FOLDER)
 
 
 def _notes(files: Files, folder: str) -> dict[str, Note]:
     paths = [path for path in files.list(folder) if path.endswith(".json")]
-    found = files.read_all(paths)
-    notes = [note for content in found.values() if (note := _note(content))]
+    contents = files.read_all(paths)
+    notes = [note for content in contents.values() if (note := _note(content))]
     return {note.key: note for note in notes}
 
 
 def _note(content: bytes) -> Note | None:
     try:
         values = json.loads(content)
-        return Note(**{one.name: values[one.name] for one in fields(Note)})
+        return Note(**{f.name: values[f.name] for f in fields(Note)})
     except (ValueError, KeyError, TypeError):
         return None

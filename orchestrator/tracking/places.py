@@ -1,10 +1,10 @@
-"""Where the artifacts of an SQLite database lie: beside it, also after its folder was moved.
+"""Where the artifacts of an SQLite database are: beside it, even after its folder was moved.
 
-MLflow writes the whole address of each run's artifacts into the database, and makes relative ones
-absolute when an experiment is made. So a database whose folder was moved, renamed or copied names
-the old place. What is found beside it goes before what it names: a run's id says whose the files
-are. Reading changes nothing; who is about to write rewrites the addresses first, because MLflow
-itself (its UI, logged models) knows only what the database says.
+MLflow stores the absolute address of each run's artifacts in the database. So a database whose
+folder was moved, renamed or copied names the old place. Artifacts beside the database take
+precedence over the stored address; run ids tell which are whose. Reading changes nothing. Before
+writing, the addresses are rewritten, because MLflow itself (its UI, logged models) only knows what
+the database says.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from orchestrator.tracking.port import Client
 from orchestrator.tracking.runs import File
 
 FOLDER = "artifacts"
-"""Of a database, beside it."""
+"""The folder beside a database."""
 
 COLUMNS = (
     ("experiments", "artifact_location"),
@@ -35,20 +35,20 @@ COLUMNS = (
     ("model_versions", "source"),
     ("model_versions", "storage_location"),
 )
-"""Where a database holds addresses of artifacts."""
+"""Columns with addresses of artifacts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """Artifacts that a database names in a folder which is not the one beside it.
+    """A folder other than the one beside it in which a database places artifacts.
 
     Attributes:
         address: of that folder, as it begins in the database.
         here: the address of the folder beside the database.
-        folder: the named one.
-        experiments: by name, those whose artifacts it holds.
-        runs: how many finished runs should have artifacts there.
-        found: how many of all runs have theirs beside the database.
+        folder: the path of that folder.
+        experiments: names of the experiments with artifacts there.
+        runs: number of finished runs with artifacts there.
+        beside: number of runs whose artifacts are beside the database.
     """
 
     address: str
@@ -56,21 +56,21 @@ class Elsewhere:
     folder: Path
     experiments: tuple[str, ...]
     runs: int
-    found: int
+    beside: int
 
     @property
     def moved(self) -> bool:
-        """Whether what lies beside the database is what it names."""
-        return self.found > 0
+        """Whether the artifacts were moved to the folder beside the database."""
+        return self.beside > 0
 
     def resolved(self, address: str) -> str:
-        """An address, with the folder beside the database in place of the named one."""
+        """An address, with the folder beside the database instead of this one."""
         begins = address == self.address or address.startswith(f"{self.address}/")
         return self.here + address[len(self.address) :] if begins and self.moved else address
 
 
 def local(address: str) -> Path | None:
-    """The path of an address on this machine; None for every other."""
+    """The path of an address on this machine; None for other addresses."""
     parts = urlsplit(address)
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
         return Path(unquote(parts.path))
@@ -78,12 +78,12 @@ def local(address: str) -> Path | None:
 
 
 def elsewhere(path: Path) -> list[Elsewhere]:
-    """What of a database's artifacts is not named beside it; empty where all is as it was made."""
+    """Folders other than the one beside it that a database names; usually none."""
     beside = path.absolute().parent / FOLDER
     try:
         with opening.reading(path) as opened:
             return _elsewhere(opened, beside)
-    except sqlite3.Error as error:  # MLflow says what else is wrong with it
+    except sqlite3.Error as error:  # MLflow will report other errors
         schema.refuse_locked(error)
         return []
 
@@ -95,24 +95,26 @@ def _elsewhere(database: sqlite3.Connection, beside: Path) -> list[Elsewhere]:
         " where artifact_location not null"
     ):
         folder = local(address)
-        # Only what was made as `FOLDER` beside a database; others may have their own reasons.
+        # Only folders that were created as `FOLDER` beside a database; others were chosen.
         if folder is not None and folder.name == FOLDER and not _same(folder, beside):
             groups[address.rstrip("/"), folder][number] = name
-    names = set(_names(beside)) if groups else set()
-    found = []
+    present = set(_names(beside)) if groups else set()
+    folders = []
     query = "select run_uuid, status from runs where experiment_id = ?"
     for (address, folder), members in groups.items():
         runs = [run for number in members for run in database.execute(query, (number,))]
         here = beside.as_uri() if address.startswith("file:") else str(beside)
-        ended = sum(status == "FINISHED" for _, status in runs)
-        there = sum(run_id in names for run_id, _ in runs)
-        found.append(Elsewhere(address, here, folder, tuple(members.values()), ended, there))
-    return found
+        finished = sum(status == "FINISHED" for _, status in runs)
+        beside_count = sum(run_id in present for run_id, _ in runs)
+        folders.append(
+            Elsewhere(address, here, folder, tuple(members.values()), finished, beside_count)
+        )
+    return folders
 
 
-def _same(one: Path, other: Path) -> bool:
+def _same(path: Path, beside: Path) -> bool:
     with contextlib.suppress(OSError):
-        return one == other or one.resolve() == other.resolve()
+        return path == beside or path.resolve() == beside.resolve()
     return False
 
 
@@ -124,59 +126,59 @@ def _names(folder: Path) -> list[str]:
 
 
 def settle(path: Path, whatever: bool = False) -> list[str]:
-    """Have a database name the folder beside it, before something is written.
+    """Make a database name the folder beside it, before something is written.
 
     Only addresses that begin with the old folder are changed. A copy of the database is kept.
 
     Args:
-        whatever: also where none of the artifacts lie beside it, so that they are made there anew.
+        whatever: also if no artifacts are beside it, so that they are created there again.
 
     Returns:
-        What was done, a sentence each.
+        A sentence for each change.
     """
-    wanted = [one for one in elsewhere(path) if one.moved or whatever or not one.runs]
-    wanted = [one for one in wanted if one.moved or not one.folder.exists()]
+    wanted = [place for place in elsewhere(path) if place.moved or whatever or not place.runs]
+    wanted = [place for place in wanted if place.moved or not place.folder.exists()]
     if not wanted:
         return []
     if read_only(path):
         raise TrackingError(f"{path} cannot be written to here, so its addresses stay as they are")
-    kept = schema.keep(path, "before-move")
+    backup = schema.keep(path, "before-move")
     try:
         with closing(sqlite3.connect(path, timeout=opening.BUSY_S, isolation_level=None)) as opened:
             opened.execute("begin immediate")
-            changed = [_rewritten(opened, one) for one in wanted]
+            changed = [_rewritten(opened, place) for place in wanted]
             opened.execute("commit")
     except sqlite3.Error as error:
-        kept.unlink()
+        backup.unlink()
         schema.refuse_locked(error)
         raise TrackingError(f"{path}: its addresses stay as they are: {error}") from error
     return [
-        f"{path} names artifacts in {one.folder}, and its folder is now {path.parent}: {count} "
-        f"addresses are rewritten. What it was is kept as {kept.name}, and may be removed"
-        for one, count in zip(wanted, changed, strict=True)
+        f"{path} names artifacts in {place.folder}, but its folder is now {path.parent}: {count} "
+        f"addresses are rewritten. A backup is kept as {backup.name}, and may be removed"
+        for place, count in zip(wanted, changed, strict=True)
     ]
 
 
-def _rewritten(database: sqlite3.Connection, one: Elsewhere) -> int:
-    """Rewrite the addresses of one folder; how many."""
+def _rewritten(database: sqlite3.Connection, place: Elsewhere) -> int:
+    """Rewrite the addresses of one folder, and count them."""
     count = 0
     for table, column in COLUMNS:
         if column not in {row[1] for row in database.execute(f"pragma table_info({table})")}:
             continue
-        values = (one.here, len(one.address) + 1, one.address, len(one.address) + 1)
+        values = (place.here, len(place.address) + 1, place.address, len(place.address) + 1)
         count += database.execute(
             f"update {table} set {column} = ? || substr({column}, ?)"
             f" where {column} = ? or substr({column}, 1, ?) = ? || '/'",
-            (*values, one.address),
+            (*values, place.address),
         ).rowcount
     return count
 
 
 def ready_to_write(path: Path, experiment: str, whatever: bool = False) -> None:
-    """See that a sweep can write artifacts where its database names them.
+    """Make sure that a sweep can write artifacts where its database names them.
 
     Args:
-        experiment: that of the sweep, by name.
+        experiment: name of the sweep's experiment.
         whatever: see `settle`.
 
     Raises:
@@ -184,15 +186,15 @@ def ready_to_write(path: Path, experiment: str, whatever: bool = False) -> None:
     """
     for line in settle(path, whatever):
         notices.say(line)
-    for one in elsewhere(path):
-        if experiment in one.experiments and not one.folder.exists():
-            raise TrackingError(absent(path, one))
+    for place in elsewhere(path):
+        if experiment in place.experiments and not place.folder.exists():
+            raise TrackingError(absent(path, place))
 
 
-def absent(path: Path, one: Elsewhere) -> str:
-    """Artifacts that are nowhere."""
+def absent(path: Path, place: Elsewhere) -> str:
+    """The message for artifacts that are nowhere."""
     return (
-        f"{path} names the artifacts of {one.runs} finished runs in {one.folder}, which is not "
+        f"{path} names the artifacts of {place.runs} finished runs in {place.folder}, which is not "
         f"there, and none of them lie in {path.absolute().parent / FOLDER}. Bring that folder back "
         f"to either place (a disk that is not mounted?). If they are lost, `lotus doctor SWEEP "
         "--repair` writes them again, beside the database, from the store"
@@ -200,40 +202,40 @@ def absent(path: Path, one: Elsewhere) -> str:
 
 
 def for_server(path: Path) -> str:
-    """What an MLflow server opens to show a database; what it would not show is said.
+    """The address at which an MLflow server opens a database; warns of what it will not show.
 
     Raises:
-        TrackingError: it is of another MLflow; a server would migrate it, or refuse.
+        TrackingError: it is of another MLflow; a server would migrate or refuse it.
     """
     with opening.reading(path) as opened:
-        found = schema.of(opened)
-    if found.age == "older":
+        current = schema.of(opened)
+    if current.age == "older":
         raise TrackingError(
-            f"{path} is of an older MLflow (schema {found.revision}, now {found.wanted}), and is "
-            "left as it is. `lotus run` with one of its sweeps migrates it and keeps a copy; then "
-            "it can be shown"
+            f"{path} is of an older MLflow (schema {current.revision}, now {current.wanted}), and "
+            "is left as it is. `lotus run` with one of its sweeps migrates it and keeps a copy; "
+            "then it can be shown"
         )
-    for one in elsewhere(path):
-        if not one.moved and one.folder.exists():
+    for place in elsewhere(path):
+        if not place.moved and place.folder.exists():
             continue
         notices.say(
-            f"{path} names artifacts in {one.folder}, where the UI looks for them. `lotus run`, or "
-            "`lotus doctor SWEEP --repair`, has it name the folder beside it"
+            f"{path} names artifacts in {place.folder}, where the UI looks for them. `lotus run`, "
+            "or `lotus doctor SWEEP --repair`, has it name the folder beside it"
         )
     return opening.address(path)
 
 
 def resolved(client: Client, path: Path) -> Client:
-    """A client that finds artifacts beside its database; the same client where it does anyway."""
-    moved = [one for one in elsewhere(path) if one.moved]
+    """A client that finds artifacts beside its database; the same client if it does already."""
+    moved = [place for place in elsewhere(path) if place.moved]
     return Beside(client, moved) if moved else client
 
 
 class Beside(Forwarding):
-    """A client whose artifacts lie beside its database, whatever that says.
+    """A client for artifacts beside its database, whatever that says.
 
     Args:
-        client: makes all calls, and is told of the place.
+        client: makes all calls, with the resolved place.
     """
 
     def __init__(self, client: Client, moved: list[Elsewhere]) -> None:
@@ -241,8 +243,8 @@ class Beside(Forwarding):
         self._moved = moved
 
     def resolved_address(self, address: str) -> str:
-        for one in self._moved:
-            address = one.resolved(address)
+        for place in self._moved:
+            address = place.resolved(address)
         return address
 
     def list_artifacts(

@@ -1,14 +1,14 @@
-"""Our own runs in an SQLite file, written by a few plain INSERTs.
+"""Writing our own runs to an SQLite file with a few plain INSERTs.
 
-MLflow's client makes an object for each of the 200 rows of a run and four transactions. Where a
-trial takes minutes nobody sees it; of ten thousand short ones it was most of the time, and most of
-that two processes waited for the file's lock. So on an SQLite file the three calls that every run
-needs are made here, each as one transaction.
+For each run MLflow's client makes four transactions, and an object for each of about 200 rows. That
+is negligible if trials take minutes, but took most of the time of ten thousand short ones, mostly
+waiting for the file's lock. So for SQLite files the three calls that every run needs are made here,
+each as one transaction.
 
-What is written is row by row what MLflow itself writes: a test compares whole databases. It is done
-only for runs that this process has made, and only where the installed MLflow and the schema of the
-database are those that were compared (`TESTED`). Everything else, and whatever is unusual in a
-call, goes to MLflow's own client, which also says what is wrong with it.
+The rows are exactly those that MLflow writes: a test compares whole databases. It is done only for
+runs created by this process, and only for versions of MLflow and its schema that were compared
+(`TESTED`). Everything else, and any unusual call, goes to MLflow's client, which also reports
+errors.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from orchestrator.tracking.schema import TESTED, mlflow_version
 from orchestrator.vocabulary import Tag
 
 BUSY_S = 20.0
-"""How long one waits for a lock; MLflow's own."""
+"""How long SQLite waits for a lock; the same as in MLflow."""
 
 ORDINARY = re.compile(r"\w[\w. :-]*(/\w[\w. :-]*)*")
-"""Names that MLflow takes as they are: no path within them leads up or nowhere."""
+"""Names that MLflow accepts unchanged: as paths they neither lead up nor have empty parts."""
 
 NAME_CHARACTERS = 250
 
 RUN_NAME = Tag.RUN_NAME
 
 ELSEWHERE = ("MLFLOW_ACTIVE_MODEL_ID", "_MLFLOW_ACTIVE_MODEL_ID")
-"""Variables that make MLflow log metrics to a model as well."""
+"""Environment variables that make MLflow log metrics to a model as well."""
 
 NEW_RUN = (
     "insert into runs (run_uuid, name, source_type, source_name, entry_point_name, user_id, status,"
@@ -84,7 +84,7 @@ class PlainSql(Forwarding):
     def __init__(self, client: Client, path: Path) -> None:
         super().__init__(client)
         self._path = path
-        self._own: set[str] = set()
+        self._own_runs: set[str] = set()
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
 
@@ -116,7 +116,7 @@ class PlainSql(Forwarding):
         plain = RUN_NAME not in given and all(map(_ordinary, marks))
         if not (run_name and plain and self._wrote(write)):
             return self._client.create_run(experiment_id, tags, run_name)
-        self._own.add(run_id)
+        self._own_runs.add(run_id)
         info = Info(
             run_id=run_id,
             run_name=run_name,
@@ -137,18 +137,18 @@ class PlainSql(Forwarding):
         tags: Sequence[Pair] = (),
     ) -> None:
         """Metrics, params and tags of a run."""
-        points = [(run_id, *_point(one)) for one in metrics]
+        points = [(run_id, *_point(item)) for item in metrics]
 
         def write(database: sqlite3.Connection) -> bool:
             if database.execute(IS_ACTIVE, (run_id,)).fetchone() is None:
                 return False
-            database.executemany(NEW_PARAM, [(run_id, one.key, one.value) for one in params])
+            database.executemany(NEW_PARAM, [(run_id, item.key, item.value) for item in params])
             database.executemany(NEW_METRIC, points)
             database.executemany(NEW_LATEST, points)
-            database.executemany(NEW_TAG, [(run_id, one.key, one.value) for one in tags])
+            database.executemany(NEW_TAG, [(run_id, item.key, item.value) for item in tags])
             return True
 
-        plain = run_id in self._own and _plain(metrics, params, tags)
+        plain = run_id in self._own_runs and _plain(metrics, params, tags)
         if not plain or not self._wrote(write):
             self._client.log_batch(run_id, metrics, params, tags)
 
@@ -160,16 +160,16 @@ class PlainSql(Forwarding):
         def write(database: sqlite3.Connection) -> bool:
             return database.execute(ENDED, (status, end_time, run_id)).rowcount == 1
 
-        plain = run_id in self._own and status and end_time
+        plain = run_id in self._own_runs and status and end_time
         if not plain or not self._wrote(write):
             self._client.set_terminated(run_id, status, end_time)
-        self._own.discard(run_id)
+        self._own_runs.discard(run_id)
 
     def _wrote(self, write: Callable[[sqlite3.Connection], bool]) -> bool:
-        """Make a transaction of what is written; nothing of it is, where that gives False.
+        """Write in one transaction; False = nothing was written.
 
         Raises:
-            MlflowException: as of MLflow's own, where the file is locked or full.
+            MlflowException: as from MLflow itself, if the file is locked or full.
         """
         from mlflow.exceptions import MlflowException
         from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
@@ -183,7 +183,7 @@ class PlainSql(Forwarding):
                     return True
             except sqlite3.OperationalError as error:
                 raise MlflowException(str(error), error_code=TEMPORARILY_UNAVAILABLE) from error
-            except (sqlite3.Error, UnicodeError):  # as a param that has another value already
+            except (sqlite3.Error, UnicodeError):  # such as a param that has another value already
                 return False
             finally:
                 if self._database is not None and self._database.in_transaction:
@@ -192,7 +192,7 @@ class PlainSql(Forwarding):
 
     def _opened(self) -> sqlite3.Connection:
         if self._database is None:
-            # Not made anew where somebody has taken it away.
+            # mode=rw: a file that was removed is not created again.
             place = f"{self._path.absolute().as_uri()}?mode=rw"
             self._database = sqlite3.connect(
                 place, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False
@@ -202,14 +202,14 @@ class PlainSql(Forwarding):
 
 
 def plainly(client: Client, path: Path) -> Client:
-    """A client that writes plainly where that was compared; else the same client."""
-    if any(os.environ.get(name) for name in ELSEWHERE):
+    """A client that writes with plain SQL if the versions are tested; else the same client."""
+    if any(os.environ.get(variable) for variable in ELSEWHERE):
         return client
-    return PlainSql(client, path) if _found(path) in TESTED else client
+    return PlainSql(client, path) if _installed_versions(path) in TESTED else client
 
 
-def _found(path: Path) -> tuple[str, str]:
-    """The installed MLflow and the revision of a database; "" = not known."""
+def _installed_versions(path: Path) -> tuple[str, str]:
+    """The installed MLflow and the revision of a database; "" = unknown."""
     try:
         with closing(sqlite3.connect(path, timeout=BUSY_S)) as database:
             rows = database.execute("select version_num from alembic_version").fetchall()
@@ -220,16 +220,16 @@ def _found(path: Path) -> tuple[str, str]:
 
 def _plain(metrics: Sequence[Measurement], params: Sequence[Pair], tags: Sequence[Pair]) -> bool:
     """Whether a call holds nothing unusual."""
-    names = [one.key for one in metrics] + [one.key for one in (*params, *tags)]
-    return all(map(_ordinary, names)) and RUN_NAME not in names
+    keys = [item.key for item in metrics] + [item.key for item in (*params, *tags)]
+    return all(map(_ordinary, keys)) and RUN_NAME not in keys
 
 
-def _ordinary(name: str) -> bool:
-    return len(name) <= NAME_CHARACTERS and ORDINARY.fullmatch(name) is not None
+def _ordinary(key: str) -> bool:
+    return len(key) <= NAME_CHARACTERS and ORDINARY.fullmatch(key) is not None
 
 
 def _point(metric: Measurement) -> tuple[str, float, int, int, bool]:
-    """Key, value, time, step and whether it is no number, as MLflow keeps them."""
+    """Key, value, time, step and whether the value is NaN, as MLflow stores them."""
     value = float(metric.value)
     if math.isnan(value):
         return metric.key, 0.0, metric.timestamp, metric.step, True

@@ -1,15 +1,15 @@
-"""What is asked of a tracking store: all calls of MLflow's client that lotus-sweep makes.
+"""The interface to a tracking store: all calls of MLflow's client that lotus-sweep makes.
 
-    adapter.py      MLflow's own client, its objects turned into those of `runs.py`
-    forwarding.py   passes every call on; what stands before the adapter changes some of them:
-    plain_sql.py    writes our own runs into an SQLite file
+    adapter.py      MLflow's client, its objects turned into those of `runs.py`
+    forwarding.py   passes every call on; these change some of them on the way to the adapter:
+    plain_sql.py    writes our own runs to an SQLite file
     places.py       finds artifacts beside a database that was moved
     connection.py   connects with the first call
-    timed.py        measures each call
+    timed.py        times each call
 
-Methods and arguments are named as in MLflow, but for `place`: the address of a run's artifacts,
-where it is known, so that nobody is asked for it. Errors stay MLflow's own; `patience.py` says what
-they mean. Another store needs another adapter, and `is_away` its errors.
+Methods and arguments are named as in MLflow, except `place`: the address of a run's artifacts, if
+it is known, which saves a request. Errors are MLflow's; `patience.py` interprets them. Another
+store needs another adapter, and its errors in `is_away`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,17 +28,17 @@ from orchestrator.tracking.runs import (
 T = TypeVar("T")
 
 View = Literal["active", "deleted", "all"]
-"""Which runs are looked for."""
+"""Which runs to search."""
 
 RUNS_AT_ONCE = 1000
-"""On a page, unless somebody asks for fewer; MLflow's own."""
+"""Runs on a page by default, as in MLflow."""
 
 
 class Page(list[T]):
-    """What was found, and what asks for more of it; None = that was all."""
+    """A page of results, with the token of the next page; None = it is the last."""
 
-    def __init__(self, found: Iterable[T], token: str | None) -> None:
-        super().__init__(found)
+    def __init__(self, items: Iterable[T], token: str | None) -> None:
+        super().__init__(items)
         self.token = token
 
 
@@ -77,7 +77,7 @@ class Client(Protocol):
     def set_terminated(
         self, run_id: str, status: str | None = None, end_time: int | None = None
     ) -> None:
-        """The end of a run; FINISHED, now, unless it is said otherwise."""
+        """End a run; by default as FINISHED, now."""
 
     def log_batch(
         self,
@@ -86,13 +86,13 @@ class Client(Protocol):
         params: Sequence[Pair] = (),
         tags: Sequence[Pair] = (),
     ) -> None:
-        """Metrics, params and tags of a run."""
+        """Log metrics, params and tags of a run."""
 
     def set_tag(self, run_id: str, key: str, value: str) -> None:
         """Set a tag of a run."""
 
     def delete_tag(self, run_id: str, key: str) -> None:
-        """Remove a tag of a run; one that is not there is an error."""
+        """Remove a tag of a run; a missing tag is an error."""
 
     def get_metric_history(self, run_id: str, key: str) -> list[Measurement]:
         """All points of a metric of a run."""
@@ -100,16 +100,16 @@ class Client(Protocol):
     def metric_histories(
         self, run_ids: Sequence[str], key: str, max_results: int
     ) -> list[tuple[str, Measurement]] | None:
-        """Run id and point of a metric of many runs; None where only one run can be asked for."""
+        """Run id and point of a metric of many runs; None if the store cannot do that."""
 
     def get_experiment(self, experiment_id: str) -> Experiment:
         """One experiment."""
 
     def get_experiment_by_name(self, name: str) -> Experiment | None:
-        """The same by its name, also when it is deleted."""
+        """One experiment by its name, even if it is deleted."""
 
     def search_experiments(self, page_token: str | None = None) -> Page[Experiment]:
-        """All that are active."""
+        """All active experiments."""
 
     def create_experiment(
         self,
@@ -117,47 +117,47 @@ class Client(Protocol):
         artifact_location: str | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> str:
-        """A new one; its id."""
+        """Create an experiment and return its id."""
 
     def list_artifacts(
         self, run_id: str, path: str | None = None, place: str = ""
     ) -> Sequence[File]:
-        """What lies in a folder of a run's artifacts."""
+        """The contents of a folder among a run's artifacts."""
 
     def download_artifacts(
         self, run_id: str, path: str, dst_path: str | None = None, place: str = ""
     ) -> str:
-        """A local copy of a file or folder; its path."""
+        """Make a local copy of a file or folder and return its path."""
 
     def stream_artifact(
         self, run_id: str, path: str, dst_path: str, check: Callable[[int], None], place: str = ""
     ) -> str:
-        """A local copy of a file; its path.
+        """Make a local copy of a file and return its path.
 
         Args:
-            check: told how many bytes a server has sent so far; may raise to have no more of them.
+            check: called with the number of bytes received so far; may raise to stop.
         """
 
     def log_artifact(
         self, run_id: str, local_path: str, artifact_path: str | None = None, place: str = ""
     ) -> None:
-        """Put a file among a run's artifacts."""
+        """Add a file to a run's artifacts."""
 
     def log_artifacts(
         self, run_id: str, local_dir: str, artifact_path: str | None = None, place: str = ""
     ) -> None:
-        """Put everything in a folder among a run's artifacts."""
+        """Add the contents of a folder to a run's artifacts."""
 
     def delete_artifacts(self, run_id: str, path: str, place: str = "") -> None:
-        """Take a file or folder away, where the place lets one."""
+        """Delete a file or folder, if the storage allows it."""
 
     def resolved_address(self, address: str) -> str:
-        """Where the artifacts of an address in the store lie."""
+        """Where the artifacts at an address of the store really are."""
 
     def search_logged_models(
         self, experiment_ids: Sequence[str], filter_string: str | None = None
     ) -> list[LoggedModel]:
-        """Models that were logged in experiments."""
+        """Models logged in experiments."""
 
     def delete_logged_model(self, model_id: str) -> None:
         """Remove a model."""

@@ -1,6 +1,6 @@
-"""Mending what accidents left in MLflow: one run per key, none RUNNING that nobody works on.
+"""Repairing what accidents left in MLflow: one run per key, and none RUNNING without a process.
 
-Only for the driver that owns the sweep: it knows that whatever says RUNNING does not run.
+Only for the driver that owns the sweep: it knows that nothing is running.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,38 +20,38 @@ ENDED = ("FINISHED", "FAILED", "KILLED")
 def reconcile(
     tracker: Tracker, errors: Mapping[str, str] | None = None, mend: bool = True
 ) -> list[str]:
-    """Delete duplicates, end runs that nobody works on, and look for what does not belong.
+    """Delete duplicates, end abandoned runs, and look for runs that do not belong to the sweep.
 
     Args:
-        errors: key -> how an item is known to have failed, for runs that could not say it.
+        errors: key -> the known error of a failed item, for runs that could not log it.
         mend: False = only look.
 
     Returns:
-        What was done and what was noticed, a sentence each.
+        A sentence for each change and observation.
     """
-    known = errors or {}
+    reasons = errors or {}
     everything = tracker.tagged("all")
     alive = [run for run in everything if run.info.lifecycle_stage == "active"]
     groups = by_key(run for run in alive if belongs(run.data.tags))
-    said: list[str] = []
-    doubles = [run for runs in groups.values() for run in runs[1:]]
-    for run in doubles if mend else ():
+    lines: list[str] = []
+    duplicates = [run for runs in groups.values() for run in runs[1:]]
+    for run in duplicates if mend else ():
         tracker.ask(partial(tracker.client.delete_run, run.info.run_id))
-    if doubles:
-        said.append(f"{_runs(doubles)} there a second time" + ": deleted" * mend)
-    left = [runs[0] for runs in groups.values() if runs[0].info.status not in ENDED]
-    for run in left if mend else ():
-        end(tracker, run, known.get(run.data.tags[Tag.KEY], LOST))
-    silent = [run for run in left if run.data.tags[Tag.KEY] not in known]
+    if duplicates:
+        lines.append(f"{_runs(duplicates)} duplicated" + ": deleted" * mend)
+    unfinished = [runs[0] for runs in groups.values() if runs[0].info.status not in ENDED]
+    for run in unfinished if mend else ():
+        end(tracker, run, reasons.get(run.data.tags[Tag.KEY], LOST))
+    silent = [run for run in unfinished if run.data.tags[Tag.KEY] not in reasons]
     if silent:
-        said.append(f"{_runs(silent)} RUNNING although nobody works on it" + ": ended" * mend)
-    said += _parents(tracker, mend)
-    said += strangers(alive)
-    return said + missing(everything)
+        lines.append(f"{_runs(silent)} RUNNING although nobody works on it" + ": ended" * mend)
+    lines += _parents(tracker, mend)
+    lines += strangers(alive)
+    return lines + missing(everything)
 
 
 def by_key(runs: Iterable[Run]) -> dict[str, list[Run]]:
-    """Runs by key, the one that stays first."""
+    """Runs by key, the one to keep first."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(run.data.tags[Tag.KEY], []).append(run)
@@ -59,32 +59,32 @@ def by_key(runs: Iterable[Run]) -> dict[str, list[Run]]:
 
 
 def end(tracker: Tracker, run: Run, error: str) -> None:
-    """End a run as failed, with the reason."""
+    """End a run as FAILED, with the reason."""
     log = RunLog(tracker.client, run.info.run_id, breaker=tracker.breaker)
     log.flush(tags={Tag.ERROR: error})
     log.finish("FAILED")
 
 
 def strangers(alive: Iterable[Run]) -> list[str]:
-    """Runs that carry the sweep's tag and are none of its."""
-    found = [run for run in alive if not belongs(run.data.tags)]
-    if not found:
+    """Runs that carry the sweep's tag but were not made by it."""
+    foreign = [run for run in alive if not belongs(run.data.tags)]
+    if not foreign:
         return []
-    listed = ", ".join(run.info.run_id for run in found[:5])
+    listed = ", ".join(run.info.run_id for run in foreign[:5])
     return [
-        f"{_runs(found)} tagged with this sweep but not made by it ({listed}), and left out: "
+        f"{_runs(foreign)} tagged with this sweep but not made by it ({listed}), and left out: "
         f"remove the tag {Tag.SWEEP}, or the run, in MLflow"
     ]
 
 
 def missing(everything: Iterable[Run]) -> list[str]:
-    """Runs that somebody deleted and nothing has replaced."""
+    """Runs that were deleted and not replaced."""
     runs = [run for run in everything if belongs(run.data.tags)]
-    there = {run.data.tags[Tag.KEY] for run in runs if run.info.lifecycle_stage == "active"}
+    active = {run.data.tags[Tag.KEY] for run in runs if run.info.lifecycle_stage == "active"}
     gone = [
         run
         for key, (run, *_) in by_key(runs).items()
-        if key not in there and run.data.tags.get(Tag.SUPERSEDED) != "true"
+        if key not in active and run.data.tags.get(Tag.SUPERSEDED) != "true"
     ]
     if not gone:
         return []
@@ -95,18 +95,18 @@ def missing(everything: Iterable[Run]) -> list[str]:
 
 
 def _parents(tracker: Tracker, mend: bool) -> list[str]:
-    """Runs of the sweep itself that a lost answer left behind, and one that was deleted."""
-    address, own = tracker.address, tracker.parent().data.tags
-    name = own[Tag.NAME]
-    found = tracker.ask(lambda: parents(tracker.client, address.experiment_id, name))
-    others = [run for run in found if run.info.run_id != address.parent]
+    """Surplus parent runs, left behind by lost answers, and a deleted one."""
+    address, tags = tracker.address, tracker.parent().data.tags
+    name = tags[Tag.NAME]
+    runs = tracker.ask(lambda: parents(tracker.client, address.experiment_id, name))
+    others = [run for run in runs if run.info.run_id != address.parent]
     bare = [run for run in others if Tag.TRIALS_PLANNED not in run.data.tags]
     for run in bare if mend else ():
         tracker.ask(partial(tracker.client.delete_run, run.info.run_id))
     if len(others) > len(bare):
         ids = ", ".join(run.info.run_id for run in others if run not in bare)
-        return [f"more than one run is the sweep {name}: {address.parent} is used, not {ids}"]
-    if Tag.TRIALS_PLANNED in own:
+        return [f"the sweep {name} has more than one run: {address.parent} is used, not {ids}"]
+    if Tag.TRIALS_PLANNED in tags:
         return []
     deleted = tracker.ask(lambda: parents(tracker.client, address.experiment_id, name, "deleted"))
     if not any(Tag.TRIALS_PLANNED in run.data.tags for run in deleted):
@@ -117,5 +117,5 @@ def _parents(tracker: Tracker, mend: bool) -> list[str]:
     ]
 
 
-def _runs(found: list[Run]) -> str:
-    return "1 run is" if len(found) == 1 else f"{len(found)} runs are"
+def _runs(runs: list[Run]) -> str:
+    return "1 run is" if len(runs) == 1 else f"{len(runs)} runs are"

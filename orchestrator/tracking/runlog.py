@@ -31,27 +31,27 @@ SLOWEST_FLUSH_S = 60.0
 class RunLog:
     """One run, for writing.
 
-    With an outbox every method but `artifacts` and `finish` returns at once. Those two come after
-    the computing; they wait until all is said, or until the patience is used up.
+    With an outbox every method except `artifacts` and `finish` returns at once. These two come
+    after the computation, and wait until all calls are made or the patience runs out.
 
     Attributes:
-        run_id: with an outbox empty until the run is found or made.
-        known: params that the run already has; they cannot change, and are not sent again.
-        logged: metrics that earlier attempts have logged something of.
-        attempts: of this run so far, this one included; 0 until it is found or made.
-        begun_ms: when the run began, as MLflow has it; None = not asked yet.
-        flush_s: a buffer older than this is sent with the next metric; doubles each time, because
-            who looks at a long training needs no point every ten seconds.
-        ended: told when the run has ended, with the status.
+        run_id: with an outbox, empty until the run is found or created.
+        sent_params: params that the run already has; they cannot change and are not sent again.
+        logged_metrics: metrics with points from earlier attempts.
+        attempts: number of attempts including this one; 0 until the run is found or created.
+        begun_ms: when the run began according to MLflow; None = not asked yet.
+        flush_s: a buffer older than this is sent with the next metric. It doubles each time,
+            because a long training needs no point every ten seconds.
+        ended: called with the status when the run has ended.
         error: why the trial failed, as it was logged.
         discarded: whether the run was deleted, to be delivered again as a new one.
-        place: where its artifacts go; empty until it is known, then MLflow is not asked for it.
+        place: where its artifacts go; empty = MLflow has to be asked.
     """
 
     client: Client
     run_id: str = ""
-    known: dict[str, str] = field(default_factory=dict)
-    logged: set[str] = field(default_factory=set)
+    sent_params: dict[str, str] = field(default_factory=dict)
+    logged_metrics: set[str] = field(default_factory=set)
     attempts: int = 0
     begun_ms: int | None = None
     flush_s: float = 10.0
@@ -62,8 +62,8 @@ class RunLog:
     discarded: bool = False
     place: str = ""
     _metrics: list[Measurement] = field(default_factory=list)
-    _given: dict[str, set[int]] = field(default_factory=dict)
-    _earlier: dict[str, dict[int, float]] = field(default_factory=dict)
+    _buffered_steps: dict[str, set[int]] = field(default_factory=dict)
+    _histories: dict[str, dict[int, float]] = field(default_factory=dict)
     _flushed: float = field(default_factory=time.monotonic)
 
     @property
@@ -72,20 +72,20 @@ class RunLog:
         return self.outbox.failure if self.outbox else None
 
     def say(self, call: Callable[[], object]) -> None:
-        """Make a call in the background, or now when there is no outbox."""
+        """Make a call in the background, or now if there is no outbox."""
         if self.outbox is not None:
             self.outbox.post(call)
         else:
             patiently(call, self.breaker)
 
     def metrics(self, values: Mapping[str, float | None], step: int = 0) -> None:
-        """Buffer metrics; None is left out, and so is a step that the run already has."""
+        """Buffer metrics, except None and steps that were given before."""
         now = int(time.time() * 1000)
-        for name, value in values.items():
-            steps = self._given.setdefault(name, set())
+        for metric, value in values.items():
+            steps = self._buffered_steps.setdefault(metric, set())
             if value is not None and step not in steps:
                 steps.add(step)
-                self._metrics.append(Measurement(name, float(value), now, step))
+                self._metrics.append(Measurement(metric, float(value), now, step))
         if time.monotonic() - self._flushed > self.flush_s:
             self.flush()
             self.flush_s = min(2 * self.flush_s, max(self.flush_s, SLOWEST_FLUSH_S))
@@ -93,34 +93,34 @@ class RunLog:
     def flush(
         self, params: Mapping[str, Any] | None = None, tags: Mapping[str, Any] | None = None
     ) -> None:
-        """Send what is buffered, with params and tags, in as few requests as the limits allow."""
-        values, marks = texts(params, PARAM_CHARACTERS), texts(tags, TAG_CHARACTERS)
-        self.error = marks.get(Tag.ERROR, self.error)
+        """Send buffered metrics, params and tags in as few requests as MLflow's limits allow."""
+        param_texts, tag_texts = texts(params, PARAM_CHARACTERS), texts(tags, TAG_CHARACTERS)
+        self.error = tag_texts.get(Tag.ERROR, self.error)
         metrics, self._metrics = self._metrics, []
         self._flushed = time.monotonic()
-        if metrics or values or marks:
-            self.say(lambda: self._send(metrics, values, marks))
+        if metrics or param_texts or tag_texts:
+            self.say(lambda: self._send(metrics, param_texts, tag_texts))
 
     def _send(
         self, metrics: list[Measurement], params: Mapping[str, str], tags: Mapping[str, str]
     ) -> None:
-        """Send, leaving out what earlier attempts have sent; may be done again after an error."""
+        """Send, except what earlier attempts have sent; can be repeated after an error."""
         metrics = self._new(metrics)
-        rows = [Pair(k, v) for k, v in params.items() if k not in self.known]
+        rows = [Pair(k, v) for k, v in params.items() if k not in self.sent_params]
         marks = [Pair(k, v) for k, v in tags.items()]
         while metrics or rows or marks:
             count = min(METRICS_PER_BATCH - len(rows[:PARAMS_PER_BATCH]), len(metrics))
             part = metrics[:count], rows[:PARAMS_PER_BATCH], marks[:TAGS_PER_BATCH]
             self.client.log_batch(self.run_id, *part)
-            self.known |= {row.key: row.value for row in part[1]}
+            self.sent_params |= {row.key: row.value for row in part[1]}
             metrics = metrics[count:]
             rows, marks = rows[PARAMS_PER_BATCH:], marks[TAGS_PER_BATCH:]
 
     def _new(self, metrics: list[Measurement]) -> list[Measurement]:
-        """Those whose step the run has not got yet.
+        """The metrics whose step the run does not have yet.
 
         Raises:
-            TrackingError: an earlier attempt logged another value; MLflow cannot change it, so
+            TrackingError: an earlier attempt logged another value. MLflow cannot change it, so
                 the run is deleted and delivered again as a new one.
         """
         new: list[Measurement] = []
@@ -133,20 +133,20 @@ class RunLog:
                 self.client.delete_run(self.run_id)
                 raise TrackingError(
                     f"an earlier attempt logged {metric.key} = {earlier[metric.step]:g} at step "
-                    f"{metric.step}, now it is {metric.value:g}: its run is replaced"
+                    f"{metric.step}, but now it is {metric.value:g}: the run is replaced"
                 )
         return new
 
-    def _history(self, name: str) -> dict[int, float]:
-        if name not in self.logged:
+    def _history(self, metric: str) -> dict[int, float]:
+        if metric not in self.logged_metrics:
             return {}
-        if name not in self._earlier:
-            points = self.client.get_metric_history(self.run_id, name)
-            self._earlier[name] = {point.step: point.value for point in points}
-        return self._earlier[name]
+        if metric not in self._histories:
+            points = self.client.get_metric_history(self.run_id, metric)
+            self._histories[metric] = {point.step: point.value for point in points}
+        return self._histories[metric]
 
     def artifacts(self, folder: Path, into: str | None = None) -> None:
-        """Upload everything below a folder, which may go away afterwards."""
+        """Upload everything below a folder; the folder may be deleted afterwards."""
         self.say(lambda: self._upload(str(folder), into))
         if self.outbox is not None:
             self.outbox.settle()
@@ -156,7 +156,7 @@ class RunLog:
             self.client.log_artifacts(self.run_id, folder, into, self.place)
         except Exception:
             if self.place:
-                # Perhaps this process cannot reach where parts go; the server can.
+                # Perhaps only the server can reach the storage that parts go to.
                 os.environ[IN_PARTS] = "false"
             raise
 
@@ -170,7 +170,7 @@ class RunLog:
         self.ended(self, status)
 
     def _terminate(self, status: str) -> None:
-        """A run does not end before it began, although the clock may have been set back since."""
+        """End the run, not before it began even if the clock was set back."""
         if self.begun_ms is None:
             self.begun_ms = self.client.get_run(self.run_id).info.start_time
         ended = max(self.begun_ms, int(time.time() * 1000))
@@ -178,14 +178,14 @@ class RunLog:
 
 
 def texts(values: Mapping[str, Any] | None, limit: int) -> dict[str, str]:
-    """As MLflow may have them: without secrets, and not too long."""
-    found = all_redacted({name: str(value) for name, value in (values or {}).items()})
-    return {name: text[:limit] for name, text in found.items()}
+    """Values as text for MLflow: without secrets, and not too long."""
+    redacted = all_redacted({name: str(value) for name, value in (values or {}).items()})
+    return {name: text[:limit] for name, text in redacted.items()}
 
 
-def same(one: float, other: float) -> bool:
-    """Whether MLflow shows two values alike: it keeps infinity as the largest number."""
-    if math.isnan(one) or math.isnan(other):
-        return math.isnan(one) and math.isnan(other)
+def same(a: float, b: float) -> bool:
+    """Whether two values are equal in MLflow, which stores infinity as the largest number."""
+    if math.isnan(a) or math.isnan(b):
+        return math.isnan(a) and math.isnan(b)
     limit = sys.float_info.max
-    return max(-limit, min(limit, one)) == max(-limit, min(limit, other))
+    return max(-limit, min(limit, a)) == max(-limit, min(limit, b))

@@ -1,8 +1,8 @@
-"""What a tracking store holds, as plain values. MLflow's own objects stay in `adapter.py`.
+"""The contents of a tracking store as plain values. MLflow's objects stay in `adapter.py`.
 
-They take ten times as much memory: a sweep of ten thousand trials has two million params, metrics
-and tags, most of them equal from run to run, and MLflow makes a new text for each and an object
-around each metric.
+They take ten times as much memory: ten thousand trials have two million params, metrics and tags,
+most of them equal from run to run, and MLflow makes a new string for each and an object for each
+metric.
 """
 
 from collections import ChainMap
@@ -11,17 +11,17 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 Kind = Literal["trial", "stage"]
-"""Of a run below a sweep's own."""
+"""The kind of a run below the sweep's run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """By what a run is found again and called.
+    """How a run is found again, and what it is called.
 
     Attributes:
-        key: exactly one run of a sweep has it.
+        key: unique among the runs of a sweep.
         name: shown in MLflow.
-        tags: said when the run begins.
+        tags: set when the run begins.
     """
 
     key: str
@@ -32,7 +32,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """Named as in MLflow, and so is all that follows; times in milliseconds."""
+    """Names are MLflow's, here and below; times are in milliseconds."""
 
     run_id: str
     run_name: str
@@ -46,7 +46,7 @@ class Info:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """What a run holds; of each metric the last value."""
+    """Params, tags and the last value of each metric of a run."""
 
     params: Mapping[str, str]
     metrics: dict[str, float]
@@ -55,7 +55,7 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run, as it was when it was read."""
+    """One run at the time it was read."""
 
     info: Info
     data: Data
@@ -88,7 +88,7 @@ class Experiment:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file or folder among a run's artifacts; its path is counted from their root."""
+    """A file or folder among a run's artifacts, with its path from their root."""
 
     path: str
     is_dir: bool
@@ -104,43 +104,43 @@ class LoggedModel:
 
 
 class Interner:
-    """Makes runs of MLflow's; equal texts of all of them are one object.
+    """Converts MLflow's runs to ours, sharing equal strings between them.
 
-    Of params each run keeps what differs from the first one that has the same names.
+    Each run stores only those params that differ from the first run with the same param names.
     """
 
     def __init__(self) -> None:
         self._texts: dict[str, str] = {}
         self._first: dict[frozenset[str], dict[str, str]] = {}
 
-    def kept(self, run: Any) -> Run:
-        """The same run, small."""
+    def interned(self, run: Any) -> Run:
+        """The same run in less memory."""
         info = run.info
         return Run(
             Info(
                 info.run_id,
                 info.run_name,
-                self._one(info.experiment_id),
-                self._one(info.status),
+                self._shared(info.experiment_id),
+                self._shared(info.status),
                 info.start_time,
                 info.end_time,
-                self._one(info.lifecycle_stage),
+                self._shared(info.lifecycle_stage),
                 info.artifact_uri,
             ),
             Data(
-                self._params(self._ones(run.data.params)),
-                {self._one(name): value for name, value in run.data.metrics.items()},
-                self._ones(run.data.tags),
+                self._params(self._shared_texts(run.data.params)),
+                {self._shared(name): value for name, value in run.data.metrics.items()},
+                self._shared_texts(run.data.tags),
             ),
         )
 
     def _params(self, params: dict[str, str]) -> Mapping[str, str]:
         first = self._first.setdefault(frozenset(params), params)
-        own = {name: text for name, text in params.items() if text is not first[name]}
-        return ChainMap(own, first)
+        changed = {name: text for name, text in params.items() if text is not first[name]}
+        return ChainMap(changed, first)
 
-    def _ones(self, texts: Mapping[str, str]) -> dict[str, str]:
-        return {self._one(name): self._one(text) for name, text in texts.items()}
+    def _shared_texts(self, texts: Mapping[str, str]) -> dict[str, str]:
+        return {self._shared(name): self._shared(text) for name, text in texts.items()}
 
-    def _one(self, text: str) -> str:
+    def _shared(self, text: str) -> str:
         return self._texts.setdefault(text, text)

@@ -1,8 +1,9 @@
-"""The schema of a tracking database: of which MLflow it is, and how it is brought up to date.
+"""The schema of a tracking database: which MLflow it belongs to, and how it is migrated.
 
-Reading never migrates (`opening.py`). Who is about to write does, on an SQLite file: a copy is kept
-first, the migration is made on another copy, and the result is put in place as one transaction. So
-an interrupted one leaves the database as it was. A database on a server is its administrator's.
+Reading never migrates (`opening.py`). Before writing to an SQLite file, a backup is kept, the
+migration is done on another copy, and the result is put in place in one transaction. So an
+interrupted migration leaves the database as it was. A database on a server is left to its
+administrator.
 """
 
 import fcntl
@@ -24,8 +25,8 @@ Fill = Callable[[Path], None]
 VERSIONS = "select version_num from alembic_version"
 
 TESTED = {("3.17", "dc11669786a5")}
-"""MLflow's version, without the last number, and its database's revision (`alembic_version`), of
-those that the tests have seen. Another one is added when `test_plain_sql.py` passes with it."""
+"""Tested versions of MLflow, without the last number, each with the revision of its database
+(`alembic_version`). Add another one when `test_plain_sql.py` passes with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +34,9 @@ class Schema:
     """The schema of a database.
 
     Attributes:
-        revision: "" = it has none.
-        wanted: that of the installed MLflow; "" = not looked up.
-        age: `none` = there are no tables of MLflow's.
+        revision: "" = none.
+        wanted: the revision of the installed MLflow; "" = not looked up.
+        age: compared with the installed MLflow; `none` = no MLflow tables.
     """
 
     revision: str
@@ -47,12 +48,12 @@ def of(database: sqlite3.Connection) -> Schema:
     """The schema of an SQLite database.
 
     Raises:
-        TrackingAway: somebody has locked it; MLflow would take that for an empty one.
+        TrackingAway: it is locked; MLflow would take it for an empty database.
     """
     try:
-        tables = {name for (name,) in database.execute("select name from sqlite_master")}
+        tables = {table for (table,) in database.execute("select name from sqlite_master")}
         rows = database.execute(VERSIONS).fetchall() if "alembic_version" in tables else []
-    except sqlite3.Error as error:  # MLflow says what else is wrong with it
+    except sqlite3.Error as error:  # MLflow will report other errors
         refuse_locked(error)
         return Schema("", "", "none")
     if not rows and "runs" not in tables:
@@ -61,56 +62,58 @@ def of(database: sqlite3.Connection) -> Schema:
 
 
 def refuse_locked(error: sqlite3.Error) -> None:
-    """Have a lock waited for.
+    """Turn the error of a locked database into one that is waited for.
 
     Raises:
-        TrackingAway: it was one.
+        TrackingAway: the database is locked.
     """
     if LOCKED in str(error):
         raise TrackingAway(str(error)) from error
 
 
 def of_revision(revision: str) -> Schema:
-    """How a revision stands to the installed MLflow."""
-    if (mlflow_version(), revision) in TESTED:  # looking through MLflow's scripts takes 0.1 s
+    """The age of a revision for the installed MLflow."""
+    if (mlflow_version(), revision) in TESTED:  # reading MLflow's migration scripts takes 0.1 s
         return Schema(revision, revision, "current")
-    newest, known = _revisions()
+    newest, revisions = _revisions()
     if revision == newest:
         return Schema(revision, newest, "current")
-    return Schema(revision, newest, "older" if revision in known else "newer")
+    return Schema(revision, newest, "older" if revision in revisions else "newer")
 
 
 @cache
 def _revisions() -> tuple[str, frozenset[str]]:
-    """The newest revision that the installed MLflow knows, and all; "" = before the first."""
+    """The newest and all revisions that the installed MLflow knows; "" = before the first."""
     from alembic.script import ScriptDirectory
     from mlflow.store.db.utils import _get_alembic_config
 
     script = ScriptDirectory.from_config(_get_alembic_config(""))
     (newest,) = script.get_heads()
-    return newest, frozenset({"", *(one.revision for one in script.walk_revisions())})
+    return newest, frozenset(
+        {"", *(script_revision.revision for script_revision in script.walk_revisions())}
+    )
 
 
 def mlflow_version() -> str:
-    """Of the installed MLflow, without the last number."""
+    """The version of the installed MLflow, without the last number."""
     import mlflow
 
     return ".".join(mlflow.__version__.split(".")[:2])
 
 
-def too_new(where: object, found: Schema) -> str:
-    """A database that the installed MLflow cannot read."""
+def too_new(where: object, schema: Schema) -> str:
+    """The message for a database that the installed MLflow cannot read."""
     return (
-        f"{where} is of a newer MLflow than the {mlflow_version()} that is installed (schema "
-        f"{found.revision or 'unknown'}): install that one, or name another tracking store"
+        f"{where} is of a newer MLflow than the installed {mlflow_version()} (schema "
+        f"{schema.revision or 'unknown'}): install that version, or name another tracking store"
     )
 
 
 def check_server(engine: Any, shown: str) -> None:
-    """See that a database on a server has the schema of the installed MLflow, or none at all.
+    """Make sure that a database on a server has the schema of the installed MLflow, or none.
 
     Raises:
-        TrackingError: it has another one; MLflow would migrate some without a word.
+        TrackingError: it has another one; MLflow would silently migrate some.
     """
     import sqlalchemy
 
@@ -118,14 +121,14 @@ def check_server(engine: Any, shown: str) -> None:
         if "alembic_version" not in sqlalchemy.inspect(opened).get_table_names():
             return
         rows = opened.execute(sqlalchemy.text(VERSIONS)).fetchall()
-    found = of_revision(rows[0][0]) if rows else Schema("", "", "none")
-    if found.age == "newer":
-        raise TrackingError(too_new(shown, found))
-    if found.age == "older":
+    schema = of_revision(rows[0][0]) if rows else Schema("", "", "none")
+    if schema.age == "newer":
+        raise TrackingError(too_new(shown, schema))
+    if schema.age == "older":
         raise TrackingError(
-            f"{shown} is of an older MLflow (schema {found.revision}, now {found.wanted}). Nothing "
-            "is read or migrated. Keep a copy of the database (`pg_dump`), end what uses it, and "
-            "run `mlflow db upgrade URL` once"
+            f"{shown} is of an older MLflow (schema {schema.revision}, now {schema.wanted}). "
+            "Nothing is read or migrated. Keep a copy of the database (`pg_dump`), end what uses "
+            "it, and run `mlflow db upgrade URL` once"
         )
 
 
@@ -133,15 +136,15 @@ def upgrade(path: Path, shown: Path) -> None:
     """Bring the schema of an SQLite file up to date, in place.
 
     Args:
-        shown: the database that it is a copy of.
+        shown: the original of this copy, for messages.
 
     Raises:
-        TrackingError: MLflow cannot.
+        TrackingError: MLflow cannot migrate it.
     """
     from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
 
-    for name in ("alembic", "mlflow.store.db.utils"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for logger in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(logger).setLevel(logging.WARNING)
     engine = create_sqlalchemy_engine(f"sqlite:///{path}")
     try:
         _initialize_tables(engine)
@@ -155,26 +158,26 @@ def upgrade(path: Path, shown: Path) -> None:
 
 
 def migrate(path: Path) -> None:
-    """Migrate an SQLite database of an older MLflow, and keep a copy of what it was.
+    """Migrate an SQLite database of an older MLflow, and keep a backup.
 
     Raises:
-        TrackingError: it is of a newer one, somebody writes to it, or there is no space.
+        TrackingError: it is of a newer MLflow, somebody writes to it, or there is no space.
     """
-    if (found := _found(path)).age == "newer":
-        raise TrackingError(too_new(path, found))
-    if found.age != "older":
+    if (schema := _of_file(path)).age == "newer":
+        raise TrackingError(too_new(path, schema))
+    if schema.age != "older":
         return
     with _alone(path):
-        found = _found(path)  # another process may have done it meanwhile
-        if found.age != "older":
+        schema = _of_file(path)  # another process may have migrated it meanwhile
+        if schema.age != "older":
             return
         notices.say(
-            f"{path} is of an older MLflow (schema {found.revision}): it is migrated to "
-            f"{found.wanted}"
+            f"{path} is of an older MLflow (schema {schema.revision}): it is migrated to "
+            f"{schema.wanted}"
         )
         with closing(sqlite3.connect(path, timeout=20.0)) as watched:
             before = watched.execute("pragma data_version").fetchall()
-            kept = keep(path, f"schema-{found.revision or 'none'}")
+            backup = keep(path, f"schema-{schema.revision or 'none'}")
             new = path.with_name(f"{path.name}.migrating.part")
             try:
                 new.unlink(missing_ok=True)
@@ -187,40 +190,40 @@ def migrate(path: Path) -> None:
                     )
                 _backup(new, path)  # one transaction: all of it, or nothing
             finally:
-                for left in path.parent.glob(f"{new.name}*"):
-                    left.unlink(missing_ok=True)
-    notices.say(f"{path} is migrated. What it was is kept as {kept.name}, and may be removed")
+                for leftover in path.parent.glob(f"{new.name}*"):
+                    leftover.unlink(missing_ok=True)
+    notices.say(f"{path} is migrated. A backup is kept as {backup.name}, and may be removed")
 
 
-def _found(path: Path) -> Schema:
+def _of_file(path: Path) -> Schema:
     with closing(sqlite3.connect(path, timeout=20.0)) as opened:
         return of(opened)
 
 
 def keep(path: Path, why: str) -> Path:
-    """Keep a copy of a database beside it, whole or not at all.
+    """Keep a complete copy of a database beside it.
 
     Raises:
-        TrackingError: it cannot be made.
+        TrackingError: the copy cannot be made.
     """
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    kept = path.with_name(f"{path.name}.{why}-{stamp}")
-    part = path.with_name(f"{kept.name}.part")
+    backup = path.with_name(f"{path.name}.{why}-{stamp}")
+    part = path.with_name(f"{backup.name}.part")
     try:
         _backup(path, part)
-        part.replace(kept)
+        part.replace(backup)
     finally:
         part.unlink(missing_ok=True)
-    return kept
+    return backup
 
 
 def _backup(source: Path, target: Path) -> None:
     try:
         with (
             closing(sqlite3.connect(source, timeout=20.0)) as opened,
-            closing(sqlite3.connect(target, timeout=20.0)) as made,
+            closing(sqlite3.connect(target, timeout=20.0)) as copy,
         ):
-            opened.backup(made)
+            opened.backup(copy)
     except sqlite3.Error as error:
         raise TrackingError(
             f"{source.name} cannot be copied to {target}: {error}. Nothing is changed. Free space "
@@ -230,7 +233,7 @@ def _backup(source: Path, target: Path) -> None:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """One process at a time; a lock that dies with its holder."""
+    """Let one process at a time migrate; the lock ends with its process."""
     lock = path.with_name(f"{path.name}.migrating")
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""A sweep in a tracking store: its experiment, its parent run, and what else is there."""
+"""Finding and creating sweeps in a tracking store: experiments and parent runs."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from orchestrator.vocabulary import Tag
 T = TypeVar("T")
 
 EXPERIMENTS = 100
-"""Searched at once."""
+"""How many are searched at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a sweep's runs are: all that a worker needs to find them.
+    """All that a worker needs to find a sweep's runs.
 
     Attributes:
         parent: run id of the sweep.
@@ -39,7 +39,7 @@ class Address:
 
 
 def open_sweep(sweep: SweepConfig) -> Address:
-    """The sweep's parent run, found by its name within its experiment, or made.
+    """Find the sweep's parent run by its name within its experiment, or create it.
 
     Raises:
         TrackingError: the store cannot be reached, or not be written to.
@@ -53,7 +53,7 @@ def open_sweep(sweep: SweepConfig) -> Address:
 
 
 def find_sweep(sweep: SweepConfig) -> Address | None:
-    """The same where it is there; None where it is not. Nothing is made.
+    """Find the sweep's parent run without creating anything; None if there is none.
 
     Raises:
         TrackingError: the store cannot be reached.
@@ -65,21 +65,21 @@ def find_sweep(sweep: SweepConfig) -> Address | None:
     experiment_id = _experiment(client, sweep)
     if experiment_id is None:
         return None
-    there = patiently(lambda: parents(client, experiment_id, sweep.name))
-    return Address(uri, experiment_id, there[0].info.run_id) if there else None
+    runs = patiently(lambda: parents(client, experiment_id, sweep.name))
+    return Address(uri, experiment_id, runs[0].info.run_id) if runs else None
 
 
 def _parent(client: Client, experiment_id: str, name: str) -> str:
-    """The run of a sweep. Two drivers that make it at once both withdraw and try again."""
+    """The run of a sweep. Two drivers that create it at once both withdraw and try again."""
 
     def attempt() -> str:
-        if there := parents(client, experiment_id, name):
-            return there[0].info.run_id
+        if runs := parents(client, experiment_id, name):
+            return runs[0].info.run_id
         tags = {Tag.KIND: "sweep", Tag.NAME: name, **origin()}
-        own = client.create_run(experiment_id, tags, name).info.run_id
+        run_id = client.create_run(experiment_id, tags, name).info.run_id
         if len(parents(client, experiment_id, name)) <= 1:
-            return own
-        client.delete_run(own)
+            return run_id
+        client.delete_run(run_id)
         time.sleep(random.random())
         return attempt()
 
@@ -87,14 +87,14 @@ def _parent(client: Client, experiment_id: str, name: str) -> str:
 
 
 def parents(client: Client, experiment_id: str, name: str, view: View = "active") -> list[Run]:
-    """Runs of a sweep of this name: the one in use first, then what lost answers left behind."""
+    """Parent runs with a sweep's name: the one in use first, then those of lost answers."""
     query = f"tags.`{Tag.KIND}` = 'sweep' and tags.`{Tag.NAME}` = '{name}'"
-    found = _runs_of(client, [experiment_id], query, view)
-    return sorted(found, key=lambda run: (Tag.TRIALS_PLANNED not in run.data.tags, age(run)))
+    runs = _runs_of(client, [experiment_id], query, view)
+    return sorted(runs, key=lambda run: (Tag.TRIALS_PLANNED not in run.data.tags, age(run)))
 
 
 def age(run: Run) -> tuple[int, str]:
-    """What orders runs by age, alike for everybody who looks."""
+    """Sort key: the age of a run, with ties broken the same way everywhere."""
     return run.info.start_time, run.info.run_id
 
 
@@ -108,47 +108,47 @@ def list_sweeps(uri: str) -> list[Run]:
     if _absent(uri):
         return []
     client = connect(uri)
-    experiments = [one.experiment_id for one in _all(client.search_experiments)]
+    experiments = [experiment.experiment_id for experiment in _all(client.search_experiments)]
     return _runs_of(client, experiments, f"tags.`{Tag.KIND}` = 'sweep'")
 
 
 def _all(search: Callable[[str | None], Page[T]]) -> list[T]:
-    """Every page of what is found."""
-    found: list[T] = []
+    """The results on all pages."""
+    items: list[T] = []
     token: str | None = None
     while True:
         page = patiently(partial(search, token))
-        found += page
+        items += page
         token = page.token
         if not token:
-            return found
+            return items
 
 
 def _runs_of(
     client: Client, experiments: Sequence[str], query: str, view: View = "active"
 ) -> list[Run]:
-    """Runs of experiments, however many there are of either; a server takes a hundred at once."""
-    found: list[Run] = []
+    """Runs of any number of experiments; a server accepts a hundred at once."""
+    runs: list[Run] = []
     interner = Interner()
     for start in range(0, len(experiments), EXPERIMENTS):
-        some = list(experiments[start : start + EXPERIMENTS])
+        chunk = list(experiments[start : start + EXPERIMENTS])
 
-        def page(token: str | None, some: list[str] = some) -> Page[Run]:
-            return client.search_runs(some, query, view, page_token=token, interner=interner)
+        def page(token: str | None, chunk: list[str] = chunk) -> Page[Run]:
+            return client.search_runs(chunk, query, view, page_token=token, interner=interner)
 
-        found += _all(page)
-    return found
-
-
-Known = Literal["active", "deleted", "unknown", "hidden"]
+        runs += _all(page)
+    return runs
 
 
-def state_of_run(uri: str, run_id: str) -> Known:
-    """What MLflow knows of a run. Asked once, without patience.
+RunState = Literal["active", "deleted", "unknown", "hidden"]
 
-    Deleted is only what it shows as deleted. A run that it does not know says nothing: its database
-    may have been restored from a copy, or made anew. Hidden is one that this account may not see;
-    a server with accounts says the same of one that does not exist.
+
+def state_of_run(uri: str, run_id: str) -> RunState:
+    """The state of a run in MLflow, asked once and without waiting.
+
+    `deleted` only if MLflow shows it as deleted. `unknown` proves nothing: the database may have
+    been restored from a copy, or created anew. `hidden`: this account must not see the run; servers
+    with accounts give the same answer for a run that does not exist.
 
     Raises:
         TrackingError: the tracking store cannot be asked.
@@ -171,15 +171,15 @@ def state_of_run(uri: str, run_id: str) -> Known:
 
 def _experiment(client: Client, sweep: SweepConfig) -> str | None:
     name = sweep.experiment_name
-    there = patiently(lambda: client.get_experiment_by_name(name))
-    if there is None:
+    experiment = patiently(lambda: client.get_experiment_by_name(name))
+    if experiment is None:
         return None
-    if there.lifecycle_stage != "active":
+    if experiment.lifecycle_stage != "active":
         raise TrackingError(
             f"the MLflow experiment {name!r} is deleted: restore it, or choose another "
             "`experiment` in the sweep file"
         )
-    return there.experiment_id
+    return experiment.experiment_id
 
 
 def _new_experiment(client: Client, sweep: SweepConfig) -> str:
@@ -193,11 +193,11 @@ def _new_experiment(client: Client, sweep: SweepConfig) -> str:
     def made() -> str:
         try:
             return client.create_experiment(name, location, kind)
-        except MlflowException:  # somebody else was faster, or the answer was lost
-            again = client.get_experiment_by_name(name)
-            if again is None:
+        except MlflowException:  # another process was faster, or the answer was lost
+            existing = client.get_experiment_by_name(name)
+            if existing is None:
                 raise
-            return again.experiment_id
+            return existing.experiment_id
 
     return patiently(made)
 

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class TimedClient(Forwarding):
-    """Passes every call on and measures it, by its kind."""
+    """Passes every call on and times it, by its kind."""
 
     def _passed(self, kind: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         start = time.perf_counter()

@@ -1,21 +1,21 @@
-"""MLflow: exactly one run per (sweep, key), whatever happened before. Nobody else talks to it.
+"""MLflow: exactly one run per (sweep, key), whatever happened before. Only this package uses it.
 
-Not `MLflowLoggerCallback`: that one makes a second run after a restore and sends one request per
-metric from the driver. Here a worker finds its run by the `lotus.key` tag, says everything in the
-background, and skips metric steps that are already there. A `MlflowClient` with explicit run ids
-is used throughout, so that MLFLOW_RUN_ID in somebody's environment changes nothing.
+We do not use `MLflowLoggerCallback`: it creates a second run after a restore, and sends one request
+per metric from the driver. Here a worker finds its run by the `lotus.key` tag, logs in the
+background, and skips metric steps that exist already. All calls use a `MlflowClient` with explicit
+run ids, so that MLFLOW_RUN_ID in the user's environment changes nothing.
 
-    port.py         what is asked of a store, and which modules stand before MLflow's client
-    connection.py   reaching a store
-    sweeps.py       finding a sweep in it, or making its run
-    database.py     a new SQLite database, made whole or not at all
-    opening.py      an SQLite database read without changing it: read-only, or of an older MLflow
-    schema.py       of which MLflow a database is; migrating one, with a copy kept
-    places.py       where its artifacts lie, also after its folder was moved
-    artifacts.py    reading them: bounded, and what is missing is said
-    patience.py     what counts as away, and how long one waits
+    port.py         the interface to a store, and the clients in front of MLflow's
+    connection.py   connecting to a store
+    sweeps.py       finding a sweep in it, or creating its run
+    database.py     creating an SQLite database completely or not at all
+    opening.py      reading an SQLite database unchanged: read-only, or of an older MLflow
+    schema.py       which MLflow a database belongs to; migrating it, with a backup
+    places.py       where its artifacts are, even after its folder was moved
+    artifacts.py    reading artifacts, with limits, and reporting missing ones
+    patience.py     what counts as away, and how long to wait
     runlog.py       writing to one run; outbox.py: in the background
-    reconcile.py    mending what accidents left
+    reconcile.py    repairing what accidents left
     runs.py         runs as they are read back
     histories.py    all points of many runs at once
 """
@@ -66,7 +66,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A run of a trial or of a shared stage, as MLflow has it."""
+    """The MLflow run of a trial or of a shared stage."""
 
     run_id: str
     key: str
@@ -84,7 +84,7 @@ def belongs(tags: Mapping[str, str]) -> bool:
 
 
 def best_first(runs: Iterable[Run]) -> list[Run]:
-    """Runs of one key: the one that stays first. Whoever sees them all decides alike."""
+    """Runs of one key, the one to keep first; the same order for everybody who sees them."""
     return sorted(runs, key=lambda run: (run.info.status != "FINISHED", age(run)))
 
 
@@ -92,14 +92,14 @@ class Tracker:
     """The runs of one sweep.
 
     Args:
-        late: connect with the first call, for one who does not wait for the store.
+        late: connect with the first call, without waiting for the store now.
     """
 
     def __init__(self, address: Address, late: bool = False) -> None:
         self.address = address
         self.client: Client = TimedClient(LateClient(address.uri) if late else connect(address.uri))
         self.breaker = Breaker(address.uri)
-        # Of their own: MLflow may answer where the place of the artifacts does not.
+        # Separate, because MLflow may answer while the artifact storage does not.
         self.artifacts = Breaker(address.uri)
 
     def ask(self, call: Callable[[], T]) -> T:
@@ -107,14 +107,14 @@ class Tracker:
         return patiently(call, self.breaker)
 
     def answers(self) -> bool:
-        """Whether the store answers now; nobody waits for it."""
+        """Whether the store answers now, without waiting for it."""
         self.breaker.tripped = True
         with contextlib.suppress(TrackingAway):
             self.parent()
         return not self.breaker.tripped
 
     def children(self) -> list[Child]:
-        """All trial and stage runs, one per key; deleted ones are left out."""
+        """All trial and stage runs, one per key, without deleted ones."""
         return [
             Child(
                 run.info.run_id,
@@ -130,16 +130,16 @@ class Tracker:
         ]
 
     def runs(self) -> list[Run]:
-        """The same with params and all else that MLflow has of them, oldest first."""
+        """The same runs with params and all other data, oldest first."""
         return [run for run in self.tagged() if belongs(run.data.tags)]
 
     def tagged(self, view: View = "active") -> list[Run]:
-        """Everything that says of itself that it belongs to the sweep, oldest first."""
+        """All runs that are tagged with the sweep, oldest first."""
         query = f"tags.`{Tag.SWEEP}` = '{self.address.parent}'"
         return self.ask(lambda: self._search(query, view))
 
     def runs_of(self, key: str) -> list[Run]:
-        """The runs of one key: one, but for accidents; the one that stays first. Asked once."""
+        """The runs of one key, usually one; the one to keep first. Asks once, without waiting."""
         query = f"tags.`{Tag.SWEEP}` = '{self.address.parent}' and tags.`{Tag.KEY}` = '{key}'"
         return best_first(run for run in self._search(query) if belongs(run.data.tags))
 
@@ -148,7 +148,7 @@ class Tracker:
         return self.ask(lambda: self.client.get_run(self.address.parent))
 
     def _search(self, query: str, view: View = "active") -> list[Run]:
-        found: list[Run] = []
+        runs: list[Run] = []
         interner = Interner()
         token: str | None = None
         while True:
@@ -162,10 +162,10 @@ class Tracker:
                     token,
                     interner,
                 )
-            found += page
+            runs += page
             token = page.token
             if not token:
-                return found
+                return runs
 
     def start(
         self,
@@ -175,12 +175,12 @@ class Tracker:
         background: bool = False,
         fresh: bool = False,
     ) -> RunLog:
-        """The run of an identity, found again or made, counted as one more attempt.
+        """Find or create the run of an identity, and count one more attempt.
 
         Args:
             missed: earlier attempts that MLflow has not counted.
-            background: let an outbox say everything, so that nobody waits.
-            fresh: nobody has begun it before, so no run is looked for.
+            background: log through an outbox, without waiting.
+            fresh: it was never begun before, so do not search for a run.
         """
         log = RunLog(self.client, breaker=self.breaker)
         if background:
@@ -195,11 +195,11 @@ class Tracker:
 
 @dataclass(slots=True)
 class _Opening:
-    """Finds or makes the run of a key. May be called until it succeeds: what an earlier call did
-    although its answer was lost is found again and not done twice.
+    """Finds or creates the run of a key. It can be called until it succeeds: a run that an earlier
+    call created without getting an answer is found and not created twice.
 
     Attributes:
-        fresh: make the run without looking for one, the first time.
+        fresh: create the run without searching for one, the first time.
     """
 
     tracker: Tracker
@@ -212,36 +212,36 @@ class _Opening:
 
     def __call__(self) -> None:
         client = self.tracker.client
-        look, self.fresh = not self.fresh, False
-        found = self.tracker.runs_of(self.identity.key) if look else []
-        if not found:
+        search, self.fresh = not self.fresh, False
+        runs = self.tracker.runs_of(self.identity.key) if search else []
+        if not runs:
             self._ours = True
-            found = [self._create()]
-            if look:
-                found = self.tracker.runs_of(self.identity.key) or found
-        run, *others = found
+            runs = [self._create()]
+            if search:
+                runs = self.tracker.runs_of(self.identity.key) or runs
+        run, *others = runs
         for other in others:
             client.delete_run(other.info.run_id)
         if not self._ours:
             self._reopen(run)
         self.log.run_id, self.log.place = run.info.run_id, run.info.artifact_uri
         self.log.begun_ms = run.info.start_time
-        self.log.known = dict(run.data.params)
-        self.log.logged = set(run.data.metrics)
+        self.log.sent_params = dict(run.data.params)
+        self.log.logged_metrics = set(run.data.metrics)
         self.log.attempts = self._attempts.get(run.info.run_id, 1 + self.missed)
 
     def _create(self) -> Run:
-        address, own = self.tracker.address, self.identity
+        address, identity = self.tracker.address, self.identity
         tags = {
-            Tag.KIND: own.kind,
-            Tag.KEY: own.key,
+            Tag.KIND: identity.kind,
+            Tag.KEY: identity.key,
             Tag.SWEEP: address.parent,
             Tag.ATTEMPTS: str(1 + self.missed),
             Tag.PARENT: address.parent,
             **origin(),
-            **own.tags,
+            **identity.tags,
         }
-        return self.tracker.client.create_run(address.experiment_id, tags, own.name)
+        return self.tracker.client.create_run(address.experiment_id, tags, identity.name)
 
     def _reopen(self, run: Run) -> None:
         """Count this attempt and begin again."""
@@ -251,8 +251,8 @@ class _Opening:
         client.set_tag(run_id, Tag.ATTEMPTS, str(self._attempts[run_id]))
         if Tag.ERROR in run.data.tags:
             client.delete_tag(run_id, Tag.ERROR)
-        # A run that an earlier version began may lack some.
-        for name, value in self.identity.tags.items():
-            if run.data.tags.get(name) != value:
-                client.set_tag(run_id, name, value)
+        # Runs begun by an earlier version may lack some tags.
+        for tag, value in self.identity.tags.items():
+            if run.data.tags.get(tag) != value:
+                client.set_tag(run_id, tag, value)
         client.update_run(run_id, "RUNNING")

@@ -11,7 +11,7 @@ from PIL import Image
 from dashboards import Picture, ReportData
 from orchestrator.selection import summarise
 from orchestrator.selection.series import finetuning
-from orchestrator.selection.settings import settings
+from orchestrator.selection.settings import group_settings
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5)
 DROPS = (0.1, 0.3)
@@ -167,7 +167,7 @@ def make_summary(trials: pd.DataFrame, **options: Any) -> dict[str, Any]:
         "extra_warnings": ["A warning of `somebody` else."],
     }
     found = summarise(trials, **(given | options))
-    lines = finetuning(settings(trials), make_curves(trials))
+    lines = finetuning(group_settings(trials), make_curves(trials))
     return found | {"overlap": make_overlap(), "finetuning": lines}
 
 

@@ -244,7 +244,7 @@ def test_a_run_whose_earlier_attempt_logged_other_values_is_replaced(bench: Benc
     again.metrics({"loss": 2.0}, 1)
     again.finish()
     assert again.undelivered is not None
-    assert "loss = 1 at step 1, now it is 2" in again.undelivered
+    assert "loss = 1 at step 1, but now it is 2" in again.undelivered
     assert made.tracker.children() == []
     third = made.here.start(Identity("k", "trial", "x"))
     third.metrics({"loss": 2.0}, 1)

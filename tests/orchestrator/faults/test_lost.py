@@ -25,7 +25,7 @@ def test_artifacts_that_a_server_has_lost_are_said_and_the_report_is_written_wit
     shutil.rmtree(place)
     with pytest.raises(LotusError, match="artifacts of 1 of 1 finished trials are missing") as lost:
         report(bench.sweep, tmp_path / "poorer")
-    assert "Bring that place back (a bucket, the folder of a server)" in str(lost.value)
+    assert "Restore that place (a bucket, the folder of a server)" in str(lost.value)
     assert "are missing" in (tmp_path / "poorer/report.html").read_text()
 
 
@@ -40,7 +40,7 @@ def test_a_place_of_artifacts_that_does_not_answer_is_told_from_a_server_that_do
     start = time.monotonic()
     said = artifacts.gone(tracker, runs)
     assert time.monotonic() - start < 15
-    assert "MLflow answers, and that place does not" in said
+    assert "MLflow answers, but that place does not" in said
     assert "artifacts of 5 of 5" in said
     proxy.close()
     with pytest.raises(artifacts.TrackingAway):

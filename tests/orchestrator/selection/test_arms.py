@@ -8,12 +8,12 @@ import pytest
 from orchestrator.selection.arms import ArmRow, arms_table, dense_summary
 from orchestrator.selection.comparisons import Spreads
 from orchestrator.selection.contrasts import dense_for
-from orchestrator.selection.settings import settings
+from orchestrator.selection.settings import group_settings
 from tests.orchestrator.selection.test_recommendation import DENSE, dense, three, trial
 
 
 def table(*rows: dict[str, Any]) -> dict[str, ArmRow]:
-    points = settings(pd.DataFrame(rows))
+    points = group_settings(pd.DataFrame(rows))
     return {r.arm: r for r in arms_table(points, Spreads(points))}
 
 
@@ -51,7 +51,7 @@ def test_the_dense_reference_is_the_one_with_most_common_seeds_then_the_best() -
     lotus = three(**{"issp.rounds": 1})
     worse = [trial("dense", seed=s, loss=0.001, **{"finetune.lr": 1}) for s in range(3)]
     fewer = [trial("dense", seed=s, **{"finetune.lr": 2}) for s in range(2)]
-    points = settings(
+    points = group_settings(
         pd.DataFrame([r | {"finetune.lr": r.get("finetune.lr")} for r in (*lotus, *worse, *fewer)]),
         ["finetune.lr"],
     )
@@ -64,13 +64,13 @@ def test_the_dense_reference_is_the_one_with_most_common_seeds_then_the_best() -
 
 def test_the_dense_model_is_one_everywhere_and_says_which() -> None:
     rows = pd.DataFrame([*three("dense", loss=0.01), *three()])
-    points = settings(rows)
+    points = group_settings(rows)
     tuned = dense_summary(rows, points, None)
     assert (tuned["reference"], tuned["n"], tuned["scope"]) == ("fine_tuned", 3, "other seeds")
     assert tuned["test_accuracy"] == pytest.approx(DENSE - 0.01)
     assert tuned["before_fine_tuning"]["test_accuracy"] == pytest.approx(DENSE)
     alone = pd.DataFrame(three())
-    before = dense_summary(alone, settings(alone), None)
+    before = dense_summary(alone, group_settings(alone), None)
     assert before["reference"] == "before_fine_tuning"
     nested = before.pop("before_fine_tuning")
     assert nested == {k: v for k, v in before.items() if k != "reference"}
@@ -80,7 +80,7 @@ def test_the_summary_takes_the_reference_that_it_is_given() -> None:
     rows = [*three("dense", loss=0.0, **{"finetune.lr": 1}),
             *three("dense", loss=0.02, **{"finetune.lr": 2})]  # fmt: skip
     frame = pd.DataFrame(rows)
-    points = settings(frame, ["finetune.lr"])
+    points = group_settings(frame, ["finetune.lr"])
     given = next(s for s in points if s.axes["finetune.lr"] == 2)
     assert dense_summary(frame, points, given)["val_accuracy"] == pytest.approx(DENSE - 0.02)
     assert dense_summary(frame, points, None)["val_accuracy"] == pytest.approx(DENSE)

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.selection.claims import paper_claims
 from orchestrator.selection.comparisons import Spreads, compare_arms
 from orchestrator.selection.contrasts import contrasts
-from orchestrator.selection.settings import settings
+from orchestrator.selection.settings import group_settings
 from orchestrator.selection.statistics import Interval
 from orchestrator.selection.verdicts import Claim, Measured, side
 from tests.orchestrator.selection.conftest import (
@@ -189,7 +189,7 @@ def test_a_claim_and_the_table_of_comparisons_say_the_same_of_one_pair(seeds: in
         for arm, loss in (("dense", 0.0), ("tickets", 0.02), ("lotus", 0.04), ("issp", 0.01))
     ]
     claim = verdicts(rows)["tickets_keep"]
-    found = settings(pd.DataFrame(rows), ["patch_drop"])
+    found = group_settings(pd.DataFrame(rows), ["patch_drop"])
     table = compare_arms(contrasts(found), {}, Spreads(found))
     same = next(c for c in table if (c.a, c.b) == ("tickets", "dense"))
     low, high = same.models_low, same.models_high

@@ -14,7 +14,7 @@ from orchestrator.selection import summarise
 from orchestrator.selection.comparisons import ArmComparison, Spreads, compare_arms
 from orchestrator.selection.contrasts import MOST_SEEDS, contrasts, needed_trials
 from orchestrator.selection.scopes import OTHER_SEEDS, THESE_MODELS
-from orchestrator.selection.settings import Setting, settings
+from orchestrator.selection.settings import Setting, group_settings
 from orchestrator.selection.statistics import paired_drop
 
 Bits = NDArray[np.bool_]
@@ -40,7 +40,7 @@ def trial(arm: str, seed: int = 0, **values: Any) -> dict[str, Any]:
 
 
 def found(*trials: dict[str, Any]) -> list[Setting]:
-    return settings(pd.DataFrame(trials))
+    return group_settings(pd.DataFrame(trials))
 
 
 def bits(right: int, n: int, first: int = 0) -> Bits:

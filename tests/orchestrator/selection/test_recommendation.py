@@ -10,7 +10,7 @@ from orchestrator.selection import select, wanted_trials
 from orchestrator.selection.choice import Choice, choose
 from orchestrator.selection.comparisons import Spreads
 from orchestrator.selection.recommendation import Recommended, median_trial, recommend
-from orchestrator.selection.settings import settings
+from orchestrator.selection.settings import group_settings
 from orchestrator.selection.wording import in_words
 
 N = 10_000
@@ -53,14 +53,14 @@ def dense() -> list[dict[str, Any]]:
 
 
 def choice(*rows: dict[str, Any], tolerance: float = 0.01) -> Choice:
-    found = settings(pd.DataFrame(rows))
+    found = group_settings(pd.DataFrame(rows))
     chosen = choose(found, Spreads(found), tolerance)
     assert chosen is not None
     return chosen
 
 
 def recommended(*rows: dict[str, Any], tolerance: float = 0.01, **options: Any) -> Recommended:
-    found = settings(pd.DataFrame(rows))
+    found = group_settings(pd.DataFrame(rows))
     chosen = recommend(found, Spreads(found), tolerance=tolerance, **options)
     assert chosen is not None
     return chosen
@@ -116,7 +116,7 @@ def test_what_was_not_measured_as_deployed_is_no_candidate() -> None:
     assert choice(*dense(), *old, *three()).setting.axes["sparsity"] == 0.3
     without_macs = three(sparsity=0.1, **{"final/macs_deployed": None})
     assert choice(*dense(), *without_macs, *three()).setting.axes["sparsity"] == 0.3
-    found = settings(pd.DataFrame([*dense(), *old]))
+    found = group_settings(pd.DataFrame([*dense(), *old]))
     assert choose(found, Spreads(found)) is None
 
 
@@ -126,7 +126,7 @@ def test_the_reference_is_the_dense_arm_of_equal_fine_tuning() -> None:
         *three(loss=0.004, **{axis: 5}), *three("dense", loss=-0.02, **{axis: 9}),
         *three("dense", loss=0.001, **{axis: 5}),
     ]  # fmt: skip
-    found = settings(pd.DataFrame(rows), [axis])
+    found = group_settings(pd.DataFrame(rows), [axis])
     best = recommend(found, Spreads(found))
     assert best is not None
     assert best.reference == "fine_tuned"
@@ -219,7 +219,7 @@ def of_seeds(*losses: float, test: tuple[float, ...] = ()) -> Any:
         trial(seed=s, loss=x, **({"test_loss": test[s]} if test else {}))
         for s, x in enumerate(losses)
     ]
-    (found,) = settings(pd.DataFrame(rows))
+    (found,) = group_settings(pd.DataFrame(rows))
     return median_trial(found)
 
 

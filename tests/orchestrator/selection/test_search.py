@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from orchestrator.selection import summarise
 from orchestrator.selection.halving import halving
 from orchestrator.selection.pareto import dominates, pareto
-from orchestrator.selection.settings import settings
+from orchestrator.selection.settings import group_settings
 
 
 def full(arm: str = "lotus", seed: int = 0, **values: Any) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def test_the_front_is_what_nothing_dominates_and_dominates_all_else(
     rows = [full(sparsity=i / 10, **{"final/deployed_val_accuracy": a / 10,
                                      "final/macs_deployed": float(m + 1), "final/sparsity": s / 10})
             for i, (a, m, s) in enumerate(points)]  # fmt: skip
-    found = pareto(settings(pd.DataFrame(rows)))
+    found = pareto(group_settings(pd.DataFrame(rows)))
     kept = {points[round(row["setting"]["sparsity"] * 10)] for row in found}
     assert kept
     costs = {p: (float(-p[0]), float(p[1]), float(-p[2])) for p in points}
@@ -76,7 +76,7 @@ def test_controls_and_stopped_trials_are_on_no_front() -> None:
         full(arm="random_mask", **{"final/deployed_val_accuracy": 0.99}),
         stopped(1, 1.0),
     ]
-    assert [row["arm"] for row in pareto(settings(pd.DataFrame(rows)))] == ["lotus"]
+    assert [row["arm"] for row in pareto(group_settings(pd.DataFrame(rows)))] == ["lotus"]
 
 
 def test_rungs_say_who_went_on_and_who_won() -> None:
@@ -122,10 +122,10 @@ def test_the_dense_models_test_accuracy_is_not_lost_behind_a_stopped_trial() -> 
 def test_accuracy_on_whole_images_and_macs_of_kept_patches_move_nothing_on_the_front() -> None:
     rows = [full(patch_drop=q / 10) for q in (1, 2, 3)]
     rows[0] |= {"final/deployed_val_accuracy": 0.91}
-    expected = pareto(settings(pd.DataFrame(rows)))
+    expected = pareto(group_settings(pd.DataFrame(rows)))
     flattered = [dict(row) for row in rows]
     flattered[1] |= {"final/val_accuracy": 0.99, "final/macs": 1.0}
-    found = pareto(settings(pd.DataFrame(flattered)))
+    found = pareto(group_settings(pd.DataFrame(flattered)))
     assert [r["setting"] for r in found] == [r["setting"] for r in expected]
     assert [(r["macs"], r["macs_ratio"], r["macs_ratio_kept"]) for r in expected] == [
         (90.0, 0.9, 0.8)
@@ -137,5 +137,5 @@ def test_a_trial_of_before_that_drops_patches_is_on_no_front_and_a_whole_one_is(
         {k: v for k, v in full(patch_drop=q).items() if "deployed" not in k and "sel" not in k}
         for q in (0.0, 0.1)
     ]
-    found = pareto(settings(pd.DataFrame(old)))
+    found = pareto(group_settings(pd.DataFrame(old)))
     assert [(row["setting"]["patch_drop"], row["macs"]) for row in found] == [(0.0, 80.0)]

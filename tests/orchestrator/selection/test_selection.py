@@ -24,7 +24,7 @@ from orchestrator.selection.pareto import DIGITS
 from orchestrator.selection.recommendation import Recommended
 from orchestrator.selection.rows import TIE
 from orchestrator.selection.series import SERIES
-from orchestrator.selection.settings import WHOLE, settings
+from orchestrator.selection.settings import WHOLE, group_settings
 from orchestrator.selection.statistics import wilson
 from orchestrator.selection.wording import in_words
 from trials.arms import NAMES
@@ -77,12 +77,12 @@ def summary(results: pd.DataFrame, **options: Any) -> dict[str, Any]:
 
 
 def arms_table(results: pd.DataFrame, axes: Sequence[str] = ()) -> list[ArmRow]:
-    points = settings(results, axes)
+    points = group_settings(results, axes)
     return arms.arms_table(points, Spreads(points))
 
 
 def recommend(results: pd.DataFrame, tolerance: float = 0.01) -> Recommended | None:
-    points = settings(results)
+    points = group_settings(results)
     return recommendation.recommend(points, Spreads(points), tolerance=tolerance)
 
 

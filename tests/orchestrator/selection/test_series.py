@@ -15,7 +15,7 @@ from orchestrator.selection.series import (
     stage_seconds,
     throughput,
 )
-from orchestrator.selection.settings import best_settings, settings
+from orchestrator.selection.settings import best_settings, group_settings
 from trials.arms import BASE_AXES
 
 N = 1_000
@@ -33,7 +33,7 @@ def trial(arm: str = "lotus", seed: int = 0, **values: Any) -> dict[str, Any]:
 
 
 def found(*trials: dict[str, Any], axes: tuple[str, ...] = ()) -> list[Any]:
-    return settings(pd.DataFrame(list(trials)), axes)
+    return group_settings(pd.DataFrame(list(trials)), axes)
 
 
 def means(table: list[Row], stage: str = "issp") -> dict[Any, float]:

@@ -15,11 +15,11 @@ from orchestrator.selection.settings import (
     agree,
     best_settings,
     comparable,
+    group_settings,
     kept_macs_ratio,
     macs_ratio,
     preference,
     same_sparsity,
-    settings,
     speed_ratio,
     unmeasured,
 )
@@ -38,7 +38,7 @@ def trial(arm: str = "lotus", seed: int = 0, **values: Any) -> dict[str, Any]:
 
 
 def found(*trials: dict[str, Any], axes: tuple[str, ...] = ()) -> list[Setting]:
-    return settings(pd.DataFrame(trials), axes)
+    return group_settings(pd.DataFrame(trials), axes)
 
 
 def old(**values: Any) -> dict[str, Any]:

@@ -129,13 +129,13 @@ def test_of_a_foreign_server_no_more_is_read_than_the_limit(
             pass
         text = str(refused.value)
         assert text.startswith(f"{Artifact.OUTCOMES} of run {RUN} has ")
-        assert "at most 8,388,608 are read" in text
+        assert "limit of 8,388,608 bytes" in text
         assert "\n" not in text
         assert handler.served <= served  # type: ignore[attr-defined]
         table = pd.DataFrame([{"run_id": RUN, "key": "k"}])
         found, damaged = artifacts.outcomes_of(tracker, table, ["k"])
         assert (found, len(damaged)) == ({}, 1)
-        assert "at most 8,388,608 are read" in damaged[0]
+        assert "limit of 8,388,608 bytes" in damaged[0]
     finally:
         server.shutdown()
         server.server_close()
@@ -162,7 +162,7 @@ def test_every_kind_of_file_has_its_limit(
         monkeypatch.setattr(artifacts, "LIMIT", 100)
     run = trials["run_id"].iloc[0]
     with (
-        pytest.raises(artifacts.ArtifactTooLarge, match="at most 100 are read"),
+        pytest.raises(artifacts.ArtifactTooLarge, match="limit of 100 bytes"),
         artifacts.fetched(tracked_trial.tracker, run, path),
     ):
         pass

@@ -108,7 +108,7 @@ def test_a_half_migrated_one_with_runs_is_not_touched_and_said(tmp_path: Path) -
     path = tmp_path / "mlflow.db"
     half_made(path, "create table runs (x int)", "insert into runs values (1)")
     before = path.read_bytes()
-    with pytest.raises(TrackingError, match=r"holds runs: put back its backup"):
+    with pytest.raises(TrackingError, match=r"holds runs: restore its backup"):
         prepare(path)
     assert path.read_bytes() == before
 

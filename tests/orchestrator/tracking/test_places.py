@@ -169,7 +169,7 @@ def test_one_lost_file_is_said_too(output: Output, tmp_path: Path) -> None:
     lost = next((output.folder / "artifacts").rglob("outcomes/correct.safetensors"))
     lost.unlink()
     found = output.reported(tmp_path / "report")
-    said = "correct.safetensors is not among the artifacts of 1 of 4 compared trials"
+    said = "correct.safetensors is missing from the artifacts of 1 of 4 compared trials"
     assert any(said in one for one in found["warnings"])
 
 
@@ -214,5 +214,5 @@ def test_a_lost_bucket_is_told_from_a_store_that_is_away(
     assert time.monotonic() - start < 30
     assert code == 1
     assert f"they are not at {s3}" in error
-    assert "Bring that place back" in error
+    assert "Restore that place" in error
     assert "The specified bucket does not exist" in error.replace("\n", " ")

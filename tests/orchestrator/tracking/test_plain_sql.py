@@ -105,7 +105,7 @@ def whole(client: Any) -> str:
 
 def test_the_installed_mlflow_was_compared(path: Path) -> None:
     """If this fails after an update of MLflow: compare (`TESTED`), or everything is slower."""
-    assert plain_sql._found(path) in plain_sql.TESTED
+    assert plain_sql._installed_versions(path) in plain_sql.TESTED
     assert isinstance(connect(f"sqlite:///{path}"), PlainSql)
 
 
@@ -170,7 +170,7 @@ def test_what_it_gives_back_is_what_mlflow_has(path: Path) -> None:
     experiment = client.get_experiment_by_name("x").experiment_id
     made = client.create_run(experiment, tags=TAGS, run_name="n")
     kept = own(path).get_run(made.info.run_id)
-    assert made == Interner().kept(kept)
+    assert made == Interner().interned(kept)
     assert made.info.artifact_uri == f"file:///somewhere/x/{made.info.run_id}/artifacts"
 
 

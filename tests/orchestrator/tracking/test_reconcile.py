@@ -35,9 +35,9 @@ def test_of_several_runs_of_a_key_the_finished_one_stays(tracker: Tracker) -> No
     second = twin(tracker, first.run_id)
     third = twin(tracker, first.run_id)
     tracker.client.set_terminated(second.info.run_id)
-    assert reconcile(tracker, mend=False) == ["2 runs are there a second time"]
+    assert reconcile(tracker, mend=False) == ["2 runs are duplicated"]
     assert len(tracker.children()) == 3
-    assert reconcile(tracker) == ["2 runs are there a second time: deleted"]
+    assert reconcile(tracker) == ["2 runs are duplicated: deleted"]
     assert [child.run_id for child in tracker.children()] == [second.info.run_id]
     deleted = tracker.tagged("deleted")
     assert {run.info.run_id for run in deleted} == {first.run_id, third.info.run_id}

@@ -18,11 +18,11 @@ def test_a_kept_run_says_what_mlflow_says(client: MlflowClient) -> None:
     run_id = made.info.run_id
     points = [Metric("loss", value, 0, step) for step, value in enumerate((3.0, 2.0))]
     client.log_batch(run_id, points, [Param("issp.merge", "majority")], [RunTag("x", "y")])
-    running = Interner().kept(client.get_run(run_id))
+    running = Interner().interned(client.get_run(run_id))
     assert running.info.end_time is None
     client.set_terminated(run_id)
     theirs = client.get_run(run_id)
-    kept = Interner().kept(theirs)
+    kept = Interner().interned(theirs)
     for part, kind in (("info", Info), ("data", Data)):
         for name in kind.__dataclass_fields__:
             said = getattr(getattr(theirs, part), name)
@@ -38,7 +38,7 @@ def test_equal_texts_of_all_runs_are_one_object(client: MlflowClient) -> None:
         metrics = [Metric("a/metric of some length", 1.0, 0, 0)]
         client.log_batch(run_id, metrics, [Param("a param of some length", "its long value")])
     interner = Interner()
-    runs = [interner.kept(run) for run in client.search_runs([experiment])]
+    runs = [interner.interned(run) for run in client.search_runs([experiment])]
     for part in ("metrics", "params"):
         assert len({id(name) for run in runs for name in getattr(run.data, part)}) == 1
     assert len({id(text) for run in runs for text in run.data.params.values()}) == 1

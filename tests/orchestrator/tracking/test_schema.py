@@ -153,7 +153,7 @@ def test_a_migration_that_fails_or_is_killed_leaves_it_as_it_was(
     assert path.read_bytes() == content
     schema.migrate(path)
     assert schema.of_revision(revision(path)).age == "current"
-    assert said[-1].startswith(f"{path} is migrated. What it was is kept as mlflow.db.schema-")
+    assert said[-1].startswith(f"{path} is migrated. A backup is kept as mlflow.db.schema-")
 
 
 def test_one_that_is_written_to_meanwhile_is_not_migrated(

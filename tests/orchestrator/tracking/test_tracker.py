@@ -209,9 +209,9 @@ def test_artifacts_lie_beside_the_database(tracker: Tracker, tmp_path: Path) -> 
 
 def test_a_deleted_experiment_is_said_in_words(tracked: SweepConfig, tracker: Tracker) -> None:
     MlflowClient(tracker.address.uri).delete_experiment(tracker.address.experiment_id)
-    for create in (True, False):
+    for look_up in (open_sweep, find_sweep):
         with pytest.raises(TrackingError, match="is deleted: restore it, or choose another"):
-            open_sweep(tracked, create)
+            look_up(tracked)
 
 
 def test_all_sweeps_of_a_store_are_listed(
