@@ -13,7 +13,8 @@ from orchestrator.ray_internals.names import RAY
 from orchestrator.secrets import without_password
 from orchestrator.versions import hardware, versions
 from trials.config import TrialConfig
-from trials.data.datasets import Counts, DataConfig, load
+from trials.data.config import DataConfig
+from trials.data.datasets import Counts, load
 from trials.errors import LotusError
 
 T = TypeVar("T")
