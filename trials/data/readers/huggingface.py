@@ -111,7 +111,7 @@ def _columns(cfg: DataConfig, path: Path) -> Columns:
     named = [name for name in others if _is_class(features.get(name))]
     able = named or [name for name in others if _is_label(schema.field(name).type)]
     known = ["label"] if "label" in others and not cfg.label_column else able
-    label = _one(cfg.label_column, known, others, path, "label")
+    label = _one(cfg.label_column, known, schema.names, path, "label")
     feature = features.get(label) or {}
     if _is_list(schema.field(label).type):
         raise DataError(

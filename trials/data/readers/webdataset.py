@@ -104,6 +104,20 @@ def _pictures(cfg: DataConfig, shards: Shards) -> Iterator[tuple[int, str, Pictu
             row += 1
 
 
+def _refuse_cut(path: Path) -> None:
+    """A tar ends with a block of zeros; Python's reader takes one that was cut for a shorter one.
+
+    Raises:
+        tarfile.ReadError: it does not.
+    """
+    if path.suffix != ".tar":
+        return  # a compressed one notices by itself
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - tarfile.BLOCKSIZE))
+        if file.read() != b"\0" * tarfile.BLOCKSIZE:
+            raise tarfile.ReadError("it was not written to its end")
+
+
 def _samples(path: Path, wanted: Sequence[str] | set[str] | frozenset[str]) -> Iterator[Sample]:
     """The samples of a tar in their order, with the content of the files that are wanted.
 
@@ -112,6 +126,7 @@ def _samples(path: Path, wanted: Sequence[str] | set[str] | frozenset[str]) -> I
     """
     current, files = None, dict[str, bytes]()
     try:
+        _refuse_cut(path)
         with tarfile.open(path) as tar:
             for member in tar:
                 if not member.isfile() or Path(member.name).name.startswith("."):
@@ -127,6 +142,7 @@ def _samples(path: Path, wanted: Sequence[str] | set[str] | frozenset[str]) -> I
                     content = tar.extractfile(member)
                     files[extension.lower()] = content.read() if content is not None else b""
     except (tarfile.TarError, OSError, EOFError) as error:
-        raise DataError(f"{path} is damaged, or no tar file: {error}") from None
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{path} is damaged, or no tar file: {reason}") from None
     if current is not None:
         yield current, files
