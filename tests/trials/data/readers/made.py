@@ -28,7 +28,7 @@ def picture(part: str, label: int, number: int) -> Image.Image:
     """An RGB image: its top says what it is, the rest is noise of its own."""
     draw = np.random.default_rng([part == "test", label, number])
     pixels = draw.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-    pixels[:4] = ((part == "test") * 200, label * 60, number % 60 * 4)
+    pixels[:4] = ((part == "test") * 200, label % 4 * 60, number % 60 * 4)
     return Image.fromarray(pixels)
 
 
