@@ -91,10 +91,13 @@ class Dataset:
             self.train.images.whole.made(told)
 
     def in_memory(self, limit_bytes: float = math.inf) -> Dataset:
-        """With arrays instead of a file, where they take no more than is allowed."""
+        """With arrays instead of a file, where they take no more than is allowed.
+
+        What stays in a file is mapped by each process, which takes no copy of its own.
+        """
         size = sum(one.images.nbytes for one in (self.train, self.validation, self.test))
         if size > min(self.limit_bytes, limit_bytes):
-            return self
+            return replace(self, limit_bytes=0, _placed={})
         return replace(
             self,
             train=self.train.in_memory(),

@@ -12,6 +12,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ from trials.data.readers import reader_of
 from trials.errors import DataError
 
 ABOUT = "about.json"
+
+LEFT_S = 7 * 86_400.0
+"""What nobody has finished for so long was left by a process that died."""
 
 NAMED = 5
 """Corrupt images that an error names; it counts the others."""
@@ -160,6 +164,10 @@ def key_of(scan: Scan, cfg: DataConfig) -> str:
 def _temporary(parent: Path, key: str) -> Path:
     try:
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for old in parent.glob("*.part"):
+            with contextlib.suppress(FileNotFoundError):  # another process was faster
+                if time.time() - old.stat().st_mtime > LEFT_S:
+                    shutil.rmtree(old, ignore_errors=True)
         return Path(tempfile.mkdtemp(prefix=f"{key[:16]}.", suffix=".part", dir=parent))
     except OSError as error:
         raise DataError(

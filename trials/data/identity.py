@@ -103,24 +103,17 @@ def _walk(
         yield from _walk(os.path.join(path, name), below, counts, (*above, real))
 
 
-def digest_of(folders: Sequence[Folder], told: Callable[[int, int], None] | None = None) -> str:
+def digest_of(folders: Sequence[Folder]) -> str:
     """One digest of all files: their paths below the root, and their contents.
-
-    Args:
-        told: how many files have been compared or read, of how many.
 
     Raises:
         DataError: a file cannot be read.
     """
-    total, done = hashlib.sha256(), 0
-    count = sum(len(folder.names) for folder in folders)
+    total = hashlib.sha256()
     with Index.opened() as index:
         for folder in sorted(folders, key=lambda one: os.fsencode(one.relative)):
             for path, digest in zip(folder.paths(), _digests(folder, index), strict=True):
                 total.update(os.fsencode(path).replace(b"\\", b"/") + b"\0" + digest)
-            done += len(folder.names)
-            if told is not None:
-                told(done, count)
     return total.hexdigest()
 
 

@@ -111,8 +111,9 @@ class HostImages:
         Args:
             which: rows, int64 (B,) on the CPU, or a slice.
         """
-        rows = which if isinstance(which, slice) else which.cpu().numpy()
-        batch = torch.from_numpy(np.array(self.source[rows], copy=isinstance(which, slice)))
+        found = self.source[which if isinstance(which, slice) else which.cpu().numpy()]
+        # A slice of an array is no copy, and what is shared must not be pinned or written.
+        batch = torch.from_numpy(found.copy() if found.base is not None else found)
         if self.device.type == "cuda":
             return batch.pin_memory().to(self.device, non_blocking=True)
         return batch.to(self.device)

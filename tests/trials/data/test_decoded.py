@@ -1,13 +1,16 @@
 """The file of decoded images: made once, whole or not at all, and only a cache."""
 
+import os
 import pickle
 import shutil
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests.trials.data.readers import made
@@ -15,7 +18,7 @@ from trials.data import datasets as data
 from trials.data import decoded, decoding
 from trials.data.config import DataConfig
 from trials.data.datasets import Dataset
-from trials.data.images import Stored
+from trials.data.images import HostImages, Stored
 from trials.errors import DataError
 
 
@@ -143,6 +146,21 @@ def test_images_of_several_sizes_are_held_at_224(root: Path, odd: tuple[int, int
         for path in (root / "test").rglob("*.png"):
             Image.new("RGB", odd).save(path)
     assert loaded(root).train.images.shape[1:] == (3, 224, 224)
+
+
+def test_what_stays_in_a_file_is_copied_by_no_process(root: Path, cpu: torch.device) -> None:
+    found = loaded(root)
+    for limit, kind in ((1e9, torch.Tensor), (1e4, HostImages)):
+        assert isinstance(found.in_memory(limit).on(cpu, "train")[0], kind)
+
+
+def test_what_was_left_long_ago_is_removed(root: Path, cache: Path) -> None:
+    for name, age_days in (("old.part", 30), ("new.part", 0)):
+        (cache / "images" / name).mkdir(parents=True)
+        at = time.time() - age_days * 86_400
+        os.utime(cache / "images" / name, (at, at))
+    loaded(root).prepare()
+    assert {path.name for path in (cache / "images").glob("*.part")} == {"new.part"}
 
 
 def test_a_part_is_read_by_rows(root: Path) -> None:
