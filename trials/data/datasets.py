@@ -178,6 +178,9 @@ def _read(cfg: DataConfig) -> Found:
         parts.append(whole.take(np.flatnonzero(~bad)) if bad.any() else whole)
     train, validation, test = parts
     assert train is not None
+    lost = np.flatnonzero(np.bincount(train.labels, minlength=len(facts.classes)) == 0)
+    if len(lost):
+        raise DataError(f"no training image of class {facts.classes[lost[0]]!r} can be decoded")
     return Found(facts.classes, train, validation, test)
 
 

@@ -8,11 +8,13 @@ half of one; who is later uses what is there. Removing the folder costs only tim
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,7 +76,9 @@ class Decoded:
         """
         found = self.known()
         if found is None:
-            self._make(told)
+            with _alone(self.key):
+                if self.known() is None:
+                    self._make(told)
             found = self.known()
         if found is None:
             raise DataError(f"{self._folder()} cannot be read again: remove it")
@@ -159,6 +163,17 @@ def key_of(scan: Scan, cfg: DataConfig) -> str:
     settings = cfg.model_dump(mode="json", include=set(named))
     text = json.dumps([scan.identity, DECODING, settings], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def _alone(key: str) -> Iterator[None]:
+    """One process of this machine decodes, the others wait; where nothing can be locked, all do."""
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):
+            root().mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = held.enter_context((root() / f"{key}.lock").open("w"))
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _temporary(parent: Path, key: str) -> Path:

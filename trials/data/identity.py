@@ -113,7 +113,7 @@ def digest_of(folders: Sequence[Folder]) -> str:
     with Index.opened() as index:
         for folder in sorted(folders, key=lambda one: os.fsencode(one.relative)):
             for path, digest in zip(folder.paths(), _digests(folder, index), strict=True):
-                total.update(os.fsencode(path).replace(b"\\", b"/") + b"\0" + digest)
+                total.update(os.fsencode(path) + b"\0" + digest)
     return total.hexdigest()
 
 

@@ -253,6 +253,15 @@ def test_corrupt_images_are_left_out_where_that_is_asked_for(tmp_path: Path) -> 
     assert images.reshape(len(images), -1).any(1).all(), "no empty image is left"
 
 
+def test_a_class_of_which_nothing_can_be_decoded_is_named(tmp_path: Path) -> None:
+    folders(tmp_path / "set")
+    for path in (tmp_path / "set/train/bird").iterdir():
+        path.write_bytes(b"no image")
+    cfg = DataConfig(name="imagefolder", root=tmp_path / "set", size=16, corrupt="leave_out")
+    with pytest.raises(DataError, match="no training image of class 'bird' can be decoded"):
+        data.load(cfg)
+
+
 def test_many_corrupt_images_are_counted_and_some_are_named(tmp_path: Path) -> None:
     folders(tmp_path / "set")
     for path in (tmp_path / "set/train/bird").iterdir():

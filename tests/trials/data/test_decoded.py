@@ -51,7 +51,7 @@ def test_images_are_decoded_once(root: Path, cache: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("damage", ["gone", "cut", "no about", "wrong about", "half made"])
 def test_a_damaged_file_is_made_again(root: Path, cache: Path, damage: str) -> None:
     before = everything(loaded(root))
-    (folder,) = (cache / "images").iterdir()
+    (folder,) = [path for path in (cache / "images").iterdir() if path.is_dir()]
     if damage == "gone":
         shutil.rmtree(folder)
     elif damage == "cut":
@@ -78,12 +78,23 @@ def test_what_was_interrupted_leaves_nothing_that_counts(
     with pytest.raises(KeyboardInterrupt):
         found.prepare(interrupted)
     assert files(cache) == []
-    assert not list((cache / "images").iterdir())
+    assert not [path for path in (cache / "images").iterdir() if path.is_dir()]
     assert len(everything(found)) == (56 + 18) * 3 * made.SIDE**2
 
 
-def test_two_that_decode_at_once_get_the_same(root: Path, cache: Path) -> None:
+def test_of_two_that_want_to_decode_at_once_one_waits(
+    root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     results: list[bytes] = []
+    began: list[int] = []
+    original = decoded.decode
+
+    def counted(*args: Any) -> Any:
+        began.append(len(began))
+        time.sleep(0.2)
+        return original(*args)
+
+    monkeypatch.setattr(decoded, "decode", counted)
     both = [loaded(root), loaded(root)]
     threads = [
         threading.Thread(target=lambda one=one: results.append(everything(one))) for one in both
@@ -94,6 +105,7 @@ def test_two_that_decode_at_once_get_the_same(root: Path, cache: Path) -> None:
         thread.join()
     assert len(results) == 2
     assert results[0] == results[1]
+    assert len(began) == 1
     assert files(cache) == ["about.json", "images.npy"]
 
 
