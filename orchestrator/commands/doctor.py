@@ -13,10 +13,14 @@ from orchestrator.ray_internals.names import RAY
 from orchestrator.secrets import without_password
 from orchestrator.versions import hardware, versions
 from trials.config import TrialConfig
-from trials.data.datasets import Counts, DataConfig, load
+from trials.data.config import DataConfig
+from trials.data.datasets import Counts, load
 from trials.errors import LotusError
 
 T = TypeVar("T")
+
+SHOWN = 5
+"""Classes that are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +105,20 @@ def _configs(sweep: SweepConfig) -> Iterable[TrialConfig]:
 
 
 @lru_cache(maxsize=8)
-def _read(cfg: DataConfig) -> tuple[Counts, str]:
-    """Sizes and digest of a data set."""
+def _read(cfg: DataConfig) -> tuple[Counts, str, tuple[str, ...]]:
+    """Sizes, digest and classes of a data set; every image has been decoded."""
     found = load(cfg)
-    return Counts.of(found), found.digest
+    found.prepare()
+    return Counts.of(found), found.digest, found.class_names
 
 
 def _data(sweep: SweepConfig) -> str:
     def look(cfg: DataConfig) -> str:
-        counts, digest = _read(cfg)
+        counts, digest, names = _read(cfg)
+        more = ", ..." if len(names) > SHOWN else ""
         return (
-            f"{counts.train} train, {counts.validation} validation, {counts.test} test images, "
-            f"digest {digest[:12]}"
+            f"{counts.train} train, {counts.validation} validation, {counts.test} test images of "
+            f"{counts.classes} classes ({', '.join(names[:SHOWN])}{more}), digest {digest[:12]}"
         )
 
     settings = {trial.data.model_dump_json(): trial.data for trial in _configs(sweep)}
@@ -122,7 +128,7 @@ def _data(sweep: SweepConfig) -> str:
 def _classes_and_channels(cfg: DataConfig) -> tuple[int, int]:
     """Of a data set; any, where it cannot be read: that is said elsewhere."""
     try:
-        counts, _ = _read(cfg)
+        counts, _, _ = _read(cfg)
     except (LotusError, OSError):
         return 10, 3
     return counts.classes, counts.channels

@@ -15,6 +15,8 @@ from orchestrator.storage.keys import canonical, key_of
 from orchestrator.visible import one_line
 from trials.arms import BASE_AXES
 from trials.config import TrialConfig
+from trials.data.config import DataConfig
+from trials.data.datasets import Dataset
 from trials.graph.pipeline import TrialGraph, pipeline
 from trials.graph.shared import Shared
 from trials.graph.sources import Opened, open_sources
@@ -153,6 +155,7 @@ class Planner:
         self.sweep, self._points = sweep, Points(sweep.base())
         self._methods = [proposer(block, sweep.finetune.epochs) for block in sweep.search]
         self._opened: dict[str, Opened] = {}
+        self._datasets: dict[DataConfig, Dataset] = {}
         self._known: dict[tuple[int, int], Opened] = {}
         self._trials: dict[str, PlannedTrial] = {}
         self._shared = Shared()
@@ -210,7 +213,9 @@ class Planner:
         if sections not in self._known:
             source = source_id(config)
             if source not in self._opened:
-                self._opened[source] = open_sources(config.data, config.model)
+                dataset = self._datasets.get(config.data)
+                opened = open_sources(config.data, config.model, dataset)
+                self._opened[source], self._datasets[config.data] = opened, opened.dataset
             self._known[sections] = self._opened[source]
         return self._known[sections]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from orchestrator import metrics
 from orchestrator.disks import file_system
-from trials.model.answers import cache_folder
+from trials.caches import cache_folder
 
 LEAST_BYTES = 2**20
 """Smaller objects are fetched as fast as their index entry, which is fetched anyway."""

@@ -1,4 +1,5 @@
-"""Data sets: reading them, their splits, stratified fractions and sizes.
+"""Data sets: reading them, decoding, identity, where they lie in memory, splits and sizes.
 
-A new data set is a reader in `datasets.py`.
+`datasets.py` is what stages see, and `config.py` what a sweep file says. A new kind of data set is
+a module in `readers/`.
 """
