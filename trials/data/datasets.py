@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from trials.errors import DataError
+from trials.errors import DataAbsentError, DataError
 from trials.lazy import torch
 from trials.seeding import Permutations
 from trials.stage import StageConfig
@@ -226,17 +226,18 @@ def read_cifar10(root: Path | None) -> tuple[Split, Split]:
     They are pickles, so a batch is opened only after its MD5 is the published one.
 
     Raises:
+        DataAbsentError: none of it is there.
         DataError: a batch is absent or is not the published file.
     """
     if root is None:
-        raise DataError(
+        raise DataAbsentError(
             "data.root is missing: name the folder that holds cifar-10-batches-py/ "
             "(cs.toronto.edu/~kriz/cifar.html, python version)"
         )
     folder = root / "cifar-10-batches-py"
     folder = folder if folder.is_dir() else root
     if not any((folder / name).exists() for name in CIFAR10_MD5):
-        raise DataError(
+        raise DataAbsentError(
             f"data.root = {root} holds no CIFAR-10: there is no cifar-10-batches-py/. Put the "
             "python version of cs.toronto.edu/~kriz/cifar.html there, or name its folder with "
             "`--set data.root=FOLDER`"
