@@ -10,6 +10,7 @@ import click
 
 from orchestrator import notices
 from orchestrator.commands import files, results, running, upkeep
+from orchestrator.commands.new import new
 from orchestrator.commands.options import FAILED, INTERRUPTED, OK, WRONG, errors
 from orchestrator.driver.interrupts import ENDED, INTERRUPTS
 from orchestrator.planning.problems import SweepError
@@ -20,6 +21,7 @@ from trials.errors import LotusError
 COMMANDS = (
     files.list_sweeps,
     files.schema,
+    new,
     running.plan,
     running.run,
     results.report,
