@@ -81,6 +81,9 @@ class Metric:
     DENSE_VAL_N: Final = "dense/val_n"
     DENSE_TEST_ACCURACY: Final = "dense/test_accuracy"
     DENSE_TEST_N: Final = "dense/test_n"
+    # Every class counts the same; on a trial.
+    DENSE_VAL_BALANCED: Final = "dense/val_balanced_accuracy"
+    DENSE_TEST_BALANCED: Final = "dense/test_balanced_accuracy"
 
     ESSENTIAL_VAL_ACCURACY: Final = "essential/val_accuracy"
     ESSENTIAL_VAL_LOST: Final = "essential/val_lost"
@@ -122,6 +125,11 @@ class Metric:
     # On the tokens that the trial uses; pairs with FINAL_MACS_DEPLOYED.
     FINAL_DEPLOYED_VAL_ACCURACY: Final = "final/deployed_val_accuracy"
     FINAL_DEPLOYED_TEST_ACCURACY: Final = "final/deployed_test_accuracy"
+    # Every class counts the same.
+    FINAL_VAL_BALANCED: Final = "final/val_balanced_accuracy"
+    FINAL_TEST_BALANCED: Final = "final/test_balanced_accuracy"
+    FINAL_DEPLOYED_VAL_BALANCED: Final = "final/deployed_val_balanced_accuracy"
+    FINAL_DEPLOYED_TEST_BALANCED: Final = "final/deployed_test_balanced_accuracy"
     FINAL_SPARSITY: Final = "final/sparsity"
     """Of the prunable weights."""
     FINAL_SPARSITY_MODEL: Final = "final/sparsity_model"

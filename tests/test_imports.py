@@ -326,7 +326,7 @@ def test_the_served_model_stands_alone() -> None:
 
 
 def test_nobody_opens_a_pickle_but_the_reader_of_cifar10() -> None:
-    assert importers("pickle") == {"trials/data/datasets.py"}
+    assert importers("pickle") == {"trials/data/readers/cifar10.py"}
     for foreign in ("cloudpickle", "dill", "joblib", "shelve", "marshal"):
         assert not importers(foreign)
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from trials.arms import BY_NAME, LOTUS, MASK_DATA, Arm, ArmName
-from trials.data.datasets import DataConfig
+from trials.data.config import DataConfig
 from trials.model.vit import ModelConfig
 from trials.sparsity.presets import PRESETS, Preset
 from trials.stage import StageConfig

@@ -13,8 +13,10 @@ from orchestrator.ray_internals.names import RAY
 from orchestrator.secrets import without_password
 from orchestrator.versions import hardware, versions
 from trials.config import TrialConfig
-from trials.data.datasets import Counts, DataConfig, load
-from trials.errors import LotusError
+from trials.data.config import DataConfig
+from trials.data.datasets import Counts, load
+from trials.data.known import known
+from trials.errors import DataAbsentError, LotusError
 
 T = TypeVar("T")
 
@@ -109,7 +111,12 @@ def _read(cfg: DataConfig) -> tuple[Counts, str]:
 
 def _data(sweep: SweepConfig) -> str:
     def look(cfg: DataConfig) -> str:
-        counts, digest = _read(cfg)
+        try:
+            counts, digest = _read(cfg.model_copy(update={"download": False}))
+        except DataAbsentError:
+            if not cfg.download:
+                raise
+            return f"{cfg.dataset} is not in {cfg.root} yet: torchvision will fetch it"
         return (
             f"{counts.train} train, {counts.validation} validation, {counts.test} test images, "
             f"digest {digest[:12]}"
@@ -121,11 +128,14 @@ def _data(sweep: SweepConfig) -> str:
 
 def _classes_and_channels(cfg: DataConfig) -> tuple[int, int]:
     """Of a data set; any, where it cannot be read: that is said elsewhere."""
+    found: Counts | None
     try:
-        counts, _ = _read(cfg)
+        found, _ = _read(cfg.model_copy(update={"download": False}))
+    except DataAbsentError:
+        found = known(cfg)
     except (LotusError, OSError):
-        return 10, 3
-    return counts.classes, counts.channels
+        found = None
+    return (found.classes, found.channels) if found else (10, 3)
 
 
 def _model(sweep: SweepConfig) -> str:

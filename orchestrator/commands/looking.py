@@ -9,15 +9,28 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from trials.data import datasets
-from trials.data.datasets import Counts, DataConfig
+from trials.data.config import DataConfig
+from trials.data.datasets import Counts
 from trials.data.known import known
+from trials.data.readers.imagefolder import is_image
+from trials.data.readers.torchvision_sets import SETS
 from trials.errors import DataAbsentError, DataError
 
-NAMED = {"digits": 8, "cifar10": 32}
-"""Data sets that are known by name, with the pixels a side of their images."""
+NAMED = {
+    "digits": {"name": "digits"},
+    "cifar10": {"name": "cifar10"},
+    **{
+        name.lower(): {"name": "torchvision", "dataset": name} for name in SETS if name != "CIFAR10"
+    },
+}
+"""Data sets that are known by name: what `data:` says of them."""
+
+PIXELS = {
+    "digits": 8, "cifar10": 32, "cifar100": 32, "svhn": 32, "stl10": 96, "usps": 16, "mnist": 28,
+    "fashionmnist": 28, "kmnist": 28, "qmnist": 28, "emnist": 28, "eurosat": 64,
+}  # fmt: skip
+"""Of a side, by the same names, where all images have one size."""
 
 CIFAR10 = "cifar-10-batches-py"
 
@@ -67,21 +80,22 @@ def look(given: str) -> Seen:
     if given.lower() in NAMED:
         return _named(given.lower())
     near = difflib.get_close_matches(given.lower(), NAMED, n=1)
-    hint = f"did you mean `{near[0]}`?" if near else f"known by name: {', '.join(NAMED)}"
+    listed = ", ".join(["digits", "cifar10", *(name for name in SETS if name != "CIFAR10")])
+    hint = f"did you mean `{near[0]}`?" if near else f"known by name: {listed}"
     raise DataError(f"there is no such folder, and no data set of that name; {hint}")
 
 
 def _named(name: str) -> Seen:
-    settings: dict[str, Any] = {"name": name}
+    settings: dict[str, Any] = dict(NAMED[name])
     if name != "digits":
         settings["root"] = str(Path(DEFAULT_ROOT).absolute())
-    return _counted(settings, NAMED[name], "")
+    return _counted(settings, PIXELS.get(name), "")
 
 
 def _in_folder(folder: Path) -> Seen:
     folder = folder.absolute()
     if folder.name == CIFAR10 or (folder / CIFAR10).is_dir():
-        return _counted({"name": "cifar10", "root": str(folder)}, NAMED["cifar10"], "")
+        return _counted({"name": "cifar10", "root": str(folder)}, PIXELS["cifar10"], "")
     kind = _kind(folder)
     if kind != "imagefolder":
         return _counted({"name": kind, "root": str(folder)}, None, "")
@@ -95,24 +109,17 @@ def _kind(folder: Path) -> str:
     Raises:
         DataError: it holds none.
     """
-    ends = Counter(path.suffix.lower() for path in islice(_files(folder), FILES))
-    if ends[".parquet"] or ends[".arrow"]:
+    names = [path.name.lower() for path in islice(_files(folder), FILES)]
+    if any(name.endswith((".parquet", ".arrow")) for name in names):
         return "huggingface"
-    if ends[".tar"] or ends[".tgz"]:
+    if any(name.endswith((".tar", ".tar.gz", ".tgz")) for name in names):
         return "webdataset"
-    if any(ends[end] for end in _image_ends()):
+    if any(map(is_image, names)):
         return "imagefolder"
     raise DataError(
         f"{folder} holds no images: name a folder that has a folder of images for each class "
         "(or train/ with val/ or test/), parquet files, or tar files"
     )
-
-
-def _image_ends() -> set[str]:
-    from PIL import Image
-
-    Image.init()
-    return set(Image.EXTENSION)
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -127,7 +134,7 @@ def _sizes(folder: Path) -> Counter[tuple[int, int]]:
     """Width and height of images, looked at evenly over the folder; what is damaged is left out."""
     from PIL import Image
 
-    paths = [path for path in islice(_files(folder), FILES) if path.suffix.lower() in _image_ends()]
+    paths = [path for path in islice(_files(folder), FILES) if is_image(path.name)]
     found: Counter[tuple[int, int]] = Counter()
     for path in paths[:: max(1, len(paths) // SAMPLE)]:
         try:
@@ -161,13 +168,7 @@ def _counted(settings: dict[str, Any], pixels: int | None, sizes: str) -> Seen:
     Raises:
         DataError: it cannot be read, and nothing is known of it.
     """
-    try:
-        cfg = DataConfig.model_validate(settings)
-    except ValidationError:
-        raise DataError(
-            f"{settings['root']} holds data of the kind `{settings['name']}`, which cannot be read"
-        ) from None
-    absent = ""
+    cfg, absent = DataConfig.model_validate(settings), ""
     try:
         found = datasets.load(cfg)
         counts, classes = Counts.of(found), _class_sizes(found)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-DATA = "A folder of images, or the name of a data set: digits, cifar10."
+DATA = "A folder of images, or the name of a data set, such as digits or CIFAR100."
 MODEL = "Name of a timm vision transformer, such as deit_tiny_patch16_224."
 BUDGET = "Device time that the sweep may take, by the forecast of `lotus plan`: 30m, 4h."
 

@@ -35,6 +35,9 @@ from orchestrator.worker.job import Settings
 NODE_ANSWER_S = 120.0
 """A node must start a process and import this package for its answer."""
 
+OBJECT_STORE_SHARE = 0.5
+"""Of Ray's object store on the smallest node, for the images of one data set."""
+
 NODE_LOSS_S = 10.0
 """Ray takes about this long to see that a node is gone."""
 
@@ -134,9 +137,20 @@ def _is_gone(node_id: str) -> bool:
 def place_sources(plan: Plan) -> dict[str, list[Any]]:
     """Put each data set into the object store, once for all workers of a node.
 
+    One that is too large for it stays in a file on each node's disk, and only its name travels.
     Wrapped in a list, so that a process gets the reference and fetches at most once.
     """
-    return {name: [ray.put(opened)] for name, opened in plan.opened.items()}
+    room = OBJECT_STORE_SHARE * min(
+        (node["Resources"].get("object_store_memory", 0) for node in _living()), default=0
+    )
+    placed: dict[str, Any] = {}
+    for opened in plan.opened.values():
+        if opened.dataset.digest not in placed:
+            placed[opened.dataset.digest] = ray.put(opened.dataset.in_memory(room))
+    return {
+        name: [placed[opened.dataset.digest], opened.sources, opened.weights]
+        for name, opened in plan.opened.items()
+    }
 
 
 def run_work(
@@ -194,7 +208,11 @@ def run_work(
 
 def _living_ids() -> set[str]:
     """Ray's ids of the nodes that are there."""
-    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    return {node["NodeID"] for node in _living()}
+
+
+def _living() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]
 
 
 def _share(sweep: SweepConfig) -> Share:

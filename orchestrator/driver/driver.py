@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.driver import delivery
+from orchestrator.driver.decoding import decode
 from orchestrator.driver.dispatcher import Ended, Proposals, Work
 from orchestrator.driver.endings import close_failed, close_running
 from orchestrator.driver.fallen import Fallen
@@ -227,6 +228,7 @@ def _make(
     from orchestrator.driver import cluster, measuring
 
     sweep = state.plan.sweep
+    decode(state.plan, watcher.says)
     proposals = _pinned(growth.proposals, state, growth) if sweep.dynamic else None
     work = growth.work(trials, shared)
     settings = replace(state.settings(), measured_as=measuring.measured_as(sweep, address))

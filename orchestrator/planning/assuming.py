@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from trials.data import datasets
-from trials.data.datasets import Counts, DataConfig
+from trials.data.config import DataConfig
+from trials.data.datasets import Counts, Dataset
 from trials.data.known import known
 from trials.errors import AbsentError, DataAbsentError, WeightsAbsentError
 from trials.graph.sources import Opened, Sources, open_sources, weights_of
@@ -20,6 +21,7 @@ class Assuming:
 
     def __init__(self) -> None:
         self.said: list[str] = []
+        self._datasets: dict[DataConfig, Dataset] = {}
 
     def __call__(self, data: DataConfig, model: ModelConfig) -> Opened | Sources:
         """What is there or, where something is absent, what is known of it.
@@ -28,21 +30,29 @@ class Assuming:
             DataAbsentError: the data set is not there, and nothing is known of its size.
             DataError, ModelError: what is there cannot be used.
         """
+        data = data.model_copy(update={"download": False})  # a plan fetches nothing
         try:
-            return open_sources(data, model)
+            return open_sources(data, model, self._read(data))
         except AbsentError:
             counts = self._counts(data)
             return known_sources(counts, *self._weights(model, counts.classes))
 
+    def _read(self, data: DataConfig) -> Dataset:
+        """A data set, once whatever the models."""
+        if data not in self._datasets:
+            self._datasets[data] = datasets.load(data)
+        return self._datasets[data]
+
     def _counts(self, data: DataConfig) -> Counts:
         try:
-            return Counts.of(datasets.load(data))
+            return Counts.of(self._read(data))
         except DataAbsentError:
             counts = known(data)
             if counts is None:
                 raise
+        name = data.dataset or data.name
         self._say(
-            f"{data.name} is not {_place(data.root)}: planned for its published size, "
+            f"{name} is not {_place(data.root)}: planned for its published size, "
             f"{counts.train:,} train, {counts.validation:,} validation and {counts.test:,} test "
             f"images in {counts.classes} classes"
         )

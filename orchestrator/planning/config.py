@@ -29,7 +29,7 @@ from trials.config import (
     TicketSection,
     TrialConfig,
 )
-from trials.data.datasets import DataConfig
+from trials.data.config import DataConfig
 from trials.model.vit import ModelConfig
 from trials.stage import StageConfig
 from trials.stages.dense import DenseConfig

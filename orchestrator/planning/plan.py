@@ -15,7 +15,8 @@ from orchestrator.storage.keys import canonical, key_of
 from orchestrator.visible import one_line
 from trials.arms import BASE_AXES
 from trials.config import TrialConfig
-from trials.data.datasets import DataConfig
+from trials.data.config import DataConfig
+from trials.data.datasets import Dataset
 from trials.graph.pipeline import TrialGraph, pipeline
 from trials.graph.shared import Shared
 from trials.graph.sources import Opened, Sources, open_sources
@@ -163,9 +164,10 @@ class Planner:
 
     def __init__(self, sweep: SweepConfig, find: Find | None = None) -> None:
         self.sweep, self._points = sweep, Points(sweep.base())
-        self._find = find or open_sources
+        self._find = find or self._read
         self._methods = [proposer(block, sweep.finetune.epochs) for block in sweep.search]
         self._opened: dict[str, Opened] = {}
+        self._datasets: dict[DataConfig, Dataset] = {}
         self._found: dict[str, Sources] = {}
         self._known: dict[tuple[int, int], Sources] = {}
         self._trials: dict[str, PlannedTrial] = {}
@@ -231,6 +233,12 @@ class Planner:
                 self._found[source] = found
             self._known[sections] = self._found[source]
         return self._known[sections]
+
+    def _read(self, data: DataConfig, model: ModelConfig) -> Opened:
+        """From disk; a data set only once, whatever the models."""
+        opened = open_sources(data, model, self._datasets.get(data))
+        self._datasets[data] = opened.dataset
+        return opened
 
     def _open_all(self) -> None:
         """Open what trials that are not known yet may read: it is sent to the nodes only once."""

@@ -6,6 +6,7 @@ from orchestrator.planning.config import SearchBlock
 from orchestrator.planning.problems import Place, Problem
 from trials.arms import MASKED, PRUNED, RANDOM_PATCHES, TICKETED
 from trials.config import TrialConfig
+from trials.data.readers import reader_of
 from trials.sparsity.allocation import UNSTRUCTURED, fits_pattern, pattern_sparsity
 from trials.sparsity.criteria import CRITERIA
 from trials.sparsity.detect import FEWEST_LEVELS
@@ -15,8 +16,7 @@ from trials.stages.issp import EXACT
 def check_trial(trial: TrialConfig, arms: set[str]) -> Iterator[tuple[str, str]]:
     """Setting and message of each problem."""
     data = trial.data
-    if data.name == "cifar10" and data.root is None:
-        yield "data.root", " is missing: the folder that holds cifar-10-batches-py/"
+    yield from reader_of(data).problems(data)
     if data.validation is not None and data.validation_from == "test":
         yield (
             "data.validation",

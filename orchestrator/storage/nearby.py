@@ -16,7 +16,7 @@ from pathlib import Path
 
 from orchestrator import metrics
 from orchestrator.disks import file_system
-from trials.model.answers import cache_folder
+from trials.caches import cache_folder
 
 LEAST_BYTES = 2**20
 """A smaller object is fetched as fast as its entry, which is fetched in any case."""

@@ -10,7 +10,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from trials.model.answers import cache_folder, installed
+from trials.caches import cache_folder
+from trials.model.answers import installed
 
 
 def copy_to(path: Path) -> bool:

@@ -13,7 +13,8 @@ import yaml
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.storage.store import Entry
 from orchestrator.vocabulary import FINETUNE_EPOCHS, Artifact, Metric, of, seconds
-from orchestrator.worker.pictures import ticket_examples_png
+from orchestrator.worker.balanced import balanced_metrics
+from orchestrator.worker.pictures import EXAMPLES, ticket_examples_png
 from trials import formats
 from trials.context import Epoch, Outcomes
 from trials.data.datasets import Dataset
@@ -116,11 +117,16 @@ def stage_metrics(name: str, result: Any, dense: Dense | None) -> Metrics:
     return found
 
 
-def trial_metrics(results: Mapping[str, Any]) -> Metrics:
-    """The metrics of all stages of a trial; of one that was stopped early none on test images."""
+def trial_metrics(results: Mapping[str, Any], data: Dataset | None = None) -> Metrics:
+    """The metrics of all stages of a trial; of one that was stopped early none on test images.
+
+    Args:
+        data: for accuracies in which every class counts the same; None = without them.
+    """
     found: Metrics = {}
     for name, result in results.items():
         found |= stage_metrics(name, result, results["dense"])
+    found |= balanced_metrics(results, data) if data is not None else {}
     if "rung" in results:
         found = {name: value for name, value in found.items() if "/test_" not in name}
     return found
@@ -248,7 +254,7 @@ def _write_tickets(trial: PlannedTrial, tickets: Tickets, digest: str, path: Pat
 
 def _write_examples(tickets: Tickets, data: Dataset, path: Path) -> None:
     """A picture of some."""
-    path.write_bytes(ticket_examples_png(data.train.images, tickets.train))
+    path.write_bytes(ticket_examples_png(data.train.images[:EXAMPLES], tickets.train))
 
 
 def write_outcomes(results: Mapping[str, Any], path: Path) -> None:

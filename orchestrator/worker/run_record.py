@@ -197,7 +197,7 @@ def _of_trial(run: TrialRun, found: Gathered) -> RunRecord:
     points = _Points()
     for number, epoch in enumerate(recovered.history, start=1):
         points.add(record.epoch_metrics(epoch), number)
-    points.add(record.trial_metrics(results))
+    points.add(record.trial_metrics(results, run.data))
     points.add(record.time_metrics(found.entries, found.hits))
     return RunRecord(
         run.identity,

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -14,6 +15,7 @@ from orchestrator.worker.attempt_log import recording
 from orchestrator.worker.job import Job, Settings
 from orchestrator.worker.telling import Teller
 from orchestrator.worker.worker import run_stage, run_trial, worker
+from trials.graph.sources import Opened, Sources
 
 OVERDUE_S = 3.0
 """After so long a process gives the rest of its batch back, for others may be idle: three times
@@ -70,6 +72,11 @@ def run_batch(batch: Sequence[Mapping[str, Any]], payload: Any) -> list[dict[str
     return told
 
 
+def _fetched(dataset: Any, sources: Sources, weights: Path | None) -> Opened:
+    """A job's data; arrays stay in the object store, read-only, for all processes of the node."""
+    return Opened(sources, ray.get(dataset), weights)
+
+
 def _work(one: Mapping[str, Any], settings: Any, boxes: Any) -> dict[str, Any]:
     """Run one item: its error, its class and its metrics."""
     job = Job.of_text(one["job"], settings.common)
@@ -78,7 +85,7 @@ def _work(one: Mapping[str, Any], settings: Any, boxes: Any) -> dict[str, Any]:
             here = worker(settings)
             here.micro_batch, here.fresh = one["micro_batch"], one["fresh"]
             here.tell = _teller(settings).tell
-            opened = here.source(job, lambda: ray.get(boxes[job.source][0]))
+            opened = here.source(job, lambda: _fetched(*boxes[job.source]))
             if one["kind"] == "stage":
                 run_stage(here, job, one["key"], opened)
                 return {"error": None, "metrics": {}}

@@ -195,7 +195,7 @@ def new(**given: str) -> tuple[str, ...]:
 
 DRAFTS = [
     Broken("nothing given", "--data: is missing", command=("new",), problems=3),
-    Broken("data that are nowhere", "known by name: digits, cifar10", command=new(data="zzz")),
+    Broken("data that are nowhere", "known by name: digits, cifar10, ", command=new(data="zzz")),
     Broken("misspelt data", "did you mean `cifar10`?", command=new(data="cifar-10")),
     Broken("a file for data", "is a file", make=file("d.zip", b"x"), command=new(data="d.zip")),
     Broken("a folder without images", "holds no images", make=file("d/a/x.txt", b"x"),

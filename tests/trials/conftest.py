@@ -16,7 +16,8 @@ from torch import Tensor
 from trials.config import TrialConfig
 from trials.context import Context, Outcomes
 from trials.data import datasets as data
-from trials.data.datasets import DataConfig, Dataset, Split
+from trials.data.config import DataConfig
+from trials.data.datasets import Dataset, Split
 from trials.model import vit
 from trials.model.module import Model
 from trials.model.vit import Checkpoint, ModelConfig

@@ -7,7 +7,8 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from trials.data import datasets as data
-from trials.data.datasets import Counts, DataConfig, Dataset
+from trials.data.config import DataConfig
+from trials.data.datasets import Counts, Dataset
 from trials.errors import ModelError, WeightsAbsentError
 from trials.model import hub
 from trials.model.vit import ModelConfig
@@ -45,14 +46,19 @@ class Opened:
         return found
 
 
-def open_sources(data_cfg: DataConfig, model: ModelConfig) -> Opened:
+def open_sources(
+    data_cfg: DataConfig, model: ModelConfig, dataset: Dataset | None = None
+) -> Opened:
     """Read the data set, and the header and digest of the weights.
+
+    Args:
+        dataset: where it has been read before.
 
     Raises:
         DataError: the data set is absent or damaged.
         ModelError: the weights file cannot be read.
     """
-    dataset = data.load(data_cfg)
+    dataset = data.load(data_cfg) if dataset is None else dataset
     path = model.pretrained if isinstance(model.pretrained, Path) else None
     weights, fresh = weights_of(model, dataset.classes)
     identity = Source("data", dataset.digest)

@@ -24,6 +24,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from trials.caches import cache_folder
+
 
 def kept(question: Sequence[Any], ask: Callable[[], Any], lasting: Callable[[], bool]) -> Any:
     """The answer to a question: from disk, or asked and then kept.
@@ -59,12 +61,6 @@ def _path(question: Sequence[Any]) -> Path | None:
     except (TypeError, ValueError):
         return None
     return root / "lotus-sweep" / "timm" / f"{name}.json"
-
-
-def cache_folder() -> Path | None:
-    """XDG_CACHE_HOME, by default ~/.cache; None for a user without a home."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
-    return folder if folder.is_absolute() else None
 
 
 @cache

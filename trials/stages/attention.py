@@ -49,10 +49,11 @@ def attention(
 
     def score(split: Literal["train", "validation", "test"]) -> Tensor:
         images, _ = data.on(ctx.device, split)
+        at_once = ctx.at_once(SCORE_BATCH)
         return torch.cat(
             [
-                score_images(cfg, built, built.inputs(batch)).cpu()
-                for batch in torch.split(images, ctx.at_once(SCORE_BATCH))
+                score_images(cfg, built, built.inputs(images[start : start + at_once])).cpu()
+                for start in range(0, len(images), at_once)
             ]
         )
 

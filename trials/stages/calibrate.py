@@ -10,6 +10,7 @@ from pydantic import Field
 
 from trials.context import Context
 from trials.data.datasets import Dataset, stratified_order
+from trials.data.images import chosen
 from trials.lazy import torch
 from trials.sparsity import evidence, masks
 from trials.sparsity.criteria import CRITERIA, CriterionName
@@ -54,10 +55,14 @@ def calibrate(
     """
     criterion = CRITERIA[cfg.criterion]
     order = stratified_order(data.train.labels, seed or 0, "calibration")
-    chosen = torch.from_numpy(np.sort(order[: cfg.calibration_images])).to(ctx.device)
+    rows = torch.from_numpy(np.sort(order[: cfg.calibration_images]))
     images, labels = data.on(ctx.device, "train")
     found = evidence.collect(
-        criterion.needs, scored.checkpoint, images[chosen], labels[chosen], ctx
+        criterion.needs,
+        scored.checkpoint,
+        chosen(images, rows),
+        labels[rows.to(ctx.device)],
+        ctx,
     )
     weights = {
         name: weight.to(ctx.device)

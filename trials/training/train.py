@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from trials.context import Context, Epoch, Outcomes, Progress
 from trials.data.datasets import Dataset
+from trials.data.images import chosen
 from trials.errors import StageInputError
 from trials.lazy import F, torch
 from trials.model.module import Model
@@ -139,27 +140,21 @@ class Trainer:
         """Optimizer steps of a whole epoch."""
         return math.ceil(self._images / self.cfg.batch_size)
 
-    def _train_data(self) -> tuple[Tensor, Tensor]:
-        images, labels = self.data.on(self.ctx.device, "train")
-        if self.subset is not None:
-            subset = self.subset.to(self.ctx.device)
-            images, labels = images[subset], labels[subset]
-        return images, labels
-
     def _batches(self, epoch: int) -> Iterator[Tensor]:
         order = torch.randperm(self._images, generator=generator(self.seed, "order", epoch))
         return iter(torch.split(order, self.cfg.batch_size))
 
     def _steps(self, batches: Iterator[Tensor], epoch: int) -> float:
-        images, labels = self._train_data()
+        images, labels = self.data.on(self.ctx.device, "train")
         draw = generator(self.seed, "augment", epoch)
         total = torch.zeros((), device=self.ctx.device, dtype=torch.float64)
         seen = 0
         self.model.module.train()
         with global_seed(self.seed, "dropout", epoch):
             for batch in batches:
-                chosen = batch.to(self.ctx.device)
-                loss = self._step(images[chosen], labels[chosen], batch, draw)
+                rows = batch if self.subset is None else self.subset[batch]
+                own = labels[rows.to(self.ctx.device)]
+                loss = self._step(chosen(images, rows), own, rows, draw)
                 total += loss * len(batch)
                 seen += len(batch)
         self.model.module.eval()
@@ -171,10 +166,10 @@ class Trainer:
             )
         return mean
 
-    def _step(self, images: Tensor, labels: Tensor, batch: Tensor, draw: torch.Generator) -> Tensor:
+    def _step(self, images: Tensor, labels: Tensor, rows: Tensor, draw: torch.Generator) -> Tensor:
         images, mirrored = augment(images, self.cfg.flip, self.cfg.crop, draw)
         x = self.model.inputs(images)
-        kept = self._kept(batch, x, mirrored, draw)
+        kept = self._kept(rows, x, mirrored, draw)
         for group in self._optimizer.param_groups:
             group["lr"] = self.cfg.lr * self.cfg.rate(self._done, self._total)
         self._optimizer.zero_grad(set_to_none=True)
@@ -187,11 +182,10 @@ class Trainer:
         return loss
 
     def _kept(
-        self, batch: Tensor, x: Tensor, mirrored: Tensor, draw: torch.Generator
+        self, rows: Tensor, x: Tensor, mirrored: Tensor, draw: torch.Generator
     ) -> Kept | None:
         if self.patches is None:
             return None
-        rows = batch if self.subset is None else self.subset[batch]
         return self.patches.kept(rows, x, mirrored, self.model.columns, draw)
 
     def _backward(self, x: Tensor, labels: Tensor, kept: Kept | None) -> Tensor:

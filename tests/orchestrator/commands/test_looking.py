@@ -76,3 +76,33 @@ def test_sizes_are_looked_at_and_damaged_images_left_out(tmp_path: Path) -> None
 def test_a_misspelt_name_gets_the_nearest_one() -> None:
     with pytest.raises(DataError, match="did you mean `digits`"):
         look("digit")
+
+
+def folder(root: Path, each: int = 10) -> Path:
+    """Two classes of small images."""
+    for name in ("cats", "dogs"):
+        (root / name).mkdir(parents=True)
+        for number in range(each):
+            Image.new("RGB", (30 + number % 2, 20), "red").save(root / name / f"{number}.png")
+    return root
+
+
+def test_a_folder_of_classes_is_counted(tmp_path: Path) -> None:
+    seen = look(str(folder(tmp_path / "pets", each=50)))
+    assert seen.settings == {"name": "imagefolder", "root": str(tmp_path / "pets")}
+    assert (seen.counts, seen.pixels) == (Counts(72, 8, 20, 2, 3), 20)
+    assert seen.said == (
+        "100 images in 2 classes, 50 of each.", "Images of 30 × 20, 31 × 20 pixels."
+    )  # fmt: skip
+
+
+def test_torchvisions_sets_are_known_by_name_and_not_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    seen = look("cifar100")
+    root = str(tmp_path / "data")
+    assert seen.settings == {"name": "torchvision", "dataset": "CIFAR100", "root": root}
+    assert (seen.counts, seen.pixels) == (Counts(45_000, 5_000, 10_000, 100, 3), 32)
+    assert "write `data.download: true`" in seen.absent
+    assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,8 @@ from orchestrator.planning.assuming import Assuming, known_sources
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.forecasting import forecast
 from orchestrator.planning.plan import plan
-from trials.data.datasets import Counts, DataConfig
+from trials.data.config import DataConfig
+from trials.data.datasets import Counts
 from trials.errors import DataAbsentError, DataError, ModelError
 from trials.graph.sources import Opened, Sources
 from trials.model.vit import ModelConfig

@@ -11,7 +11,8 @@ from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.plan import plan
 from orchestrator.storage.keys import canonical, identity, key_of
 from trials.config import TrialConfig
-from trials.data.datasets import Counts, DataConfig
+from trials.data.config import DataConfig
+from trials.data.datasets import Counts
 from trials.graph.pipeline import pipeline
 from trials.graph.sources import Sources
 from trials.model.vit import ModelConfig

@@ -169,7 +169,9 @@ PROMISED = {
     "final/deployed_val_accuracy", "final/deployed_test_accuracy", "final/deployed_val_lost",
     "final/deployed_val_gained", "final/deployed_test_lost", "final/deployed_test_gained",
     "final/macs_selector", "final/macs_deployed", "final/macs_training", "final/val_n",
-    "final/test_n",
+    "final/test_n", "dense/val_balanced_accuracy", "dense/test_balanced_accuracy",
+    "final/val_balanced_accuracy", "final/test_balanced_accuracy",
+    "final/deployed_val_balanced_accuracy", "final/deployed_test_balanced_accuracy",
 }  # fmt: skip
 """`final/epochs_to_near_dense` beside these, where an epoch came near."""
 

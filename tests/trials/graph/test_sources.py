@@ -5,7 +5,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from trials.data.datasets import Counts, DataConfig, Dataset
+from trials.data.config import DataConfig
+from trials.data.datasets import Counts, Dataset
 from trials.errors import ModelError
 from trials.graph.sources import open_sources
 from trials.model.vit import Checkpoint, ModelConfig

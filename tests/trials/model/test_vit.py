@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from trials.context import Context
 from trials.data import datasets as data
-from trials.data.datasets import DataConfig
+from trials.data.config import DataConfig
 from trials.errors import FormatError, ModelError
 from trials.model import vit
 from trials.model.module import Model
