@@ -20,6 +20,9 @@ from trials.errors import DataAbsentError, LotusError
 
 T = TypeVar("T")
 
+SHOWN = 5
+"""Classes that are named."""
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -103,23 +106,25 @@ def _configs(sweep: SweepConfig) -> Iterable[TrialConfig]:
 
 
 @lru_cache(maxsize=8)
-def _read(cfg: DataConfig) -> tuple[Counts, str]:
-    """Sizes and digest of a data set."""
+def _read(cfg: DataConfig) -> tuple[Counts, str, tuple[str, ...]]:
+    """Sizes, digest and classes of a data set; every image has been decoded."""
     found = load(cfg)
-    return Counts.of(found), found.digest
+    found.prepare()
+    return Counts.of(found), found.digest, found.class_names
 
 
 def _data(sweep: SweepConfig) -> str:
     def look(cfg: DataConfig) -> str:
         try:
-            counts, digest = _read(cfg.model_copy(update={"download": False}))
+            counts, digest, names = _read(cfg.model_copy(update={"download": False}))
         except DataAbsentError:
             if not cfg.download:
                 raise
             return f"{cfg.dataset} is not in {cfg.root} yet: torchvision will fetch it"
+        more = ", ..." if len(names) > SHOWN else ""
         return (
-            f"{counts.train} train, {counts.validation} validation, {counts.test} test images, "
-            f"digest {digest[:12]}"
+            f"{counts.train} train, {counts.validation} validation, {counts.test} test images of "
+            f"{counts.classes} classes ({', '.join(names[:SHOWN])}{more}), digest {digest[:12]}"
         )
 
     settings = {trial.data.model_dump_json(): trial.data for trial in _configs(sweep)}
@@ -130,7 +135,7 @@ def _classes_and_channels(cfg: DataConfig) -> tuple[int, int]:
     """Of a data set; any, where it cannot be read: that is said elsewhere."""
     found: Counts | None
     try:
-        found, _ = _read(cfg.model_copy(update={"download": False}))
+        found, _, _ = _read(cfg.model_copy(update={"download": False}))
     except DataAbsentError:
         found = known(cfg)
     except (LotusError, OSError):

@@ -21,7 +21,7 @@ from trials.graph.sources import weights_of
 from trials.model.shape import Shape, shape_of
 from trials.model.vit import ModelConfig
 
-SIDES = (518, 448, 384, 336, 320, 256, 224, 192, 160, 128, 112, 96, 64)
+SIDES = (518, 448, 384, 336, 320, 256, 224, 192, 160, 128, 112, 96, 64, 48, 32)
 """Pixels that are tried below what a model was made for, rounded to its patches."""
 
 FEWEST, ENOUGH = 4, 7

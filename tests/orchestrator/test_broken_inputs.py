@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import save_file
 
 from orchestrator.commands import doctor
@@ -150,6 +151,50 @@ DATA = [
            command=("doctor", "FILE"), code=1),
 ]  # fmt: skip
 
+FOLDER = "data={name: imagefolder, root: d}"
+
+
+def images(*names: str) -> Make:
+    """Makes small images below `d`."""
+
+    def make(folder: Path) -> None:
+        for name in names:
+            path = folder / "d" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8)).save(path)
+
+    return make
+
+
+FOLDERS = [
+    Broken("a folder without a root", "data.root is missing", ("data={name: imagefolder}",)),
+    Broken("no folder of images", "there is no such folder", (FOLDER,), code=1),
+    Broken("one class", "there is only one class", (FOLDER,), images("a/1.png", "a/2.png"), code=1),
+    Broken("images beside the classes", "beside the class folders", (FOLDER,),
+           images("a/1.png", "b/1.png", "c.png"), code=1),
+    Broken("an empty class", "holds no image: remove it, or fill it", (FOLDER,),
+           every(images("a/1.png", "b/1.png"), lambda f: (f / "d" / "c").mkdir()), code=1),
+    Broken("a class that is not trained on", "is not in the training part", (FOLDER,),
+           images("train/a/1.png", "train/b/1.png", "test/c/1.png"), code=1),
+    Broken("a folder of no images", "holds no image", (FOLDER,), file("d/a/x.txt", b"x"), code=1),
+    Broken("too few images", "train images", (FOLDER, "data.validation=3"),
+           images("a/1.png", "a/2.png", "b/1.png", "b/2.png"), code=1),
+    Broken("a damaged image", "b/3.png", (FOLDER,),
+           every(images("a/1.png", "a/2.png", "a/3.png", "b/1.png", "b/2.png"),
+                 file("d/b/3.png", b"x")), command=("doctor", "FILE"), code=1),
+    Broken("parquet that is none", "d/x.parquet", ("data={name: huggingface, root: d}",),
+           file("d/x.parquet", b"x"), code=1),
+    Broken("a tar that is none", "is damaged, or no tar file",
+           ("data={name: webdataset, root: d}",), file("d/x.tar", b"x"), code=1),
+    Broken("an unknown set of torchvision", "must be one of", (
+           "data={name: torchvision, dataset: CIFAR1000, root: d}",)),
+    Broken("several labels an image", "Multi-label data cannot be used", (
+           "data={name: torchvision, dataset: CelebA, root: d}",)),
+    Broken("a setting that says nothing", "says nothing to `name: digits`", ("data.size=8",)),
+    Broken("a download of what cannot be fetched", "torchvision cannot fetch", (
+           "data={name: torchvision, dataset: StanfordCars, root: d, download: true}",)),
+]  # fmt: skip
+
 FROM_FILE = "model.pretrained=w.safetensors"
 
 MODELS = [
@@ -213,7 +258,7 @@ DRAFTS = [
            command=new(data="zzz", budget="x", model="nope", out="no/new.yaml")),
 ]  # fmt: skip
 
-TABLE = [*FILES, *SETTINGS, *DATA, *MODELS, *PLACES, *DRAFTS]
+TABLE = [*FILES, *SETTINGS, *DATA, *FOLDERS, *MODELS, *PLACES, *DRAFTS]
 
 
 def test_there_are_forty_and_each_has_its_own_name() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 from safetensors.torch import save_file
 
 from orchestrator.commands import doctor, new
@@ -168,3 +169,21 @@ def test_what_is_no_time(text: str) -> None:
 )
 def test_names(data: str, name: str) -> None:
     assert new._name_of(data) == name
+
+
+def test_a_folder_is_held_at_the_size_that_the_model_sees(lotus: Lotus, tmp_path: Path) -> None:
+    for name in ("cats", "dogs"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for number in range(30):
+            Image.new("RGB", (40 + number, 40)).save(tmp_path / "pets" / name / f"{number}.jpg")
+    args = ("--data", "pets", "--model", MODEL, "--weights", "none", "--budget", "2h")
+    code, out, err = lotus("new", *args)
+    assert (code, err) == (0, "")
+    assert "60 images in 2 classes, 30 of each." in out
+    sweep = load_sweep("pets.yaml")
+    assert (sweep.name, sweep.data.name) == ("pets", "imagefolder")
+    assert sweep.data.root == tmp_path / "pets"
+    assert sweep.data.size == sweep.model.kwargs["img_size"] == 40
+    code, out, _ = lotus("doctor", "pets.yaml")
+    assert code == 0, out
+    assert "43 train, 5 validation, 12 test images" in out
