@@ -69,13 +69,21 @@ def hardware() -> str:
     """Processor, cores, memory and GPUs in one line."""
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     parts = [_processor(), f"{os.cpu_count()} cores", f"{memory_gib:.0f} GiB"]
-    if any(next(Path("/dev").glob(pattern), None) for pattern in GPU_FILES):
-        import torch  # half a gigabyte of memory, so not on machines without a GPU
+    if count := gpus():
+        import torch
 
-        if torch.cuda.is_available():
-            count = torch.cuda.device_count()
-            parts.append(f"{count} × {torch.cuda.get_device_name(0)}")
+        parts.append(f"{count} × {torch.cuda.get_device_name(0)}")
     return ", ".join(parts)
+
+
+@cache
+def gpus() -> int:
+    """How many GPUs torch sees on this machine."""
+    if not any(next(Path("/dev").glob(name), None) for name in GPU_FILES):
+        return 0
+    import torch  # half a gigabyte: not for a driver on a machine without one
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def _processor() -> str:

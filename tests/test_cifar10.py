@@ -1,4 +1,4 @@
-"""The bundled sweep on the real CIFAR-10 and the real weights: what others published holds."""
+"""A sweep on the real CIFAR-10 and the real weights: what others published holds."""
 
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from orchestrator.planning.sweepfile import load_sweep
 from trials.graph.execute import Direct
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
+SWEEP = Path(__file__).parent / "benchmarks" / "cifar10-d128.yaml"
 
 pytestmark = pytest.mark.slow
 
@@ -19,7 +20,7 @@ def test_the_given_weights_unadapted_have_their_published_accuracy() -> None:
     if not (DATA / "cifar-10-batches-py").is_dir() or not weights.exists():
         pytest.skip(f"no CIFAR-10 or no weights at {DATA}: see CONTRIBUTING.md, Real data")
     overrides = [f"data.root={DATA}", f"model.pretrained={weights}"]
-    planned = plan(load_sweep("cifar10-d128", overrides))
+    planned = plan(load_sweep(SWEEP, overrides))
     trial = planned.trials[0]
     torch.set_num_threads(2)
     dense = Direct(planned.sources_of(trial.config).objects()).get(trial.graph.dense)

@@ -17,5 +17,17 @@ class ModelError(LotusError):
     """A model or its weights cannot be used for LOTUS."""
 
 
+class AbsentError(LotusError):
+    """What is named is not there, or not there yet; nothing is known to be wrong with it."""
+
+
+class DataAbsentError(DataError, AbsentError):
+    """A data set is not where it should be."""
+
+
+class WeightsAbsentError(ModelError, AbsentError):
+    """A weights file is not where it should be."""
+
+
 class FormatError(LotusError):
     """A mask, ticket or checkpoint file is not what its format says."""

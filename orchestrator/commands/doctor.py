@@ -15,7 +15,8 @@ from orchestrator.versions import hardware, versions
 from trials.config import TrialConfig
 from trials.data.config import DataConfig
 from trials.data.datasets import Counts, load
-from trials.errors import LotusError
+from trials.data.known import known
+from trials.errors import DataAbsentError, LotusError
 
 T = TypeVar("T")
 
@@ -114,7 +115,12 @@ def _read(cfg: DataConfig) -> tuple[Counts, str, tuple[str, ...]]:
 
 def _data(sweep: SweepConfig) -> str:
     def look(cfg: DataConfig) -> str:
-        counts, digest, names = _read(cfg)
+        try:
+            counts, digest, names = _read(cfg.model_copy(update={"download": False}))
+        except DataAbsentError:
+            if not cfg.download:
+                raise
+            return f"{cfg.dataset} is not in {cfg.root} yet: torchvision will fetch it"
         more = ", ..." if len(names) > SHOWN else ""
         return (
             f"{counts.train} train, {counts.validation} validation, {counts.test} test images of "
@@ -127,11 +133,14 @@ def _data(sweep: SweepConfig) -> str:
 
 def _classes_and_channels(cfg: DataConfig) -> tuple[int, int]:
     """Of a data set; any, where it cannot be read: that is said elsewhere."""
+    found: Counts | None
     try:
-        counts, _, _ = _read(cfg)
+        found, _, _ = _read(cfg.model_copy(update={"download": False}))
+    except DataAbsentError:
+        found = known(cfg)
     except (LotusError, OSError):
-        return 10, 3
-    return counts.classes, counts.channels
+        found = None
+    return (found.classes, found.channels) if found else (10, 3)
 
 
 def _model(sweep: SweepConfig) -> str:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -19,8 +19,12 @@ from trials.data.config import DataConfig
 from trials.data.datasets import Dataset
 from trials.graph.pipeline import TrialGraph, pipeline
 from trials.graph.shared import Shared
-from trials.graph.sources import Opened, open_sources
+from trials.graph.sources import Opened, Sources, open_sources
+from trials.model.vit import ModelConfig
 from trials.stage import Node, closure
+
+Find = Callable[[DataConfig, ModelConfig], Opened | Sources]
+"""Reads data and weights, or says what is known of them without."""
 
 SHORT = dict(zip(BASE_AXES, ("s", "d", "f"), strict=True))
 
@@ -133,30 +137,39 @@ def source_id(trial: TrialConfig) -> str:
     return canonical([trial.data.model_dump(mode="json"), trial.model.model_dump(mode="json")])
 
 
-def plan(sweep: SweepConfig, outcomes: Mapping[str, Outcome] | None = None) -> Plan:
+def plan(
+    sweep: SweepConfig, outcomes: Mapping[str, Outcome] | None = None, find: Find | None = None
+) -> Plan:
     """Expand a sweep; equal trials, as an arm that ignores an axis gives, are listed once.
 
     Args:
         outcomes: key -> how trials ended so far; methods that learn propose by them.
+        find: see `Planner`.
 
     Raises:
         DataError, ModelError: data or weights cannot be read.
     """
-    return Planner(sweep).plan(outcomes or {})
+    return Planner(sweep, find).plan(outcomes or {})
 
 
 class Planner:
     """Expands a sweep, again whenever results have come in; what it built once is kept.
 
     It is the `Bench` of the search methods.
+
+    Args:
+        find: finds data and weights; default: reads them. Where it gives only what is known of
+            them, as `assuming.py` does, the plan can be counted and priced, but not run.
     """
 
-    def __init__(self, sweep: SweepConfig) -> None:
+    def __init__(self, sweep: SweepConfig, find: Find | None = None) -> None:
         self.sweep, self._points = sweep, Points(sweep.base())
+        self._find = find or self._read
         self._methods = [proposer(block, sweep.finetune.epochs) for block in sweep.search]
         self._opened: dict[str, Opened] = {}
         self._datasets: dict[DataConfig, Dataset] = {}
-        self._known: dict[tuple[int, int], Opened] = {}
+        self._found: dict[str, Sources] = {}
+        self._known: dict[tuple[int, int], Sources] = {}
         self._trials: dict[str, PlannedTrial] = {}
         self._shared = Shared()
         self._outcomes: Mapping[str, Outcome] = {}
@@ -199,7 +212,7 @@ class Planner:
             config = self._points.trial(point.axes)
             if point.rungs:
                 config = config.model_copy(update={"rungs": point.rungs})
-            graph = pipeline(config, self._open(config).sources, self._shared)
+            graph = pipeline(config, self._open(config), self._shared)
             axes = used_axes(config, point.axes)
             if point.rungs:
                 axes["rung"] = point.rungs[-1]
@@ -208,16 +221,24 @@ class Planner:
             )
         return self._trials[point.ident]
 
-    def _open(self, config: TrialConfig) -> Opened:
+    def _open(self, config: TrialConfig) -> Sources:
         sections = id(config.data), id(config.model)  # kept alive by `_points`
         if sections not in self._known:
             source = source_id(config)
-            if source not in self._opened:
-                dataset = self._datasets.get(config.data)
-                opened = open_sources(config.data, config.model, dataset)
-                self._opened[source], self._datasets[config.data] = opened, opened.dataset
-            self._known[sections] = self._opened[source]
+            if source not in self._found:
+                found = self._find(config.data, config.model)
+                if isinstance(found, Opened):
+                    self._opened[source] = found
+                    found = found.sources
+                self._found[source] = found
+            self._known[sections] = self._found[source]
         return self._known[sections]
+
+    def _read(self, data: DataConfig, model: ModelConfig) -> Opened:
+        """From disk; a data set only once, whatever the models."""
+        opened = open_sources(data, model, self._datasets.get(data))
+        self._datasets[data] = opened.dataset
+        return opened
 
     def _open_all(self) -> None:
         """Open what trials that are not known yet may read: it is sent to the nodes only once."""

@@ -18,7 +18,7 @@ from orchestrator.planning.config import (
     TrackingSection,
     nested,
 )
-from orchestrator.planning.problems import Problem, SweepError, from_pydantic
+from orchestrator.planning.problems import Problem, SweepError, from_pydantic, suggest
 from orchestrator.secrets import without_password
 
 
@@ -116,8 +116,9 @@ def _read(path_or_name: str | Path) -> tuple[str, str]:
             raise SweepError(shown, [Problem((), "is over 1 MB, too large for a sweep file")])
         return shown, path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        names = ", ".join(bundled())
-        message = f"no such file, and no bundled sweep of that name; bundled: {names}"
+        message = (
+            f"no such file, and no bundled sweep of that name{suggest(shown, list(bundled()))}"
+        )
         raise SweepError(shown, [Problem((), message)]) from None
     except (OSError, ValueError) as error:
         raise SweepError(shown, [Problem((), f"cannot be read: {error}")]) from None

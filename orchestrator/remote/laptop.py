@@ -1,24 +1,30 @@
-"""`lotus submit`, `logs`, `stop` and `status --address`: from a machine outside the cluster."""
+"""`lotus status`, `submit`, `logs` and `stop`: how a sweep stands, here or on a cluster."""
 
 import json
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.commands.options import (
+    Command,
+    console,
+    json_option,
+    optional_sweep,
+    overrides_option,
+    sweep_options,
+    tracking_option,
+    with_tracking,
+)
 from orchestrator.commands.terminal import Terminal
 from orchestrator.driver.interrupts import EXIT_CODE
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.sweepfile import load_sweep
 from trials.errors import LotusError
-
-Command = Callable[..., Any]
-
-console = Terminal()
 
 
 def address_option(command: Command) -> Command:
@@ -32,18 +38,6 @@ def address_option(command: Command) -> Command:
         "RAY_API_SERVER_ADDRESS.",
     )
     return option(command)
-
-
-def sweep_options(command: Command) -> Command:
-    """SWEEP and --set."""
-    overrides = click.option(
-        "--set",
-        "overrides",
-        multiple=True,
-        metavar="A.B=VALUE",
-        help="Override a setting of the sweep file. Can be given several times.",
-    )
-    return click.argument("sweep", metavar="SWEEP")(overrides(command))
 
 
 @click.command()
@@ -133,11 +127,63 @@ def stop(sweep: str, overrides: tuple[str, ...], address: str) -> int:
     return 0
 
 
-COMMANDS = (submit, logs, stop)
+@click.command()
+@optional_sweep
+@overrides_option
+@json_option
+@tracking_option
+@click.option(
+    "--address",
+    metavar="URL",
+    help="Also show its job on this cluster (see `lotus submit`).",
+)
+def status(
+    sweep: str | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    tracking_uri: str | None,
+    address: str | None,
+) -> int:
+    """Show how many trials are done, running, failed and missing.
+
+    Lists the errors of those that failed. Without SWEEP, shows every sweep in the tracking store.
+    """
+    from orchestrator.commands.status import all_sweeps, describe_waiting, of_sweep
+
+    if sweep is None:
+        return _local_status(all_sweeps(tracking_uri), "", as_json)
+    config = load_sweep(sweep, overrides)
+    tracked = with_tracking(config, tracking_uri)
+    if address:
+        return _remote_status(config, tracked, address, as_json)
+    row = of_sweep(tracked)
+    return _local_status([row], describe_waiting(tracked, row["waiting"]), as_json)
 
 
-def remote_status(sweep: SweepConfig, tracked: SweepConfig, address: str, as_json: bool) -> int:
-    """Show a submitted sweep: its last job, and its trials according to MLflow.
+def _local_status(rows: Sequence[Mapping[str, Any]], waiting: str, as_json: bool) -> int:
+    """How sweeps stand in a tracking store.
+
+    Args:
+        waiting: what MLflow has not got yet, in words.
+    """
+    from orchestrator.commands.status import describe_store
+
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return 0
+    _print_status(console, rows)
+    if waiting:
+        console.print(Text(f"  {waiting}", style="yellow"), soft_wrap=True)
+    for line in dict.fromkeys(describe_store(row["store"]) for row in rows if row["store"]):
+        console.print(line, highlight=False, soft_wrap=True)
+    return 0
+
+
+COMMANDS = (status, submit, logs, stop)
+
+
+def _remote_status(sweep: SweepConfig, tracked: SweepConfig, address: str, as_json: bool) -> int:
+    """A submitted sweep: its last job, and its trials as MLflow knows them.
 
     Neither its data nor its store has to be on this machine.
 
@@ -158,12 +204,12 @@ def remote_status(sweep: SweepConfig, tracked: SweepConfig, address: str, as_jso
         click.echo(json.dumps([row | {"job": job_entry}], indent=1))
         return 0
     say(str(job) if job else f"{sweep.name} was never submitted to {address}")
-    print_status(console, [row])
+    _print_status(console, [row])
     return 0
 
 
-def print_status(shown: Terminal, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print the counts of sweeps as a table, and their errors."""
+def _print_status(shown: Terminal, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Counts of sweeps as a table, and their errors."""
     table = Table("sweep", "finished", "running", "failed", "missing", "planned")
     for row in rows:
         counts = [str(row[label]) for label in ("finished", "running", "failed", "missing")]

@@ -213,7 +213,7 @@ def _collapse_warnings(analysis: Analysis) -> Iterator[str]:
         "The diagnosis says what caused it."
         if analysis.diagnosis
         else "Look at `issp.merge`, `issp.sparsity_reference` and the achieved sparsity, or vary "
-        "one of them at a time (the bundled sweep `issp-diagnosis`)."
+        "one of them at a time in blocks of `search`."
     )
     yield (
         f"ISSP collapse: in {len(collapsed)} of {len(drops)} trials the denoised mask leaves the "

@@ -15,7 +15,9 @@ import pytest
 import yaml
 
 from orchestrator import cli as command_line
+from orchestrator.commands import files
 from orchestrator.commands.terminal import Terminal
+from orchestrator.planning import sweepfile
 from orchestrator.planning.config import StorageSection, SweepConfig, TrackingSection
 from orchestrator.planning.sweepfile import about, bundled, load_sweep, resolved_yaml
 from orchestrator.remote.laptop import _hints
@@ -92,7 +94,6 @@ def test_wrong_use_ends_with_2(args: tuple[str, ...], lotus: Lotus) -> None:
         ("data.validation=9999", "data.validation = 9999"),
         ("model.name=vit_tiny_patch16_225", "model.name"),
         ("model.kwargs.foo=3", "model.kwargs"),
-        ("model.pretrained=/nowhere/w.safetensors", "model.pretrained"),
         ("storage.path=nothing://x", "storage.path = nothing://x cannot be used"),
     ],
 )
@@ -112,7 +113,7 @@ def test_an_interrupt_ends_with_130(
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command_line, "load_sweep", interrupted)
+    monkeypatch.setattr(sweepfile, "load_sweep", interrupted)
     code, _, err = lotus("plan", str(sweep_file()))
     assert code == 130
     assert "Everything finished is kept" in err
@@ -326,7 +327,7 @@ def test_the_list_in_a_terminal_breaks_between_words(width: int) -> None:
     out = io.StringIO()
     shown = Terminal(file=out, force_terminal=True, color_system=None, width=width)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command_line, "console", shown)
+        patch.setattr(files, "console", shown)
         command_line.cli.main(["list"], standalone_mode=False)
     words = " ".join(re.sub(r"\x1b\[[\d;]*m", "", out.getvalue()).split())
     assert max(map(len, out.getvalue().splitlines())) <= width + len("\x1b[1m\x1b[0m")
@@ -334,14 +335,45 @@ def test_the_list_in_a_terminal_breaks_between_words(width: int) -> None:
     assert about(bundled()["digits"]).split()[-1] in words
 
 
-def test_a_plan_without_its_data_is_refused_in_one_line_that_says_what_to_do(
+def test_a_plan_comes_before_the_data_and_says_what_it_assumed(
     lotus: Lotus, tmp_path: Path
 ) -> None:
-    code, out, err = lotus("plan", "lotus-paper", "--set", f"data.root={tmp_path}")
+    args = ("plan", "lotus-paper", "--set", f"data.root={tmp_path}")
+    places = ("--set", f"storage.path={tmp_path}/store")
+    code, out, err = lotus(*args, *places)
+    assert (code, err) == (0, "")
+    (line,) = [line for line in out.splitlines() if line.startswith("  ! ")]
+    assert line == (
+        f"  ! cifar10 is not in {tmp_path} yet: planned for its published size, 45,000 train, "
+        "5,000 validation and 10,000 test images in 10 classes"
+    )
+    assert "GPU-hours" in out
+    assert "stored" not in out, "what is stored cannot be known without the data"
+    found = json.loads(lotus(*args, *places, "--json")[1])
+    assert found["assumed"] == [line.removeprefix("  ! ")]
+    assert found["device_hours"] > 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_comes_before_the_weights_and_says_what_it_assumed(
+    sweep_file: Callable[..., Path], lotus: Lotus
+) -> None:
+    override = ("--set", "model.pretrained=/nowhere/w.safetensors")
+    code, out, _ = lotus("plan", str(sweep_file()), *override)
+    assert code == 0
+    assert "! model.pretrained = /nowhere/w.safetensors is not there: planned for weights" in out
+    assert json.loads(lotus("plan", str(sweep_file()), "--json")[1])["assumed"] == []
+
+
+def test_a_run_needs_what_a_plan_only_assumes(
+    sweep_file: Callable[..., Path], lotus: Lotus, tmp_path: Path
+) -> None:
+    override = f"data={{name: cifar10, root: {tmp_path}/none}}"
+    code, out, err = lotus("run", str(sweep_file()), "--set", override)
     assert (code, out) == (1, "")
-    (line,) = err.splitlines()
-    assert line.startswith(f"Error: data.root = {tmp_path} holds no CIFAR-10")
-    assert "--set data.root=FOLDER" in line
+    assert err.startswith(f"Error: data.root = {tmp_path}/none holds no CIFAR-10")
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "mlflow.db").exists()
 
 
 def test_the_schema_is_one_and_describes_every_section(lotus: Lotus) -> None:

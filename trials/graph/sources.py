@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from trials.data import datasets as data
 from trials.data.config import DataConfig
 from trials.data.datasets import Counts, Dataset
-from trials.errors import ModelError
+from trials.errors import ModelError, WeightsAbsentError
 from trials.model import hub
 from trials.model.vit import ModelConfig
 from trials.stage import Source
@@ -72,7 +72,8 @@ def weights_of(model: ModelConfig, classes: int) -> tuple[Source | None, bool]:
         classes: of the data set.
 
     Raises:
-        ModelError: the weights file cannot be read, or timm has none of that name.
+        WeightsAbsentError: the weights file is not there.
+        ModelError: it cannot be read, or timm has none of that name.
     """
     if isinstance(model.pretrained, Path):
         classes = int(model.kwargs.get("num_classes", classes))
@@ -87,6 +88,10 @@ def _sha256(path: Path) -> str:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise WeightsAbsentError(
+            f"model.pretrained = {path} cannot be read: {error.strerror}"
+        ) from None
     except OSError as error:
         raise ModelError(f"model.pretrained = {path} cannot be read: {error.strerror}") from None
 

@@ -12,6 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.planning.assuming import Assuming
 from orchestrator.planning.config import SweepConfig, flat
 from orchestrator.planning.plan import plan, trial_name, used_axes
 from orchestrator.planning.problems import SweepError
@@ -196,16 +197,29 @@ def test_an_arm_ignores_the_axes_that_it_does_not_use(tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(bundled()))
-def test_the_bundled_sweeps_load_and_plan(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = Path(__file__).parents[3]
-    monkeypatch.chdir(root)
+def test_the_bundled_sweeps_load_and_plan_wherever_somebody_is(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
     sweep = load_sweep(name)
     assert sweep.name == name
-    if sweep.data.root and not sweep.data.root.exists():
-        pytest.skip(f"{name} needs {sweep.data.root}, which is not here")
-    planned = plan(sweep)
+    find = Assuming()
+    planned = plan(sweep, find=find)
+    assert (find.said == []) == (name == "digits")
     assert len(planned.trials) == len({t.name for t in planned.trials}) > 10
     assert set(planned.shared) < set(planned.nodes)
+
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_sweeps_of_the_log_load_and_plan(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(BENCHMARKS.parents[1])
+    sweep = load_sweep(path)
+    assert sweep.name == path.stem
+    planned = plan(sweep, find=Assuming())
+    assert len(planned.trials) == len({t.name for t in planned.trials}) > 10
 
 
 def test_the_resolved_file_gives_the_same_trials(tiny: Tiny, tmp_path: Path) -> None:

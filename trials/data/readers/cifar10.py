@@ -17,7 +17,7 @@ from trials.data.images import Array, Split
 from trials.data.listing import Problems, Sizes, needs_root, takes_none
 from trials.data.readers.digits import OF_FILES
 from trials.data.readers.reader import Arrays
-from trials.errors import DataError
+from trials.errors import DataAbsentError, DataError
 
 MD5 = {
     "data_batch_1": "c99cafc152244af753f735de768cd75f",
@@ -45,18 +45,19 @@ def read(cfg: DataConfig) -> Arrays:
     """The batches under `root/cifar-10-batches-py`, or in `root` itself.
 
     Raises:
+        DataAbsentError: none of it is there.
         DataError: a batch is absent or is not the published file.
     """
     root = cfg.root
     if root is None:
-        raise DataError(
+        raise DataAbsentError(
             "data.root is missing: name the folder that holds cifar-10-batches-py/ "
             "(cs.toronto.edu/~kriz/cifar.html, python version)"
         )
     folder = root / "cifar-10-batches-py"
     folder = folder if folder.is_dir() else root
     if not any((folder / name).exists() for name in MD5):
-        raise DataError(
+        raise DataAbsentError(
             f"data.root = {root} holds no CIFAR-10: there is no cifar-10-batches-py/. Put the "
             "python version of cs.toronto.edu/~kriz/cifar.html there, or name its folder with "
             "`--set data.root=FOLDER`"

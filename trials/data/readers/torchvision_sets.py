@@ -30,7 +30,7 @@ from trials.data.listing import (
     takes_none,
 )
 from trials.data.pixels import Picture
-from trials.errors import DataError
+from trials.errors import DataAbsentError, DataError
 
 Arguments = Mapping[str, Any]
 
@@ -147,14 +147,15 @@ def scan(cfg: DataConfig) -> Scan:
     """Look at its files, after fetching them where the sweep file says so and they are absent.
 
     Raises:
-        DataError: they are not there, or cannot be fetched.
+        DataAbsentError: they are not there, and are not to be fetched.
+        DataError: they cannot be fetched.
     """
     name, root = cfg.dataset, cfg.root
     assert name is not None
     assert root is not None
     if not _is_here(name, root):
         if not cfg.download:
-            raise DataError(
+            raise DataAbsentError(
                 f"data.root = {root} holds no {name} ({_place(name)}): name the folder that holds "
                 "it" + (", or write `data.download: true`" if SETS[name].downloads else "")
             )

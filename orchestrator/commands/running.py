@@ -1,0 +1,98 @@
+"""`lotus plan` and `lotus run`."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.commands.options import (
+    FAILED,
+    OK,
+    console,
+    errors,
+    json_option,
+    note,
+    sweep_argument,
+)
+from orchestrator.commands.terminal import Terminal
+from orchestrator.planning.config import SweepConfig
+
+if TYPE_CHECKING:
+    from orchestrator.driver.driver import Finished
+
+
+@click.command()
+@sweep_argument
+@json_option
+def plan(sweep: SweepConfig, as_json: bool) -> int:
+    """Show what a sweep would run, and what it would cost.
+
+    Counts the trials, the stages that they share and those that are already stored, and predicts
+    the device-hours. Runs nothing. Data and weights that are not there yet are assumed as far as
+    they are known, and it says so.
+    """
+    from orchestrator.commands.foreseeing import foresee, foreseen_json, foreseen_table
+
+    seen = foresee(sweep)
+    if as_json:
+        click.echo(json.dumps(foreseen_json(seen), indent=1))
+        return OK
+    console.print(foreseen_table(seen))
+    for line in seen.assumed:
+        console.print(f"  ! {line}", style="yellow", highlight=False, soft_wrap=True)
+    return OK
+
+
+@click.command()
+@sweep_argument
+@click.option(
+    "--address",
+    metavar="ADDRESS",
+    help="Ray cluster to run on: local (default), auto, or HOST:PORT.",
+)
+@click.option("--no-report", is_flag=True, help="Do not write a report at the end.")
+def run(sweep: SweepConfig, address: str | None, no_report: bool) -> int:
+    """Run a sweep.
+
+    Run it again to resume, or to run newly added trials. A finished sweep runs nothing.
+    """
+    from orchestrator.commands.console import Display, trial_count
+    from orchestrator.driver import driver
+
+    displays: list[Display] = []
+
+    def watch(planned: Any, trials: int, stages: int) -> Display:
+        console.print(
+            f"{sweep.name}: {trials} of {trial_count(planned)} trials to run, "
+            f"{stages} shared stages first",
+            markup=False,
+        )
+        # Bound to this stream, because standard output is closed to Tune while it runs.
+        display = Display(Terminal(file=sys.stdout), trials, stages)
+        displays.append(display.__enter__())
+        return displays[0]
+
+    try:
+        finished = driver.run(sweep, address=address, report=not no_report, watch=watch, say=note)
+    finally:
+        for display in displays:
+            display.__exit__()
+    return _show(sweep, finished, ran=bool(displays))
+
+
+def _show(sweep: SweepConfig, finished: "Finished", *, ran: bool) -> int:
+    """What a sweep has come to, and the exit code that says it."""
+    from orchestrator.commands.console import duration, show_failed, show_finished
+
+    for notice in finished.notices:
+        console.print(f"  ! MLflow: {notice}", style="yellow", soft_wrap=True)
+    if ran:
+        console.print(f"{sweep.name}: done in {duration(finished.wall_s)}")
+    else:
+        count = len(finished.plan.trials)
+        console.print(f"{sweep.name}: nothing is missing, all {count} trials are finished")
+    show_finished(console, finished)
+    if finished.failed:
+        show_failed(errors, finished)
+    return FAILED if finished.failed else OK

@@ -1,0 +1,116 @@
+"""`lotus doctor`, `gc` and `ui`: this machine, the store and the tracking store."""
+
+import json
+from typing import Any
+
+import click
+from rich.text import Text
+
+from orchestrator.commands.options import (
+    FAILED,
+    OK,
+    console,
+    json_option,
+    note,
+    optional_sweep,
+    overrides_option,
+    tracking_option,
+)
+from orchestrator.planning.config import StorageSection, default_tracking
+from orchestrator.planning.sweepfile import load_sweep
+
+
+@click.command()
+@optional_sweep
+@overrides_option
+@click.option("--address", metavar="ADDRESS", help="Also check this Ray cluster.")
+@click.option("--repair", is_flag=True, help="Mend runs in MLflow that differ from the store.")
+def doctor(sweep: str | None, overrides: tuple[str, ...], address: str | None, repair: bool) -> int:
+    """Check that a sweep can run, before anything is spent.
+
+    Looks at its data, model, weights, store, tracking store and devices. Without SWEEP, shows
+    this machine.
+    """
+    from orchestrator.commands.doctor import examine
+
+    config = load_sweep(sweep, overrides) if sweep else None
+    bad = 0
+    for check in examine(config, address, repair):
+        mark, style = ("ok", "green") if check.ok else ("NO", "red")
+        bad += not check.ok
+        line = Text.assemble((f"{mark}  ", style), f"{check.name}: {check.found}")
+        console.print(line, soft_wrap=not console.is_terminal)
+    return FAILED if bad else OK
+
+
+@click.command()
+@optional_sweep
+@overrides_option
+@click.option(
+    "--store",
+    "path",
+    metavar="PLACE",
+    help="Store to clean up: a folder or s3://. Default: the sweep's.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be freed, but remove nothing.")
+@click.option(
+    "--old", is_flag=True, help="Also remove results that are older than every known sweep."
+)
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Also remove results of sweeps whose run MLflow does not know.",
+)
+@json_option
+def gc(
+    sweep: str | None, overrides: tuple[str, ...], path: str | None, as_json: bool, **options: Any
+) -> int:
+    """Remove stored results that no sweep needs any more.
+
+    Sweeps may be running meanwhile. What a sweep in the tracking store needs is kept.
+    """
+    from orchestrator.commands.collecting import asker, collect
+    from orchestrator.commands.status import collected_json, describe_collected
+    from orchestrator.storage.store import Store
+
+    config = load_sweep(sweep, overrides) if sweep else None
+    section = config.storage if config else StorageSection()
+    store = Store(StorageSection(path=path).path if path else section.path)
+    known = [default_tracking(), *([config.tracking.uri] if config else [])]
+    ask = asker(known, options["force"])
+    found = collect(store, ask, dry_run=options["dry_run"], old=options["old"])
+    if as_json:
+        click.echo(json.dumps(collected_json(found), indent=1))
+    else:
+        console.print(describe_collected(found), highlight=False, soft_wrap=True)
+    return OK
+
+
+@click.command()
+@optional_sweep
+@tracking_option
+@click.option(
+    "--host",
+    metavar="HOST",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on.",
+)
+@click.option(
+    "--port",
+    metavar="PORT",
+    type=click.IntRange(1, 65535),
+    help="Port to serve on. Default: 5000, or the next that is free.",
+)
+def ui(sweep: str | None, tracking_uri: str | None, host: str, port: int | None) -> int:
+    """Serve the MLflow UI.
+
+    It shows the tracking store of a sweep or, without SWEEP, the default one.
+    """
+    from orchestrator.commands.ui import serve, tracked_at
+
+    uri = tracking_uri or (load_sweep(sweep).tracking.uri if sweep else default_tracking())
+    if uri.startswith("http"):
+        note(tracked_at(uri))
+        return OK
+    return serve(uri, host, port, note)
