@@ -9,12 +9,15 @@ from typing import Any
 
 from orchestrator.memory import nothing_is_garbage
 from orchestrator.planning.config import AXES, Points, SweepConfig
+from orchestrator.planning.model_checks import check_models
+from orchestrator.planning.problems import SweepError
 from orchestrator.search import Outcome, Point
 from orchestrator.search.methods import proposer
 from orchestrator.storage.keys import canonical, key_of
 from orchestrator.visible import one_line
 from trials.arms import BASE_AXES
 from trials.config import TrialConfig
+from trials.graph.fitting import fitted
 from trials.graph.pipeline import TrialGraph, pipeline
 from trials.graph.shared import Shared
 from trials.graph.sources import Opened, open_sources
@@ -139,6 +142,7 @@ def plan(sweep: SweepConfig, outcomes: Mapping[str, Outcome] | None = None) -> P
 
     Raises:
         DataError, ModelError: data or weights cannot be read.
+        SweepError: settings do not fit the models.
     """
     return Planner(sweep).plan(outcomes or {})
 
@@ -158,6 +162,7 @@ class Planner:
         self._shared = Shared()
         self._outcomes: Mapping[str, Outcome] = {}
         self._open_all()
+        self._refuse_misfits()
 
     def plan(self, outcomes: Mapping[str, Outcome]) -> Plan:
         """The sweep as far as these results (by key) say."""
@@ -194,9 +199,11 @@ class Planner:
         """The trial at a point."""
         if point.ident not in self._trials:
             config = self._points.trial(point.axes)
+            sources = self._open(config).sources
+            config = fitted(config, sources.counts, self._shared.part)
             if point.rungs:
                 config = config.model_copy(update={"rungs": point.rungs})
-            graph = pipeline(config, self._open(config).sources, self._shared)
+            graph = pipeline(config, sources, self._shared)
             axes = used_axes(config, point.axes)
             if point.rungs:
                 axes["rung"] = point.rungs[-1]
@@ -208,11 +215,20 @@ class Planner:
     def _open(self, config: TrialConfig) -> Opened:
         sections = id(config.data), id(config.model)  # kept alive by `_points`
         if sections not in self._known:
-            source = source_id(config)
-            if source not in self._opened:
-                self._opened[source] = open_sources(config.data, config.model)
-            self._known[sections] = self._opened[source]
+            self._known[sections] = self._opened_as(config)
         return self._known[sections]
+
+    def _opened_as(self, config: TrialConfig) -> Opened:
+        source = source_id(config)
+        if source not in self._opened:
+            self._opened[source] = open_sources(config.data, config.model)
+        return self._opened[source]
+
+    def _refuse_misfits(self) -> None:
+        """What a model cannot do is said before anything is spent on it."""
+        counts_of = lambda trial: self._opened_as(trial).sources.counts  # noqa: E731
+        if problems := list(check_models(self.sweep, counts_of)):
+            raise SweepError(self.sweep.source.path or self.sweep.name, problems)
 
     def _open_all(self) -> None:
         """Open what trials that are not known yet may read: it is sent to the nodes only once."""
