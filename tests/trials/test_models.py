@@ -21,6 +21,13 @@ TRIALS: dict[str, dict[str, Any]] = {
         "sparsity": "auto",
         "essential": {"criterion": "wanda", "levels": [0.1, 0.3], "refine": 0.1},
         "tickets": {"scope": "global"},
+        "issp": {
+            "ingredients": 2,
+            "steps": 1,
+            "batch_size": 8,
+            "rounds": 2,
+            "round_training": "progressive",
+        },
         "finetune": BRIEF | {"weights": "current", "distill": 0.5},
     },
     "online, painted": {

@@ -82,14 +82,19 @@ def _map(block: Module, number: int, seen: Sequence[Tensor]) -> Tensor:
 
 def _difference(module: Module, seen: Sequence[Tensor], number: int) -> Tensor:
     # Fused, it is two calls; else one softmax with the two maps of each head side by side.
-    first, second = seen if len(seen) == 2 else seen[0].unflatten(1, (-1, 2)).unbind(2)
+    if len(seen) == 2:
+        first, second = seen
+    else:
+        batch, _, tokens, _ = seen[0].shape
+        first, second = seen[0].view(batch, -1, 2, tokens, tokens).unbind(2)
     weight = module._compute_lambda().detach().float()
     if float(weight) >= 1.0:
         raise ModelError(
             f"block {number} subtracts at least as much attention as it has (lambda = "
             f"{float(weight):.2f}), so its rows cannot sum to 1: choose another `tickets.block`"
         )
-    return (first - weight * second) / (1.0 - weight)
+    made: Tensor = (first - weight * second) / (1.0 - weight)
+    return made
 
 
 @contextmanager
@@ -102,7 +107,7 @@ def _watched(see: Callable[[Tensor], None], running: Sequence[int]) -> Iterator[
         ) -> Any:
             given = kwargs or {}
             if running and func is F.scaled_dot_product_attention:
-                see(_softmax(*args[:2], given.get("attn_mask")))
+                see(_softmax(args[0], args[1], given.get("attn_mask")))
             made = func(*args, **given)
             if running and func is torch.Tensor.softmax:
                 see(made.float())

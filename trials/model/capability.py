@@ -178,7 +178,7 @@ def _examined(name: str, model: Module) -> Capability:
 def _check_embedding(name: str, model: Module) -> None:
     """One convolution whose kernel is its stride, and nothing that mixes patches after it."""
     embed = model.patch_embed
-    proj, size = getattr(embed, "proj", None), getattr(embed, "patch_size", None)
+    proj, size = getattr(embed, "proj", None), getattr(embed, "patch_size", ())
     plain = (
         isinstance(proj, torch.nn.Conv2d)
         and proj.kernel_size == proj.stride == size
