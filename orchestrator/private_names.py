@@ -188,5 +188,20 @@ TIMM = Package(
             "VisionTransformer._pos_embed",
             "hiding patches between their embedding and the first block",
         ),
+        PrivateName(
+            "timm.models.eva",
+            "Eva._pos_embed",
+            "hiding patches between their embedding and the first block",
+        ),
+        PrivateName(
+            "timm.layers.diff_attention",
+            "DiffAttention._compute_lambda",
+            "how much of one attention is taken off another",
+        ),
+        PrivateName(
+            "timm.models.vision_transformer",
+            "DiffParallelScalingBlock._compute_lambda",
+            "how much of one attention is taken off another",
+        ),
     ),
 )

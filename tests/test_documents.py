@@ -326,6 +326,8 @@ def choices(setting: str) -> tuple[str, ...]:
     assert isinstance(kind, type)
     assert issubclass(kind, BaseModel)
     hint = kind.model_fields[name].annotation
+    if type(None) in get_args(hint):  # what follows from other settings where nobody writes it
+        (hint,) = set(get_args(hint)) - {type(None)}
     return get_args(get_args(hint)[0] if get_origin(hint) is tuple else hint)
 
 

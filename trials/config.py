@@ -9,7 +9,7 @@ from trials.data.config import DataConfig
 from trials.model.vit import ModelConfig
 from trials.sparsity.presets import PRESETS, Preset
 from trials.stage import StageConfig
-from trials.stages.attention import AttentionConfig
+from trials.stages.attention import ReadAttention
 from trials.stages.denoise import SoupConfig
 from trials.stages.dense import DenseConfig
 from trials.stages.essential import MaskConfig
@@ -17,15 +17,21 @@ from trials.stages.finetune import FinetuneConfig
 from trials.stages.issp import MergeConfig
 from trials.stages.tickets import Scope, Select
 from trials.tokens.kept import Removal
+from trials.tokens.tickets import Score
 
 Level = Annotated[float, Field(ge=0, lt=1)]
 Levels = Annotated[tuple[Level, ...], AfterValidator(lambda given: tuple(sorted(set(given))))]
 """Ascending and unique, as the detectors read them."""
 
 
-class TicketSection(AttentionConfig):
+class TicketSection(ReadAttention):
     """`tickets:` in a sweep file."""
 
+    score: Score | None = Field(
+        None,
+        description="cls: from the class token; rollout; received; default: cls, or received where "
+        "the model has no class token",
+    )
     weights: Literal["pretrained", "adapted"] = Field(
         "pretrained", description="which model's attention is read; LOTUS: the pretrained one's"
     )

@@ -131,27 +131,32 @@ def _data(sweep: SweepConfig) -> str:
     return _each(settings.values(), look)
 
 
-def _classes_and_channels(cfg: DataConfig) -> tuple[int, int]:
-    """Of a data set; any, where it cannot be read: that is said elsewhere."""
-    found: Counts | None
+def _counts(trial: TrialConfig) -> Counts:
+    """Sizes of a trial's data; any that fit where it cannot be read, which is said elsewhere."""
+    published: Counts | None
     try:
-        found, _, _ = _read(cfg.model_copy(update={"download": False}))
+        published, _, _ = _read(trial.data.model_copy(update={"download": False}))
     except DataAbsentError:
-        found = known(cfg)
+        published = known(trial.data)
     except (LotusError, OSError):
-        found = None
-    return (found.classes, found.channels) if found else (10, 3)
+        published = None
+    if published is not None:
+        return published
+    given = {name: trial.model.kwargs.get(name) for name in ("num_classes", "in_chans")}
+    return Counts(1, 1, 1, given["num_classes"] or 10, given["in_chans"] or 3)
 
 
 def _model(sweep: SweepConfig) -> str:
-    """Building a model's shape proves that timm knows its name and takes its arguments."""
-    from trials.model.shape import shape_of
+    """Whether models can be used, and with these settings: the check that a plan makes too."""
+    from orchestrator.planning.model_checks import check_models
+    from trials.graph.fitting import model_of
+
+    if problems := list(check_models(sweep, _counts)):
+        raise LotusError("; ".join(map(str, problems)))
 
     def look(trial: TrialConfig) -> str:
-        classes, channels = _classes_and_channels(trial.data)
-        kwargs = {"num_classes": classes, "in_chans": channels} | trial.model.kwargs
-        shape = shape_of(trial.model.name, kwargs)
-        return f"{trial.model.name} can be built, {shape.patches} patches, {shape.depth} blocks"
+        model = model_of(trial, _counts(trial))
+        return f"{trial.model.name} can be built, {model.patches} patches, {model.depth} blocks"
 
     return _each(_configs(sweep), look)
 
@@ -161,7 +166,7 @@ def _weights(sweep: SweepConfig) -> str:
     from trials.model.downloads import weights_at_hand
 
     def look(trial: TrialConfig) -> str:
-        source, _ = weights_of(trial.model, _classes_and_channels(trial.data)[0])
+        source, _ = weights_of(trial.model, _counts(trial).classes)
         if source is None:
             return "random"
         if trial.model.pretrained is True:

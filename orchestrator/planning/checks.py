@@ -27,6 +27,7 @@ from orchestrator.planning.trial_checks import (
     check_trial,
 )
 from orchestrator.visible import unseen
+from trials.config import TrialConfig
 
 MAX_TRIALS = 1_000_000
 MAX_COMBINATIONS = 1000
@@ -114,14 +115,19 @@ def _check_axis(
             yield Problem((*path, place), inner[0].message if inner else ": cannot be used")
 
 
-def _check_combinations(sweep: SweepConfig, block: SearchBlock, where: Place) -> Iterator[Problem]:
-    """The settings against each other, for every combination of the block's further axes."""
-    combinations = itertools.product(*(block.extremes(name) for name in block.further))
-    for values in itertools.islice(combinations, MAX_COMBINATIONS):
+def combinations(sweep: SweepConfig, block: SearchBlock) -> Iterator[TrialConfig]:
+    """A trial for every combination of the block's further axes, presets filled in."""
+    found = itertools.product(*(block.extremes(name) for name in block.further))
+    for values in itertools.islice(found, MAX_COMBINATIONS):
         trial = sweep.base()
         for name, value in zip(block.further, values, strict=True):
             trial = with_axis(trial, name, value)
-        trial = trial.resolved()
+        yield trial.resolved()
+
+
+def _check_combinations(sweep: SweepConfig, block: SearchBlock, where: Place) -> Iterator[Problem]:
+    """The settings against each other, for every combination of the block's further axes."""
+    for trial in combinations(sweep, block):
         arms: set[str] = set(block.arm)
         for name, message in (*check_trial(trial, arms), *check_levels(trial, arms)):
             place: Place = tuple(name.split("."))

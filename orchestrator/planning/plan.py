@@ -9,6 +9,8 @@ from typing import Any
 
 from orchestrator.memory import nothing_is_garbage
 from orchestrator.planning.config import AXES, Points, SweepConfig
+from orchestrator.planning.model_checks import check_models
+from orchestrator.planning.problems import SweepError
 from orchestrator.search import Outcome, Point
 from orchestrator.search.methods import proposer
 from orchestrator.storage.keys import canonical, key_of
@@ -17,6 +19,7 @@ from trials.arms import BASE_AXES
 from trials.config import TrialConfig
 from trials.data.config import DataConfig
 from trials.data.datasets import Dataset
+from trials.graph.fitting import fitted
 from trials.graph.pipeline import TrialGraph, pipeline
 from trials.graph.shared import Shared
 from trials.graph.sources import Opened, Sources, open_sources
@@ -148,6 +151,7 @@ def plan(
 
     Raises:
         DataError, ModelError: data or weights cannot be read.
+        SweepError: settings do not fit the models.
     """
     return Planner(sweep, find).plan(outcomes or {})
 
@@ -174,6 +178,7 @@ class Planner:
         self._shared = Shared()
         self._outcomes: Mapping[str, Outcome] = {}
         self._open_all()
+        self._refuse_misfits()
 
     def plan(self, outcomes: Mapping[str, Outcome]) -> Plan:
         """The sweep as far as these results (by key) say."""
@@ -210,9 +215,11 @@ class Planner:
         """The trial at a point."""
         if point.ident not in self._trials:
             config = self._points.trial(point.axes)
+            sources = self._open(config)
+            config = fitted(config, sources.counts, self._shared.part)
             if point.rungs:
                 config = config.model_copy(update={"rungs": point.rungs})
-            graph = pipeline(config, self._open(config), self._shared)
+            graph = pipeline(config, sources, self._shared)
             axes = used_axes(config, point.axes)
             if point.rungs:
                 axes["rung"] = point.rungs[-1]
@@ -239,6 +246,11 @@ class Planner:
         opened = open_sources(data, model, self._datasets.get(data))
         self._datasets[data] = opened.dataset
         return opened
+
+    def _refuse_misfits(self) -> None:
+        """What a model cannot do is said before anything is spent on it."""
+        if problems := list(check_models(self.sweep, lambda trial: self._open(trial).counts)):
+            raise SweepError(self.sweep.source.path or self.sweep.name, problems)
 
     def _open_all(self) -> None:
         """Open what trials that are not known yet may read: it is sent to the nodes only once."""

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.trials import models
 from trials.config import TrialConfig
 from trials.context import Context, Outcomes
 from trials.data import datasets as data
@@ -108,6 +109,20 @@ def model(make_checkpoint: Callable[..., Checkpoint], cpu: torch.device) -> Call
 
 
 @pytest.fixture(scope="session")
+def made(cpu: torch.device) -> models.Make:
+    """A fresh model of a kind of `tests.trials.models`."""
+    drawn: dict[str, Checkpoint] = {}
+
+    def make(name: str, **extra: Any) -> Model:
+        key = json.dumps([name, extra], sort_keys=True)
+        if key not in drawn:
+            drawn[key] = models.drawn(name, **extra)
+        return Model.of(drawn[key], cpu)
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def x() -> Tensor:
     return torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -115,7 +130,7 @@ def x() -> Tensor:
 @pytest.fixture(scope="session")
 def half(checkpoint: Checkpoint) -> KeepMask:
     """The magnitude mask of the tiny model at one half."""
-    weights = prunable(checkpoint.state)
+    weights = prunable(checkpoint)
     return top_k({n: w.abs() for n, w in weights.items()}, keep_count(size(weights), 0.5))
 
 

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from trials.config import TrialConfig
 from trials.context import Context
+from trials.graph.fitting import require
 from trials.graph.pipeline import TrialGraph, pipeline
 from trials.graph.sources import open_sources
 from trials.seeding import repeatable
@@ -73,8 +74,12 @@ def run_trial(trial: TrialConfig, ctx: Context | None = None) -> TrialResult:
 
     >>> trial = TrialConfig(data={"name": "digits"}, model={...})      # doctest: +SKIP
     >>> run_trial(trial).results["final"].test.accuracy                # doctest: +SKIP
+
+    Raises:
+        DataError, ModelError: data, model or weights cannot be used, or settings do not fit them.
     """
     opened = open_sources(trial.data, trial.model)
+    require(trial.resolved(), opened.sources.counts)
     graph = pipeline(trial, opened.sources)
     direct = Direct(opened.objects(), ctx or Context())
     return TrialResult(graph, {name: direct.get(node) for name, node in graph.stages().items()})

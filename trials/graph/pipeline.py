@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from trials.config import TrialConfig
 from trials.graph import effort
+from trials.graph.fitting import fitted
 from trials.graph.pruning import Pruning
 from trials.graph.shared import Shared
 from trials.graph.sources import Sources
@@ -90,7 +91,8 @@ class _Builder:
     """The stages of one trial, each built at most once."""
 
     def __init__(self, trial: TrialConfig, sources: Sources, shared: Shared) -> None:
-        self.trial, self.sources, self.shared = trial, sources, shared
+        self.trial = fitted(trial, sources.counts, shared.part)
+        self.sources, self.shared = sources, shared
         self.identity = PretrainedConfig.of(trial.model, shared.part)
         self.work = Work(self.identity.name, self.identity.kwargs, sources.counts)
 
@@ -124,7 +126,7 @@ class _Builder:
     def kept_patches(self) -> int | None:
         if not self.trial.parts.ticketed or self.removal != "gather":
             return None
-        return tickets.keep_count(self.work.shape.patches, self.trial.patch_drop)
+        return tickets.keep_count(self.work.model.patches, self.trial.patch_drop)
 
     @cached_property
     def pretrained(self) -> Node[Pretrained]:
@@ -165,7 +167,7 @@ class _Builder:
         section = self.trial.tickets
         return self.shared.node(
             attention,
-            self.shared.part(section, AttentionConfig),
+            self.shared.part(section, AttentionConfig, attention=self.work.model.attention),
             None,
             {"data": self.sources.data, "model": self.models[section.weights]},
             lambda: self.work.forward(
@@ -232,9 +234,9 @@ class _Builder:
 
     @property
     def _online(self) -> OnlineConfig | None:
-        section = self.trial.tickets
+        section, read = self.trial.tickets, self.work.model.attention
         wanted = section.selection == "online" and self._recovery_patches == "ticket"
-        return self.shared.part(section, OnlineConfig) if wanted else None
+        return self.shared.part(section, OnlineConfig, attention=read) if wanted else None
 
     def _recovery_work(self, cfg: RecoverConfig, epochs: int) -> Load:
         images = self.sources.counts.train * (1.0 - (cfg.other_than or 0.0))
@@ -257,9 +259,8 @@ class _Builder:
     @cached_property
     def profile(self) -> Node[Profile]:
         drop = self.trial.patch_drop if self.trial.parts.ticketed else 0.0
-        cfg = self.shared.config(
-            ProfileConfig, model=self.identity, patch_drop=drop, removal=self.removal
-        )
+        settings = {"model": self.identity, "counted": not self.work.model.plain}
+        cfg = self.shared.config(ProfileConfig, **settings, patch_drop=drop, removal=self.removal)
         inputs: dict[str, Any] = {"data": self.sources.data}
         if self.trial.parts.ticketed and self.trial.tickets.scope == "global":
             inputs["tickets"] = self.tickets

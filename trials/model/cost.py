@@ -8,39 +8,37 @@ from functools import cached_property
 from typing import Any
 
 from trials.data.datasets import Counts
-from trials.model.shape import Shape, shape_of
+from trials.model.capability import Capability, capability_of
 from trials.stage import Load, StageConfig
 
 EVAL_BATCH = 512
 """Images that a pass without training looks at together."""
 
 
-def forward_macs(shape: Shape, kept_patches: int | None = None) -> float:
-    """MACs of one image through the blocks and the patch embedding.
+def forward_macs(model: Capability, kept_patches: int | None = None) -> float:
+    """MACs of one image through all but the classifier, as counted in passes of the model.
 
-    depth * (n * d * (4 d + 2 hidden) + 2 n^2 d) + P * patch_inputs * d, with n = prefix + K
-    tokens; the first term is 12 n d^2 when hidden = 4 d. All patches are embedded before the
-    dropped ones are left out. Reproduces EViT's published figures within 0.06 G. Unstructured
-    masks do not lower it: dense hardware multiplies the zeros too.
+    Of a plain transformer depth * (n * d * (4 d + 2 hidden) + 2 n^2 d) + P * patch_inputs * d,
+    with n = prefix + K tokens; the first term is 12 n d^2 when hidden = 4 d. All patches are
+    embedded before the dropped ones are left out. Reproduces EViT's published figures within
+    0.06 G. Unstructured masks do not lower it: dense hardware multiplies the zeros too.
 
     Args:
         kept_patches: K; None = all.
     """
-    n = shape.prefix + (shape.patches if kept_patches is None else kept_patches)
-    d = shape.width
-    block = n * d * (4 * d + 2 * shape.hidden) + 2 * n * n * d
-    return float(shape.depth * block + shape.patches * shape.patch_inputs * d)
+    n = model.prefix + (model.patches if kept_patches is None else kept_patches)
+    return float(model.fixed + model.by_token * n + model.by_pair * n * n)
 
 
-def training_macs(shape: Shape, images: float, kept_patches: int | None = None) -> float:
+def training_macs(model: Capability, images: float, kept_patches: int | None = None) -> float:
     """MACs of training on that many images: forward plus twice that for backward."""
-    return 3.0 * images * forward_macs(shape, kept_patches)
+    return 3.0 * images * forward_macs(model, kept_patches)
 
 
-def mean_forward_macs(shape: Shape, kept_patches: Iterable[int]) -> float:
+def mean_forward_macs(model: Capability, kept_patches: Iterable[int]) -> float:
     """Mean over images, each at its own number of kept patches."""
     images = Counter(kept_patches)
-    total = sum(n * forward_macs(shape, kept) for kept, n in images.items())
+    total = sum(n * forward_macs(model, kept) for kept, n in images.items())
     return total / images.total()
 
 
@@ -60,16 +58,16 @@ class Passes(StageConfig):
     looked_at: int = 0
 
 
-def total_macs(passes: Passes, shape: Shape, kept_forward_macs: float) -> float:
+def total_macs(passes: Passes, model: Capability, kept_forward_macs: float) -> float:
     """MACs of everything that makes a trial's model; a backward pass costs two forward ones.
 
-    3 * (trained * dense + trained_kept * kept) + looked_at * dense. All models of a trial have
-    one shape. Masks do not lower it, as they do not lower `forward_macs`.
+    3 * (trained * dense + trained_kept * kept) + looked_at * dense. All models of a trial
+    have one architecture. Masks do not lower it, as they do not lower `forward_macs`.
 
     Args:
         kept_forward_macs: of one training image's kept patches, on average.
     """
-    dense = forward_macs(shape)
+    dense = forward_macs(model)
     trained = passes.trained * dense + passes.trained_kept * kept_forward_macs
     return 3.0 * trained + passes.looked_at * dense
 
@@ -87,10 +85,10 @@ class Work:
     counts: Counts
 
     @cached_property
-    def shape(self) -> Shape:
-        """The model's; found when first asked for, because it takes timm."""
+    def model(self) -> Capability:
+        """The model; looked at when first asked for, because it may take timm."""
         known = {"num_classes": self.counts.classes, "in_chans": self.counts.channels}
-        return shape_of(self.name, known | dict(self.kwargs))
+        return capability_of(self.name, known | dict(self.kwargs))
 
     def forward(
         self, images: float, kept_patches: int | None = None, batch: int = EVAL_BATCH
@@ -100,8 +98,8 @@ class Work:
         Args:
             kept_patches: of each image; None = all.
         """
-        calls = self.shape.depth * math.ceil(images / batch)
-        return Load(images * forward_macs(self.shape, kept_patches), calls)
+        calls = self.model.depth * math.ceil(images / batch)
+        return Load(images * forward_macs(self.model, kept_patches), calls)
 
     def training(self, images: float, batch: int, kept_patches: int | None = None) -> Load:
         """Of training on that many images: forward, and twice that for backward.
@@ -110,8 +108,8 @@ class Work:
             batch: images in a step.
             kept_patches: of each image; None = all.
         """
-        calls = 3.0 * self.shape.depth * math.ceil(images / batch)
-        return Load(training_macs(self.shape, images, kept_patches), calls)
+        calls = 3.0 * self.model.depth * math.ceil(images / batch)
+        return Load(training_macs(self.model, images, kept_patches), calls)
 
     def steps(self, count: int, images: int, batch: int) -> Load:
         """Of that many steps over a subset of `images`, whose last batch may be smaller."""

@@ -6,14 +6,14 @@ import dataclasses
 
 from trials.errors import ModelError
 from trials.model import answers
-from trials.model.vit import is_of_timm
+from trials.model.vit import is_of_timm, refuse_unknown
 
 
 def identity(name: str) -> str:
     """What names timm's weights of a model: tag, repository and file, not the download.
 
     Raises:
-        ModelError: timm has no weights of it.
+        ModelError: timm has no weights of it, or no such tag.
     """
     found: str = answers.kept(["weights", name], lambda: _identity(name), lambda: is_of_timm(name))
     return found
@@ -24,6 +24,7 @@ def _identity(name: str) -> str:
 
     if not timm.is_model(name):
         return name
+    refuse_unknown(name)
     found = timm.models.get_pretrained_cfg(name)
     if found is None or not found.has_weights:
         raise ModelError(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from trials.errors import ModelError
 from trials.lazy import F, torch
 from trials.model.attention_maps import attention_maps
+from trials.model.families import family_of
 from trials.model.forward import Module, forward
 from trials.model.shape import input_size
 from trials.model.vit import Arch, Checkpoint, build_empty
@@ -46,12 +47,18 @@ class Model:
             name = checkpoint.arch.name
             raise ModelError(f"the checkpoint does not fit {name}: {sorted(misfit)}")
         module.load_state_dict({n: t.clone() for n, t in checkpoint.state.items()}, assign=True)
+        _fill_buffers(module)
         return cls(module.to(device).requires_grad_(True).eval(), checkpoint.arch)
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels that it expects."""
         return input_size(self.module)
+
+    @property
+    def has_class_token(self) -> bool:
+        """Whether its first token is a class token."""
+        return family_of(self.module).has_class_token(self.module)
 
     @property
     def columns(self) -> int:
@@ -99,3 +106,13 @@ class Model:
         """Its weights, on the CPU."""
         state = {n: t.detach().cpu().clone() for n, t in self.module.state_dict().items()}
         return Checkpoint(self.arch, state)
+
+
+def _fill_buffers(module: Module) -> None:
+    """Compute what follows from the architecture alone, which no checkpoint holds."""
+    for part in module.modules():
+        empty = [(n, b) for n, b in part.named_buffers(recurse=False) if b.is_meta]
+        for name, buffer in empty:
+            setattr(part, name, torch.empty_like(buffer, device="cpu"))
+        if empty:
+            part.init_non_persistent_buffers()

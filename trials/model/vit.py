@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 from trials.errors import ModelError
 from trials.formats import load_checkpoint
 from trials.lazy import torch
-from trials.model.forward import Module
+from trials.model.families import HOMES, Module, family_of
 from trials.seeding import global_seed
 from trials.stage import StageConfig
 
@@ -27,6 +27,12 @@ LOADS_WEIGHTS = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "chec
 """Arguments of timm.create_model that read weights from elsewhere, pickled ones among them."""
 
 LONGEST_NAME = 100
+
+BUILD_ERRORS = (
+    *(TypeError, AssertionError, ValueError, RuntimeError),
+    *(LookupError, ArithmeticError, AttributeError),
+)
+"""What timm raises where it cannot make a model of the given arguments."""
 
 
 def _names(value: Any) -> Iterator[str]:
@@ -41,7 +47,7 @@ def _names(value: Any) -> Iterator[str]:
 class ModelConfig(StageConfig):
     """A timm vision transformer and where its weights come from."""
 
-    name: str = Field(description="any timm VisionTransformer, e.g. vit_small_patch16_224")
+    name: str = Field(description="a vision transformer of timm, e.g. vit_small_patch16_224")
     pretrained: bool | Path = Field(
         True, description="true: timm's weights; false: random; or the path of a safetensors file"
     )
@@ -98,8 +104,8 @@ def create(cfg: ModelConfig, *, classes: int, channels: int, seed: int | None) -
         seed: of all random weights (the head, or everything).
 
     Raises:
-        ModelError: unknown name, unusable kwargs, not a VisionTransformer, or weights that do
-            not fit or cannot be had.
+        ModelError: unknown name, unusable kwargs, none of the families, or weights that do not
+            fit or cannot be had.
     """
     kwargs = {"num_classes": classes, "in_chans": channels} | cfg.kwargs
     hub = cfg.pretrained is True
@@ -120,28 +126,60 @@ def create(cfg: ModelConfig, *, classes: int, channels: int, seed: int | None) -
 def _timm(name: str, *, pretrained: bool, **kwargs: Any) -> Module:
     # Imported here, not above: it takes seconds, and whoever only plans does not need it.
     import timm
-    from timm.models.vision_transformer import VisionTransformer
 
-    if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=3)
-        hint = f"; near it: {', '.join(near)}" if near else ""
-        raise ModelError(f"model.name = {name}: timm {timm.__version__} has no such model{hint}")
+    refuse_unknown(name)
     try:
         model = timm.create_model(name, pretrained=pretrained, **kwargs)
-    except (TypeError, AssertionError, ValueError, RuntimeError) as error:
+    except BUILD_ERRORS as error:
         raise ModelError(
-            f"model.kwargs: timm cannot build {name} from {kwargs}: {error}"
+            f"model.kwargs: timm cannot build {name} from {kwargs}: {one_line(error)}"
         ) from error
     except (OSError, ImportError) as error:
         raise ModelError(
             f"model.pretrained: the weights of {name} cannot be fetched ({error}). Without a "
             "network, name a safetensors file or set HF_HOME to a filled cache."
         ) from error
-    if not isinstance(model, VisionTransformer):
-        raise ModelError(
-            f"model.name = {name} is a {type(model).__name__}, not a VisionTransformer"
-        )
+    try:
+        family_of(model)
+    except ModelError as error:
+        raise ModelError(f"model.name = {name} {error}") from None
     return model
+
+
+def refuse_unknown(name: str) -> None:
+    """Whether timm has a model and a set of weights of that name, and in a module that can be one.
+
+    Raises:
+        ModelError: it has not, or the model's module makes none that works. Nothing is built.
+    """
+    import timm
+
+    known, _, tag = name.partition(".")
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(known, timm.list_models(), n=3)
+        hint = f"; near it: {', '.join(near)}" if near else ""
+        raise ModelError(f"model.name = {name}: timm {timm.__version__} has no such model{hint}")
+    try:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError:
+        tags = [one.partition(".")[2] for one in timm.list_pretrained(f"{known}.*")]
+        listed = f"; it has {', '.join(tags)}" if tags else ", and none under another name"
+        raise ModelError(
+            f"model.name = {name}: timm {timm.__version__} has no weights {tag} of {known}{listed}"
+        ) from None
+    home: str = timm.model_entrypoint(name).__module__
+    if home.startswith("timm.") and home not in HOMES:
+        raise ModelError(
+            f"model.name = {name} is a {home.rpartition('.')[2]} of timm, which is none of its "
+            "VisionTransformer, Eva and Beit: its patches cannot be left out. docs/models.md "
+            "lists what works"
+        )
+
+
+def one_line(error: object) -> str:
+    """What an error says, in one line of a readable length."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:297]}..."
 
 
 def _load_file(model: nn.Module, path: Path) -> None:

@@ -6,22 +6,20 @@ not hang on the batch size beyond the rounding of a forward pass.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trials.context import Context
 from trials.errors import StageInputError
 from trials.lazy import F, torch
-from trials.model.forward import Module
 from trials.model.module import Model
 from trials.model.vit import Checkpoint
 from trials.sparsity import masks
 from trials.sparsity.criteria import Need
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 BATCH = 32
 """Images at once: the backward pass of a base model at 224 pixels fits into 16 GB."""
@@ -62,7 +60,7 @@ def collect(
 def _gradients(
     model: Model, batches: Iterator[tuple[Tensor, Tensor]], count: int
 ) -> dict[str, Tensor]:
-    wanted = masks.prunable(dict(model.module.named_parameters()))
+    wanted = _parameters(model)
     total = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in wanted.items()}
     for x, labels in batches:
         loss = F.cross_entropy(model(x), labels, reduction="sum")
@@ -77,33 +75,45 @@ def _inputs(
 ) -> dict[str, Tensor]:
     total: dict[str, Tensor] = {}
     tokens: dict[str, int] = {}
+    names = {id(weight): name for name, weight in _parameters(model).items()}
 
-    def add(name: str, _: nn.Module, args: tuple[Tensor, ...]) -> None:
-        x_Td = args[0].flatten(0, -2).double()
+    def add(x: Tensor, weight: Tensor) -> None:
+        if (name := names.get(id(weight))) is None:
+            return
+        x_Td = x.flatten(0, -2).double()
         found = x_Td.square().sum(0) if diagonal else x_Td.T @ x_Td
         total[name] = total[name] + found if name in total else found
         tokens[name] = tokens.get(name, 0) + len(x_Td)
 
-    with torch.no_grad(), _watching(model.module, add):
+    with torch.no_grad(), _watching(add):
         for x, _ in batches:
             model(x)
-    names = masks.prunable(dict(model.module.named_parameters()))
     if diagonal:
-        return {name: total[name].sqrt() for name in names}
-    return {name: total[name] / tokens[name] for name in names}
+        return {name: total[name].sqrt() for name in names.values()}
+    return {name: total[name] / tokens[name] for name in names.values()}
+
+
+def _parameters(model: Model) -> dict[str, Tensor]:
+    """The prunable weights as the module has them."""
+    return masks.prunable(Checkpoint(model.arch, dict(model.module.named_parameters())))
 
 
 @contextmanager
-def _watching(
-    module: Module, see: Callable[[str, nn.Module, tuple[Tensor, ...]], None]
-) -> Iterator[None]:
-    """Show the input of every prunable layer to `see(name, layer, args)`."""
-    hooks = []
-    for name in masks.prunable(dict(module.named_parameters())):
-        layer = module.get_submodule(name.removesuffix(".weight"))
-        hooks.append(layer.register_forward_pre_hook(functools.partial(see, name)))
-    try:
+def _watching(see: Callable[[Tensor, Tensor], None]) -> Iterator[None]:
+    """Show every matrix product of a layer to `see(input, weight)`.
+
+    The product and not the layer, because some models of timm multiply by a layer's weight without
+    calling the layer.
+    """
+
+    class Watch(torch.overrides.TorchFunctionMode):
+        def __torch_function__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+        ) -> Any:
+            given = kwargs or {}
+            if func is F.linear:
+                see(args[0], args[1] if len(args) > 1 else given["weight"])
+            return func(*args, **given)
+
+    with Watch():
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from trials.errors import StageInputError
 from trials.lazy import torch
+from trials.model.capability import of_arch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,19 +35,17 @@ class Masked(Protocol):
         """The mask."""
 
 
-PRUNABLE_SUFFIXES = ("attn.qkv.weight", "attn.proj.weight", "mlp.fc1.weight", "mlp.fc2.weight")
+def prunable(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """The weights of every Linear in the blocks, in the order of the checkpoint's state.
 
+    Not: patch and position embeddings, LayerNorm, biases, head. Which layers those are is
+    read off the modules of the architecture, not off names.
 
-def prunable(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The Linear weights in the blocks, in the order of `state`.
-
-    Not: patch and position embeddings, LayerNorm, biases, head.
+    Raises:
+        ModelError: timm cannot make the architecture.
     """
-    return {
-        name: tensor
-        for name, tensor in state.items()
-        if name.startswith("blocks.") and name.endswith(PRUNABLE_SUFFIXES)
-    }
+    names = of_arch(checkpoint.arch).prunable_names
+    return {name: tensor for name, tensor in checkpoint.state.items() if name in names}
 
 
 def size(mask: Mapping[str, Tensor]) -> int:

@@ -23,12 +23,29 @@ if TYPE_CHECKING:
 SCORE_BATCH = 256
 
 
-class AttentionConfig(StageConfig):
-    """Which attention counts."""
+class ReadAttention(StageConfig):
+    """Where attention is read, whatever is made of it."""
 
-    score: Score = Field("cls", description="cls: from the class token; rollout; received")
     block: int = Field(-1, description="block whose attention is read; not used by rollout")
-    sink: Sink = Field("cls_mean", description="how a sink token's attention is replaced")
+    sink: Sink = Field(
+        "cls_mean",
+        description="how a sink token's attention is replaced; cls_mean is none where the first "
+        "token is a register and no class token",
+    )
+
+
+class AttentionConfig(ReadAttention):
+    """Which attention counts.
+
+    Attributes:
+        attention: what it is in the model. In no key where it is the usual one, so that what was
+            stored before other kinds were known stays valid.
+    """
+
+    score: Score = "cls"
+    attention: Literal["softmax", "differential"] = Field(
+        "softmax", exclude_if=lambda kind: kind == "softmax"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,5 +91,13 @@ def score_images(
     with torch.no_grad():
         for part in torch.split(x, at_once or len(x)):
             maps = model.attention(part, blocks)
-            found.append(tickets.patch_scores(maps, cfg.score, cfg.sink, module.num_prefix_tokens))
+            found.append(
+                tickets.patch_scores(
+                    maps,
+                    cfg.score,
+                    cfg.sink,
+                    module.num_prefix_tokens,
+                    class_token=model.has_class_token,
+                )
+            )
     return torch.cat(found)

@@ -65,8 +65,7 @@ def calibrate(
         ctx,
     )
     weights = {
-        name: weight.to(ctx.device)
-        for name, weight in masks.prunable(scored.checkpoint.state).items()
+        name: weight.to(ctx.device) for name, weight in masks.prunable(scored.checkpoint).items()
     }
     made = criterion.score(weights, found, seed or 0)
     return WeightScores({name: score.float().cpu() for name, score in made.items()})

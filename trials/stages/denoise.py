@@ -150,7 +150,7 @@ def _resumed(ctx: Context, soup: Soup) -> tuple[Ingredients, State | None]:
 def _unchanged(cfg: DenoiseConfig, theta: Checkpoint, parent: KeepMask) -> Candidates:
     """The only candidate of a round that has stopped is the mask it started from."""
     state = masks.apply(theta.state, parent)
-    scores = {name: w.abs() for name, w in masks.prunable(state).items()}
+    scores = {name: w.abs() for name, w in state.items() if name in parent}
     return Candidates((parent,), scores, state if cfg.mean_weights else None, (0.0,), ())
 
 

@@ -115,7 +115,7 @@ def essential(
 
     Source: Essential Sparsity, section 3.
     """
-    weights = masks.prunable(scored.checkpoint.state)
+    weights = masks.prunable(scored.checkpoint)
     if like is not None:
         count = masks.kept(like.keep)
     else:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal
 from trials.context import Context, Epoch, Outcomes
 from trials.data.datasets import Dataset
 from trials.model import cost
+from trials.model.capability import Capability, of_arch
 from trials.model.cost import Passes
 from trials.model.module import Model
-from trials.model.shape import Shape, shape_of
 from trials.sparsity import masks
 from trials.sparsity.masks import Masked
 from trials.stage import StageConfig, stage
@@ -116,7 +116,7 @@ def evaluate_final(
         macs=profile.macs,
         macs_dense=profile.macs_dense,
         macs_selector=_selector_macs(cfg, tickets, profile),
-        macs_training=_training_macs(cfg, shape_of(arch.name, arch.kwargs), tickets),
+        macs_training=_training_macs(cfg, of_arch(arch), tickets),
         epochs_to_near_dense=near(model.history, dense.validation.accuracy - cfg.near),
     )
 
@@ -127,12 +127,12 @@ def _selector_macs(cfg: EvaluateConfig, tickets: Tickets | None, profile: Profil
     return profile.macs_dense if cfg.scored and chosen else 0.0
 
 
-def _training_macs(cfg: EvaluateConfig, shape: Shape, tickets: Tickets | None) -> float:
-    kept = cost.forward_macs(shape)
+def _training_macs(cfg: EvaluateConfig, architecture: Capability, tickets: Tickets | None) -> float:
+    kept = cost.forward_macs(architecture)
     if tickets is not None and cfg.removal == "gather":
         counts = [int(count) for count in tickets.train.sum(1)]
-        kept = cost.mean_forward_macs(shape, counts)
-    return cost.total_macs(cfg.passes, shape, kept)
+        kept = cost.mean_forward_macs(architecture, counts)
+    return cost.total_macs(cfg.passes, architecture, kept)
 
 
 def near(history: tuple[Epoch, ...], goal: float) -> int | None:

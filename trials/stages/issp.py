@@ -211,7 +211,7 @@ def issp(
     Instant Soup Pruning; the default merge is ours (DESIGN 10).
     """
     parent = within.keep if within is not None else first.keep
-    theta = {name: w.abs() for name, w in masks.prunable(model.checkpoint.state).items()}
+    theta = {name: w.abs() for name, w in masks.prunable(model.checkpoint).items()}
     keep = merged_mask(cfg, theta, first.keep, parent, candidates)
     start = {
         "current": model.checkpoint.state,

@@ -13,8 +13,8 @@ from trials.context import Context
 from trials.data.datasets import Dataset
 from trials.lazy import torch
 from trials.model import cost, vit
+from trials.model.capability import of_arch
 from trials.model.module import Model
-from trials.model.shape import shape_of
 from trials.model.vit import ModelConfig
 from trials.seeding import generator
 from trials.stage import StageConfig, stage
@@ -28,9 +28,15 @@ REPEATS = 5
 
 
 class ProfileConfig(StageConfig):
-    """The architecture and how many patches it sees."""
+    """The architecture and how many patches it sees.
+
+    Attributes:
+        counted: the formula of a plain transformer is not the architecture's. In no key where it
+            is, so that what was stored when there was only the formula stays valid.
+    """
 
     model: PretrainedConfig
+    counted: bool = Field(False, exclude_if=lambda counted: not counted)
     patch_drop: float = Field(0.0, ge=0, lt=1)
     removal: Removal = "gather"
 
@@ -53,7 +59,7 @@ class Profile:
 def profile(
     cfg: ProfileConfig, ctx: Context, *, data: Dataset, tickets: Tickets | None = None
 ) -> Profile:
-    """Count by formula from the real token count, and time both variants in one run.
+    """Count from the real number of tokens, and time both variants in one run.
 
     The weights do not matter for either, so the model is a random one.
 
@@ -63,22 +69,23 @@ def profile(
     """
     model = cfg.model.part(ModelConfig, pretrained=False)
     made = vit.create(model, classes=data.classes, channels=data.channels, seed=0)
-    shape = shape_of(made.arch.name, made.arch.kwargs)
-    count = algebra.keep_count(shape.patches, cfg.patch_drop)
+    architecture = of_arch(made.arch)
+    count = algebra.keep_count(architecture.patches, cfg.patch_drop)
     built = Model.of(made, ctx.device)
     images, _ = data.on(ctx.device, "train")
     x = built.inputs(images[: ctx.at_once(BATCH)])
-    keep = algebra.random_patches(len(x), shape.patches, count, generator(0, "profile"))
+    keep = algebra.random_patches(len(x), architecture.patches, count, generator(0, "profile"))
     if tickets is not None:
         keep = tickets.train[: len(x)]
     kept = Kept.of_tickets(keep, cfg.removal).to(ctx.device)
     with torch.no_grad():
         dense_s, kept_s = _time(ctx, lambda: built(x), lambda: built(x, kept))
     counts = [count] if tickets is None else [int(n) for n in tickets.test.sum(1)]
+    whole = cost.forward_macs(architecture)
     gathered = cfg.removal == "gather"
     return Profile(
-        macs=cost.mean_forward_macs(shape, counts) if gathered else cost.forward_macs(shape),
-        macs_dense=cost.forward_macs(shape),
+        macs=cost.mean_forward_macs(architecture, counts) if gathered else whole,
+        macs_dense=whole,
         images_per_s=len(x) / kept_s,
         images_per_s_dense=len(x) / dense_s,
         parameters=sum(tensor.numel() for tensor in made.state.values()),

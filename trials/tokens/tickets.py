@@ -35,7 +35,7 @@ def keep_count(patches: int, patch_drop: float) -> int:
     return max(1, math.ceil(round((1.0 - patch_drop) * patches, 9)))
 
 
-def fix_sink(attn_BhNN: Tensor, sink: Sink, prefix: int = 1) -> Tensor:
+def fix_sink(attn_BhNN: Tensor, sink: Sink, prefix: int = 1, *, class_token: bool = True) -> Tensor:
     """Replace the attention that a sink token swallows; rows sum to 1 again afterwards.
 
     `cls_mean`: attention *to* the first token becomes the mean of the attention to the others
@@ -46,9 +46,10 @@ def fix_sink(attn_BhNN: Tensor, sink: Sink, prefix: int = 1) -> Tensor:
 
     Args:
         attn_BhNN: softmax attention (..., query, key); rows sum to 1.
-        prefix: leading class and register tokens; without any, `cls_mean` changes nothing.
+        prefix: leading class and register tokens.
+        class_token: whether the first of them is one; if not, `cls_mean` changes nothing.
     """
-    if sink == "none" or (sink == "cls_mean" and prefix == 0):
+    if sink == "none" or (sink == "cls_mean" and not (class_token and prefix)):
         return attn_BhNN
     fixed = attn_BhNN.clone()
     if sink == "cls_mean":
@@ -60,7 +61,9 @@ def fix_sink(attn_BhNN: Tensor, sink: Sink, prefix: int = 1) -> Tensor:
     return fixed / fixed.sum(-1, keepdim=True)
 
 
-def patch_scores(maps: Sequence[Tensor], score: Score, sink: Sink, prefix: int) -> Tensor:
+def patch_scores(
+    maps: Sequence[Tensor], score: Score, sink: Sink, prefix: int, *, class_token: bool
+) -> Tensor:
     """How much the model attends to each patch.
 
     Args:
@@ -70,6 +73,7 @@ def patch_scores(maps: Sequence[Tensor], score: Score, sink: Sink, prefix: int) 
             token's row of the product of the normalised (A + I) / 2 (Abnar and Zuidema 2020).
             `received`: mean over the query rows, the only choice for models without CLS.
         prefix: leading class and register tokens, never scored.
+        class_token: whether the first of them is one.
 
     Returns:
         (B, P) float32.
@@ -77,12 +81,12 @@ def patch_scores(maps: Sequence[Tensor], score: Score, sink: Sink, prefix: int) 
     Raises:
         StageInputError: the model has no class token and the score needs one.
     """
-    if prefix == 0 and score != "received":
+    if score != "received" and not class_token:
         raise StageInputError(
             f"tickets.score = {score} reads the class token, and this model has none: "
             "write `score: received`"
         )
-    means = [fix_sink(attn, sink, prefix).mean(1) for attn in maps]
+    means = [fix_sink(attn, sink, prefix, class_token=class_token).mean(1) for attn in maps]
     if score == "received":
         return means[-1][:, prefix:, prefix:].mean(1)
     if score == "cls":

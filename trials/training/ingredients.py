@@ -53,7 +53,7 @@ class Ingredients:
 
     def add(self, state: Mapping[str, Tensor], loss: float, soup: Soup) -> None:
         """One more: its mask is that of its own magnitudes."""
-        scores = {name: w.abs() for name, w in masks.prunable(state).items()}
+        scores = {name: w.abs() for name, w in state.items() if name in soup.parent}
         self.keeps.append(masks.top_k(scores, soup.counts[len(self.keeps)], soup.parent))
         self.losses.append(loss)
         self.scores = {name: self.scores.get(name, 0) + s.double() for name, s in scores.items()}

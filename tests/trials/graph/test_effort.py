@@ -12,8 +12,8 @@ from trials.graph.effort import passes_of, reads_scores
 from trials.graph.pipeline import TrialGraph, pipeline
 from trials.graph.sources import Sources
 from trials.model import cost
+from trials.model.capability import of_arch
 from trials.model.cost import Passes
-from trials.model.shape import shape_of
 from trials.stage import Source
 from trials.stages import attention, finetune
 from trials.training.train import Trainer
@@ -219,7 +219,7 @@ def test_training_macs_are_those_of_the_passes_that_are_really_made(
     seen = Seen(monkeypatch)
     made = run_trial(tiny_trial(**settings))
     arch = made.results["finetune"].checkpoint.arch
-    shape = shape_of(arch.name, arch.kwargs)
-    expected = 3 * sum(cost.forward_macs(shape, kept) for kept in seen.trained)
-    expected += (seen.looked_at - besides) * cost.forward_macs(shape)
+    architecture = of_arch(arch)
+    expected = 3 * sum(cost.forward_macs(architecture, kept) for kept in seen.trained)
+    expected += (seen.looked_at - besides) * cost.forward_macs(architecture)
     assert made.results["final"].macs_training == pytest.approx(expected, rel=1e-12)

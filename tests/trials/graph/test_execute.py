@@ -10,6 +10,7 @@ import trials
 from trials import Context, TrialConfig, TrialResult, run_trial
 from trials.arms import MASKED, TICKETED, ArmName
 from trials.graph.execute import Direct, call
+from trials.model.vit import Checkpoint
 from trials.sparsity import masks
 from trials.sparsity.masks import KeepMask
 from trials.stage import Node, Source, Stage, StageConfig
@@ -58,7 +59,7 @@ def test_a_trial_of_every_arm_runs_from_end_to_end(run: Run, arm: str) -> None:
     assert sum(p.numel() for p in module.parameters()) == result.results["profile"].parameters
 
     # It has exactly the asked sparsity, and zeros outside its mask.
-    total = masks.size(masks.prunable(state))
+    total = masks.size(masks.prunable(Checkpoint(arch, state)))
     level = 0.5 if arm in MASKED or "control" in result.results else 0.3
     if arm in ("dense", "tickets"):
         assert keep == {}

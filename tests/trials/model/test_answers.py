@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import timm
 
-from trials.model import answers, hub, shape
+from trials.model import answers, capability, hub
 
 QUESTION = ["shape", "vit_tiny_patch16_224", {"img_size": 8, "patch_size": [2, 2]}]
 
@@ -30,7 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where answers are kept; this process looks as if it had not imported timm."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(answers, "_timm_is_here", lambda: False)
-    monkeypatch.setattr(shape, "_SHAPES", {})
+    monkeypatch.setattr(capability, "_KNOWN", {})
     answers.installed.cache_clear()
     yield tmp_path / "lotus-sweep" / "timm"
     answers.installed.cache_clear()
@@ -141,12 +141,12 @@ def test_a_model_is_the_same_from_disk_and_from_timm(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name, kwargs = "vit_tiny_patch16_224", {"img_size": [8, 16], "patch_size": 2, "depth": 3}
-    asked = shape.shape_of(name, kwargs), hub.identity(name)
+    asked = capability.capability_of(name, kwargs), hub.identity(name)
     assert len(files(folder)) == 2
-    monkeypatch.setattr(shape, "_SHAPES", {})
-    monkeypatch.setattr(shape, "build_empty", None)
+    monkeypatch.setattr(capability, "_KNOWN", {})
+    monkeypatch.setattr(capability, "build_empty", None)
     monkeypatch.setattr(hub, "_identity", None)
-    assert (shape.shape_of(name, kwargs), hub.identity(name)) == asked
+    assert (capability.capability_of(name, kwargs), hub.identity(name)) == asked
 
 
 def test_a_model_that_a_program_has_registered_is_not_kept(folder: Path) -> None:
@@ -157,7 +157,7 @@ def test_a_model_that_a_program_has_registered_is_not_kept(folder: Path) -> None
     setattr(sys.modules[__name__], "own_vit", own_vit)  # noqa: B010
     timm.models.register_model(own_vit)
     try:
-        assert shape.shape_of("own_vit", {}).depth == 1
+        assert capability.capability_of("own_vit", {}).depth == 1
         assert hub.identity("vit_small_patch16_224")
     finally:
         timm.models._registry._model_entrypoints.pop("own_vit")

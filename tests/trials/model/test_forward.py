@@ -108,6 +108,9 @@ POOLS: dict[str, dict[str, Any]] = {
     "avgmax": {"global_pool": "avgmax"},
     "avg-with-prefix": {"global_pool": "avg", "pool_include_prefix": True},
     "norm-after-pool": {"global_pool": "avg", "fc_norm": True},
+    "map": {"global_pool": "map"},
+    "map-without-cls": {"global_pool": "map", "class_token": False},
+    "map-with-prefix": {"global_pool": "map", "pool_include_prefix": True},
 }
 
 
@@ -176,8 +179,8 @@ def test_a_keep_matrix_gives_the_ticket_back(uneven: Tensor) -> None:
 def test_a_pool_that_cannot_leave_tokens_out_is_refused(
     model: Callable[..., Any], x: Tensor, uneven: Tensor
 ) -> None:
-    module = model(global_pool="map", class_token=False)
-    with pytest.raises(ModelError, match=r"global_pool = 'map'.*write `tickets\.scope: image`"):
+    module = model(global_pool="prr")
+    with pytest.raises(ModelError, match=r"global_pool = 'prr'.*write `tickets\.scope: image`"):
         forward(module, x, uneven, padded=True)
 
 

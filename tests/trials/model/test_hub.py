@@ -11,6 +11,8 @@ def test_downloaded_weights_are_known_by_their_name_in_timm() -> None:
     )
     assert "augreg" in plain
     assert plain != other
+    with pytest.raises(ModelError, match=r"has no weights nonsense of .*; it has .*augreg"):
+        hub.identity("vit_small_patch16_224.nonsense")
     without = "vit_base_patch16_18x2_224"
     assert without in timm.list_models()
     with pytest.raises(ModelError, match="has no weights of"):

@@ -49,7 +49,7 @@ def test_pixels_are_scaled_normalised_and_resized(
 def test_a_mask_that_keeps_everything_gives_the_dense_logits_bit_for_bit(
     checkpoint: Checkpoint, cpu: torch.device, x: Tensor
 ) -> None:
-    everything = masks.ones_like(masks.prunable(checkpoint.state))
+    everything = masks.ones_like(masks.prunable(checkpoint))
     masked = Model.of(masks.masked(checkpoint, everything), cpu)
     assert torch.equal(masked(x), Model.of(checkpoint, cpu)(x))
 

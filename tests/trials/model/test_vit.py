@@ -48,7 +48,9 @@ def test_an_unknown_model_is_refused_with_near_names() -> None:
 
 def test_a_model_that_is_no_vision_transformer_is_refused() -> None:
     cfg = ModelConfig(name="resnet18", pretrained=False)
-    with pytest.raises(ModelError, match="is a ResNet, not a VisionTransformer"):
+    with pytest.raises(
+        ModelError, match="is a resnet of timm, which is none of its VisionTransformer"
+    ):
         vit.create(cfg, classes=10, channels=3, seed=0)
 
 
@@ -124,10 +126,10 @@ def test_normalisation_comes_from_the_weights_unless_given(
 def test_the_prunable_set_has_the_published_size(name: str, prunable: int, whole: int) -> None:
     with torch.device("meta"):
         cfg = ModelConfig(name=name, pretrained=False)
-        state = vit.create(cfg, classes=10, channels=3, seed=0).state
-    assert masks.size(masks.prunable(state)) == prunable
-    assert len(masks.prunable(state)) == 48
-    assert masks.size(state) == whole
+        made = vit.create(cfg, classes=10, channels=3, seed=0)
+    assert masks.size(masks.prunable(made)) == prunable
+    assert len(masks.prunable(made)) == 48
+    assert masks.size(made.state) == whole
 
 
 def test_the_real_weights_load_and_classify_real_images(
@@ -142,7 +144,7 @@ def test_the_real_weights_load_and_classify_real_images(
         std=(0.2470, 0.2435, 0.2616),
     )
     made = vit.create(cfg, classes=10, channels=3, seed=None)
-    assert masks.size(masks.prunable(made.state)) == 524_288
+    assert masks.size(masks.prunable(made)) == 524_288
     assert masks.size(made.state) == 546_186
     whole = data.load(DataConfig(name="cifar10", root=cifar10_root))
     part = data.Split(whole.test.images[:1000], whole.test.labels[:1000])

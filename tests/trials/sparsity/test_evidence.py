@@ -71,7 +71,7 @@ def test_every_prunable_weight_has_evidence_that_fits_it(
     need: Need, checkpoint: Checkpoint, batch: tuple[Tensor, Tensor], ctx: Context
 ) -> None:
     found = evidence.collect(need, checkpoint, *batch, ctx)
-    weights = masks.prunable(checkpoint.state)
+    weights = masks.prunable(checkpoint)
     assert list(found) == list(weights)
     for name, weight in weights.items():
         inputs = weight.shape[1]

@@ -206,7 +206,7 @@ def test_masking_a_checkpoint_leaves_the_original_alone(
 
 
 def test_only_the_linear_weights_of_the_blocks_are_prunable(checkpoint: Checkpoint) -> None:
-    assert list(masks.prunable(checkpoint.state)) == [
+    assert list(masks.prunable(checkpoint)) == [
         f"blocks.{block}.{layer}.weight"
         for block in (0, 1)
         for layer in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")

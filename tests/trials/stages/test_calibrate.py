@@ -26,7 +26,7 @@ def test_scores_follow_from_seed_images_and_weights(
     criterion: str, small: Dataset, dense: Dense, pretrained: Pretrained
 ) -> None:
     first = run(small, dense, criterion)
-    assert list(first.scores) == list(masks.prunable(dense.checkpoint.state))
+    assert list(first.scores) == list(masks.prunable(dense.checkpoint))
     assert {score.dtype for score in first.scores.values()} == {torch.float32}
     assert same(first, run(small, dense, criterion))
     assert not same(first, run(small, dense, criterion, seed=1))

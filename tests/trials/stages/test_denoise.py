@@ -68,7 +68,7 @@ def test_without_look_ahead_all_candidates_are_the_one_shot_mask(
     found = make(steps=0)
     assert found.jaccard == (1.0, 1.0, 1.0)
     assert found.losses == (0.0, 0.0, 0.0)
-    scores = {name: w.abs() for name, w in masks.prunable(dense.checkpoint.state).items()}
+    scores = {name: w.abs() for name, w in masks.prunable(dense.checkpoint).items()}
     one_shot = masks.top_k(scores, masks.keep_count(masks.size(half), 0.6), half)
     assert all(torch.equal(found.keeps[0][name], one_shot[name]) for name in one_shot)
 

@@ -10,6 +10,7 @@ from trials.context import Context, Outcomes
 from trials.data.datasets import Dataset
 from trials.errors import StageInputError
 from trials.model.module import Model
+from trials.model.vit import Checkpoint
 from trials.sparsity import masks
 from trials.sparsity.masks import KeepMask
 from trials.stages.calibrate import WeightScores
@@ -34,8 +35,8 @@ def run(small: Dataset, ctx: Context, dense: Dense) -> Callable[..., OneShot]:
     return one_shot
 
 
-def magnitude(state: dict[str, torch.Tensor], level: float) -> KeepMask:
-    scores = {name: w.abs() for name, w in masks.prunable(state).items()}
+def magnitude(checkpoint: Checkpoint, level: float) -> KeepMask:
+    scores = {name: w.abs() for name, w in masks.prunable(checkpoint).items()}
     return masks.top_k(scores, masks.keep_count(masks.size(scores), level))
 
 
@@ -45,7 +46,7 @@ def test_the_mask_has_exactly_the_level(
     run: Callable[..., OneShot], dense: Dense, level: float, criterion: str
 ) -> None:
     found = run(sparsity=level, criterion=criterion, seed=0)
-    total = masks.size(masks.prunable(dense.checkpoint.state))
+    total = masks.size(masks.prunable(dense.checkpoint))
     assert masks.size(found.keep) == total
     assert total - masks.kept(found.keep) == round(level * total)
 
@@ -54,7 +55,7 @@ def test_the_dense_model_is_evaluated_under_the_mask(
     run: Callable[..., OneShot], dense: Dense, small: Dataset, ctx: Context, cpu: torch.device
 ) -> None:
     found = run(sparsity=0.5)
-    assert same(found.keep, magnitude(dense.checkpoint.state, 0.5))
+    assert same(found.keep, magnitude(dense.checkpoint, 0.5))
     pruned = Model.of(masks.masked(dense.checkpoint, found.keep), cpu)
     assert found.validation.loss == evaluate(pruned, small, "validation", ctx).loss
 
@@ -70,8 +71,8 @@ def test_the_chosen_weights_decide(
     run: Callable[..., OneShot], pretrained: Pretrained, dense: Dense
 ) -> None:
     found = run(sparsity=0.5, scored=pretrained)
-    assert same(found.keep, magnitude(pretrained.checkpoint.state, 0.5))
-    assert not same(found.keep, magnitude(dense.checkpoint.state, 0.5))
+    assert same(found.keep, magnitude(pretrained.checkpoint, 0.5))
+    assert not same(found.keep, magnitude(dense.checkpoint, 0.5))
 
 
 def test_levels_of_the_same_weights_nest(run: Callable[..., OneShot]) -> None:
@@ -125,11 +126,10 @@ def test_given_scores_decide_where_the_criterion_needs_data(
     run: Callable[..., OneShot], dense: Dense
 ) -> None:
     # Against the magnitudes: what is smallest is worth most.
-    weights = masks.prunable(dense.checkpoint.state)
-    scores = {name: -w.abs() for name, w in weights.items()}
+    scores = {name: -w.abs() for name, w in masks.prunable(dense.checkpoint).items()}
     found = run(sparsity=0.5, criterion="wanda", scores=WeightScores(scores))
     assert same(found.keep, masks.top_k(scores, masks.kept(found.keep)))
-    assert not same(found.keep, magnitude(weights, 0.5))
+    assert not same(found.keep, magnitude(dense.checkpoint, 0.5))
 
 
 @pytest.mark.parametrize("level", [{"sparsity": 0.4}, {"picked": Picked(0.4)}], ids=str)

@@ -8,9 +8,9 @@ from torch import Tensor
 from trials.context import Context, Epoch, Outcomes
 from trials.data.datasets import Dataset, Split
 from trials.model import cost
+from trials.model.capability import of_arch
 from trials.model.cost import Passes
 from trials.model.module import Model
-from trials.model.shape import shape_of
 from trials.model.vit import Checkpoint
 from trials.sparsity import masks
 from trials.sparsity.masks import KeepMask
@@ -191,10 +191,10 @@ def test_training_macs_take_each_training_image_at_its_own_patches(
     make: Make, checkpoint: Checkpoint
 ) -> None:
     passes = Passes(trained=7, trained_kept=300, looked_at=11)
-    shape = shape_of(checkpoint.arch.name, checkpoint.arch.kwargs)
-    whole = cost.forward_macs(shape)
+    model = of_arch(checkpoint.arch)
+    whole = cost.forward_macs(model)
     counts = UNEVEN.train.sum(1).tolist()
-    kept = 3 * sum(cost.forward_macs(shape, count) for count in counts)  # of 100 images
+    kept = 3 * sum(cost.forward_macs(model, count) for count in counts)  # of 100 images
     found = make(UNEVEN, passes=passes)
     assert found.macs_training == pytest.approx(21 * whole + 3 * kept + 11 * whole, rel=1e-12)
     hidden = make(UNEVEN, passes=passes, removal="zero").macs_training

@@ -167,7 +167,7 @@ def test_the_merged_model_has_the_chosen_weights_under_the_mask(
     cpu: torch.device,
 ) -> None:
     state = dense.checkpoint.state
-    scores = {name: w.abs() for name, w in masks.prunable(state).items()}
+    scores = {name: w.abs() for name, w in masks.prunable(dense.checkpoint).items()}
     keep = masks.top_k(scores, masks.keep_count(masks.size(half), 0.7), half)
     candidates = Candidates((keep,), scores, make_checkpoint(seed=2).state, (0.0,), ())
     found = issp(

@@ -7,7 +7,7 @@ import torch
 from trials.context import Context
 from trials.data.datasets import Dataset
 from trials.model import cost
-from trials.model.shape import shape_of
+from trials.model.capability import of_arch
 from trials.model.vit import Checkpoint, ModelConfig
 from trials.stages.pretrained import PretrainedConfig
 from trials.stages.profile import Profile, ProfileConfig, profile
@@ -29,10 +29,10 @@ def run(
 def test_macs_follow_from_the_tokens_that_are_kept(
     run: Callable[..., Profile], checkpoint: Checkpoint
 ) -> None:
-    shape = shape_of(checkpoint.arch.name, checkpoint.arch.kwargs)
+    model = of_arch(checkpoint.arch)
     found = run(patch_drop=0.25)
-    assert found.macs == cost.forward_macs(shape, 12)
-    assert found.macs_dense == cost.forward_macs(shape)
+    assert found.macs == cost.forward_macs(model, 12)
+    assert found.macs_dense == cost.forward_macs(model)
     assert found.macs < found.macs_dense
 
 
@@ -54,14 +54,14 @@ def test_parameters_are_counted_and_speeds_are_measured(
 def test_macs_of_different_counts_are_the_mean_over_the_test_images(
     run: Callable[..., Profile], checkpoint: Checkpoint
 ) -> None:
-    shape = shape_of(checkpoint.arch.name, checkpoint.arch.kwargs)
+    model = of_arch(checkpoint.arch)
     counts = [torch.arange(n) % 15 + 1 for n in (100, 40, 40)]
     counts[2][:3] = torch.tensor([16, 16, 2])
     draw = torch.Generator().manual_seed(0)
     uneven = Tickets(*(algebra.random_patches(len(c), 16, c, draw) for c in counts))
-    by_hand = [cost.forward_macs(shape, int(count)) for count in counts[2]]
+    by_hand = [cost.forward_macs(model, int(count)) for count in counts[2]]
     assert run(patch_drop=0.5, tickets=uneven).macs == pytest.approx(sum(by_hand) / 40, rel=1e-12)
-    assert run(patch_drop=0.5, tickets=uneven, removal="zero").macs == cost.forward_macs(shape)
+    assert run(patch_drop=0.5, tickets=uneven, removal="zero").macs == cost.forward_macs(model)
 
 
 def test_tickets_of_equal_counts_cost_what_their_number_says(run: Callable[..., Profile]) -> None:

@@ -147,7 +147,10 @@ def test_cls_mean_keeps_the_ranking_of_the_patches_in_every_row() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_cls_mean_after_the_head_mean_keeps_the_ticket(seed: int) -> None:
     mean = attention(heads=4, seed=seed).mean(1, keepdim=True)
-    plain, fixed = (tickets.patch_scores([mean], "cls", s, 1) for s in ("none", "cls_mean"))
+    plain, fixed = (
+        tickets.patch_scores([mean], "cls", sink, 1, class_token=True)
+        for sink in ("none", "cls_mean")
+    )
     assert torch.equal(tickets.select_patches(plain, 4), tickets.select_patches(fixed, 4))
 
 
@@ -177,7 +180,7 @@ def test_outlier_mean_flattens_an_outlier_patch_and_nothing_else() -> None:
 def test_every_score_is_a_share_of_attention_for_each_patch(
     score: Score, sink: Sink, prefix: int
 ) -> None:
-    scores = tickets.patch_scores([attention().float()] * 2, score, sink, prefix)
+    scores = tickets.patch_scores([attention().float()] * 2, score, sink, prefix, class_token=True)
     assert scores.shape == (2, 10 - prefix)
     assert scores.dtype == torch.float32
     assert bool((scores >= 0).all())
@@ -187,12 +190,14 @@ def test_every_score_is_a_share_of_attention_for_each_patch(
 def test_cls_score_is_the_class_tokens_row_averaged_over_heads() -> None:
     attn = attention()
     by_hand = attn[:, :, 0, 1:].mean(1)
-    assert torch.equal(tickets.patch_scores([attention(seed=5), attn], "cls", "none", 1), by_hand)
+    assert torch.equal(
+        tickets.patch_scores([attention(seed=5), attn], "cls", "none", 1, class_token=True), by_hand
+    )
 
 
 def test_received_score_is_the_mean_over_the_query_patches() -> None:
     attn = attention()
-    scores = tickets.patch_scores([attn], "received", "none", 0)
+    scores = tickets.patch_scores([attn], "received", "none", 0, class_token=False)
     torch.testing.assert_close(scores, attn.mean((1, 2)))
     torch.testing.assert_close(scores.sum(1), torch.ones(2, dtype=torch.float64))
 
@@ -200,14 +205,29 @@ def test_received_score_is_the_mean_over_the_query_patches() -> None:
 def test_rollout_multiplies_the_blocks_from_the_first_to_the_last() -> None:
     first, last = attention(seed=1).float(), attention(seed=2).float()
     half = [(attn.mean(1) + torch.eye(10)) / 2 for attn in (first, last)]
-    rolled = tickets.patch_scores([first, last], "rollout", "none", 1)
+    rolled = tickets.patch_scores([first, last], "rollout", "none", 1, class_token=True)
     torch.testing.assert_close(rolled, (half[1] @ half[0])[:, 0, 1:])
 
 
+@pytest.mark.parametrize("prefix", [0, 4])
 @pytest.mark.parametrize("score", ["cls", "rollout"])
-def test_a_model_without_a_class_token_is_told_which_score_to_use(score: Score) -> None:
+def test_a_model_without_a_class_token_is_told_which_score_to_use(
+    score: Score, prefix: int
+) -> None:
     with pytest.raises(StageInputError, match="has none: write `score: received`"):
-        tickets.patch_scores([attention()], score, "none", 0)
+        tickets.patch_scores([attention()], score, "none", prefix, class_token=False)
+
+
+def test_the_first_of_several_registers_is_no_class_token() -> None:
+    plain, evened = (
+        tickets.patch_scores([attention()], "received", sink, 4, class_token=False)
+        for sink in ("none", "cls_mean")
+    )
+    assert torch.equal(plain, evened)
+    with_class_token = tickets.patch_scores(
+        [attention()], "received", "cls_mean", 4, class_token=True
+    )
+    assert not torch.equal(plain, with_class_token)
 
 
 @given(SCORES, st.data(), st.booleans())

@@ -89,7 +89,7 @@ def test_masking_leaves_all_other_parameters_alone(
     trainer: Callable[..., Trainer], checkpoint: Checkpoint
 ) -> None:
     nothing = {
-        n: torch.zeros_like(k) for n, k in masks.ones_like(masks.prunable(checkpoint.state)).items()
+        n: torch.zeros_like(k) for n, k in masks.ones_like(masks.prunable(checkpoint)).items()
     }
     state = bits(trainer(keep=nothing))
     for name, tensor in checkpoint.state.items():
@@ -108,7 +108,7 @@ def test_sparsity_zero_and_patch_drop_zero_train_the_dense_model_bit_for_bit(
     extra: dict[str, Any],
 ) -> None:
     start = make_checkpoint(**extra)
-    everything = masks.ones_like(masks.prunable(start.state))
+    everything = masks.ones_like(masks.prunable(start))
     plain = trainer(start=start)
     free = trainer(start=start, keep=everything, patches=Patches(torch.ones(100, 16).bool()))
     assert curve(plain.epochs(2)) == curve(free.epochs(2))

@@ -15,7 +15,7 @@ def test_snip_is_the_gradient_of_a_factor_on_every_weight(
     checkpoint: Checkpoint, small: Dataset, ctx: Context, cpu: torch.device
 ) -> None:
     images, labels = (part[:40] for part in small.on(cpu, "train"))
-    weights = masks.prunable(checkpoint.state)
+    weights = masks.prunable(checkpoint)
     gradients = evidence.collect("gradients", checkpoint, images, labels, ctx)
     found = snip(weights, gradients, 0)
 

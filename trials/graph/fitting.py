@@ -1,0 +1,151 @@
+"""A trial's settings against its model and data: what follows from them, and what cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from trials.arms import TICKETED
+from trials.config import TicketSection, TrialConfig
+from trials.data.datasets import Counts
+from trials.errors import ModelError
+from trials.model.capability import Capability, capability_of
+from trials.model.forward import POOLS
+from trials.sparsity.allocation import UNSTRUCTURED, n_and_m
+from trials.stage import StageConfig
+
+
+def model_of(trial: TrialConfig, counts: Counts) -> Capability:
+    """What the trial's model can do, made for the classes and channels of the data.
+
+    Raises:
+        ModelError: in one line, why it cannot be used.
+    """
+    known = {"num_classes": counts.classes, "in_chans": counts.channels}
+    return capability_of(trial.model.name, known | trial.model.kwargs)
+
+
+def fitted(
+    trial: TrialConfig, counts: Counts, part: Callable[..., Any] = StageConfig.part
+) -> TrialConfig:
+    """The trial with what follows from its model; again = the same.
+
+    A score that nobody wrote is `cls`, or `received` where there is no class token. And where
+    the first token is a register, its attention is no class token's to be evened out.
+
+    Args:
+        part: takes a section's fields; a planner's gives equal ones as one object.
+
+    Raises:
+        ModelError: the model cannot be used.
+    """
+    section = trial.tickets
+    if section.score is not None and section.sink != "cls_mean":
+        return trial
+    model = model_of(trial, counts)
+    score = section.score or ("cls" if model.class_token else "received")
+    register_first = model.prefix > 0 and not model.class_token
+    sink = "none" if register_first and section.sink == "cls_mean" else section.sink
+    if (score, sink) == (section.score, section.sink):
+        return trial
+    filled = part(section, TicketSection, score=score, sink=sink)
+    return trial.model_copy(update={"tickets": filled})
+
+
+def require(trial: TrialConfig, counts: Counts) -> None:
+    """Refuse a trial that does not fit its model.
+
+    Raises:
+        ModelError: every reason, in one line.
+    """
+    if found := [f"{name}{text}" for name, text in misfits(trial, [trial.arm], counts)]:
+        raise ModelError("; ".join(found))
+
+
+def misfits(trial: TrialConfig, arms: Iterable[str], counts: Counts) -> Iterator[tuple[str, str]]:
+    """Setting and message of each problem; the setting is empty where the message names it."""
+    try:
+        model = model_of(trial, counts)
+    except ModelError as error:
+        yield "", str(error)
+        return
+    yield from _data(trial, model, counts)
+    named = set(arms)
+    if named.intersection(TICKETED):
+        yield from _scores(fitted(trial, counts), model)
+        yield from _removal(trial, model)
+    if any(trial.model_copy(update={"arm": arm}).prunes_once for arm in named):
+        yield from _pattern(trial, model)
+
+
+def _data(trial: TrialConfig, model: Capability, counts: Counts) -> Iterator[tuple[str, str]]:
+    if model.logits < counts.classes:
+        yield (
+            "model.kwargs.num_classes",
+            f" = {model.logits}: the data has {counts.classes} classes; remove it",
+        )
+    if model.channels != counts.channels:
+        have = "1 channel" if counts.channels == 1 else f"{counts.channels} channels"
+        yield "model.kwargs.in_chans", f" = {model.channels}: the images have {have}; remove it"
+    for name in ("mean", "std"):
+        given = getattr(trial.model, name)
+        if given is not None and model.channels != 1 and len(given) not in (1, model.channels):
+            yield (
+                f"model.{name}",
+                f": {len(given)} values; write {model.channels}, one per channel, or one for all",
+            )
+
+
+def _scores(trial: TrialConfig, model: Capability) -> Iterator[tuple[str, str]]:
+    section = trial.tickets
+    if section.score != "received" and not model.class_token:
+        yield (
+            "tickets.score",
+            f" = {section.score}: reads the class token, and {trial.model.name} has none; write "
+            "received",
+        )
+    if section.score == "rollout":
+        if model.attention == "differential":
+            yield (
+                "tickets.score",
+                f" = rollout: multiplies attention of all blocks, and in {trial.model.name} it is "
+                "a difference that may be negative; write cls or received",
+            )
+    elif not -model.depth <= section.block < model.depth:
+        yield (
+            "tickets.block",
+            f" = {section.block}: {trial.model.name} has blocks 0 to {model.depth - 1}",
+        )
+
+
+def _removal(trial: TrialConfig, model: Capability) -> Iterator[tuple[str, str]]:
+    section = trial.tickets
+    hides = section.removal in ("gather", "attention_mask")
+    uneven = section.scope == "global"
+    if uneven and hides and model.pool not in POOLS:
+        yield (
+            "tickets.scope",
+            f" = global: the pool {model.pool!r} of {trial.model.name} cannot look at a different "
+            f"number of patches for each image; write image, or a model.kwargs.global_pool of "
+            f"{', '.join(POOLS)}",
+        )
+    alone = model.family == "VisionTransformer" and section.removal == "gather" and not uneven
+    if model.drops and hides and not alone:
+        yield (
+            "model.kwargs.patch_drop_rate",
+            ": the model drops patches itself, so it is not known which of them to hide; remove it",
+        )
+
+
+def _pattern(trial: TrialConfig, model: Capability) -> Iterator[tuple[str, str]]:
+    if trial.essential.pattern == UNSTRUCTURED:
+        return
+    _, m = n_and_m(trial.essential.pattern)
+    odd = [(name, inputs) for name, _, inputs in model.prunable if inputs % m]
+    if odd:
+        name, inputs = odd[0]
+        yield (
+            "essential.pattern",
+            f" = {trial.essential.pattern}: {name} of {trial.model.name} has {inputs} inputs, "
+            f"which do not divide into groups of {m}; choose an M that divides the model's widths",
+        )

@@ -1,0 +1,113 @@
+"""The multiply-accumulates of a model's passes, counted on the meta device."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from trials.errors import ModelError
+from trials.lazy import torch
+from trials.model.families import Module
+from trials.model.forward import forward
+from trials.model.shape import input_size
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def images_of(model: Module) -> Tensor:
+    """One image of the size that it expects, without values."""
+    channels = model.patch_embed.proj.in_channels
+    return torch.empty(1, channels, *input_size(model), device="meta")
+
+
+def build_of(block: Module) -> tuple[Any, ...]:
+    """What two blocks have in common that multiply the same."""
+    return type(block), tuple((name, tuple(p.shape)) for name, p in block.named_parameters())
+
+
+def counted(model: Module, equal: Mapping[Any, int]) -> tuple[int, int, int]:
+    """The multiply-accumulates of a pass with n tokens: a + b n + c n^2, from three numbers.
+
+    Its classifier becomes an identity, because it is never counted.
+
+    Args:
+        model: with one block of each build.
+        equal: how many blocks of each build it has in truth.
+    """
+    for head in ("head", "head_dist"):
+        if hasattr(model, head):
+            setattr(model, head, torch.nn.Identity())
+    blocks = list(model.blocks)
+    # Any number but all: a ticket of all patches is the model's own pass.
+    first = model.patch_embed.num_patches + 1
+    found = []
+    for kept in range(first, first + 3):
+        once = total = _macs(model, blocks, kept)
+        for block in blocks:
+            more = equal[build_of(block)] - 1
+            total += more * (_macs(model, [*blocks, block], kept) - once) if more else 0
+        found.append(total)
+    n = model.num_prefix_tokens + first
+    by_pair = (found[2] - 2 * found[1] + found[0]) // 2
+    by_token = found[1] - found[0] - by_pair * (2 * n + 1)
+    return found[0] - by_token * n - by_pair * n * n, by_token, by_pair
+
+
+def _macs(model: Module, blocks: Sequence[Any], kept: int) -> int:
+    """Of a pass through these blocks with so many patches."""
+    model.blocks = torch.nn.Sequential(*blocks)
+    rows = torch.zeros(1, kept, dtype=torch.int64, device="meta")
+    with torch.no_grad(), _counting() as total:
+        forward(model, images_of(model), rows)
+    return total[0]
+
+
+PRODUCT = re.compile(r"mm|mv|dot|linear|conv|attention|einsum|tensordot|matmul")
+"""In the names of the operations that multiply."""
+
+
+@contextmanager
+def _counting() -> Iterator[list[int]]:
+    """Add up what matrix products and convolutions multiply; torch's own counter imports triton.
+
+    Raises:
+        ModelError: a pass multiplies in a way that is not known here.
+    """
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    total = [0]
+
+    class Count(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            made = func(*args, **(kwargs or {}))
+            total[0] += _product(func.overloadpacket.__name__, args, made)
+            return made
+
+    with Count():  # type: ignore[no-untyped-call]
+        yield total
+
+
+def _product(name: str, args: Sequence[Any], made: Tensor) -> int:
+    if name in ("mm", "bmm", "addmm", "baddbmm"):
+        left, right = args[-2:]
+        return int(left.numel() * right.shape[-1])
+    if name == "convolution":
+        return int(made.numel() * args[1][0].numel())
+    if PRODUCT.search(name):
+        raise ModelError(f"a pass of the model multiplies by {name}, which is not counted")
+    return 0
+
+
+def formula_of(model: Module) -> tuple[int, int, int] | None:
+    """The same by the formula of a plain transformer; None where its mlp is another one."""
+    layer = getattr(getattr(model.blocks[0], "mlp", None), "fc1", None)
+    if layer is None:
+        return None
+    depth, d = len(model.blocks), model.embed_dim
+    embedding = model.patch_embed.num_patches * model.patch_embed.proj.weight[0].numel() * d
+    return embedding, depth * d * (4 * d + 2 * int(layer.out_features)), 2 * depth * d
