@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator import notices
+from orchestrator.commands.importing import import_weights
 from orchestrator.commands.terminal import Terminal
 from orchestrator.driver.interrupts import ENDED, EXIT_CODE, INTERRUPTS
 from orchestrator.planning.config import (
@@ -468,7 +469,7 @@ def schema() -> int:
     return OK
 
 
-for _command in COMMANDS:
+for _command in (import_weights, *COMMANDS):
     cli.add_command(_command)
 
 

@@ -130,28 +130,42 @@ def _classes_and_channels(cfg: DataConfig) -> tuple[int, int]:
 
 def _model(sweep: SweepConfig) -> str:
     """Building a model's shape proves that timm knows its name and takes its arguments."""
+    from trials.model.repository import resolved
     from trials.model.shape import shape_of
 
     def look(trial: TrialConfig) -> str:
         classes, channels = _classes_and_channels(trial.data)
-        kwargs = {"num_classes": classes, "in_chans": channels} | trial.model.kwargs
-        shape = shape_of(trial.model.name, kwargs)
-        return f"{trial.model.name} can be built, {shape.patches} patches, {shape.depth} blocks"
+        model = resolved(trial.model)
+        kwargs = {"num_classes": classes, "in_chans": channels} | model.kwargs
+        shape = shape_of(model.name, kwargs)
+        return f"{model.name} can be built, {shape.patches} patches, {shape.depth} blocks"
 
     return _each(_configs(sweep), look)
 
 
 def _weights(sweep: SweepConfig) -> str:
-    from trials.graph.sources import weights_of
+    """Whether they can be had and fit the model; what of it stays random."""
+    from trials.graph.sources import identity_of, place_of
     from trials.model.downloads import weights_at_hand
+    from trials.model.fit import fits
+    from trials.model.repository import Remote, resolved
 
     def look(trial: TrialConfig) -> str:
-        source, _ = weights_of(trial.model, _classes_and_channels(trial.data)[0])
+        model, (classes, channels) = resolved(trial.model), _classes_and_channels(trial.data)
+        place = place_of(model)
+        source, _ = identity_of(model, place, classes)
         if source is None:
             return "random"
-        if trial.model.pretrained is True:
-            return weights_at_hand(trial.model.name)
-        return f"{trial.model.pretrained}, digest {source.digest[:12]}"
+        if place is None:
+            return weights_at_hand(model.name)
+        path, said = place, str(place)
+        if isinstance(place, Remote):
+            path, said = place.path, f"{model.pretrained}: {place.words}"
+        said += f", digest {source.digest[:12]}"
+        if path is None:
+            return said
+        words = fits(model, path, source.digest, classes=classes, channels=channels).words
+        return f"{said}{f' ({words})' if words else ''}"
 
     return _each(_configs(sweep), look)
 

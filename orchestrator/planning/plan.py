@@ -18,6 +18,9 @@ from trials.config import TrialConfig
 from trials.graph.pipeline import TrialGraph, pipeline
 from trials.graph.shared import Shared
 from trials.graph.sources import Opened, open_sources
+from trials.model.fit import fits
+from trials.model.repository import Remote, resolved
+from trials.model.vit import ModelConfig
 from trials.stage import Node, closure
 
 SHORT = dict(zip(BASE_AXES, ("s", "d", "f"), strict=True))
@@ -154,6 +157,7 @@ class Planner:
         self._methods = [proposer(block, sweep.finetune.epochs) for block in sweep.search]
         self._opened: dict[str, Opened] = {}
         self._known: dict[tuple[int, int], Opened] = {}
+        self._models: dict[int, ModelConfig] = {}
         self._trials: dict[str, PlannedTrial] = {}
         self._shared = Shared()
         self._outcomes: Mapping[str, Outcome] = {}
@@ -193,7 +197,7 @@ class Planner:
     def trial(self, point: Point) -> PlannedTrial:
         """The trial at a point."""
         if point.ident not in self._trials:
-            config = self._points.trial(point.axes)
+            config = self._plain(self._points.trial(point.axes))
             if point.rungs:
                 config = config.model_copy(update={"rungs": point.rungs})
             graph = pipeline(config, self._open(config).sources, self._shared)
@@ -205,12 +209,21 @@ class Planner:
             )
         return self._trials[point.ident]
 
+    def _plain(self, config: TrialConfig) -> TrialConfig:
+        """With the folder or repository that names a model replaced by what it says."""
+        known = id(config.model)  # kept alive by `_points`
+        if known not in self._models:
+            self._models[known] = resolved(config.model)
+        model = self._models[known]
+        return config if model is config.model else config.model_copy(update={"model": model})
+
     def _open(self, config: TrialConfig) -> Opened:
-        sections = id(config.data), id(config.model)  # kept alive by `_points`
+        sections = id(config.data), id(config.model)  # kept alive by `_points` and `_models`
         if sections not in self._known:
             source = source_id(config)
             if source not in self._opened:
-                self._opened[source] = open_sources(config.data, config.model)
+                self._opened[source] = opened = open_sources(config.data, config.model)
+                _check_fit(config, opened)
             self._known[sections] = self._opened[source]
         return self._known[sections]
 
@@ -223,7 +236,16 @@ class Planner:
             names = [name for name in block.axes if name.startswith(("data.", "model."))]
             for values in itertools.product(*(block.axes[name] for name in names)):
                 point = start | dict(zip(names, values, strict=True))
-                self._open(self._points.trial(point))
+                self._open(self._plain(self._points.trial(point)))
+
+
+def _check_fit(config: TrialConfig, opened: Opened) -> None:
+    """Refuse a file whose weights are not those of the model, before anything runs."""
+    weights, counts = opened.sources.weights, opened.sources.counts
+    path = opened.weights.path if isinstance(opened.weights, Remote) else opened.weights
+    if path is not None and weights is not None:
+        classes, channels = counts.classes, counts.channels
+        fits(config.model, path, weights.digest, classes=classes, channels=channels)
 
 
 def used_axes(config: TrialConfig, point: dict[str, Any]) -> dict[str, Any]:

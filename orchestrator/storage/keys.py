@@ -1,9 +1,9 @@
 """Keys: what makes two stage calls the same work.
 
 A key is the sha256 of the canonical JSON of stage name, stage version, the complete settings
-(defaults included), the keys of the inputs, the seed, and the digests of data and weights. No
-path, device, worker count or clock reading can reach it: those live in types that a `Node` does
-not hold.
+(defaults included, but for those that came later: `trials.stage.Later`), the keys of the inputs,
+the seed, and the digests of data and weights. No path, device, worker count or clock reading can
+reach it: those live in types that a `Node` does not hold.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ def identity(node: Node[Any]) -> dict[str, Any]:
     return {
         "stage": node.stage.name,
         "version": node.stage.version,
-        "config": node.config.model_dump(mode="json"),
+        "config": node.config.identity(),
         "seed": node.seed,
         "inputs": {name: _input(value) for name, value in node.inputs.items()},
     }

@@ -8,6 +8,7 @@ from trials.config import TrialConfig
 from trials.context import Context
 from trials.graph.pipeline import TrialGraph, pipeline
 from trials.graph.sources import open_sources
+from trials.model.repository import resolved
 from trials.seeding import repeatable
 from trials.stage import Node, Source
 from trials.training.finite import check_finite
@@ -74,6 +75,7 @@ def run_trial(trial: TrialConfig, ctx: Context | None = None) -> TrialResult:
     >>> trial = TrialConfig(data={"name": "digits"}, model={...})      # doctest: +SKIP
     >>> run_trial(trial).results["final"].test.accuracy                # doctest: +SKIP
     """
+    trial = trial.model_copy(update={"model": resolved(trial.model)})
     opened = open_sources(trial.data, trial.model)
     graph = pipeline(trial, opened.sources)
     direct = Direct(opened.objects(), ctx or Context())

@@ -9,7 +9,8 @@ from safetensors import SafetensorError, safe_open
 from trials.data import datasets as data
 from trials.data.datasets import Counts, DataConfig, Dataset
 from trials.errors import ModelError
-from trials.model import hub
+from trials.model import hub, repository
+from trials.model.repository import Remote
 from trials.model.vit import ModelConfig
 from trials.stage import Source
 
@@ -19,7 +20,8 @@ class Sources:
     """The digests that a trial's keys are built on.
 
     Attributes:
-        weights: a file's sha256, or what names timm's download; None for random weights.
+        weights: a file's sha256, also of one on the hub, or what names timm's download; None for
+            random weights.
         fresh_head: whether any weight of the model is drawn at random.
     """
 
@@ -35,7 +37,7 @@ class Opened:
 
     sources: Sources
     dataset: Dataset
-    weights: Path | None
+    weights: Path | Remote | None
 
     def objects(self) -> dict[Source, object]:
         """What a stage gets for each source."""
@@ -48,30 +50,50 @@ class Opened:
 def open_sources(data_cfg: DataConfig, model: ModelConfig) -> Opened:
     """Read the data set, and the header and digest of the weights.
 
+    Args:
+        model: in plain settings: see `trials.model.repository.resolved`.
+
     Raises:
         DataError: the data set is absent or damaged.
-        ModelError: the weights file cannot be read.
+        ModelError: the weights cannot be had. Whether they fit is for `trials.model.fit`.
     """
     dataset = data.load(data_cfg)
-    path = model.pretrained if isinstance(model.pretrained, Path) else None
-    weights, fresh = weights_of(model, dataset.classes)
+    place = place_of(model)
+    weights, fresh = identity_of(model, place, dataset.classes)
     identity = Source("data", dataset.digest)
-    return Opened(Sources(identity, weights, fresh, Counts.of(dataset)), dataset, path)
+    return Opened(Sources(identity, weights, fresh, Counts.of(dataset)), dataset, place)
 
 
-def weights_of(model: ModelConfig, classes: int) -> tuple[Source | None, bool]:
+def place_of(model: ModelConfig) -> Path | Remote | None:
+    """Where the file of a model's weights is; None where timm fetches it, or there is none.
+
+    Raises:
+        ModelError: a folder or a repository has no weights, or the hub cannot be asked.
+    """
+    if isinstance(model.pretrained, Path):
+        folder = model.pretrained.is_dir()
+        return repository.file_of(model.pretrained) if folder else model.pretrained
+    return repository.remote_of(model.pretrained) if isinstance(model.pretrained, str) else None
+
+
+def identity_of(
+    model: ModelConfig, place: Path | Remote | None, classes: int
+) -> tuple[Source | None, bool]:
     """The identity of a model's weights, and whether any weight is drawn at random.
 
     Args:
+        place: see `place_of`.
         classes: of the data set.
 
     Raises:
         ModelError: the weights file cannot be read, or timm has none of that name.
     """
-    if isinstance(model.pretrained, Path):
-        classes = int(model.kwargs.get("num_classes", classes))
-        digest = Source("weights", _sha256(model.pretrained))
-        return digest, _head_classes(model.pretrained) != classes
+    classes = int(model.kwargs.get("num_classes", classes))
+    if isinstance(place, Remote):
+        fresh = place.path is None or _head_classes(place.path) != classes
+        return Source("weights", place.digest), fresh
+    if place is not None:
+        return Source("weights", _sha256(place)), _head_classes(place) != classes
     if model.pretrained is True:
         return Source("weights", hub.identity(model.name)), True
     return None, True
@@ -93,6 +115,6 @@ def _head_classes(path: Path) -> int | None:
             return int(file.get_slice("head.bias").get_shape()[0])
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(
-            f"model.pretrained = {path} is not a safetensors file ({error}). A .pt or .bin file "
-            "is a pickle, which can run code: convert it with safetensors.torch.save_file first."
+            f"model.pretrained = {path} is not a safetensors file ({error}). A .pt, .pth or .bin "
+            f"file is a pickle, which can run code: convert it with `lotus import {path}`"
         ) from None
