@@ -56,6 +56,16 @@ class ModelConfig(StageConfig):
     )
     std: tuple[float, ...] | None = Field(None, description="like mean")
 
+    @field_validator("name")
+    @classmethod
+    def _no_bare_place(cls, name: str) -> str:
+        """As timm itself: a repository and a folder look alike."""
+        if "/" in name and not name.startswith((repository.HUB, repository.LOCAL)):
+            raise ValueError(
+                f"a repository is written {repository.HUB}{name}, a folder {repository.LOCAL}{name}"
+            )
+        return name
+
     @field_validator("kwargs")
     @classmethod
     def _named(cls, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -139,7 +149,6 @@ def _timm(name: str, *, pretrained: bool, **kwargs: Any) -> Module:
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f"; near it: {', '.join(near)}" if near else ""
-        hint = f"; a repository is written {repository.HUB}{name}" if "/" in name else hint
         raise ModelError(f"model.name = {name}: timm {timm.__version__} has no such model{hint}")
     try:
         model = timm.create_model(name, pretrained=pretrained, **kwargs)
