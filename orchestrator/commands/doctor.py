@@ -158,9 +158,8 @@ def _weights(sweep: SweepConfig) -> str:
             return "random"
         if place is None:
             return weights_at_hand(model.name)
-        path, said = place, str(place)
-        if isinstance(place, Remote):
-            path, said = place.path, f"{model.pretrained}: {place.words}"
+        path = place.path if isinstance(place, Remote) else place
+        said = f"{model.pretrained}: {place.words}" if isinstance(place, Remote) else f"{place}"
         said += f", digest {source.digest[:12]}"
         if path is None:
             return said

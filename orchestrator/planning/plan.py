@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from orchestrator import notices
 from orchestrator.memory import nothing_is_garbage
 from orchestrator.planning.config import AXES, Points, SweepConfig
 from orchestrator.search import Outcome, Point
@@ -240,12 +241,14 @@ class Planner:
 
 
 def _check_fit(config: TrialConfig, opened: Opened) -> None:
-    """Refuse a file whose weights are not those of the model, before anything runs."""
+    """Refuse a file whose weights are not those of the model; say what was not taken as it is."""
     weights, counts = opened.sources.weights, opened.sources.counts
     path = opened.weights.path if isinstance(opened.weights, Remote) else opened.weights
     if path is not None and weights is not None:
         classes, channels = counts.classes, counts.channels
-        fits(config.model, path, weights.digest, classes=classes, channels=channels)
+        found = fits(config.model, path, weights.digest, classes=classes, channels=channels)
+        if found.words:
+            notices.say(f"model.pretrained = {config.model.pretrained}: {found.words}")
 
 
 def used_axes(config: TrialConfig, point: dict[str, Any]) -> dict[str, Any]:
