@@ -17,6 +17,7 @@ from orchestrator.planning.sweepfile import load_sweep, resolved_yaml, written
 from orchestrator.secrets import looks_secret, redacted, without_password
 from orchestrator.versions import VERSION, versions
 from orchestrator.vocabulary import JobTag
+from trials.model.repository import HUB, LOCAL
 
 PACKAGES = ("trials", "orchestrator", "dashboards")
 KINDS = frozenset({".py", ".typed", ".md", ".yaml", ".yml", ".j2", ".css", ".js", ".json"})
@@ -30,6 +31,7 @@ STOP_WAIT_S = 120
 FILES: tuple[tuple[str, str], ...] = (
     ("data.root", "the folder of the data"),
     ("model.pretrained", "the file of the weights"),
+    ("model.name", "the folder of the model"),
     ("storage.path", "the store"),
 )
 """Settings that may be paths, and what lies there."""
@@ -201,7 +203,8 @@ def _local(sweep: SweepConfig, raw: Mapping[str, Any]) -> Iterator[Problem]:
         )
     for name, what in FILES:
         for where, value in _written(raw, name):
-            if _is_relative(value):
+            path = _path(name, value)
+            if path is not None and not Path(path).is_absolute():
                 yield Problem(where, f" = {value}: {_elsewhere(what, name)}")
     if not any(_written(raw, "storage.path")):
         yield Problem(
@@ -225,8 +228,13 @@ def _written(raw: Mapping[str, Any], name: str) -> Iterator[tuple[Place, Any]]:
             yield (*where, name, j), value
 
 
-def _is_relative(value: Any) -> bool:
-    return isinstance(value, str) and "://" not in value and not Path(value).is_absolute()
+def _path(name: str, value: Any) -> str | None:
+    """The path that a setting means; None for an address, a repository, and timm's own names."""
+    if not isinstance(value, str) or "://" in value or value.startswith(HUB):
+        return None
+    if name == "model.name" and not value.startswith(LOCAL):
+        return None
+    return value.removeprefix(LOCAL)
 
 
 def _elsewhere(what: str, name: str) -> str:
@@ -246,7 +254,7 @@ def _notes(sweep: SweepConfig) -> Iterator[str]:
     """What cannot be checked from here."""
     settings = flat(sweep)
     named = {name: settings.get(name) for name, _ in FILES}
-    paths = [f"{v} ({k})" for k, v in named.items() if isinstance(v, str) and "://" not in v]
+    paths = [f"{path} ({k})" for k, v in named.items() if (path := _path(k, v)) is not None]
     if paths:
         yield f"every node must have {', '.join(paths)}"
     if re.match(r"https?://(localhost|127\.|\[::1\])", sweep.tracking.uri):

@@ -1,6 +1,8 @@
 """The published model, served by MLflow's own server: the labels are those of the exported one."""
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -8,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,17 +48,27 @@ def address(finished_sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(place)]
     command += ["--env-manager", "local", "-h", "127.0.0.1", "-p", str(port), "--workers", "1"]
     log = folder / "log"
-    with log.open("w") as out, subprocess.Popen(command, stdout=out, stderr=out) as server:
-        try:
-            _wait(f"http://127.0.0.1:{port}/ping", server, log)
-            yield f"http://127.0.0.1:{port}/invocations"
-        finally:
-            server.terminate()
-            server.wait(30)
+    # It starts uvicorn by its name, and leaves it behind when it is ended alone.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    with log.open("w") as out:
+        server = subprocess.Popen(
+            command,
+            stdout=out,
+            stderr=out,
+            env=os.environ | {"PATH": path},
+            start_new_session=True,
+        )
+    try:
+        _wait(f"http://127.0.0.1:{port}/ping", server, log)
+        yield f"http://127.0.0.1:{port}/invocations"
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
 
 
 def _wait(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
-    end = time.monotonic() + 120
+    end = time.monotonic() + 180
     while time.monotonic() < end:
         assert server.poll() is None, log.read_text()[-2000:]
         try:
