@@ -1,6 +1,7 @@
 """What a trial reads from outside, the data set and a weights file, known by content."""
 
 import hashlib
+import os.path
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def place_of(model: ModelConfig) -> Path | Remote | None:
         ModelError: a folder or a repository has no weights, or the hub cannot be asked.
     """
     if isinstance(model.pretrained, Path):
-        folder = model.pretrained.is_dir()
+        folder = os.path.isdir(model.pretrained)  # not its method: a name may be too long
         return repository.file_of(model.pretrained) if folder else model.pretrained
     return repository.remote_of(model.pretrained) if isinstance(model.pretrained, str) else None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os.path
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -118,7 +119,7 @@ def resolved(model: ModelConfig) -> ModelConfig:
 
 
 def _folder(model: ModelConfig) -> bool:
-    return isinstance(model.pretrained, Path) and model.pretrained.is_dir()
+    return isinstance(model.pretrained, Path) and os.path.isdir(model.pretrained)
 
 
 def _arguments(config: dict[str, Any]) -> dict[str, Any]:
@@ -126,14 +127,13 @@ def _arguments(config: dict[str, Any]) -> dict[str, Any]:
     return dict(found) if isinstance(found, dict) else {}
 
 
-@lru_cache(maxsize=64)
 def _text(source: str | Path) -> str | None:
     """The text of `config.json`; None where there is none."""
     if isinstance(source, Path):
         try:
             return (source / CONFIG).read_text("utf-8")
         except FileNotFoundError:
-            if not source.is_dir():
+            if not os.path.isdir(source):
                 raise ModelError(f"{LOCAL}{source}: there is no such folder") from None
             return None
         except (OSError, ValueError) as error:
@@ -177,7 +177,7 @@ def file_of(folder: Path) -> Path:
     Raises:
         ModelError: there are none that can be read.
     """
-    if found := next((folder / name for name in FILES if (folder / name).is_file()), None):
+    if found := next((folder / name for name in FILES if os.path.isfile(folder / name)), None):
         return found
     others = sorted(folder.glob("*.safetensors"))
     if len(others) == 1:
@@ -265,6 +265,7 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@lru_cache(maxsize=64)
 def _hub_text(place: str) -> str | None:
     import huggingface_hub as hub
     from huggingface_hub import constants

@@ -89,6 +89,10 @@ TIMM = {"architecture": NAME, "model_args": KWARGS, "pretrained_cfg": {}}
 
 BROKEN: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "absent": (lambda f: [f"model.pretrained={f}/none.safetensors"], "cannot be read: No such"),
+    "too long a name": (settings(f"model.pretrained={'x' * 5000}"), "cannot be read: File name"),
+    "too long a folder": (
+        settings(f"model.name=local-dir:{'x' * 5000}", "model.pretrained=true"), "File name too",
+    ),
     "a pickle": (pickled, "which can run code: convert it with `lotus import"),
     "empty": (file(b""), "is not a safetensors file"),
     "cut off": (file(b"\x10\x00\x00\x00\x00\x00\x00\x00{"), "is not a safetensors file"),

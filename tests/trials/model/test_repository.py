@@ -25,7 +25,7 @@ COMMIT = "c" * 40
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered() -> None:
-    repository._text.cache_clear()
+    repository._hub_text.cache_clear()
 
 
 @pytest.fixture
