@@ -10,6 +10,7 @@ import click
 
 from orchestrator import notices
 from orchestrator.commands import files, results, running, upkeep
+from orchestrator.commands.importing import import_weights
 from orchestrator.commands.new import new
 from orchestrator.commands.options import FAILED, INTERRUPTED, OK, WRONG, errors
 from orchestrator.driver.interrupts import ENDED, INTERRUPTS
@@ -22,6 +23,7 @@ COMMANDS = (
     files.list_sweeps,
     files.schema,
     new,
+    import_weights,
     running.plan,
     running.run,
     results.report,

@@ -315,6 +315,8 @@ CHOICES = (
     "tickets.removal",
     "finetune.data",
     "finetune.weights",
+    "dense.train",
+    "dense.no_decay",
 )
 """Settings of the sweep file that have a few names as values."""
 

@@ -34,6 +34,9 @@ CALLS = {
 READS_PICKLES = "trials/data/datasets.py"
 """CIFAR-10 is published as pickles; a batch is opened after its digest."""
 
+READS_CHECKPOINTS = "trials/model/pickled.py"
+"""`lotus import`, by torch's reader that knows tensors and plain values only."""
+
 
 def unsafe(source: str) -> list[str]:
     """What in a module could run something that was read."""
@@ -86,8 +89,17 @@ def test_the_reader_sees_what_could_run(source: str, expected: list[str]) -> Non
 
 @pytest.mark.parametrize("path", sorted(SOURCES))
 def test_nothing_that_is_read_can_run(path: str) -> None:
-    allowed = ["pickle"] if path == READS_PICKLES else []
-    assert unsafe(SOURCES[path]) == allowed
+    allowed = {READS_PICKLES: ["pickle"], READS_CHECKPOINTS: ["torch.load"]}
+    assert unsafe(SOURCES[path]) == allowed.get(path, [])
+
+
+def test_checkpoints_are_read_as_weights_only() -> None:
+    calls = [
+        {one.arg: ast.unparse(one.value) for one in node.keywords}
+        for node in ast.walk(ast.parse(SOURCES[READS_CHECKPOINTS]))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"
+    ]
+    assert [call["weights_only"] for call in calls] == ["True"]
 
 
 def test_the_yaml_loader_is_the_safe_one() -> None:

@@ -7,6 +7,7 @@ stage without running one, and nobody decides by looking into a result.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
@@ -19,6 +20,14 @@ def _leaves(hint: Any) -> Iterator[Any]:
     yield hint
     for argument in get_args(hint):
         yield from _leaves(argument)
+
+
+class Later:
+    """Marks a setting that came after results had been stored: `Annotated[T, Later()] = ...`.
+
+    At its default the stage computes what it computed before there was such a setting, so it is in
+    no key then. Elsewhere it is a setting like any other.
+    """
 
 
 class StageConfig(BaseModel):
@@ -37,6 +46,17 @@ class StageConfig(BaseModel):
                 raise ValueError("must be a number or text, not true or false")
         return value
 
+    def identity(self) -> dict[str, Any]:
+        """What a key is made of: every setting, but for a `Later` one at its default."""
+        found: dict[str, Any] = self.model_dump(mode="json")
+        for name, default in _later(type(self)).items():
+            if getattr(self, name) == default:
+                del found[name]
+        for name in found:
+            if isinstance(inner := getattr(self, name), StageConfig):
+                found[name] = inner.identity()
+        return found
+
     def part(self, kind: "type[C]", **changes: Any) -> "C":
         """The fields of `kind` out of this larger section, with `changes`."""
         values = {name: getattr(self, name) for name in kind.model_fields if hasattr(self, name)}
@@ -44,6 +64,16 @@ class StageConfig(BaseModel):
 
 
 C = TypeVar("C", bound=StageConfig)
+
+
+@cache
+def _later(kind: type[StageConfig]) -> dict[str, Any]:
+    """The marked settings of a section, and their defaults."""
+    return {
+        name: field.default
+        for name, field in kind.model_fields.items()
+        if any(isinstance(one, Later) for one in field.metadata)
+    }
 
 
 @dataclass(frozen=True, slots=True)

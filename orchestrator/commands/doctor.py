@@ -149,12 +149,13 @@ def _counts(trial: TrialConfig) -> Counts:
 def _model(sweep: SweepConfig) -> str:
     """Whether models can be used, and with these settings: the check that a plan makes too."""
     from orchestrator.planning.model_checks import check_models
-    from trials.graph.fitting import model_of
+    from trials.graph.fitting import model_of, plainly
 
     if problems := list(check_models(sweep, _counts)):
         raise LotusError("; ".join(map(str, problems)))
 
     def look(trial: TrialConfig) -> str:
+        trial = plainly(trial)
         model = model_of(trial, _counts(trial))
         return f"{trial.model.name} can be built, {model.patches} patches, {model.depth} blocks"
 
@@ -162,16 +163,30 @@ def _model(sweep: SweepConfig) -> str:
 
 
 def _weights(sweep: SweepConfig) -> str:
-    from trials.graph.sources import weights_of
+    """Whether they can be had and fit the model; what of it stays random."""
+    from trials.graph.sources import identity_of, place_of
     from trials.model.downloads import weights_at_hand
+    from trials.model.fit import fits
+    from trials.model.repository import Remote, resolved
 
     def look(trial: TrialConfig) -> str:
-        source, _ = weights_of(trial.model, _counts(trial).classes)
+        model = resolved(trial.model)
+        counts = _counts(trial)
+        place = place_of(model)
+        source, _ = identity_of(model, place, counts.classes)
         if source is None:
             return "random"
-        if trial.model.pretrained is True:
-            return weights_at_hand(trial.model.name)
-        return f"{trial.model.pretrained}, digest {source.digest[:12]}"
+        if place is None:
+            return weights_at_hand(model.name)
+        path = place.path if isinstance(place, Remote) else place
+        said = f"{model.pretrained}: {place.words}" if isinstance(place, Remote) else f"{place}"
+        said += f", digest {source.digest[:12]}"
+        if path is None:
+            return said
+        words = fits(
+            model, path, source.digest, classes=counts.classes, channels=counts.channels
+        ).words
+        return f"{said}{f' ({words})' if words else ''}"
 
     return _each(_configs(sweep), look)
 

@@ -16,7 +16,7 @@ import pandas as pd
 from orchestrator.commands.status import tracked_results
 from orchestrator.driver.state import look
 from orchestrator.planning.config import SweepConfig
-from orchestrator.publishing.card import measured
+from orchestrator.publishing.card import card, measured
 from orchestrator.secrets import redacted
 from orchestrator.selection import select
 from orchestrator.storage.keys import key_of
@@ -112,7 +112,7 @@ def _made(folder: Path) -> Path:
 def _free(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise LotusError(f"--output {folder} is a file: name a folder")
-    names = (files.CONFIG, files.WEIGHTS, files.ONNX, ABOUT)
+    names = (files.CONFIG, files.WEIGHTS, files.ONNX, files.CARD, ABOUT)
     if there := [name for name in names if (folder / name).exists()]:
         raise LotusError(
             f"--output {folder} holds {there[0]} already: name another folder, or remove it"
@@ -128,6 +128,8 @@ def _write(sweep: SweepConfig, row: Mapping[str, Any], folder: Path, format: For
     about = _about(sweep, row)
     header = {"lotus_key": str(row["key"]), "format": "pt"}
     files.write_timm_folder(checkpoint, folder, header)
+    title = str(row["name"])
+    files.write_card(checkpoint.arch, title, card(title, row), folder / files.CARD)
     if format == "onnx":
         files.write_onnx(checkpoint, folder / files.ONNX)
     with fetched(tracker, row["run_id"], Artifact.FINAL_MASK) as mask:

@@ -7,7 +7,7 @@ from trials.data.config import DataConfig
 from trials.data.datasets import Counts, Dataset
 from trials.data.known import known
 from trials.errors import AbsentError, DataAbsentError, WeightsAbsentError
-from trials.graph.sources import Opened, Sources, open_sources, weights_of
+from trials.graph.sources import Opened, Sources, identity_of, open_sources, place_of
 from trials.model.vit import ModelConfig
 from trials.stage import Source
 
@@ -60,7 +60,7 @@ class Assuming:
 
     def _weights(self, model: ModelConfig, classes: int) -> tuple[Source | None, bool]:
         try:
-            return weights_of(model, classes)
+            return identity_of(model, place_of(model), classes)
         except WeightsAbsentError:
             self._say(
                 f"model.pretrained = {model.pretrained} is not there: planned for weights that "
@@ -79,7 +79,7 @@ def known_sources(counts: Counts, weights: Source | None, fresh: bool) -> Source
     The keys that are built on it are no stored result's.
 
     Args:
-        weights, fresh: as `weights_of` says.
+        weights, fresh: as `identity_of` says.
     """
     return Sources(Source("data", str(counts)), weights, fresh, counts)
 

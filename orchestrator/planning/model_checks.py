@@ -7,7 +7,7 @@ from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.problems import Place, Problem
 from trials.config import TrialConfig
 from trials.data.datasets import Counts
-from trials.graph.fitting import misfits
+from trials.graph.fitting import misfits, plainly
 
 
 def check_models(
@@ -16,12 +16,12 @@ def check_models(
     """Every problem, each once.
 
     Args:
-        counts_of: the sizes of a trial's data set.
+        counts_of: the sizes of a trial's data set; its model is in plain settings.
     """
     single, seen = len(sweep.search) == 1, set[Problem]()
     for i, block in enumerate(sweep.search):
         where: Place = ("search",) if single else ("search", i)
-        for trial in combinations(sweep, block):
+        for trial in map(plainly, combinations(sweep, block)):
             for name, message in misfits(trial, block.arm, counts_of(trial)):
                 place: Place = (*where, name) if name in block.further else _path(name)
                 problem = Problem(place, message)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from orchestrator import notices
 from orchestrator.memory import nothing_is_garbage
 from orchestrator.planning.config import AXES, Points, SweepConfig
 from orchestrator.planning.model_checks import check_models
@@ -23,6 +24,8 @@ from trials.graph.fitting import fitted
 from trials.graph.pipeline import TrialGraph, pipeline
 from trials.graph.shared import Shared
 from trials.graph.sources import Opened, Sources, open_sources
+from trials.model.fit import fits
+from trials.model.repository import Remote, resolved
 from trials.model.vit import ModelConfig
 from trials.stage import Node, closure
 
@@ -174,6 +177,7 @@ class Planner:
         self._datasets: dict[DataConfig, Dataset] = {}
         self._found: dict[str, Sources] = {}
         self._known: dict[tuple[int, int], Sources] = {}
+        self._models: dict[int, ModelConfig] = {}
         self._trials: dict[str, PlannedTrial] = {}
         self._shared = Shared()
         self._outcomes: Mapping[str, Outcome] = {}
@@ -214,7 +218,7 @@ class Planner:
     def trial(self, point: Point) -> PlannedTrial:
         """The trial at a point."""
         if point.ident not in self._trials:
-            config = self._points.trial(point.axes)
+            config = self._plain(self._points.trial(point.axes))
             sources = self._open(config)
             config = fitted(config, sources.counts, self._shared.part)
             if point.rungs:
@@ -228,18 +232,30 @@ class Planner:
             )
         return self._trials[point.ident]
 
+    def _plain(self, config: TrialConfig) -> TrialConfig:
+        """With the folder or repository that names a model replaced by what it says."""
+        known = id(config.model)  # kept alive by `_points`
+        if known not in self._models:
+            self._models[known] = resolved(config.model)
+        model = self._models[known]
+        return config if model is config.model else config.model_copy(update={"model": model})
+
     def _open(self, config: TrialConfig) -> Sources:
-        sections = id(config.data), id(config.model)  # kept alive by `_points`
+        sections = id(config.data), id(config.model)  # kept alive by `_points` and `_models`
         if sections not in self._known:
-            source = source_id(config)
-            if source not in self._found:
-                found = self._find(config.data, config.model)
-                if isinstance(found, Opened):
-                    self._opened[source] = found
-                    found = found.sources
-                self._found[source] = found
-            self._known[sections] = self._found[source]
+            self._known[sections] = self._sources(config)
         return self._known[sections]
+
+    def _sources(self, config: TrialConfig) -> Sources:
+        source = source_id(config)
+        if source not in self._found:
+            found = self._find(config.data, config.model)
+            if isinstance(found, Opened):
+                _check_fit(config, found)
+                self._opened[source] = found
+                found = found.sources
+            self._found[source] = found
+        return self._found[source]
 
     def _read(self, data: DataConfig, model: ModelConfig) -> Opened:
         """From disk; a data set only once, whatever the models."""
@@ -249,7 +265,7 @@ class Planner:
 
     def _refuse_misfits(self) -> None:
         """What a model cannot do is said before anything is spent on it."""
-        if problems := list(check_models(self.sweep, lambda trial: self._open(trial).counts)):
+        if problems := list(check_models(self.sweep, lambda trial: self._sources(trial).counts)):
             raise SweepError(self.sweep.source.path or self.sweep.name, problems)
 
     def _open_all(self) -> None:
@@ -261,7 +277,18 @@ class Planner:
             names = [name for name in block.axes if name.startswith(("data.", "model."))]
             for values in itertools.product(*(block.axes[name] for name in names)):
                 point = start | dict(zip(names, values, strict=True))
-                self._open(self._points.trial(point))
+                self._open(self._plain(self._points.trial(point)))
+
+
+def _check_fit(config: TrialConfig, opened: Opened) -> None:
+    """Refuse a file whose weights are not those of the model; say what was not taken as it is."""
+    weights, counts = opened.sources.weights, opened.sources.counts
+    path = opened.weights.path if isinstance(opened.weights, Remote) else opened.weights
+    if path is not None and weights is not None:
+        classes, channels = counts.classes, counts.channels
+        found = fits(config.model, path, weights.digest, classes=classes, channels=channels)
+        if found.words:
+            notices.say(f"model.pretrained = {config.model.pretrained}: {found.words}")
 
 
 def used_axes(config: TrialConfig, point: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from orchestrator.planning.sweepfile import load_sweep, resolved_yaml, written
 from orchestrator.secrets import looks_secret, redacted, without_password
 from orchestrator.versions import VERSION, versions
 from orchestrator.vocabulary import JobTag
+from trials.model.repository import HUB, LOCAL
 
 PACKAGES = ("trials", "orchestrator", "dashboards")
 KINDS = frozenset({".py", ".typed", ".md", ".yaml", ".yml", ".j2", ".css", ".js", ".json"})
@@ -30,6 +31,7 @@ STOP_WAIT_S = 120
 FILES: tuple[tuple[str, str], ...] = (
     ("data.root", "the folder of the data"),
     ("model.pretrained", "the file of the weights"),
+    ("model.name", "the folder of the model"),
     ("storage.path", "the store"),
 )
 """Settings that may be paths, and what is there."""
@@ -204,7 +206,8 @@ def _local(sweep: SweepConfig, raw: Mapping[str, Any]) -> Iterator[Problem]:
         )
     for setting, what in FILES:
         for where, value in _written(raw, setting):
-            if _is_relative(value):
+            path = _path(setting, value)
+            if path is not None and not Path(path).is_absolute():
                 yield Problem(where, f" = {value}: {_elsewhere(what, setting)}")
     if not any(_written(raw, "storage.path")):
         yield Problem(
@@ -228,8 +231,13 @@ def _written(raw: Mapping[str, Any], setting: str) -> Iterator[tuple[Place, Any]
             yield (*where, setting, j), value
 
 
-def _is_relative(value: Any) -> bool:
-    return isinstance(value, str) and "://" not in value and not Path(value).is_absolute()
+def _path(name: str, value: Any) -> str | None:
+    """The path that a setting means; None for an address, a repository, and timm's own names."""
+    if not isinstance(value, str) or "://" in value or value.startswith(HUB):
+        return None
+    if name == "model.name" and not value.startswith(LOCAL):
+        return None
+    return value.removeprefix(LOCAL)
 
 
 def _elsewhere(what: str, setting: str) -> str:
@@ -250,7 +258,7 @@ def _notes(sweep: SweepConfig) -> Iterator[str]:
     settings = flat(sweep)
     settings_of_paths = {setting: settings.get(setting) for setting, _ in FILES}
     paths = [
-        f"{v} ({k})" for k, v in settings_of_paths.items() if isinstance(v, str) and "://" not in v
+        f"{path} ({k})" for k, v in settings_of_paths.items() if (path := _path(k, v)) is not None
     ]
     if paths:
         yield f"every node must have {', '.join(paths)}"

@@ -1,8 +1,9 @@
 """Keys: which stage calls are the same work.
 
 A key is the sha256 of the canonical JSON of stage name, stage version, complete settings (including
-defaults), keys of the inputs, seed, and digests of data and weights. Paths, devices, worker counts
-and times cannot get into it: they are in types that a `Node` does not hold.
+defaults, but for those that came later: `trials.stage.Later`), keys of the inputs, seed, and digests
+of data and weights. Paths, devices, worker counts and times cannot get into it: they are in types
+that a `Node` does not hold.
 """
 
 import hashlib
@@ -33,7 +34,7 @@ def identity(node: Node[Any]) -> dict[str, Any]:
     return {
         "stage": node.stage.name,
         "version": node.stage.version,
-        "config": node.config.model_dump(mode="json"),
+        "config": node.config.identity(),
         "seed": node.seed,
         "inputs": {name: _input(value) for name, value in node.inputs.items()},
     }

@@ -1,11 +1,11 @@
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from pydantic import ValidationError
 
 import trials
-from trials.stage import STAGES, Node, Source, Stage, StageConfig, closure, stage
+from trials.stage import STAGES, Later, Node, Source, Stage, StageConfig, closure, stage
 
 
 class Small(StageConfig):
@@ -31,6 +31,25 @@ def test_settings_are_frozen_and_unknown_names_are_refused() -> None:
         Small(level=1.0).level = 2.0  # type: ignore[misc]
     with pytest.raises(ValidationError, match="levle"):
         Small(levle=1.0)  # type: ignore[call-arg]
+
+
+class Grown(Small):
+    new: Annotated[int, Later()] = 1
+    inner: Small | None = None
+
+
+def test_a_setting_that_came_later_is_in_no_identity_at_its_default() -> None:
+    """Nested ones too: what was stored before there was such a setting is found again."""
+
+    class Outer(StageConfig):
+        own: Grown = Grown()
+
+    assert Grown().identity() == {"level": 0.5, "inner": None}
+    assert Grown(new=1).identity() == Grown().identity()
+    assert Grown(new=2).identity() == {"level": 0.5, "inner": None, "new": 2}
+    assert Outer().identity() == {"own": {"level": 0.5, "inner": None}}
+    assert Outer(own=Grown(new=3)).identity()["own"]["new"] == 3
+    assert Grown().model_dump()["new"] == 1
 
 
 def test_a_part_has_the_sections_values_and_the_changes() -> None:

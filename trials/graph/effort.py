@@ -90,6 +90,8 @@ def _own(node: Node[Any], counts: Counts, *, decides: bool) -> tuple[int, int, i
     match cfg := node.config:
         case RecoverConfig():
             return _recovery(node, cfg, counts)
+        case DenseConfig() if cfg.train == "head":
+            looked_at = cfg.epochs * train
         case DenseConfig():
             trained = cfg.epochs * train
         case AttentionConfig():

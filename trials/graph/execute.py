@@ -9,6 +9,7 @@ from trials.context import Context
 from trials.graph.fitting import require
 from trials.graph.pipeline import TrialGraph, pipeline
 from trials.graph.sources import open_sources
+from trials.model.repository import resolved
 from trials.seeding import repeatable
 from trials.stage import Node, Source
 from trials.training.finite import check_finite
@@ -78,6 +79,7 @@ def run_trial(trial: TrialConfig, ctx: Context | None = None) -> TrialResult:
     Raises:
         DataError, ModelError: data, model or weights cannot be used, or settings do not fit them.
     """
+    trial = trial.model_copy(update={"model": resolved(trial.model)})
     opened = open_sources(trial.data, trial.model)
     require(trial.resolved(), opened.sources.counts)
     graph = pipeline(trial, opened.sources)

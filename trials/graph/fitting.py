@@ -11,8 +11,19 @@ from trials.data.datasets import Counts
 from trials.errors import ModelError
 from trials.model.capability import Capability, capability_of
 from trials.model.forward import POOLS
+from trials.model.repository import resolved
 from trials.sparsity.allocation import UNSTRUCTURED, n_and_m
 from trials.stage import StageConfig
+
+
+def plainly(trial: TrialConfig) -> TrialConfig:
+    """With the folder or repository that names the model replaced by what it says.
+
+    Raises:
+        ModelError: it is not there, or says of no model of timm.
+    """
+    model = resolved(trial.model)
+    return trial if model is trial.model else trial.model_copy(update={"model": model})
 
 
 def model_of(trial: TrialConfig, counts: Counts) -> Capability:

@@ -143,12 +143,15 @@ class _Builder:
     @cached_property
     def dense(self) -> Node[Dense]:
         cfg, counts = self.shared.part(self.trial.dense, DenseConfig), self.sources.counts
+        # A probe looks at the images, and nothing goes back through the blocks.
+        seen, scored = (0, counts.train) if cfg.train == "head" else (None, 0)
+        work = partial(self.work.epochs, cfg.epochs, cfg.batch_size, seen, scored=scored)
         return self.shared.node(
             dense,
             cfg,
             self.trial.seed if cfg.epochs else None,
             {"data": self.sources.data, "model": self.pretrained},
-            lambda: self.work.epochs(cfg.epochs, cfg.batch_size) + self.work.forward(counts.test),
+            lambda: work() + self.work.forward(counts.test),
         )
 
     @cached_property

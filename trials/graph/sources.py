@@ -1,6 +1,7 @@
 """What a trial reads from outside, the data set and a weights file, known by content."""
 
 import hashlib
+import os.path
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from trials.data import datasets as data
 from trials.data.config import DataConfig
 from trials.data.datasets import Counts, Dataset
 from trials.errors import ModelError, WeightsAbsentError
-from trials.model import hub
+from trials.model import hub, repository
+from trials.model.repository import Remote
 from trials.model.vit import ModelConfig
 from trials.stage import Source
 
@@ -20,7 +22,8 @@ class Sources:
     """The digests that a trial's keys are built on.
 
     Attributes:
-        weights: a file's sha256, or what names timm's download; None for random weights.
+        weights: a file's sha256, also of one on the hub, or what names timm's download; None for
+            random weights.
         fresh_head: whether any weight of the model is drawn at random.
     """
 
@@ -36,7 +39,7 @@ class Opened:
 
     sources: Sources
     dataset: Dataset
-    weights: Path | None
+    weights: Path | Remote | None
 
     def objects(self) -> dict[Source, object]:
         """What a stage gets for each source."""
@@ -52,33 +55,51 @@ def open_sources(
     """Read the data set, and the header and digest of the weights.
 
     Args:
+        model: in plain settings: see `trials.model.repository.resolved`.
         dataset: where it has been read before.
 
     Raises:
         DataError: the data set is absent or damaged.
-        ModelError: the weights file cannot be read.
+        ModelError: the weights cannot be had. Whether they fit is for `trials.model.fit`.
     """
     dataset = data.load(data_cfg) if dataset is None else dataset
-    path = model.pretrained if isinstance(model.pretrained, Path) else None
-    weights, fresh = weights_of(model, dataset.classes)
+    place = place_of(model)
+    weights, fresh = identity_of(model, place, dataset.classes)
     identity = Source("data", dataset.digest)
-    return Opened(Sources(identity, weights, fresh, Counts.of(dataset)), dataset, path)
+    return Opened(Sources(identity, weights, fresh, Counts.of(dataset)), dataset, place)
 
 
-def weights_of(model: ModelConfig, classes: int) -> tuple[Source | None, bool]:
+def place_of(model: ModelConfig) -> Path | Remote | None:
+    """Where the file of a model's weights is; None where timm fetches it, or there is none.
+
+    Raises:
+        ModelError: a folder or a repository has no weights, or the hub cannot be asked.
+    """
+    if isinstance(model.pretrained, Path):
+        folder = os.path.isdir(model.pretrained)  # not its method: a name may be too long
+        return repository.file_of(model.pretrained) if folder else model.pretrained
+    return repository.remote_of(model.pretrained) if isinstance(model.pretrained, str) else None
+
+
+def identity_of(
+    model: ModelConfig, place: Path | Remote | None, classes: int
+) -> tuple[Source | None, bool]:
     """The identity of a model's weights, and whether any weight is drawn at random.
 
     Args:
+        place: see `place_of`.
         classes: of the data set.
 
     Raises:
         WeightsAbsentError: the weights file is not there.
         ModelError: it cannot be read, or timm has none of that name.
     """
-    if isinstance(model.pretrained, Path):
-        classes = int(model.kwargs.get("num_classes", classes))
-        digest = Source("weights", _sha256(model.pretrained))
-        return digest, _head_classes(model.pretrained) != classes
+    classes = int(model.kwargs.get("num_classes", classes))
+    if isinstance(place, Remote):
+        fresh = place.path is None or _head_classes(place.path) != classes
+        return Source("weights", place.digest), fresh
+    if place is not None:
+        return Source("weights", _sha256(place)), _head_classes(place) != classes
     if model.pretrained is True:
         return Source("weights", hub.identity(model.name)), True
     return None, True
@@ -104,6 +125,6 @@ def _head_classes(path: Path) -> int | None:
             return int(file.get_slice("head.bias").get_shape()[0])
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(
-            f"model.pretrained = {path} is not a safetensors file ({error}). A .pt or .bin file "
-            "is a pickle, which can run code: convert it with safetensors.torch.save_file first."
+            f"model.pretrained = {path} is not a safetensors file ({error}). A .pt, .pth or .bin "
+            f"file is a pickle, which can run code: convert it with `lotus import {path}`"
         ) from None

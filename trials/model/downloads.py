@@ -6,19 +6,13 @@ Nothing is downloaded, and nobody is waited for: a run finds out after a minute 
 from __future__ import annotations
 
 import os
-import threading
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 from trials.errors import ModelError
 from trials.lazy import torch
 from trials.model.hub import weights_source
-
-ANSWER_S = 4.0
-"""Longest wait for the hub, its name looked up."""
-
-REMEDY = "Name a safetensors file in model.pretrained, or fill the cache where there is a network."
+from trials.model.reach import ANSWER_S, REMEDY, mebibytes, within
 
 
 def weights_at_hand(name: str) -> str:
@@ -63,8 +57,8 @@ def _of_hub(name: str, place: str, files: tuple[str, ...]) -> str:
         size: int | None = hub.get_hf_file_metadata(url, timeout=ANSWER_S).size
         return size
 
-    size = _within(ask, f"{absent}, and the hub {constants.ENDPOINT} cannot be reached")
-    return f"{name}: will be fetched from the hub, {repository}{_mebibytes(size)}"
+    size = within(ask, f"{absent}, and the hub {constants.ENDPOINT} cannot be reached", ANSWER_S)
+    return f"{name}: will be fetched from the hub, {repository}{mebibytes(size)}"
 
 
 def _of_url(name: str, url: str) -> str:
@@ -80,33 +74,5 @@ def _of_url(name: str, url: str) -> str:
         with urllib.request.urlopen(request, timeout=ANSWER_S) as answer:
             return int(answer.headers["Content-Length"] or 0) or None
 
-    size = _within(ask, f"{absent}, and {url} cannot be reached")
-    return f"{name}: will be fetched from {url}{_mebibytes(size)}"
-
-
-def _within(ask: Callable[[], int | None], trouble: str) -> int | None:
-    """An answer that comes soon: to look up a name may take longer than any time-out says.
-
-    Raises:
-        ModelError: there is none.
-    """
-    found: list[int | None] = []
-    errors: list[Exception] = []
-
-    def asked() -> None:
-        try:
-            found.append(ask())
-        except Exception as error:  # of whatever library speaks HTTP there
-            errors.append(error)
-
-    thread = threading.Thread(target=asked, daemon=True)
-    thread.start()
-    thread.join(ANSWER_S + 1)
-    if found:
-        return found[0]
-    lines = f"{errors[0]}".split("\n") if errors else [f"no answer within {ANSWER_S:g} s"]
-    raise ModelError(f"{trouble} ({lines[0][:200]}). {REMEDY}")
-
-
-def _mebibytes(size: int | None) -> str:
-    return "" if size is None else f" ({size / 2**20:,.0f} MiB)"
+    size = within(ask, f"{absent}, and {url} cannot be reached", ANSWER_S)
+    return f"{name}: will be fetched from {url}{mebibytes(size)}"

@@ -1,7 +1,8 @@
 """A trained model as files for other programs: a folder that plain timm reads, and ONNX.
 
-config.json         timm's own description of a model folder
+config.json         timm's own description of a model folder, as the Hugging Face hub has it
 model.safetensors   weights under timm's parameter names, masked ones exactly 0
+README.md           the hub's model card
 model.onnx          float32 `images` (N, C, H, W), normalised -> `logits` (N, classes)
 """
 
@@ -12,7 +13,7 @@ import json
 import logging
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trials import formats
 from trials.errors import ModelError
@@ -20,34 +21,46 @@ from trials.lazy import torch
 from trials.model import vit
 from trials.model.module import Model
 from trials.model.shape import input_size
+from trials.model.weights import ANCHOR, classifiers
 
-CONFIG, WEIGHTS, ONNX = "config.json", "model.safetensors", "model.onnx"
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CONFIG, WEIGHTS, ONNX, CARD = "config.json", "model.safetensors", "model.onnx", "README.md"
+
+AGREES = 1e-3
+"""Largest difference between logits of ONNX and torch, relative to the largest logit."""
 
 
 def timm_config(arch: vit.Arch) -> dict[str, Any]:
     """What `timm.create_model("local-dir:FOLDER", pretrained=True)` reads as `config.json`.
 
-    Images are resized as the pipeline resizes them: bicubic, the whole image, no crop.
+    `hf-hub:ORG/NAME` reads the same once the folder is a repository: it is what timm's own
+    `save_for_hf` writes. Images are resized as the pipeline resizes them: bicubic, the whole
+    image, no crop.
     """
     model = vit.build_empty(arch)
     height, width = input_size(model)
+    heads = classifiers(model)
     return {
-        "architecture": arch.name,
+        # Without the tag of timm's weights: these are others.
+        "architecture": arch.name.partition(".")[0],
         "num_classes": model.num_classes,
         "num_features": model.num_features,
+        "global_pool": model.global_pool,
         "model_args": arch.kwargs,
         "pretrained_cfg": {
             "custom_load": False,
             "input_size": [len(arch.mean), height, width],
-            "fixed_input_size": True,
+            "fixed_input_size": not arch.kwargs.get("dynamic_img_size", False),
             "interpolation": "bicubic",
             "crop_pct": 1.0,
             "crop_mode": "squash",
             "mean": list(arch.mean),
             "std": list(arch.std),
             "num_classes": model.num_classes,
-            "first_conv": "patch_embed.proj",
-            "classifier": "head",
+            "first_conv": ANCHOR.removesuffix(".weight"),
+            "classifier": heads[0] if len(heads) == 1 else list(heads),
         },
     }
 
@@ -63,18 +76,39 @@ def write_timm_folder(checkpoint: vit.Checkpoint, folder: Path, header: dict[str
     formats.save_checkpoint(checkpoint.state, folder / WEIGHTS, header)
 
 
+def write_card(arch: vit.Arch, title: str, about: str, path: Path) -> None:
+    """Write the card that the Hugging Face hub shows of a repository.
+
+    It names no licence: that of the weights the model was made from is not known here.
+
+    Args:
+        about: what was measured, in Markdown.
+    """
+    loads = 'timm.create_model("local-dir:FOLDER", pretrained=True)'
+    tags = "tags: [image-classification, timm, sparse]"
+    path.write_text(
+        f"---\nlibrary_name: timm\npipeline_tag: image-classification\n{tags}\n---\n"
+        f"# {title}\n\n{about.strip()}\n\nArchitecture: timm's `{arch.name}`. "
+        f"Masked weights are exactly 0.\n\n```python\nmodel = {loads}.eval()\n```\n",
+        encoding="utf-8",
+    )
+
+
 def write_onnx(checkpoint: vit.Checkpoint, path: Path) -> None:
     """Write the model as one ONNX file with a free batch size.
 
+    Where onnxruntime is installed, it runs the file once, and its logits have to be torch's.
+
     Raises:
-        ModelError: the packages that write ONNX are absent.
+        ModelError: the packages that write ONNX are absent, or the file gives other logits.
     """
     if absent := [name for name in ("onnx", "onnxscript") if not _is_there(name)]:
         raise ModelError(
             f"ONNX needs {' and '.join(absent)}, absent here: pip install 'lotus-sweep[onnx]'"
         )
     model = Model.of(checkpoint, torch.device("cpu"))
-    images = torch.zeros(2, len(checkpoint.arch.mean), *model.size)
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randn(2, len(checkpoint.arch.mean), *model.size, generator=draw)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(action="ignore"):
         torch.onnx.export(
@@ -83,10 +117,32 @@ def write_onnx(checkpoint: vit.Checkpoint, path: Path) -> None:
             path,
             input_names=["images"],
             output_names=["logits"],
-            dynamic_shapes={"x": {0: torch.export.Dim("batch")}},
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
             dynamo=True,
             external_data=False,
             verbose=False,
+        )
+    if _is_there("onnxruntime"):
+        with torch.no_grad():
+            _compare(path, images, model.module(images))
+
+
+def _compare(path: Path, images: Tensor, expected: Tensor) -> None:
+    """Run an ONNX file on three times as many images as it was made with.
+
+    Raises:
+        ModelError: its logits are not those of torch.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (found,) = session.run(["logits"], {"images": images.repeat(3, 1, 1, 1).numpy()})
+    apart = (torch.from_numpy(found) - expected.repeat(3, 1)).abs().max()
+    if not float(apart) <= AGREES * max(1.0, float(expected.abs().max())):
+        path.unlink()
+        raise ModelError(
+            f"ONNX: the exported model gives other logits than torch (apart by {float(apart):.3g}):"
+            " export safetensors, and report it with the versions of `lotus doctor`"
         )
 
 

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, field_validator
 
 from trials.errors import ModelError
-from trials.formats import load_checkpoint
 from trials.lazy import torch
+from trials.model import repository, weights
 from trials.model.families import HOMES, Module, family_of
 from trials.seeding import global_seed
 from trials.stage import StageConfig
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 LOADS_WEIGHTS = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path"}
 """Arguments of timm.create_model that read weights from elsewhere, pickled ones among them."""
@@ -47,15 +47,30 @@ def _names(value: Any) -> Iterator[str]:
 class ModelConfig(StageConfig):
     """A timm vision transformer and where its weights come from."""
 
-    name: str = Field(description="a vision transformer of timm, e.g. vit_small_patch16_224")
-    pretrained: bool | Path = Field(
-        True, description="true: timm's weights; false: random; or the path of a safetensors file"
+    name: str = Field(
+        description="a vision transformer of timm, e.g. vit_small_patch16_224; or local-dir:FOLDER, "
+        "hf-hub:ORG/NAME: the model of a config.json that timm wrote"
+    )
+    pretrained: bool | Path | str = Field(
+        True,
+        description="true: timm's weights (or those of the folder or repository in `name`); false: "
+        "random; or a safetensors file, a folder with one, or hf-hub:ORG/NAME[@REVISION]",
     )
     kwargs: dict[str, Any] = Field(default_factory=dict, description="passed to timm.create_model")
     mean: tuple[float, ...] | None = Field(
         None, description="per channel, of pixels in [0, 1]; default: the weights' pretrained_cfg"
     )
     std: tuple[float, ...] | None = Field(None, description="like mean")
+
+    @field_validator("name")
+    @classmethod
+    def _no_bare_place(cls, name: str) -> str:
+        """As timm itself: a repository and a folder look alike."""
+        if "/" in name and not name.startswith((repository.HUB, repository.LOCAL)):
+            raise ValueError(
+                f"a repository is written {repository.HUB}{name}, a folder {repository.LOCAL}{name}"
+            )
+        return name
 
     @field_validator("kwargs")
     @classmethod
@@ -66,13 +81,21 @@ class ModelConfig(StageConfig):
                 raise ValueError(f"{ascii(name)[:60]} is no name of an argument")
         if found := sorted(LOADS_WEIGHTS & kwargs.keys()):
             raise ValueError(f"{found[0]} would load other weights: write `model.pretrained`")
+        if kwargs.get("num_classes", 1) == 0:
+            raise ValueError(
+                "num_classes = 0 is a model without a head: leave it out, and the model gets a "
+                "head of as many classes as the data has"
+            )
         return kwargs
 
     @field_validator("pretrained")
     @classmethod
-    def _absolute(cls, pretrained: bool | Path) -> bool | Path:
+    def _absolute(cls, pretrained: bool | Path | str) -> bool | Path | str:
         """Workers run in other folders: a relative path means this working directory."""
-        return pretrained if isinstance(pretrained, bool) else pretrained.expanduser().absolute()
+        if isinstance(pretrained, bool) or repository.is_hub(pretrained):
+            return pretrained
+        path = Path(str(pretrained).removeprefix(repository.LOCAL))
+        return path.expanduser().absolute()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +119,10 @@ class Checkpoint:
 def create(cfg: ModelConfig, *, classes: int, channels: int, seed: int | None) -> Checkpoint:
     """Build a model and take its weights out.
 
-    A weights file whose head has another number of classes gets a fresh head.
+    A weights file whose head has another number of classes, or that has none, gets a fresh head.
 
     Args:
+        cfg: its weights are on this machine: true, false, or a file.
         classes: of the data set; `kwargs.num_classes` overrides it.
         channels: of the images; `kwargs.in_chans` overrides it.
         seed: of all random weights (the head, or everything).
@@ -112,7 +136,7 @@ def create(cfg: ModelConfig, *, classes: int, channels: int, seed: int | None) -
     with global_seed(seed or 0, "weights"):
         model = _timm(cfg.name, pretrained=hub, **kwargs)
     if isinstance(cfg.pretrained, Path):
-        _load_file(model, cfg.pretrained)
+        weights.load(model, cfg.pretrained)
     found = model.pretrained_cfg
     arch = Arch(
         name=cfg.name,
@@ -180,28 +204,6 @@ def one_line(error: object) -> str:
     """What an error says, in one line of a readable length."""
     text = " ".join(str(error).split())
     return text if len(text) <= 300 else f"{text[:297]}..."
-
-
-def _load_file(model: nn.Module, path: Path) -> None:
-    state = load_checkpoint(path)
-    own = model.state_dict()
-    for name in ("head.weight", "head.bias"):
-        if name in state and name in own and state[name].shape != own[name].shape:
-            state[name] = own[name]
-    problems = [f"lacks {name}" for name in own.keys() - state.keys()]
-    problems += [f"has {name}, which the model has not" for name in state.keys() - own.keys()]
-    problems += [
-        f"{name} is {tuple(state[name].shape)}, the model's is {tuple(own[name].shape)}"
-        for name in own.keys() & state.keys()
-        if state[name].shape != own[name].shape
-    ]
-    if problems:
-        listed = "; ".join(sorted(problems)[:4])
-        raise ModelError(
-            f"model.pretrained = {path}: {len(problems)} tensors do not fit ({listed}). "
-            "Check `model.kwargs`."
-        )
-    model.load_state_dict(state)
 
 
 def _per_channel(values: Sequence[float], channels: int) -> tuple[float, ...]:

@@ -25,7 +25,7 @@ from trials.stages.pretrained import Pretrained
 from trials.stages.soup_train import SoupTrained
 from trials.training.budget import Steps, look_ahead_steps
 from trials.training.ingredients import Ingredients, Soup
-from trials.training.recipe import TrainConfig
+from trials.training.recipe import DecayConfig, TrainConfig
 from trials.training.snapshots import (
     MisfitError,
     State,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class SoupConfig(TargetConfig):
+class SoupConfig(TargetConfig, DecayConfig):
     """How the ingredients are made."""
 
     ingredients: int = Field(5, ge=1, le=64, description="candidate masks; ISP uses 4 or 5")
@@ -174,9 +174,7 @@ def _ingredient(
     lr, weight_decay = (
         base * _log_uniform(draw, cfg.spread) for base in (cfg.lr, cfg.weight_decay)
     )
-    recipe = TrainConfig(
-        lr=lr, weight_decay=weight_decay, batch_size=cfg.batch_size, schedule="constant"
-    )
+    recipe = cfg.part(TrainConfig, lr=lr, weight_decay=weight_decay, schedule="constant")
     model, subset = Model.of(start, ctx.device), _images(cfg, data, seed, n)
     steps = look_ahead_steps(cfg.steps, len(subset), cfg.batch_size)
     own_seed = derive(seed, "ingredient", n, cfg.round)

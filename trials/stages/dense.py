@@ -1,6 +1,7 @@
 """The dense model: the baseline that every pruned model is compared with."""
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -8,7 +9,7 @@ from trials.context import Context, Epoch, Outcomes
 from trials.data.datasets import Dataset
 from trials.model.module import Model
 from trials.model.vit import Checkpoint
-from trials.stage import stage
+from trials.stage import Later, stage
 from trials.stages.pretrained import Pretrained
 from trials.training.evaluation import evaluate
 from trials.training.recipe import TrainConfig
@@ -16,9 +17,12 @@ from trials.training.train import Trainer
 
 
 class DenseConfig(TrainConfig):
-    """How the pretrained model is adapted to the data set; all weights are trained."""
+    """How the pretrained model is adapted to the data set."""
 
     epochs: int = Field(8, ge=0, description="0: the given weights as they are")
+    train: Annotated[Literal["all", "head"], Later()] = Field(
+        "all", description="which weights; head: a linear probe, on features that stay as they are"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,7 @@ def dense(
     Source of the default recipe: Essential Sparsity, Table 1.
     """
     own = Model.of(model.checkpoint, ctx.device)
-    trainer = Trainer(own, data, cfg, ctx, seed or 0)
+    trainer = Trainer(own, data, cfg, ctx, seed or 0, head_only=cfg.train == "head")
     history = trainer.epochs(cfg.epochs)
     return Dense(
         checkpoint=own.checkpoint(),

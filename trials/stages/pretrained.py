@@ -10,6 +10,7 @@ from pydantic import Field
 from trials.context import Context
 from trials.data.datasets import Dataset
 from trials.model import vit
+from trials.model.repository import Remote
 from trials.model.vit import Checkpoint, ModelConfig
 from trials.stage import StageConfig, stage
 
@@ -33,7 +34,7 @@ class PretrainedConfig(StageConfig):
             part: takes its fields; a planner's gives equal ones as one object.
         """
         weights: Literal["hub", "file", "random"] = "hub" if model.pretrained is True else "random"
-        if isinstance(model.pretrained, Path):
+        if isinstance(model.pretrained, Path | str):
             weights = "file"
         return part(model, cls, weights=weights)
 
@@ -47,16 +48,21 @@ class Pretrained:
 
 @stage("pretrained", version=1)
 def pretrained(
-    cfg: PretrainedConfig, ctx: Context, *, seed: int | None, data: Dataset, weights: Path | None
+    cfg: PretrainedConfig,
+    ctx: Context,
+    *,
+    seed: int | None,
+    data: Dataset,
+    weights: Path | Remote | None,
 ) -> Pretrained:
     """Create the timm model with as many classes and channels as the data has.
 
     Args:
         seed: of random weights, a fresh head included; None when there are none.
-        weights: safetensors file for `cfg.weights == "file"`.
+        weights: safetensors file for `cfg.weights == "file"`, here or on the hub.
     """
     source: bool | Path = cfg.weights == "hub"
     if cfg.weights == "file" and weights is not None:
-        source = weights
+        source = weights.local() if isinstance(weights, Remote) else weights
     model = cfg.part(ModelConfig, pretrained=source)
     return Pretrained(vit.create(model, classes=data.classes, channels=data.channels, seed=seed))

@@ -13,16 +13,16 @@ from trials.model.vit import Checkpoint
 from trials.seeding import derive
 from trials.sparsity import masks
 from trials.sparsity.masks import Masked
-from trials.stage import StageConfig, stage
+from trials.stage import stage
 from trials.stages.dense import Dense
 from trials.stages.pretrained import Pretrained
 from trials.training.budget import Steps, left_steps
 from trials.training.evaluation import evaluate
-from trials.training.recipe import TrainConfig
+from trials.training.recipe import DecayConfig, TrainConfig
 from trials.training.train import Trainer
 
 
-class SoupTrainConfig(StageConfig):
+class SoupTrainConfig(DecayConfig):
     """One round's training; `ingredients` and `steps` say what of its budget is spent already.
 
     Attributes:
@@ -78,9 +78,7 @@ def soup_train(
     """
     chosen = fraction_indices(data.train.labels, cfg.mask_data_fraction, seed, "mask data")
     start, keep = masks.masked(model.checkpoint, mask.keep), mask.keep
-    recipe = TrainConfig(
-        lr=cfg.lr, weight_decay=cfg.weight_decay, batch_size=cfg.batch_size, schedule="constant"
-    )
+    recipe = cfg.part(TrainConfig, schedule="constant")
     own = Model.of(start, ctx.device)
     own_seed = derive(seed, "soup train", cfg.round)
     subset = torch.from_numpy(chosen)

@@ -1,19 +1,36 @@
 """How a model is trained, as settings."""
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from trials.stage import StageConfig
+from trials.stage import Later, StageConfig
 
 
-class TrainConfig(StageConfig):
+class DecayConfig(StageConfig):
+    """How learning rate and weight decay differ between the tensors of a model."""
+
+    no_decay: Annotated[Literal["vectors", "timm"], Later()] = Field(
+        "vectors",
+        description="tensors without weight decay: those with fewer than 2 axes; timm: also what "
+        "the model lists, such as class token, registers and positions",
+    )
+    layer_decay: Annotated[float, Later()] = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="factor on the learning rate from each layer to the one below it; the head "
+        "has the whole rate (BEiT: 0.65 to 0.9)",
+    )
+
+
+class TrainConfig(DecayConfig):
     """A recipe. Defaults: Essential Sparsity, Table 1, CIFAR-10."""
 
     lr: float = Field(2e-5, gt=0, description="peak learning rate")
     batch_size: int = Field(64, ge=1)
-    weight_decay: float = Field(2e-8, ge=0, description="AdamW, on tensors with 2 or more axes")
+    weight_decay: float = Field(2e-8, ge=0, description="AdamW; `no_decay` says where not")
     schedule: Literal["linear", "cosine", "constant"] = Field(
         "linear", description="decay of the learning rate to 0 over all steps"
     )

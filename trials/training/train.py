@@ -25,6 +25,7 @@ from trials.tokens.kept import Kept
 from trials.tokens.patches import Patches, augment
 from trials.training import snapshots
 from trials.training.evaluation import evaluate
+from trials.training.groups import SCALE, freeze_all_but_the_head, groups, train_mode
 from trials.training.recipe import TrainConfig
 from trials.training.snapshots import Expected, Saved
 
@@ -45,6 +46,7 @@ class Trainer:
         patches: which patches the model trains on; None = all.
         teacher: a dense model for distillation; None = cross-entropy only.
         distill: weight of KL(teacher || model) in the loss, in [0, 1].
+        head_only: a linear probe: all but the head stays as it is, in eval mode.
         validation: what the model gets right after the last epoch; None before the first.
     """
 
@@ -58,6 +60,7 @@ class Trainer:
     patches: Patches | None = None
     teacher: Model | None = None
     distill: float = 0.0
+    head_only: bool = False
     validation: Outcomes | None = field(init=False, default=None)
     _optimizer: torch.optim.AdamW = field(init=False)
     _dropped: list[tuple[Tensor, Tensor]] = field(init=False)
@@ -69,13 +72,10 @@ class Trainer:
         if self.patches is not None:
             self.patches.refuse_broken_grid(self.cfg.crop)
         module = self.model.module
-        decay = [p for p in module.parameters() if p.ndim >= 2]
-        other = [p for p in module.parameters() if p.ndim < 2]
-        groups = [
-            {"params": decay, "weight_decay": self.cfg.weight_decay},
-            {"params": other, "weight_decay": 0.0},
-        ]
-        self._optimizer = torch.optim.AdamW(groups, lr=self.cfg.lr, fused=True)
+        if self.head_only:
+            freeze_all_but_the_head(module)
+        made = groups(module, self.cfg, self.cfg.weight_decay)
+        self._optimizer = torch.optim.AdamW(made, lr=self.cfg.lr, fused=True)
         named = dict(module.named_parameters())
         self._dropped = [
             (named[name], ~keep.to(self.ctx.device)) for name, keep in (self.keep or {}).items()
@@ -149,7 +149,7 @@ class Trainer:
         draw = generator(self.seed, "augment", epoch)
         total = torch.zeros((), device=self.ctx.device, dtype=torch.float64)
         seen = 0
-        self.model.module.train()
+        train_mode(self.model.module, head_only=self.head_only)
         with global_seed(self.seed, "dropout", epoch):
             for batch in batches:
                 rows = batch if self.subset is None else self.subset[batch]
@@ -171,7 +171,7 @@ class Trainer:
         x = self.model.inputs(images)
         kept = self._kept(rows, x, mirrored, draw)
         for group in self._optimizer.param_groups:
-            group["lr"] = self.cfg.lr * self.cfg.rate(self._done, self._total)
+            group["lr"] = self.cfg.lr * self.cfg.rate(self._done, self._total) * group[SCALE]
         self._optimizer.zero_grad(set_to_none=True)
         loss = self._backward(x, labels, kept)
         if self.cfg.grad_clip is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 
 from orchestrator.commands import doctor
 from orchestrator.planning.config import SweepConfig
@@ -168,3 +169,35 @@ def test_weights_that_cannot_be_had_are_said_in_seconds(
     assert "are not in the cache" in said
     assert f"the hub {nowhere} cannot be reached" in said
     assert not list((tmp_path / "hf").rglob("*.safetensors"))
+
+
+def test_doctor_says_what_of_a_file_is_not_taken_as_it_is(
+    sweep_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    kwargs = {"img_size": 16, "patch_size": 2, "embed_dim": 16, "depth": 2, "num_heads": 2}
+    model = timm.create_model("vit_tiny_patch16_224", in_chans=1, num_classes=0, **kwargs)
+    timm.models.save_for_hf(model, str(tmp_path / "m"), safe_serialization=True)
+    for place in (tmp_path / "m", tmp_path / "m/model.safetensors"):
+        found = looked(load_sweep(sweep_file(), [f"model.pretrained={place}"]))["weights"]
+        assert found.ok
+        assert "fresh: head; resampled: pos_embed" in found.found
+        assert "model.safetensors, digest " in found.found
+    named = [f"model.name=local-dir:{tmp_path}/m", "model.pretrained=true"]
+    assert looked(load_sweep(sweep_file(), named))["weights"].ok
+    bad = looked(load_sweep(sweep_file(), [f"model.pretrained={tmp_path}"]))["weights"]
+    assert not bad.ok
+    assert "holds no safetensors file" in bad.found
+
+
+def test_weights_of_a_repository_are_ok_only_when_they_can_be_had(
+    sweep_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    for setting in ("pretrained", "name"):
+        found = looked(load_sweep(sweep_file(), [f"model.{setting}=hf-hub:org/m"]))
+        assert not found["model"].ok
+        assert not found["weights"].ok
+        assert "HF_HUB_OFFLINE forbids to fetch it" in found["model"].found

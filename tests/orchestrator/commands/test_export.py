@@ -35,11 +35,15 @@ def test_the_recommended_model_loads_in_plain_timm(
     folder = tmp_path / "new/model"
     done = lotus("--output", str(folder), "--format", "onnx")
     assert done.exit_code == 0, done.output
-    names = {"config.json", "lotus.json", "mask.safetensors", "model.onnx", "model.safetensors"}
+    names = {"config.json", "lotus.json", "mask.safetensors", "model.onnx", "model.safetensors",
+             "README.md"}  # fmt: skip
     assert {path.name for path in folder.iterdir()} == names
     model = timm.create_model(f"local-dir:{folder}", pretrained=True)
     state = load_file(folder / "model.safetensors")
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+    card = (folder / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: timm\n")
+    assert "This model runs all patches of each image" in card
     keep = load_mask(folder / "mask.safetensors")
     assert all(bool((state[name][~mask] == 0).all()) for name, mask in keep.items())
     best = select(results(load_sweep(finished_sweep))).recommended

@@ -54,6 +54,13 @@ def test_what_lies_on_every_node_is_sent_and_said(
         str(sweep_file(SERVER)), ["storage.path=s3://b/l", "tracking.uri=http://localhost:5000"]
     )
     assert "means each node itself" in here.notes[0]
+    places = ["storage.path=s3://b/l", "model.name=local-dir:/models/m"]
+    model = prepare(str(sweep_file(SERVER)), places)
+    assert model.notes == ("every node must have /models/m (model.name)",)
+    hub = prepare(str(sweep_file(SERVER)), [places[0], "model.pretrained=hf-hub:org/m"])
+    assert hub.notes == ()
+    with pytest.raises(SweepError, match=r"model\.name = local-dir:m: relative to this folder"):
+        prepare(str(sweep_file(SERVER)), [places[0], "model.name=local-dir:m"])
 
 
 @pytest.mark.parametrize(

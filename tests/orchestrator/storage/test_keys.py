@@ -75,7 +75,8 @@ def test_what_a_key_is_made_of_can_be_read() -> None:
     assert (found["stage"], found["version"], found["seed"]) == ("dense", 1, 3)
     assert found["inputs"] == {"data": {"data": "d" * 64}, "model": PINNED["pretrained"]}
     assert found["config"]["schedule"] == "linear"  # a default: it is in the key
-    assert found["config"].keys() == DenseConfig.model_fields.keys()
+    later = {"no_decay", "layer_decay", "train"}  # at their defaults: as before there were any
+    assert found["config"].keys() == DenseConfig.model_fields.keys() - later
 
 
 def test_a_key_is_the_digest_of_canonical_json() -> None:
@@ -188,6 +189,13 @@ AFTER = {"finetune", "final"}
         ("tickets.score=rollout", {"attention", "tickets"} | AFTER),
         ("tickets.removal=zero", {"profile"} | AFTER),
         ("dense.lr=0.5", ALL - {"pretrained", "profile"}),
+        ("dense.train=head", ALL - {"pretrained", "profile"}),
+        ("dense.no_decay=timm", ALL - {"pretrained", "profile"}),
+        ("dense.train=all", set()),
+        ("dense.no_decay=vectors", set()),
+        ("dense.layer_decay=1", set()),
+        ("finetune.layer_decay=0.8", AFTER),
+        ("issp.no_decay=timm", {"denoise", "issp"} | AFTER),
         ("data.split_seed=1", ALL),
         ("data.train_images=65", ALL),
         ("model.kwargs.depth=1", ALL),

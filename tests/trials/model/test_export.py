@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,6 +80,63 @@ def test_the_config_is_plain_json_with_the_models_own_arguments(checkpoint: vit.
     assert config["architecture"] == "vit_tiny_patch16_224"
     assert config["model_args"] == KWARGS
     assert config["num_features"] == 32
+
+
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "registers": ("vit_tiny_patch16_224", {"reg_tokens": 2}),
+    "distilled": ("deit_tiny_distilled_patch16_224", {}),
+    "averaged": ("vit_tiny_patch16_224", {"global_pool": "avg"}),
+    "a tag": ("vit_tiny_patch16_224.augreg_in21k_ft_in1k", {}),
+}
+
+
+@pytest.fixture(params=MODELS)
+def of_a_kind(request: pytest.FixtureRequest) -> vit.Checkpoint:
+    name, kwargs = MODELS[request.param]
+    cfg = vit.ModelConfig(name=name, pretrained=False, kwargs=KWARGS | kwargs)
+    return vit.create(cfg, classes=10, channels=1, seed=3)
+
+
+def test_models_of_every_kind_load_in_timm_with_all_their_heads(
+    of_a_kind: vit.Checkpoint, images: Tensor, tmp_path: Path
+) -> None:
+    export.write_timm_folder(of_a_kind, tmp_path, {})
+    own = Model.of(of_a_kind, torch.device("cpu"))
+    model = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
+    state = model.state_dict()
+    assert state.keys() == of_a_kind.state.keys()
+    assert all(torch.equal(state[n], t) for n, t in of_a_kind.state.items())
+    with torch.no_grad():
+        assert torch.equal(model(images), own(images))
+    fresh = timm.create_model(f"local-dir:{tmp_path}", pretrained=True, num_classes=3)
+    assert fresh.state_dict()["head.weight"].shape == (3, 32)
+    export.write_onnx(of_a_kind, tmp_path / export.ONNX)  # compares with torch by itself
+
+
+def test_the_folder_is_what_timm_writes_for_the_hub(
+    of_a_kind: vit.Checkpoint, tmp_path: Path
+) -> None:
+    model = Model.of(of_a_kind, torch.device("cpu")).module
+    timm.models.save_for_hf(model, str(tmp_path), safe_serialization=True)
+    theirs = json.loads((tmp_path / "config.json").read_text())
+    ours = json.loads(json.dumps(export.timm_config(of_a_kind.arch)))
+    for name in ("architecture", "num_classes", "num_features", "global_pool"):
+        assert ours[name] == theirs[name], name
+    for name in ("custom_load", "input_size", "fixed_input_size", "first_conv", "classifier",
+                 "mean", "std", "interpolation", "num_classes"):  # fmt: skip
+        assert ours["pretrained_cfg"][name] == theirs["pretrained_cfg"][name], name
+    assert ours.keys() == theirs.keys()
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {export.CONFIG, export.WEIGHTS}
+
+
+def test_an_onnx_file_that_disagrees_is_not_left(
+    checkpoint: vit.Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "AGREES", -1.0)
+    with pytest.raises(ModelError, match="gives other logits than torch"):
+        export.write_onnx(checkpoint, tmp_path / export.ONNX)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_the_onnx_packages_the_error_says_what_to_install(

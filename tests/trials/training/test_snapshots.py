@@ -39,9 +39,10 @@ SOUP = {
     "mask_data_fraction": 0.5,
 }  # fmt: skip
 NAMES = [
-    "dense", "finetune-ticket", "finetune-random", "finetune-online", "rung", "rung-above",
+    "dense", "dense-probe", "dense-layers", "finetune-ticket", "finetune-random",
+    "finetune-online", "rung", "rung-above",
     "essential", "probe", "denoise", "denoise-own", "denoise-short",
-    "steps",
+    "denoise-layers", "steps",
 ]  # fmt: skip
 
 
@@ -100,6 +101,15 @@ def stages(
             DenseConfig.model_validate(RECIPE | {"epochs": 3}),
             ctx, seed=0, data=small, model=start,
         ),
+        "dense-probe": lambda ctx: dense(
+            DenseConfig.model_validate(RECIPE | {"epochs": 3, "train": "head"}),
+            ctx, seed=0, data=small, model=start,
+        ),
+        "dense-layers": lambda ctx: dense(
+            DenseConfig.model_validate(RECIPE | {"epochs": 3, "layer_decay": 0.7, "no_decay":
+                                                 "timm"}),
+            ctx, seed=0, data=small, model=start,
+        ),
         "finetune-ticket": lambda ctx: recover(ctx, "ticket"),
         "finetune-random": lambda ctx: recover(ctx, "random"),
         "finetune-online": lambda ctx: recover(ctx, "ticket", scorer=adapted, teacher=adapted),
@@ -110,6 +120,7 @@ def stages(
         "denoise": lambda ctx: soup(ctx, mean_weights=True),
         "denoise-own": lambda ctx: soup(ctx, subset="own", steps="pass", levels=(0.6, 0.7)),
         "denoise-short": lambda ctx: soup(ctx, steps=1),
+        "denoise-layers": lambda ctx: soup(ctx, layer_decay=0.7, no_decay="timm"),
         "steps": plain,
     }  # fmt: skip
 
