@@ -1,13 +1,16 @@
 """Running a graph of stages in memory: the pipeline without Ray, MLflow or a store."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from trials.config import TrialConfig
 from trials.context import Context
+from trials.cores import usable_cores
 from trials.graph.pipeline import TrialGraph, pipeline
 from trials.graph.sources import open_sources
+from trials.lazy import torch
 from trials.seeding import repeatable
 from trials.stage import Node, Source
 from trials.training.finite import check_finite
@@ -74,6 +77,8 @@ def run_trial(trial: TrialConfig, ctx: Context | None = None) -> TrialResult:
     >>> trial = TrialConfig(data={"name": "digits"}, model={...})      # doctest: +SKIP
     >>> run_trial(trial).results["final"].test.accuracy                # doctest: +SKIP
     """
+    # torch takes all cores of the machine, of which a container may use a few.
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), math.ceil(usable_cores()))))
     opened = open_sources(trial.data, trial.model)
     graph = pipeline(trial, opened.sources)
     direct = Direct(opened.objects(), ctx or Context())

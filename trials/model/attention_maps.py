@@ -5,6 +5,7 @@ Shapes: B batch, C channels, H W pixels, N tokens, h heads, d width.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,10 @@ from trials.model.forward import Module
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+class _SeenError(Exception):
+    """Ends a forward pass that has shown all that was asked for."""
 
 
 def attention_maps(model: Module, x: Tensor, blocks: Sequence[int]) -> list[Tensor]:
@@ -35,17 +40,21 @@ def attention_maps(model: Module, x: Tensor, blocks: Sequence[int]) -> list[Tens
         raise ModelError(f"tickets.block = {bad[0]}: the model has blocks 0 to {depth - 1}")
     captured: dict[int, Tensor] = {}
     hooks = []
-    for block in {b % depth for b in blocks}:
+    wanted = {b % depth for b in blocks}
+    for block in wanted:
         module = model.blocks[block].attn
         if not hasattr(module, "qkv"):
             raise ModelError(f"block {block} has {type(module).__name__}, which gives no q and k")
 
         def keep(_: nn.Module, args: tuple[Tensor, ...], *, block: int = block) -> None:
             captured[block] = _attention(model.blocks[block].attn, args[0])
+            if block == max(wanted):
+                raise _SeenError  # what comes after it would be computed for nobody
 
         hooks.append(module.register_forward_pre_hook(keep))
     try:
-        model.forward_features(x)
+        with contextlib.suppress(_SeenError):
+            model.forward_features(x)
     finally:
         for hook in hooks:
             hook.remove()

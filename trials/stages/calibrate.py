@@ -59,9 +59,6 @@ def calibrate(
     found = evidence.collect(
         criterion.needs, scored.checkpoint, images[chosen], labels[chosen], ctx
     )
-    weights = {
-        name: weight.to(ctx.device)
-        for name, weight in masks.prunable(scored.checkpoint.state).items()
-    }
+    weights = masks.prunable(scored.checkpoint.state)
     made = criterion.score(weights, found, seed or 0)
-    return WeightScores({name: score.float().cpu() for name, score in made.items()})
+    return WeightScores({name: score.float() for name, score in made.items()})
