@@ -182,6 +182,7 @@ def test_few_places_talk_to_ray() -> None:
         "orchestrator/driver/capacity.py",
         "orchestrator/driver/callbacks.py",
         "orchestrator/driver/cluster.py",
+        "orchestrator/driver/fitting.py",
         "orchestrator/worker/exporter.py",
         "orchestrator/ray_internals/job_client.py",
         "orchestrator/ray_internals/joining.py",

@@ -23,7 +23,7 @@ from orchestrator.driver.joining import ClusterError, check_joinable
 from orchestrator.driver.sharing import Share
 from orchestrator.driver.starting import start
 from orchestrator.driver.watcher import Watcher
-from orchestrator.planning.config import SweepConfig
+from orchestrator.planning.config import ResourcesSection, SweepConfig
 from orchestrator.planning.plan import Plan
 from orchestrator.ray_internals.memory import HeadMemory
 from orchestrator.ray_internals.nodes import autoscales
@@ -175,6 +175,7 @@ def run_work(
     stop: Stop | None = None,
     seen: Collection[str] | None = None,
     fell: Fell | None = None,
+    asked: ResourcesSection | None = None,
 ) -> Failed:
     """Run shared stages and trials in processes of a cluster, each used again and again.
 
@@ -187,13 +188,15 @@ def run_work(
         stop: asked by somebody else when this is to end early.
         seen: keys of items that may have a run in MLflow; None = all may.
         fell: told of items that fail because something that they need has failed.
+        asked: what a trial occupies, measured; None = as the sweep says.
 
     Raises:
         KeyboardInterrupt: Ctrl-C or SIGTERM; nothing runs any more.
         SweepStopped: `stop` was asked, or nothing more can be kept; nothing runs any more.
     """
     sweep, stop = plan.sweep, stop or Stop()
-    share = _share(sweep)
+    asked = asked or sweep.resources
+    share = _share(asked)
     dispatcher = Dispatcher(
         work,
         blame=Blame(Attempts(sweep.retry.max_failures), Deaths(_living_ids)),
@@ -211,7 +214,7 @@ def run_work(
         progress = HeadMemory(runner.told_where(settings))
         during.callback(progress.clear)
         heard = Hearing(progress.read, watcher).look
-        tuning.run_all(dispatcher, payload, sweep.resources, heard)
+        tuning.run_all(dispatcher, payload, asked, heard)
     if stop.reason == INTERRUPTED:
         raise KeyboardInterrupt
     if stop.reason is not None:
@@ -224,8 +227,7 @@ def _living_ids() -> set[str]:
     return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
 
 
-def _share(sweep: SweepConfig) -> Share:
-    asked = sweep.resources
+def _share(asked: ResourcesSection) -> Share:
     return Share(
         HeadMemory(b"lotus-sweep-shares"),
         lambda: capacity.slots(asked, capacity.living_nodes()),

@@ -189,7 +189,8 @@ def summarise(
     """The content of summary.json, from the sweep's runs and a bounded part of their artifacts."""
     table = trials_table(runs)
     mixed = ages.counts(table)
-    used, saved = device_hours(runs, sweep)
+    share = tags.get(Tag.GPU_SHARE) if sweep.resources.gpu == "auto" else None
+    used, saved = device_hours(runs, sweep, float(share) if share else None)
     wall = tags.get(Tag.WALL_S)
     axes = axis_columns(tags)
     known = [axis for axis in axes if axis in table]
@@ -222,11 +223,16 @@ def summarise(
     }
 
 
-def device_hours(runs: Sequence[Run], sweep: SweepConfig) -> tuple[float, float]:
+def device_hours(
+    runs: Sequence[Run], sweep: SweepConfig, measured: float | None = None
+) -> tuple[float, float]:
     """Device-hours that the sweep's stages took, and what repeating them per trial would have.
 
     A shared stage counts once, a stage from an earlier sweep not at all. A device is a GPU where
     trials ask for one, else a CPU core.
+
+    Args:
+        measured: the part of a GPU that a trial has with `resources.gpu: auto`; None = unknown.
     """
     spent = alone = 0.0
     for run in runs:
@@ -239,7 +245,7 @@ def device_hours(runs: Sequence[Run], sweep: SweepConfig) -> tuple[float, float]
         elif Metric.TIME_TOTAL_S in metrics:
             spent += max(0.0, metrics[Metric.TIME_TOTAL_S] - metrics.get(Metric.CACHE_SAVED_S, 0.0))
             alone += metrics[Metric.TIME_TOTAL_S]
-    share = (sweep.resources.gpu or sweep.resources.cpu) / 3600
+    share = (measured or sweep.resources.gpus or sweep.resources.cpu) / 3600
     return spent * share, max(0.0, alone - spent) * share
 
 

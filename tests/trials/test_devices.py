@@ -64,9 +64,10 @@ TRIALS: dict[str, dict[str, Any]] = {
     },
     "progressive": {"issp": SOUP | {"rounds": 2, "round_training": "progressive"}},
     "rungs": {"rungs": (1,)},
-    "bfloat16": {"finetune": FINETUNE | {"precision": "bfloat16"}},
 }
-"""Settings that together run every stage, every criterion that computes, and every removal."""
+"""Settings that together run every stage, every criterion that computes, and every removal.
+
+Not bfloat16: torch lets no device in Python say which operations it casts."""
 
 
 @pytest.fixture
@@ -164,16 +165,22 @@ def patches(
     )
 
 
-RECIPES: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "moved": {"flip": True, "crop": 1},
-    "clipped": {"grad_clip": 0.01, "label_smoothing": 0.1, "warmup_steps": 2},
-    "bfloat16": {"precision": "bfloat16", "flip": True},
-}
+RECIPES: list[dict[str, Any]] = [
+    {"flip": True, "crop": 1},
+    {"grad_clip": 0.01, "label_smoothing": 0.1, "warmup_steps": 2},
+    {"flip": True, "schedule": "cosine"},
+]
+EXTRAS: list[dict[str, Any]] = [
+    {"masked": True, "subset": torch.arange(0, 100, 2)},
+    {"distill": 0.5},
+    {"masked": True, "micro_batch": 7},
+    {"masked": True, "distill": 1.0, "micro_batch": 9},
+]
+REMOVALS: list[Removal] = ["gather", "zero", "mean", "attention_mask"]
+CASES = list(itertools.product(KINDS, REMOVALS))
 
 
-@pytest.mark.parametrize("removal", ["gather", "zero", "mean", "attention_mask"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "removal"), CASES, ids=["-".join(case) for case in CASES])
 def test_no_step_makes_the_host_wait(
     trainer: Make,
     make_checkpoint: Callable[..., Checkpoint],
@@ -184,37 +191,28 @@ def test_no_step_makes_the_host_wait(
     kind: str,
     removal: Removal,
 ) -> None:
-    """All kinds of tickets, with and without masks, a teacher, a subset and micro-batches."""
-    extras = itertools.cycle(
-        [
-            {"keep": half},
-            {"keep": half, "subset": torch.arange(0, 100, 2)},
-            {"distill": 0.5, "teacher": True},
-            {"micro_batch": 7, "keep": half},
-        ]
+    """All kinds of tickets, with masks, both losses, clipping, a subset and micro-batches."""
+    number = CASES.index((kind, removal))
+    recipe, more = RECIPES[number % len(RECIPES)], EXTRAS[number % len(EXTRAS)]
+    grid = kind in ("static", "padded")  # a crop breaks the grid of tickets
+    cfg = TrainConfig.model_validate(
+        {"lr": 1e-3, "batch_size": 32} | recipe | ({"crop": 0} if grid else {})
     )
-    for name, recipe in RECIPES.items():
-        more = dict(next(extras))
-        if recipe.get("crop") and kind in ("static", "padded"):
-            recipe = recipe | {"crop": 0}  # noqa: PLW2901, a crop breaks the grid of tickets
-        cfg = TrainConfig.model_validate({"lr": 1e-3, "batch_size": 16} | recipe)
-        at_once = more.pop("micro_batch", None)
-        found = []
-        for where in (device(), torch.device("cpu")):
-            ctx = Context(where, micro_batch=at_once)
-            own = dict(more)
-            if own.get("teacher"):
-                own["teacher"] = Model.of(make_checkpoint(seed=2), where)
-            own["patches"] = patches(kind, removal, ticket, make_checkpoint(seed=1), ctx)
-            made = trainer(ctx, cfg, **own)
-            history = curve(made.epochs(2))
-            state = {n: t.detach().cpu() for n, t in made.model.module.state_dict().items()}
-            found.append((history, state))
-        assert same(found[0], found[1]), name
-    inside = [note for note in gpu.waits if note.phase == "loop"]
-    assert inside == []
+    found = []
+    for where in (device(), torch.device("cpu")):
+        ctx = Context(where, micro_batch=more.get("micro_batch"))
+        own: dict[str, Any] = {"subset": more.get("subset"), "distill": more.get("distill", 0.0)}
+        own["keep"] = half if more.get("masked") else None
+        own["teacher"] = Model.of(make_checkpoint(seed=2), where) if own["distill"] else None
+        own["patches"] = patches(kind, removal, ticket, make_checkpoint(seed=1), ctx)
+        made = trainer(ctx, cfg, **own)
+        history = curve(made.epochs(1))
+        state = {n: t.detach().cpu() for n, t in made.model.module.state_dict().items()}
+        found.append((history, state))
+    assert same(found[0], found[1])
+    assert [note for note in gpu.waits if note.phase == "loop"] == []
     assert not gpu.doubles
-    assert len(loops) > 40
+    assert len(loops) >= 4
 
 
 def test_how_often_the_host_waits_does_not_depend_on_the_number_of_steps(

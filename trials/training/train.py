@@ -150,6 +150,7 @@ class Trainer:
 
     def _steps(self, epoch: int, most: int | None = None) -> float:
         """Train for an epoch, or for its first steps; the mean loss of an image."""
+        self.data.on(self.ctx.device, "train")  # placed before the first step, and not by it
         rows = self._rows(epoch, most)
         draw = generator(self.seed, "augment", epoch)
         losses: list[Tensor] = []
