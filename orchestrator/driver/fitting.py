@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def fitted(asked: ResourcesSection, plan: Plan, say: Callable[[str], None]) -> R
     for kind in kinds:
         for trial in trials:
             opened = plan.sources_of(trial)
-            told = _kept(kind, trial, opened, lambda k=kind, t=trial, o=opened: _ask(k, t, o, say))
+            told = _kept(kind, trial, opened, partial(_ask, kind, trial, opened, say))
             shares.append(share_of(int(told["needs"]), int(told["total"])))
     return asked.model_copy(update={"gpu": max(shares, default=1.0)})
 

@@ -12,6 +12,7 @@ programs on the machine disturb least; seconds of the clock stand beside them. B
 """
 
 import argparse
+import itertools
 import json
 import os
 import sys
@@ -28,6 +29,8 @@ import timm
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from timm.data import create_loader
+from timm.optim import create_optimizer_v2
 from torch import Tensor
 
 from tests.benchmarks import measuring
@@ -140,9 +143,9 @@ def timms_way(case: Case, data: Dataset, start: Checkpoint) -> Pass:
     """timm's loader without augmentation, its optimizer, and a loop by hand."""
     model = timm.create_model(case.name, num_classes=10, **case.kwargs)
     model.load_state_dict(start.state)
-    optimizer = timm.optim.create_optimizer_v2(model, opt="adamw", lr=1e-4, weight_decay=0.05)
+    optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-4, weight_decay=0.05)
     size, channels = case.kwargs.get("img_size", 224), case.kwargs.get("in_chans", 3)
-    loader = timm.data.create_loader(
+    loader = create_loader(
         Pictures(data.train),
         input_size=(channels, size, size),
         batch_size=case.batch_size,
@@ -190,15 +193,9 @@ def trainer(case: Case, data: Dataset, start: Checkpoint, **more: Any) -> Traine
 
 
 def epochs_of(made: Trainer) -> Pass:
-    """Every call trains for one epoch more."""
-    steps = -(-len(made.data.train) // made.cfg.batch_size)
-    done = [0]
-
-    def epoch() -> None:
-        done[0] += steps
-        made.steps(done[0])
-
-    return epoch
+    """Every call trains for the next epoch, without its evaluation."""
+    numbers = itertools.count()
+    return lambda: made._steps(next(numbers))
 
 
 def against_timm(name: str, repeats: int) -> dict[str, Any]:
