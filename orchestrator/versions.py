@@ -9,6 +9,8 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from trials.cores import usable_cores
+
 VERSION = metadata.version("lotus-sweep")
 
 
@@ -64,11 +66,36 @@ GPU_FILES = ("nvidia[0-9]*", "kfd", "dxg")
 """Files in /dev if there may be a GPU for torch: NVIDIA's, AMD's, or WSL's."""
 
 
+def without_gpu() -> str:
+    """Why a GPU that was asked for cannot be used here, and what to do; empty when it can."""
+    import torch
+
+    if torch.cuda.is_available():
+        return ""
+    built = torch.version.cuda or torch.version.hip
+    why = (
+        f"built for {built}; its driver, or the devices that this process may see, are missing"
+        if built
+        else "built for CPUs only: install one that is built for the GPU"
+    )
+    return (
+        f"resources.gpu is set, but torch {torch.__version__} sees no GPU on {host()} ({why}); "
+        "or write `resources.gpu: 0`"
+    )
+
+
+def gpu_answer() -> str:
+    """`without_gpu` for Ray, in a process of its own: it may see all devices of its node."""
+    if not os.environ.get("CUDA_VISIBLE_DEVICES", "all"):
+        del os.environ["CUDA_VISIBLE_DEVICES"]  # Ray's, for who has asked for none
+    return without_gpu()
+
+
 @cache
 def hardware() -> str:
     """Processor, cores, memory and GPUs in one line."""
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    parts = [_processor(), f"{os.cpu_count()} cores", f"{memory_gib:.0f} GiB"]
+    parts = [_processor(), _cores(), f"{memory_gib:.0f} GiB"]
     if count := gpus():
         import torch
 
@@ -84,6 +111,11 @@ def gpus() -> int:
     import torch  # half a gigabyte: not for a driver on a machine without one
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def _cores() -> str:
+    there, usable = os.cpu_count() or 1, usable_cores()
+    return f"{there} cores" if usable >= there else f"{usable:g} of {there} cores"
 
 
 def _processor() -> str:

@@ -43,6 +43,8 @@ class Tag:
     STORAGE: Final = "lotus.storage"
     SWEEP_YAML: Final = "lotus.sweep_yaml"
     WALL_S: Final = "lotus.wall_s"
+    GPU_SHARE: Final = "lotus.gpu_share"
+    """The part of a GPU that one trial has, as measured for `resources.gpu: auto`."""
     BEST: Final = "lotus.best"
     BEST_NAME: Final = "lotus.best_name"
     REPORT_OF: Final = "lotus.report_of"

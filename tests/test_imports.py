@@ -162,7 +162,7 @@ def test_a_wing_imports_only_the_wings_that_it_may(wing: str) -> None:
 
 
 def test_what_stands_beside_the_wings_imports_none_of_them() -> None:
-    assert {"context", "errors", "formats", "lazy", "seeding", "stage"} <= BELOW_THE_WINGS
+    assert {"context", "cores", "errors", "formats", "lazy", "seeding", "stage"} <= BELOW_THE_WINGS
     for name in BELOW_THE_WINGS:
         assert not wings_that_are_imported(ROOT / f"trials/{name}.py"), name
 
@@ -182,6 +182,7 @@ def test_few_places_talk_to_ray() -> None:
         "orchestrator/driver/capacity.py",
         "orchestrator/driver/callbacks.py",
         "orchestrator/driver/cluster.py",
+        "orchestrator/driver/fitting.py",
         "orchestrator/worker/exporter.py",
         "orchestrator/ray_internals/job_client.py",
         "orchestrator/ray_internals/joining.py",

@@ -85,7 +85,13 @@ class Context:
         """How many images one pass takes: `wanted`, or fewer where memory is short."""
         return wanted if self.micro_batch is None else min(wanted, self.micro_batch)
 
+    def placed(self, tensor: Tensor) -> Tensor:
+        """A tensor of the host, on the device. Nobody waits for it: its memory is pinned first."""
+        if self.device.type == "cpu":
+            return tensor
+        return tensor.pin_memory().to(self.device, non_blocking=True)
+
     def synchronise(self) -> None:
         """Wait until the device has done what it was given: before a clock is read."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).synchronize()

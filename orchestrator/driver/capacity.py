@@ -30,8 +30,8 @@ class Node:
 def bundle(asked: ResourcesSection) -> dict[str, float]:
     """What one trial occupies, in Ray's names."""
     occupied = {"CPU": asked.cpu, **asked.custom}
-    if asked.gpu:
-        occupied["GPU"] = asked.gpu
+    if asked.gpus:
+        occupied["GPU"] = asked.gpus
     if asked.accelerator_type:
         occupied[ACCELERATOR + asked.accelerator_type] = SLIVER
     return occupied

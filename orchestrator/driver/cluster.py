@@ -9,7 +9,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 
@@ -23,14 +23,16 @@ from orchestrator.driver.joining import ClusterError, check_joinable
 from orchestrator.driver.sharing import Share
 from orchestrator.driver.starting import start
 from orchestrator.driver.watcher import Watcher
-from orchestrator.planning.config import SweepConfig
+from orchestrator.planning.config import ResourcesSection, SweepConfig
 from orchestrator.planning.plan import Plan
 from orchestrator.ray_internals.memory import HeadMemory
 from orchestrator.ray_internals.nodes import autoscales
-from orchestrator.versions import differences, node_answer, versions
+from orchestrator.versions import differences, gpu_answer, node_answer, versions
 from orchestrator.worker import runner
 from orchestrator.worker.failures import Attempts, SweepStopped
 from orchestrator.worker.job import Settings
+
+T = TypeVar("T")
 
 NODE_ANSWER_S = 120.0
 """A node must start a process and import this package for its answer."""
@@ -73,6 +75,8 @@ def connected(
             say(waits)
         if not local or len(ray.nodes()) > 1:
             _check_versions()
+        if sweep.resources.gpu:
+            _check_devices()
         # With a searcher Tune would start one process at a time, and the next only when that one
         # works. How many there may be is `sharing.Share`'s to say, which follows the cluster.
         os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "100000")
@@ -96,32 +100,55 @@ def _check_versions() -> None:
         )
 
 
+def _check_devices() -> None:
+    """Before anything is spent: Ray counts the devices that it is told of, torch has to use them.
+
+    Raises:
+        ClusterError: torch sees no GPU on a node that has one for Ray.
+    """
+    blind = [why for why in _answers(gpu_answer, "GPU").values() if why]
+    if blind:
+        raise ClusterError("; ".join(blind))
+
+
 def node_versions() -> dict[str, dict[str, str]]:
     """Versions on every node of the connected cluster, by node address.
 
     Raises:
         ClusterError: a node cannot say, as when this package is not installed there.
     """
-    task = ray.remote(node_answer)
+    return _answers(node_answer)
+
+
+def _answers(ask: Callable[[], T], resource: str = "CPU") -> dict[str, T]:
+    """What every node that has some of a resource says, by node address.
+
+    Raises:
+        ClusterError: a node cannot say.
+    """
+    # Its own process where GPUs are asked for: what torch sees is settled when it first looks.
+    task = ray.remote(max_calls=1)(ask) if resource == "GPU" else ray.remote(ask)
     strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
-    nodes = [node for node in ray.nodes() if node["Alive"]]
+    nodes = [
+        n for n in ray.nodes() if n["Alive"] and (resource == "CPU" or n["Resources"].get(resource))
+    ]
     refs = [
         task.options(
             num_cpus=0, scheduling_strategy=strategy(node_id=node["NodeID"], soft=False)
         ).remote()
         for node in nodes
     ]
-    installed: dict[str, dict[str, str]] = {}
+    said: dict[str, T] = {}
     for node, ref in zip(nodes, refs, strict=True):
         name = f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"
         try:
-            installed[name] = ray.get(ref, timeout=NODE_ANSWER_S)
+            said[name] = ray.get(ref, timeout=NODE_ANSWER_S)
         except ray.exceptions.RayError as error:
             if not isinstance(error, ray.exceptions.RayTaskError) and _is_gone(node["NodeID"]):
                 continue  # nothing will run there
             reason = str(error).strip().splitlines()[-1][:300]
-            raise ClusterError(f"node {name} cannot say its versions: {reason}") from error
-    return installed
+            raise ClusterError(f"node {name} cannot say what it has: {reason}") from error
+    return said
 
 
 def _is_gone(node_id: str) -> bool:
@@ -162,6 +189,7 @@ def run_work(
     stop: Stop | None = None,
     seen: Collection[str] | None = None,
     fell: Fell | None = None,
+    asked: ResourcesSection | None = None,
 ) -> Failed:
     """Run shared stages and trials in processes of a cluster, each used again and again.
 
@@ -174,13 +202,15 @@ def run_work(
         stop: asked by somebody else when this is to end early.
         seen: keys of items that may have a run in MLflow; None = all may.
         fell: told of items that fail because something that they need has failed.
+        asked: what a trial occupies, measured; None = as the sweep says.
 
     Raises:
         KeyboardInterrupt: Ctrl-C or SIGTERM; nothing runs any more.
         SweepStopped: `stop` was asked, or nothing more can be kept; nothing runs any more.
     """
     sweep, stop = plan.sweep, stop or Stop()
-    share = _share(sweep)
+    asked = asked or sweep.resources
+    share = _share(asked)
     dispatcher = Dispatcher(
         work,
         blame=Blame(Attempts(sweep.retry.max_failures), Deaths(_living_ids)),
@@ -198,7 +228,7 @@ def run_work(
         progress = HeadMemory(runner.told_where(settings))
         during.callback(progress.clear)
         heard = Hearing(progress.read, watcher).look
-        tuning.run_all(dispatcher, payload, sweep.resources, heard)
+        tuning.run_all(dispatcher, payload, asked, heard)
     if stop.reason == INTERRUPTED:
         raise KeyboardInterrupt
     if stop.reason is not None:
@@ -215,8 +245,7 @@ def _living() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]
 
 
-def _share(sweep: SweepConfig) -> Share:
-    asked = sweep.resources
+def _share(asked: ResourcesSection) -> Share:
     return Share(
         HeadMemory(b"lotus-sweep-shares"),
         lambda: capacity.slots(asked, capacity.living_nodes()),

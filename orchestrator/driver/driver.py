@@ -224,7 +224,7 @@ def _make(
         key -> error of those that failed; and key of those that failed without running -> key of
         the stage whose failure that was.
     """
-    from orchestrator.driver import cluster, measuring
+    from orchestrator.driver import cluster, fitting, measuring
 
     sweep = state.plan.sweep
     decode(state.plan, watcher.says)
@@ -237,11 +237,14 @@ def _make(
         cluster.connected(sweep, address, watcher.says),
         measuring.measured(sweep, settings),
     ):
+        asked = fitting.fitted(sweep.resources, state.plan, watcher.says)
+        if asked != sweep.resources:
+            state.tracker.sweep_log().flush(tags={Tag.GPU_SHARE: f"{asked.gpus:g}"})
         tally.show()
         tally.begins([item for item, _ in work], state.plan.more)
         with Fallen(growth, state.store, state.tracker, stop, state.children) as fell:
             failed = cluster.run_work(
-                state.plan, work, settings, tally, proposals, stop, state.children, fell
+                state.plan, work, settings, tally, proposals, stop, state.children, fell, asked
             )
         again = delivery.deliver(growth.plan, state.store, state.tracker, growth, settings, stop)
     errors = dict(failed.errors) | again

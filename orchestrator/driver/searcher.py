@@ -5,7 +5,6 @@ Nothing is decided here; that is `dispatcher.py`. What a process does with a bat
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,11 +27,13 @@ class Running:
         batches: Tune's trial id -> number of its batch.
         trials: Tune's trial id -> its trial, once it has started.
         actors: Tune's trial id -> id of the process in which it has started.
+        told: Tune's trial id -> what it has told, of those that have not ended yet.
     """
 
     batches: dict[str, int] = field(default_factory=dict)
     trials: dict[str, Any] = field(default_factory=dict)
     actors: dict[str, str] = field(default_factory=dict)
+    told: dict[str, str] = field(default_factory=dict)
 
     def start(self, trial: Any) -> None:
         """A trial runs, in a process of its own or in one that is used again."""
@@ -67,14 +68,21 @@ class TuneSearcher(Searcher):  # type: ignore[misc]
         self.running.batches[trial_id] = batch.number
         return {"number": batch.number, "batch": json.dumps(batch.orders)}
 
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Keep what is told: whoever ends with an error afterwards has told it all the same."""
+        if "told" in result:
+            self.running.told[trial_id] = result["told"]
+
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         number, trial, actor = self.running.end(trial_id)
-        if (failure := _death(result or {}, trial, error)) is None:
-            self.dispatcher.told(number, json.loads((result or {})["told"]))
+        told = self.running.told.pop(trial_id, None)
+        told = told if error else (result or {}).get("told")
+        if told is not None:
+            self.dispatcher.told(number, json.loads(told))
         else:
-            self.dispatcher.died(number, failure, lambda: node_of(actor))
+            self.dispatcher.died(number, _death(trial, error), lambda: node_of(actor))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the store and MLflow are the memory."""
@@ -87,10 +95,8 @@ class TuneSearcher(Searcher):  # type: ignore[misc]
         return self.__dict__ | {"dispatcher": None, "running": Running()}
 
 
-def _death(result: Mapping[str, Any], trial: Any, error: bool) -> Failure | None:
-    """What became of a process that ended without a word; None when it has told."""
-    if not error and "told" in result:
-        return None
+def _death(trial: Any, error: bool) -> Failure:
+    """What became of a process that ended without a word."""
     path = written_about(trial) if error and trial is not None else None
     known = Path(path).read_text(encoding="utf-8") if path and Path(path).exists() else ""
     return failures.of_ray(known)

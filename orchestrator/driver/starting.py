@@ -18,6 +18,7 @@ from orchestrator.driver.interrupts import INTERRUPTS
 from orchestrator.driver.joining import ClusterError, refusal
 from orchestrator.ray_internals import starting as internals
 from orchestrator.surroundings import code_folder
+from trials.cores import usable_cores
 
 ATTEMPTS = 3
 """Ray waits half a minute for each of its own processes."""
@@ -44,6 +45,7 @@ def start(address: str | None, say: Callable[[str], None] = lambda text: None) -
     if address is None:
         # A "local" address makes sure that a cluster found in the environment is not joined.
         options |= {"address": "local", "include_dashboard": False} | _folder(say)
+        options["num_cpus"] = max(1, int(usable_cores()))
         os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "60")
         os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
     else:

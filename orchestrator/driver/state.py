@@ -53,7 +53,7 @@ class State:
             store=sweep.storage.path,
             address=self.tracker.address,
             cpus=sweep.resources.cpu,
-            gpu=sweep.resources.gpu > 0,
+            gpu=sweep.resources.gpus > 0,
             checkpoints=sweep.retention.checkpoints,
             stage_timeout_s=sweep.retry.stage_timeout_s,
             patience_s=patience.PATIENCE_S,

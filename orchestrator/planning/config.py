@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -66,7 +66,11 @@ class ResourcesSection(StageConfig):
     """What one trial occupies."""
 
     cpu: float = Field(1, gt=0)
-    gpu: float = Field(0, ge=0, description="a fraction of one, or a whole number")
+    gpu: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
+        0,
+        description="a fraction of one, a whole number, or auto: as many trials on a device as its "
+        "memory holds, by a step that is measured once",
+    )
     accelerator_type: str | None = Field(
         None, pattern=r"^[A-Za-z0-9._-]+$", description="Ray's name of the GPU: A100, H100, L4 ..."
     )
@@ -78,7 +82,9 @@ class ResourcesSection(StageConfig):
 
     @field_validator("gpu")
     @classmethod
-    def _of_a_device(cls, gpu: float) -> float:
+    def _of_a_device(cls, gpu: float | Literal["auto"]) -> float | Literal["auto"]:
+        if gpu == "auto":
+            return gpu
         if gpu > 1 and gpu != int(gpu):
             raise ValueError(
                 f"a trial gets whole devices above one: write {int(gpu)} or {int(gpu) + 1}"
@@ -98,6 +104,11 @@ class ResourcesSection(StageConfig):
             if amount < SMALLEST:
                 raise ValueError(f"`{name}` must be at least {SMALLEST:g}")
         return custom
+
+    @property
+    def gpus(self) -> float:
+        """Devices of one trial; with `auto` a whole one, until it is measured."""
+        return 1.0 if self.gpu == "auto" else self.gpu
 
     @model_validator(mode="after")
     def _type_of_something(self) -> "ResourcesSection":

@@ -54,7 +54,7 @@ def forecast(plan: Plan, entries: Iterable[Entry], done: Collection[str] = ()) -
         whole, known_part = _seconds(plan.nodes.values(), speeds)
         seconds += share_of_more * whole
         measured += share_of_more * known_part
-    share = plan.sweep.resources.gpu or plan.sweep.resources.cpu
+    share = plan.sweep.resources.gpus or plan.sweep.resources.cpu
     return Forecast(
         stages=len(plan.nodes),
         stored=sum(key in stored for key in plan.nodes),

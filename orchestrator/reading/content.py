@@ -62,7 +62,8 @@ def summarise(read: Read) -> dict[str, Any]:
     """The content of summary.json, without the learning curves, which only the page draws."""
     sweep, table = read.sweep, read.table
     mixed = ages.counts(table)
-    used, saved = device_hours(read.runs, sweep)
+    share = read.tags.get(Tag.GPU_SHARE) if sweep.resources.gpu == "auto" else None
+    used, saved = device_hours(read.runs, sweep, float(share) if share else None)
     wall = read.tags.get(Tag.WALL_S)
     compared = selection.wanted_trials(table, sweep.essential.tolerance, read.axes)
     wanted = [*compared, *diagnosis.needed_trials(table)]
@@ -93,11 +94,16 @@ def summarise(read: Read) -> dict[str, Any]:
     }
 
 
-def device_hours(runs: Sequence[Run], sweep: SweepConfig) -> tuple[float, float]:
+def device_hours(
+    runs: Sequence[Run], sweep: SweepConfig, measured: float | None = None
+) -> tuple[float, float]:
     """Device-hours of the sweep's stages, and what sharing them saved.
 
     A shared stage counts once, a stage from an earlier sweep not at all. A device is a GPU if
     trials use one, else a CPU core.
+
+    Args:
+        measured: the part of a GPU that a trial has with `resources.gpu: auto`; None = unknown.
     """
     spent = alone = 0.0
     for run in runs:
@@ -110,7 +116,7 @@ def device_hours(runs: Sequence[Run], sweep: SweepConfig) -> tuple[float, float]
         elif Metric.TIME_TOTAL_S in metrics:
             spent += max(0.0, metrics[Metric.TIME_TOTAL_S] - metrics.get(Metric.CACHE_SAVED_S, 0.0))
             alone += metrics[Metric.TIME_TOTAL_S]
-    share = (sweep.resources.gpu or sweep.resources.cpu) / 3600
+    share = (measured or sweep.resources.gpus or sweep.resources.cpu) / 3600
     return spent * share, max(0.0, alone - spent) * share
 
 

@@ -1,9 +1,9 @@
 """Keys: which stage calls are the same work.
 
-A key is the sha256 of the canonical JSON of stage name, stage version, complete settings (including
-defaults, but for those that came later: `trials.stage.Later`), keys of the inputs, seed, and digests
-of data and weights. Paths, devices, worker counts and times cannot get into it: they are in types
-that a `Node` does not hold.
+A key is the sha256 of the canonical JSON of stage name, stage version, complete settings (defaults
+included, but for those that came later: `trials.stage.Later`), keys of the inputs, seed, and
+digests of data and weights. Paths, devices, worker counts and times cannot get into it: they are
+in types that a `Node` does not hold.
 """
 
 import hashlib

@@ -162,8 +162,7 @@ class Cached:
             try:
                 with self.guard(node.stage.name):
                     result = call(node, ctx, self.sources, self.get)
-                    if ctx.device.type == "cuda":
-                        torch.cuda.synchronize(ctx.device)
+                    ctx.synchronise()
                 return result
             except Exception as error:
                 less = smaller(ctx.micro_batch)

@@ -2,6 +2,8 @@
 
 transient: a process or node died, a disk or the network did not answer: tried again.
 memory: it ran out: tried again with a smaller micro-batch.
+device: the GPU reported an error to this process, which can compute on it no more: the process
+ends, and the item is tried again by itself in another one.
 deterministic: the same computation would fail the same way: not tried again.
 store: nothing more can be kept: the whole sweep stops.
 """
@@ -17,7 +19,7 @@ from orchestrator.storage.files import StoreUnusable
 from orchestrator.vocabulary import Artifact
 from trials.errors import LotusError
 
-Kind = Literal["transient", "memory", "deterministic", "store"]
+Kind = Literal["transient", "memory", "device", "deterministic", "store"]
 
 LARGEST_BATCH = 512
 """Images that the largest forward pass takes: the first smaller micro-batch is half of it."""
@@ -73,6 +75,8 @@ def kind_of(error: BaseException) -> Kind:
         return "store"
     if out_of_memory(error):
         return "memory"
+    if device_broken(error):
+        return "device"
     # Any file: one that is absent on this node may be there on another.
     if isinstance(error, OSError | NodeError) or type(error).__module__.split(".")[0] in _NETWORK:
         return "transient"
@@ -90,6 +94,26 @@ def out_of_memory(error: BaseException) -> bool:
         return True
     told = ("can't allocate memory", "not enough memory", "out of memory", "_STATUS_ALLOC_FAILED")
     return isinstance(error, RuntimeError) and any(one in str(error) for one in told)
+
+
+_BROKEN = ("CUDA error", "HIP error", "XPU error", "device-side assert", "illegal memory access")
+
+
+def device_broken(error: BaseException) -> bool:
+    """Whether a GPU has reported an error: every later call of the same process fails as well.
+
+    An index out of range is noticed by a kernel that runs later, so the line in the traceback is
+    that of whoever asked next.
+    """
+    import torch
+
+    if isinstance(error, getattr(torch, "AcceleratorError", ())):
+        return True
+    return isinstance(error, RuntimeError) and any(one in str(error) for one in _BROKEN)
+
+
+class DeviceBrokenError(Exception):
+    """Ends a process that has told all it had to tell: Tune uses none again that has raised."""
 
 
 def of_ray(text: str) -> Failure:
@@ -131,7 +155,7 @@ class Attempts:
 
     def again(self, key: str, failure: Failure) -> float | None:
         """Seconds after which an item that failed is tried again; None = never."""
-        if failure.kind not in ("transient", "memory"):
+        if failure.kind not in ("transient", "memory", "device"):
             return None
         self._tried[key] += 1
         if failure.node_lost:

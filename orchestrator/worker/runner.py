@@ -43,12 +43,18 @@ def _teller(settings: Settings) -> Teller:
 
 
 def work(config: dict[str, Any], payload: Any) -> None:
-    """What Tune runs for a batch. Never raises: how an item failed decides whether it runs again.
+    """What Tune runs for a batch: how an item failed decides whether it runs again.
 
     Reports a list, as text, because Tune takes nested results apart at "/", which our metrics
     have in their names.
+
+    Raises:
+        DeviceBrokenError: all is told, and this process can compute no more.
     """
-    tune.report({"told": json.dumps(run_batch(json.loads(config["batch"]), payload))})
+    told = run_batch(json.loads(config["batch"]), payload)
+    tune.report({"told": json.dumps(told)})
+    if told and told[-1].get("kind") == "device":
+        raise failures.DeviceBrokenError(told[-1]["error"])
 
 
 def run_batch(batch: Sequence[Mapping[str, Any]], payload: Any) -> list[dict[str, Any]]:
@@ -67,7 +73,7 @@ def run_batch(batch: Sequence[Mapping[str, Any]], payload: Any) -> list[dict[str
         warm = one["sort"] in _SORTS
         _SORTS.add(one["sort"])
         told.append(said | {"seconds": time.monotonic() - begun if warm else None})
-        if said.get("kind") == "store" or time.monotonic() - start > OVERDUE_S:
+        if said.get("kind") in ("store", "device") or time.monotonic() - start > OVERDUE_S:
             break
     return told
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -16,7 +17,7 @@ from orchestrator.storage.store import Store
 from orchestrator.tracking import patience
 from orchestrator.tracking.pending import Pending, note_of
 from orchestrator.tracking.tracker import Identity, RunLog, Tracker
-from orchestrator.versions import differences, host, versions
+from orchestrator.versions import differences, host, versions, without_gpu
 from orchestrator.vocabulary import DENSE_EPOCHS, Tag
 from orchestrator.worker import record
 from orchestrator.worker.attempt_log import last_lines
@@ -27,6 +28,7 @@ from orchestrator.worker.labels import trial_params
 from orchestrator.worker.run_record import TrialRun, gathered, record_of, stage_run
 from orchestrator.worker.watchdog import limited
 from trials.context import Context, Progress
+from trials.cores import usable_cores
 from trials.graph.pipeline import TrialGraph, pipeline
 from trials.graph.sources import Opened
 from trials.lazy import torch
@@ -52,9 +54,14 @@ class Worker:
     tell: Callable[[str, str, float], None] = lambda item, stage, fraction: None
 
     def context(self, progress: Callable[[Progress], None]) -> Context:
-        """Where stages run in this process."""
-        gpu = self.settings.gpu and torch.cuda.is_available()
-        device = torch.device("cuda" if gpu else "cpu")
+        """Where stages run in this process.
+
+        Raises:
+            NodeError: a GPU is asked for, and torch sees none here.
+        """
+        if self.settings.gpu and (blind := without_gpu()):
+            raise NodeError(blind)
+        device = torch.device("cuda" if self.settings.gpu else "cpu")
         return Context(device, progress, micro_batch=self.micro_batch)
 
     def cached(
@@ -121,7 +128,7 @@ def worker(settings: Settings) -> Worker:
         if settings.versions and (odd := differences(versions(), dict(settings.versions))):
             raise NodeError(f"{host()} and the driver have different versions: {odd}")
         # torch is imported here and MLflow below, before there is a second thread.
-        torch.set_num_threads(max(1, int(settings.cpus)))
+        torch.set_num_threads(max(1, min(int(settings.cpus), math.ceil(usable_cores()))))
         patience.PATIENCE_S = settings.patience_s
         store = Store(settings.store, on_this_node(settings.nearby_bytes))
         _WORKERS[settings] = Worker(settings, store, Tracker(settings.address, late=True))

@@ -52,6 +52,16 @@ TESTS: dict[str, tuple[str, ...]] = {
         "worker/test_failures.py::test_memory_that_ran_out_halves_the_micro_batch_down_to_one",
         "../trials/training/test_snapshots.py::test_a_smaller_micro_batch_goes_on_from_what_was_saved",
     ),
+    "The GPU reports an error to a process (an index out of range, an illegal access)": (
+        "test_faults.py::"
+        "test_a_process_whose_gpu_has_reported_an_error_is_replaced_and_the_item_tried_again",
+        "driver/test_searcher.py::test_who_has_told_and_ends_with_an_error_has_told_all_the_same",
+    ),
+    "`resources.gpu` is set where torch sees no GPU": (
+        "test_spot.py::"
+        "test_work_waits_for_its_kind_of_node_and_survives_the_loss_of_it_without_a_failure",
+        "worker/test_worker.py::test_a_gpu_that_torch_does_not_see_is_an_error_and_not_the_cpu",
+    ),
     "A stage raises, or gives NaN": (
         "driver/test_driver.py::test_a_failing_trial_stops_no_other_and_is_run_again_alone",
         "worker/test_worker.py::test_a_trial_that_fails_keeps_its_traceback_and_its_last_lines",

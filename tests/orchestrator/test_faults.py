@@ -61,6 +61,22 @@ def test_a_worker_killed_in_every_stage_and_one_that_hangs_change_no_result(
     assert attempts >= len(seen.tags) + 1
 
 
+def test_a_process_whose_gpu_has_reported_an_error_is_replaced_and_the_item_tried_again(
+    finished_sweep: Path, tmp_path: Path
+) -> None:
+    """Every later stage of such a process fails too: one more attempt would not do."""
+    path, faults = copy_of(finished_sweep, tmp_path / "own"), tmp_path / "faults"
+    faults.mkdir()
+    (faults / "finetune.1.device").touch()
+    args = ("run", str(path), "--no-report", "--set", ONE_WORKER, "--set", "retry.max_failures=1")
+    program = Program.start(tmp_path / "log", *args, env=environment(faults))
+    assert program.wait() == 0, program.said
+    assert program.said.count("it is tried again") == 1
+    assert "CUDA error: device-side assert triggered; it is tried again" in program.said
+    assert "Traceback" not in program.said
+    assert_as_if_undisturbed(path, finished_sweep)
+
+
 def test_a_second_driver_is_refused_and_a_killed_one_is_followed_at_once(
     finished_sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

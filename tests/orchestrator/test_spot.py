@@ -31,6 +31,10 @@ def test_work_waits_for_its_kind_of_node_and_survives_the_loss_of_it_without_a_f
             assert refused.wait() == 1, name
             assert said in refused.said
             assert "no trial could ever start" in refused.said
+        blind = Program.start(tmp_path / "blind", *args, "--set", "resources.gpu=1")
+        assert blind.wait() == 1
+        assert "Error: resources.gpu is set, but torch" in blind.said
+        assert "sees no GPU on" in blind.said
         first, second = f"first {tmp_path}", f"second {tmp_path}"
         faults = tmp_path / "faults"
         faults.mkdir()

@@ -26,6 +26,17 @@ def test_hardware_is_one_line() -> None:
     assert versions.host()
 
 
+def test_hardware_says_how_many_cores_a_container_may_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    for usable, said in ((2.5, "2.5 of 64 cores"), (64.0, ", 64 cores")):
+        monkeypatch.setattr(versions, "usable_cores", lambda usable=usable: usable)
+        versions.hardware.cache_clear()
+        assert said in versions.hardware()
+    versions.hardware.cache_clear()
+
+
 def git(folder: Path, *args: str) -> str:
     """Run git as nobody in particular."""
     who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]

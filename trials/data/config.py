@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from trials.errors import DataError
 from trials.stage import StageConfig
 
 SourceName = Literal["digits", "cifar10", "imagefolder", "torchvision", "huggingface", "webdataset"]
@@ -99,6 +100,17 @@ class DataConfig(StageConfig):
     def _absolute(cls, root: Path | None) -> Path | None:
         """Workers run in other folders: a relative path means this working directory."""
         return root.expanduser().absolute() if root is not None else None
+
+    @property
+    def folder(self) -> Path:
+        """`root`, for what cannot do without.
+
+        Raises:
+            DataError: it is not set.
+        """
+        if self.root is None:
+            raise DataError(f"data.root is missing: name the folder of {self.name}")
+        return self.root
 
     @field_validator("window")
     @classmethod

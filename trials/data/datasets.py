@@ -177,7 +177,8 @@ def _read(cfg: DataConfig) -> Found:
         bad = np.isin(rows, list(corrupt))
         parts.append(whole.take(np.flatnonzero(~bad)) if bad.any() else whole)
     train, validation, test = parts
-    assert train is not None
+    if train is None:
+        raise DataError(f"data.root = {cfg.root} has no training images")
     lost = np.flatnonzero(np.bincount(train.labels, minlength=len(facts.classes)) == 0)
     if len(lost):
         raise DataError(f"no training image of class {facts.classes[lost[0]]!r} can be decoded")

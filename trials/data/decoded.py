@@ -122,7 +122,8 @@ class Decoded:
                 "raise data.memory_gib"
             )
         scan = reader_of(self.cfg).open(self.cfg)
-        assert isinstance(scan, Scan)
+        if not isinstance(scan, Scan):
+            raise TypeError(f"{self.cfg.name} has no files to decode")
         listing = scan.listing()
         if key_of(scan, self.cfg) != self.key:
             raise DataError(

@@ -97,8 +97,9 @@ def _walk(
         names = sorted(found)
         facts = np.array([found[name] for name in names], dtype=np.uint64).astype(np.int64)
         yield Folder(path, relative, tuple(names), facts, looked_ns)
-    for name in sorted(folders) if above is not None else ():
-        assert above is not None
+    if above is None:
+        return
+    for name in sorted(folders):
         below = os.path.join(relative, name)
         yield from _walk(os.path.join(path, name), below, counts, (*above, real))
 
@@ -179,9 +180,10 @@ class Index:
 
     def open(self) -> None:
         """Connect, where that is possible."""
-        for _ in range(2 if self._path is not None else 0):
+        if self._path is None:
+            return
+        for _ in range(2):
             try:
-                assert self._path is not None
                 self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._database = sqlite3.connect(self._path, timeout=10, isolation_level=None)
                 self._database.execute("PRAGMA journal_mode = WAL")

@@ -1,14 +1,17 @@
 """Running a graph of stages in memory: the pipeline without Ray, MLflow or a store."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from trials.config import TrialConfig
 from trials.context import Context
+from trials.cores import usable_cores
 from trials.graph.fitting import require
 from trials.graph.pipeline import TrialGraph, pipeline
 from trials.graph.sources import open_sources
+from trials.lazy import torch
 from trials.model.repository import resolved
 from trials.seeding import repeatable
 from trials.stage import Node, Source
@@ -80,6 +83,8 @@ def run_trial(trial: TrialConfig, ctx: Context | None = None) -> TrialResult:
         DataError, ModelError: data, model or weights cannot be used, or settings do not fit them.
     """
     trial = trial.model_copy(update={"model": resolved(trial.model)})
+    # torch takes all cores of the machine, of which a container may use a few.
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), math.ceil(usable_cores()))))
     opened = open_sources(trial.data, trial.model)
     require(trial.resolved(), opened.sources.counts)
     graph = pipeline(trial, opened.sources)

@@ -5,6 +5,7 @@ Shapes: B batch, C channels, H W pixels, N tokens, h heads, d width of a head.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
+
+
+class _SeenError(Exception):
+    """Ends a forward pass that has shown all that was asked for."""
 
 
 def attention_maps(model: Module, x: Tensor, blocks: Sequence[int]) -> list[Tensor]:
@@ -48,17 +53,24 @@ def attention_maps(model: Module, x: Tensor, blocks: Sequence[int]) -> list[Tens
     found: dict[int, list[Tensor]] = {b % depth: [] for b in blocks}
     running: list[int] = []
     hooks = []
+    last = max(found)
+
+    def left(block: int) -> None:
+        running.clear()
+        if block == last:
+            raise _SeenError  # what comes after it would be computed for nobody
+
     for block in found:
         module = model.blocks[block]
         hooks.append(module.register_forward_pre_hook(lambda *_, b=block: running.append(b)))
-        hooks.append(module.register_forward_hook(lambda *_: running.clear()))
+        hooks.append(module.register_forward_hook(lambda *_, b=block: left(b)))
 
     def see(attention: Tensor) -> None:
         if running:
             found[running[0]].append(attention)
 
     try:
-        with _watched(see, running):
+        with contextlib.suppress(_SeenError), _watched(see, running):
             model.forward_features(x)
     finally:
         for hook in hooks:

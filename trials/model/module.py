@@ -6,7 +6,7 @@ Shapes: B batch, C channels, H W pixels, N tokens, h heads.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from trials.errors import ModelError
@@ -33,6 +33,15 @@ class Model:
 
     module: Module
     arch: Arch
+    _mean: Tensor = field(init=False, repr=False, compare=False)
+    _std: Tensor = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Once, and not with each batch: a copy to a GPU makes the host wait.
+        device = next(self.module.parameters()).device
+        for name, values in (("_mean", self.arch.mean), ("_std", self.arch.std)):
+            made = torch.tensor(values, dtype=torch.float32, device=device).view(1, -1, 1, 1)
+            object.__setattr__(self, name, made)
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, device: torch.device) -> Model:
@@ -80,9 +89,7 @@ class Model:
                 x, size=self.size, mode="bicubic", antialias=True, align_corners=False
             )
             x = x.clamp_(0.0, 1.0)
-        mean = torch.tensor(self.arch.mean, device=x.device).view(1, -1, 1, 1)
-        std = torch.tensor(self.arch.std, device=x.device).view(1, -1, 1, 1)
-        return (x - mean) / std
+        return (x - self._mean) / self._std
 
     def __call__(self, x: Tensor, kept: Kept | None = None) -> Tensor:
         """Logits (B, classes) of images of which only the kept patches are seen.

@@ -48,8 +48,8 @@ class ModelConfig(StageConfig):
     """A timm vision transformer and where its weights come from."""
 
     name: str = Field(
-        description="a vision transformer of timm, e.g. vit_small_patch16_224; or local-dir:FOLDER, "
-        "hf-hub:ORG/NAME: the model of a config.json that timm wrote"
+        description="a vision transformer of timm, e.g. vit_small_patch16_224; or "
+        "local-dir:FOLDER, hf-hub:ORG/NAME: the model of a config.json that timm wrote"
     )
     pretrained: bool | Path | str = Field(
         True,

@@ -1,7 +1,8 @@
 """What criteria want to know about a model on data: inputs and gradients of its prunable weights.
 
 Everything is measured on whole, un-augmented images and added up in float64, so the result does
-not hang on the batch size beyond the rounding of a forward pass.
+not hang on the batch size beyond the rounding of a forward pass. It is added up on the host,
+wherever the model is: most GPUs are slow in float64, and some cannot do it at all.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def collect(
         labels: int64 (N,); only gradients depend on them.
 
     Returns:
-        Prunable name -> float64 tensor on the context's device; empty for `weights`.
+        Prunable name -> float64 tensor on the host; empty for `weights`.
 
     Raises:
         StageInputError: the model's activations or gradients are not finite.
@@ -61,12 +62,12 @@ def _gradients(
     model: Model, batches: Iterator[tuple[Tensor, Tensor]], count: int
 ) -> dict[str, Tensor]:
     wanted = _parameters(model)
-    total = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in wanted.items()}
+    total = {name: torch.zeros(p.shape, dtype=torch.float64) for name, p in wanted.items()}
     for x, labels in batches:
         loss = F.cross_entropy(model(x), labels, reduction="sum")
         found = torch.autograd.grad(loss, list(wanted.values()))
         for name, gradient in zip(wanted, found, strict=True):
-            total[name] += gradient
+            total[name] += gradient.cpu()
     return {name: gradient / count for name, gradient in total.items()}
 
 
@@ -80,7 +81,7 @@ def _inputs(
     def add(x: Tensor, weight: Tensor) -> None:
         if (name := names.get(id(weight))) is None:
             return
-        x_Td = x.flatten(0, -2).double()
+        x_Td = x.flatten(0, -2).cpu().double()
         found = x_Td.square().sum(0) if diagonal else x_Td.T @ x_Td
         total[name] = total[name] + found if name in total else found
         tokens[name] = tokens.get(name, 0) + len(x_Td)

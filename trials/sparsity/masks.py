@@ -7,13 +7,14 @@ counts because thresholding by `score > kth value` drops one too many and, on ti
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from trials.errors import StageInputError
 from trials.lazy import torch
 from trials.model.capability import of_arch
+from trials.sparsity import threshold
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,7 +77,7 @@ def top_k(scores: Scores, count: int, within: KeepMask | None = None) -> KeepMas
     """Keep exactly the `count` highest scores over all tensors together.
 
     Ties go to the earlier weight (tensor order, then C order), as a stable descending sort
-    would give, but in linear time.
+    would give, but in linear time and with a byte a weight beside them, the mask itself.
 
     Args:
         scores: name -> float tensor.
@@ -87,43 +88,61 @@ def top_k(scores: Scores, count: int, within: KeepMask | None = None) -> KeepMas
         StageInputError: a score is NaN, names differ, or `count` is impossible.
     """
     check_scores(scores)
-    flat = torch.cat([tensor.detach().flatten() for tensor in scores.values()])
-    allowed = torch.ones_like(flat, dtype=torch.bool)
     if within is not None:
         check_same([dict(scores), within])
-        allowed = torch.cat([within[name].flatten() for name in scores])
-    available = int(allowed.sum())
+    available = size(scores) if within is None else kept(within)
     if not 0 <= count <= available:
         raise StageInputError(
             f"cannot keep {count} of {available} weights: the target sparsity is below what is "
             "already pruned. Raise `issp.target_sparsity` or lower `search.sparsity`."
         )
-    keep = torch.zeros_like(allowed)
-    candidates = allowed.nonzero().squeeze(1)
     if count == available:
-        keep[candidates] = True
-    elif count > 0:
-        values = flat[candidates]
-        threshold = values.kthvalue(available - count + 1).values
-        above = values > threshold
-        ties = (values == threshold).nonzero().squeeze(1)[: count - int(above.sum())]
-        above[ties] = True
-        keep[candidates[above]] = True
-    return _unflatten(keep, scores)
+        return _everything(scores, within)
+    keep = {name: torch.zeros(score.shape, dtype=torch.bool) for name, score in scores.items()}
+    if count > 0:
+        _mark_largest(keep, scores, count, within)
+    return keep
+
+
+def _everything(scores: Scores, within: KeepMask | None) -> KeepMask:
+    if within is None:
+        return ones_like(scores)
+    return {name: within[name].clone() for name in scores}
+
+
+def _mark_largest(keep: KeepMask, scores: Scores, count: int, within: KeepMask | None) -> None:
+    """Set the `count` highest allowed scores in `keep`, which is all False."""
+    wide = any(score.dtype == torch.float64 for score in scores.values())
+
+    def look() -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """A part of `keep`, its scores as integers in their order, and which are allowed."""
+        for name, score in scores.items():
+            flat, marks = score.detach().flatten(), keep[name].view(-1)
+            allowed = None if within is None else within[name].flatten()
+            for part in threshold.chunks(flat.numel()):
+                own = None if allowed is None else allowed[part]
+                yield marks[part], threshold.ordered(flat[part], wide=wide), own
+
+    def numbers() -> Iterator[Tensor]:
+        for _, found, allowed in look():
+            yield found if allowed is None else found[allowed]
+
+    least, ties = threshold.kth_largest(numbers, count, digits=4 if wide else 2)
+    for marks, found, allowed in look():
+        marks.copy_(found > least)
+        if ties:
+            equal = found == least
+            first = (equal if allowed is None else equal & allowed).nonzero()[:ties, 0]
+            marks[first] = True
+            ties -= len(first)
+        if allowed is not None:
+            marks.logical_and_(allowed)
 
 
 def check_scores(scores: Scores) -> None:
     """Raise when a score is not a number: no order would be right."""
     if bad := [name for name, tensor in scores.items() if bool(torch.isnan(tensor).any())]:
         raise StageInputError(f"scores of {bad} hold NaN: the model that gave them has diverged")
-
-
-def _unflatten(flat: Tensor, like: Mapping[str, Tensor]) -> KeepMask:
-    pieces = torch.split(flat, [tensor.numel() for tensor in like.values()])
-    return {
-        name: piece.view(tensor.shape).clone()
-        for (name, tensor), piece in zip(like.items(), pieces, strict=True)
-    }
 
 
 def check_same(masks: Sequence[Mapping[str, Tensor]]) -> None:

@@ -64,8 +64,6 @@ def calibrate(
         labels[rows.to(ctx.device)],
         ctx,
     )
-    weights = {
-        name: weight.to(ctx.device) for name, weight in masks.prunable(scored.checkpoint).items()
-    }
+    weights = masks.prunable(scored.checkpoint)
     made = criterion.score(weights, found, seed or 0)
-    return WeightScores({name: score.float().cpu() for name, score in made.items()})
+    return WeightScores({name: score.float() for name, score in made.items()})

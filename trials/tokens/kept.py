@@ -5,6 +5,7 @@ Shapes: B batch, K kept patches, P patches.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -49,3 +50,33 @@ class Kept:
     def __getitem__(self, part: slice) -> Kept:
         """Some images of the batch, padded as the whole batch is."""
         return replace(self, indices=self.indices[part])
+
+
+@dataclass(frozen=True, slots=True)
+class KeptTable:
+    """The kept patches of many images, of which batches are cut without looking into a tensor.
+
+    Attributes:
+        indices: int64 (N, K), ascending, on any device; rows that keep fewer end in `tickets.PAD`.
+        counts: patches of each image, on the host.
+    """
+
+    indices: Tensor
+    counts: Tensor
+    removal: Removal = "gather"
+
+    @classmethod
+    def of_tickets(cls, keep_NP: Tensor, removal: Removal = "gather") -> KeptTable:
+        """From a ticket an image: bool (N, P) on the host."""
+        return cls(tickets.indices(keep_NP), keep_NP.sum(1), removal)
+
+    def placed(self, place: Callable[[Tensor], Tensor]) -> KeptTable:
+        """The same patches, where `place` puts them."""
+        return replace(self, indices=place(self.indices))
+
+    def batch(self, part: slice) -> Kept:
+        """A batch, as wide as its own longest row."""
+        counts = self.counts[part]
+        longest = int(counts.max())
+        own = self.indices[part][:, :longest]
+        return Kept(own, int(counts.min()) < longest, self.removal)

@@ -120,7 +120,8 @@ def select_patches(scores_BP: Tensor, count: int | Tensor, *, lowest: bool = Fal
     counts_B1 = torch.as_tensor(count, device=scores_BP.device).expand(len(scores_BP)).view(-1, 1)
     if bool((bad := (counts_B1 < 1) | (counts_B1 > patches)).any()):
         raise StageInputError(f"cannot keep {int(counts_B1[bad][0])} of {patches} patches")
-    _refuse_nan(scores_BP)
+    if bool(torch.isnan(scores_BP).any()):
+        raise nan_scores()
     order = torch.sort(scores_BP, dim=1, descending=not lowest, stable=True).indices
     best = torch.arange(patches, device=scores_BP.device) < counts_B1
     return torch.zeros_like(scores_BP, dtype=torch.bool).scatter_(1, order, best)
@@ -156,9 +157,9 @@ def select_globally(scores_NP: Tensor, count: int, *, lowest: bool = False) -> T
     return keep
 
 
-def _refuse_nan(scores: Tensor) -> None:
-    if bool(torch.isnan(scores).any()):
-        raise StageInputError("attention scores hold NaN: the scoring model has diverged")
+def nan_scores() -> StageInputError:
+    """What is raised where a score is NaN."""
+    return StageInputError("attention scores hold NaN: the scoring model has diverged")
 
 
 def random_patches(images: int, patches: int, count: int | Tensor, draw: torch.Generator) -> Tensor:
@@ -177,6 +178,22 @@ def indices(keep_BP: Tensor) -> Tensor:
         return keep_BP.nonzero()[:, 1].view(len(keep_BP), -1)
     numbers = torch.arange(keep_BP.shape[1], device=keep_BP.device).expand(keep_BP.shape)
     return numbers.masked_fill(~keep_BP, PAD).sort(1).values[:, :largest]
+
+
+def best_indices(
+    scores_BP: Tensor, counts_B: Tensor, longest: int, *, lowest: bool = False
+) -> Tensor:
+    """`indices` of `select_patches`, without a look into a tensor: int64 (B, longest).
+
+    Args:
+        scores_BP: one score a patch; with a NaN among them the order of a row means nothing.
+        counts_B: int64, patches kept of each image.
+        longest: the largest of them.
+        lowest: keep the lowest instead.
+    """
+    order = torch.sort(scores_BP, dim=1, descending=not lowest, stable=True).indices[:, :longest]
+    surplus = torch.arange(longest, device=order.device) >= counts_B.view(-1, 1)
+    return order.masked_fill(surplus, PAD).sort(1).values
 
 
 def is_padded(kept_BK: Tensor) -> bool:

@@ -2,30 +2,34 @@
 
 All randomness is a function of (seed, purpose, epoch): nothing but weights, optimizer and
 history has to be saved to continue bit for bit.
+
+A step looks into no tensor and sends nothing to the device, so that a GPU never waits for the host
+(`tests/trials/test_devices.py`).
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from trials.context import Context, Epoch, Outcomes, Progress
 from trials.data.datasets import Dataset
-from trials.data.images import chosen
 from trials.errors import StageInputError
 from trials.lazy import F, torch
 from trials.model.module import Model
 from trials.seeding import generator, global_seed
 from trials.sparsity.masks import KeepMask
+from trials.tokens import tickets
 from trials.tokens.kept import Kept
-from trials.tokens.patches import Patches, augment
+from trials.tokens.patches import Patches
 from trials.training import snapshots
-from trials.training.evaluation import evaluate
+from trials.training.batches import Batch, Batches
+from trials.training.evaluation import evaluate, total
 from trials.training.groups import SCALE, freeze_all_but_the_head, groups, train_mode
+from trials.training.masking import Masking
 from trials.training.recipe import TrainConfig
 from trials.training.snapshots import Expected, Saved
 
@@ -63,7 +67,8 @@ class Trainer:
     head_only: bool = False
     validation: Outcomes | None = field(init=False, default=None)
     _optimizer: torch.optim.AdamW = field(init=False)
-    _dropped: list[tuple[Tensor, Tensor]] = field(init=False)
+    _masking: Masking = field(init=False)
+    _batches: Batches = field(init=False)
     _total: int = field(init=False, default=0)
     _done: int = field(init=False, default=0)
     _history: list[Epoch] = field(init=False, default_factory=list)
@@ -76,11 +81,9 @@ class Trainer:
             freeze_all_but_the_head(module)
         made = groups(module, self.cfg, self.cfg.weight_decay)
         self._optimizer = torch.optim.AdamW(made, lr=self.cfg.lr, fused=True)
-        named = dict(module.named_parameters())
-        self._dropped = [
-            (named[name], ~keep.to(self.ctx.device)) for name, keep in (self.keep or {}).items()
-        ]
-        self._zero_masked()
+        self._masking = Masking.of(dict(module.named_parameters()), self.keep or {})
+        self._masking.apply()
+        self._batches = Batches(self.cfg, self.ctx, self.patches, self.model.columns)
 
     def epochs(self, count: int, stop: int | None = None) -> tuple[Epoch, ...]:
         """Train for whole epochs, evaluate after each, continue from a snapshot if there is one.
@@ -99,7 +102,7 @@ class Trainer:
         while len(history) < until:
             epoch = len(history)
             start = time.perf_counter()
-            loss = self._steps(self._batches(epoch), epoch)
+            loss = self._steps(epoch)
             self.ctx.synchronise()
             seconds = time.perf_counter() - start
             outcomes = evaluate(self.model, self.data, "validation", self.ctx)
@@ -123,8 +126,7 @@ class Trainer:
         self._total = count
         losses = self._restored(snapshots.read_number, count) or []
         while self._done < count:
-            batches = itertools.islice(self._batches(len(losses)), count - self._done)
-            losses.append(self._steps(batches, len(losses)))
+            losses.append(self._steps(len(losses), count - self._done))
             if self._done < count:
                 self._snapshot(losses)
         whole, left = divmod(count, self._per_epoch)
@@ -140,25 +142,27 @@ class Trainer:
         """Optimizer steps of a whole epoch."""
         return math.ceil(self._images / self.cfg.batch_size)
 
-    def _batches(self, epoch: int) -> Iterator[Tensor]:
+    def _rows(self, epoch: int, most: int | None) -> Tensor:
+        """Which training images an epoch sees, in its order, on the host."""
         order = torch.randperm(self._images, generator=generator(self.seed, "order", epoch))
-        return iter(torch.split(order, self.cfg.batch_size))
+        order = order if most is None else order[: most * self.cfg.batch_size]
+        return order if self.subset is None else self.subset[order]
 
-    def _steps(self, batches: Iterator[Tensor], epoch: int) -> float:
-        images, labels = self.data.on(self.ctx.device, "train")
+    def _steps(self, epoch: int, most: int | None = None) -> float:
+        """Train for an epoch, or for its first steps; the mean loss of an image."""
+        self.data.on(self.ctx.device, "train")  # placed before the first step, and not by it
+        rows = self._rows(epoch, most)
         draw = generator(self.seed, "augment", epoch)
-        total = torch.zeros((), device=self.ctx.device, dtype=torch.float64)
-        seen = 0
+        losses: list[Tensor] = []
+        odd: list[Tensor] = []
         train_mode(self.model.module, head_only=self.head_only)
         with global_seed(self.seed, "dropout", epoch):
-            for batch in batches:
-                rows = batch if self.subset is None else self.subset[batch]
-                own = labels[rows.to(self.ctx.device)]
-                loss = self._step(chosen(images, rows), own, rows, draw)
-                total += loss * len(batch)
-                seen += len(batch)
+            for batch in self._batches.of(rows, draw):
+                losses.append(self._step(batch, odd) * len(batch))
         self.model.module.eval()
-        mean = float(total) / seen
+        if odd and bool(torch.stack(odd).any()):
+            raise tickets.nan_scores()
+        mean = total(losses) / len(rows)
         if not math.isfinite(mean):
             raise StageInputError(
                 f"the training loss became {mean} in epoch {epoch + 1}: lower `lr` "
@@ -166,10 +170,25 @@ class Trainer:
             )
         return mean
 
-    def _step(self, images: Tensor, labels: Tensor, rows: Tensor, draw: torch.Generator) -> Tensor:
-        images, mirrored = augment(images, self.cfg.flip, self.cfg.crop, draw)
-        x = self.model.inputs(images)
-        kept = self._kept(rows, x, mirrored, draw)
+    def _gathered(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The images of a batch as the model takes them, and their labels."""
+        images, labels = self.data.on(self.ctx.device, "train")
+        # Images that do not fit on the device are indexed where they are.
+        rows = batch.rows if isinstance(images, torch.Tensor) else batch.on_host
+        moved = batch.moves.move(images[rows], self.cfg.crop)
+        return self.model.inputs(moved), labels[batch.rows]
+
+    def _step(self, batch: Batch, odd: list[Tensor]) -> Tensor:
+        """One optimizer step; the mean loss of the batch, on the device.
+
+        Args:
+            odd: takes whether scores are NaN, which nobody looks at before the epoch ends.
+        """
+        x, labels = self._gathered(batch)
+        kept = batch.kept
+        if kept is not None and batch.counts is not None and self.patches is not None:
+            kept, nan = self.patches.scored(x, batch.counts, kept)
+            odd.append(nan)
         for group in self._optimizer.param_groups:
             group["lr"] = self.cfg.lr * self.cfg.rate(self._done, self._total) * group[SCALE]
         self._optimizer.zero_grad(set_to_none=True)
@@ -177,23 +196,16 @@ class Trainer:
         if self.cfg.grad_clip is not None:
             torch.nn.utils.clip_grad_norm_(self.model.module.parameters(), self.cfg.grad_clip)
         self._optimizer.step()
-        self._zero_masked()
+        # After every step: momentum, weight decay and averages would leak into masked weights.
+        self._masking.apply()
         self._done += 1
         return loss
-
-    def _kept(
-        self, rows: Tensor, x: Tensor, mirrored: Tensor, draw: torch.Generator
-    ) -> Kept | None:
-        if self.patches is None:
-            return None
-        return self.patches.kept(rows, x, mirrored, self.model.columns, draw)
 
     def _backward(self, x: Tensor, labels: Tensor, kept: Kept | None) -> Tensor:
         """Add up the gradients of a batch's mean loss, as many images at once as may be; that loss.
 
         All draws have been made, so nothing but rounding depends on where the batch is cut.
         """
-        kept = kept.to(self.ctx.device) if kept is not None else None
         at_once = self.ctx.at_once(len(x))
         losses = []
         for start in range(0, len(x), at_once):
@@ -216,12 +228,6 @@ class Trainer:
         own = logits.float().log_softmax(-1)
         divergence = F.kl_div(own, target, log_target=True, reduction="batchmean")
         return (1 - self.distill) * loss + self.distill * divergence
-
-    def _zero_masked(self) -> None:
-        # After every step: momentum, weight decay and averages would leak into masked weights.
-        with torch.no_grad():
-            for parameter, dropped in self._dropped:
-                parameter.masked_fill_(dropped, 0.0)
 
     @property
     def _training(self) -> dict[str, Any]:

@@ -93,6 +93,18 @@ def test_whoever_ends_without_a_word_has_died(result: Any, error: bool) -> None:
     assert dispatcher.heard == [("died", 1)]
 
 
+def test_who_has_told_and_ends_with_an_error_has_told_all_the_same() -> None:
+    """As a process does that can compute no more: Tune gives its error, and no result."""
+    dispatcher = Scripted([Batch(7, ORDERS)])
+    searcher = searcher_of(dispatcher)
+    searcher.suggest("x")
+    said = [{"error": None}, {"error": "CUDA error", "kind": "device"}]
+    searcher.on_trial_result("x", {"told": json.dumps(said), "training_iteration": 1})
+    searcher.on_trial_complete("x", None, error=True)
+    assert dispatcher.heard == [("told", 7, said)]
+    assert searcher.running == Running()
+
+
 def test_what_ray_wrote_about_a_death_is_read(tmp_path: Path) -> None:
     file = tmp_path / "error.txt"
     file.write_text("the node was running low on memory")

@@ -14,9 +14,14 @@ from pathlib import Path
 
 import jumping_clock
 
+BROKEN: list[str] = []
+"""Stages at which this process's GPU has reported an error; it computes no more after that."""
+
 
 def happen(stage: str) -> None:
     """Cause the first fault that waits for a stage."""
+    if BROKEN:
+        raise RuntimeError(f"CUDA error: device-side assert triggered (in {BROKEN[0]})")
     folder = Path(os.environ["LOTUS_TEST_FAULTS"])
     for path in sorted(folder.glob(f"{stage}.*")):
         kind = path.suffix[1:]
@@ -31,6 +36,9 @@ def happen(stage: str) -> None:
             jumping_clock.set_to(86400 if kind == "ahead" else -86400)
         elif kind == "raise":
             raise ValueError("broken for a test")
+        elif kind == "device":
+            BROKEN.append(stage)
+            raise RuntimeError("CUDA error: device-side assert triggered")
         elif kind == "hang":
             time.sleep(3600)
         elif kind == "slow":

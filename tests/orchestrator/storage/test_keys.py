@@ -142,6 +142,7 @@ def test_estimates_are_not_in_a_key() -> None:
         "data.root=/somewhere/else",
         "resources.cpu=2",
         "resources.gpu=0.5",
+        "resources.gpu=auto",
         "resources.max_concurrent_trials=1",
         "retry.max_failures=0",
         "retention.checkpoints=all",

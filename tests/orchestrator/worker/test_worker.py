@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 
 from orchestrator import selection
 from orchestrator.planning.config import SweepConfig
@@ -13,7 +14,7 @@ from orchestrator.planning.plan import Plan, plan
 from orchestrator.reading.tables import curve, curve_table, results, trials_table
 from orchestrator.storage.keys import key_of
 from orchestrator.storage.store import Store
-from orchestrator.tracking.tracker import Tracker, open_sweep
+from orchestrator.tracking.tracker import Address, Tracker, open_sweep
 from orchestrator.versions import versions
 from orchestrator.worker.attempt_log import recording
 from orchestrator.worker.failures import NodeError
@@ -43,6 +44,30 @@ def make(sweep: SweepConfig) -> tuple[Plan, Tracker]:
     for trial in planned.trials:
         run_trial(here, job_of(trial), planned.sources_of(trial.config))
     return planned, here.tracker
+
+
+@pytest.mark.parametrize(
+    ("built", "why"),
+    [
+        (None, "built for CPUs only: install one that is built for the GPU"),
+        ("13.0", "built for 13.0; its driver, or the devices that this process may see, are"),
+    ],
+)
+def test_a_gpu_that_torch_does_not_see_is_an_error_and_not_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, built: str | None, why: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", built)
+    address = Address("sqlite://", "1", "2")
+    settings = Settings(store=str(tmp_path), address=address, cpus=1, gpu=True, checkpoints="none")
+    blind = Worker(settings, Store(str(tmp_path)), Tracker(address, late=True))
+    with pytest.raises(NodeError) as found:
+        blind.context(lambda step: None)
+    said = str(found.value)
+    assert said.startswith("resources.gpu is set, but torch ")
+    assert why in said
+    assert said.endswith("or write `resources.gpu: 0`")
+    assert "\n" not in said
 
 
 @pytest.fixture(scope="module")

@@ -215,6 +215,31 @@ def test_a_call_resolves_its_inputs_through_its_executor() -> None:
     assert call(node, Context(), {}, lambda parent: parent.stage.name) == "leaf(root)"
 
 
+@pytest.mark.parametrize(("usable", "threads"), [(0.5, 1), (1.5, 2), (64.0, 2)])
+def test_a_trial_takes_no_more_threads_than_a_container_gives_it(
+    tiny_trial: Callable[..., TrialConfig],
+    monkeypatch: pytest.MonkeyPatch,
+    usable: float,
+    threads: int,
+) -> None:
+    monkeypatch.setattr("trials.graph.execute.usable_cores", lambda: usable)
+    seen: list[int] = []
+
+    def opened(*sections: Any) -> Any:
+        seen.append(torch.get_num_threads())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trials.graph.execute.open_sources", opened)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(KeyboardInterrupt):
+            run_trial(tiny_trial())
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [threads]
+
+
 def test_the_package_offers_what_a_notebook_needs() -> None:
     assert {"TrialConfig", "run_trial", "pipeline", "STAGES", "Context"} <= set(trials.__all__)
     assert all(hasattr(trials, name) for name in trials.__all__)

@@ -46,6 +46,8 @@ def test_recomputed_attention_rebuilds_the_fused_output(
     seen: list[tuple[Tensor, Tensor]] = []
     hook = attn.register_forward_hook(lambda _, args, out: seen.append((args[0], out)))
     (map_BhNN,) = attention_maps(module, x, [1])
+    assert not seen, "nothing is computed after the attention that was asked for"
+    module(x)
     hook.remove()
     tokens, fused = seen[0]
     v = attn.qkv(tokens).reshape(5, 17, 3, 2, 16).permute(2, 0, 3, 1, 4)[2]

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import hypothesis.extra.numpy as npst
 import numpy as np
@@ -7,12 +8,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.trials.helpers import same
 from trials.errors import StageInputError
 from trials.model.module import Model
 from trials.model.vit import Checkpoint
-from trials.sparsity import masks
+from trials.sparsity import masks, threshold
 from trials.sparsity.masks import KeepMask
 
 # Few different values, so that most draws have ties at the threshold.
@@ -47,6 +49,58 @@ def by_sorting(scores: dict[str, Tensor], count: int) -> KeepMask:
 def test_top_k_equals_a_stable_descending_sort(scores: dict[str, Tensor], level: float) -> None:
     count = round(level * masks.size(scores))
     assert same(masks.top_k(scores, count), by_sorting(scores, count))
+
+
+@given(
+    st.lists(
+        npst.arrays(
+            st.sampled_from([np.float16, np.float32, np.float64]),
+            npst.array_shapes(min_dims=2, max_dims=2, max_side=9),
+            elements=st.floats(allow_nan=False, width=16),
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    FRACTION,
+    st.integers(1, 40),
+)
+def test_top_k_sorts_floats_of_every_kind_in_parts_of_any_size(
+    arrays: list[np.ndarray], level: float, part: int
+) -> None:
+    """Infinite ones, both zeros, the smallest there are, types mixed."""
+    scores = {f"blocks.{i}": torch.from_numpy(array) for i, array in enumerate(arrays)}
+    count = round(level * masks.size(scores))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threshold, "CHUNK", part)
+        assert same(masks.top_k(scores, count), by_sorting(scores, count))
+
+
+class Made(TorchDispatchMode):
+    """Every tensor that is made in the block: its type and its bytes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[tuple[torch.dtype, int]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **kwargs or {})
+        if isinstance(found, Tensor) and not func.is_view:
+            self.made.append((found.dtype, found.nbytes))
+        return found
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_top_k_makes_no_number_for_every_weight(
+    kind: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mask, a byte a weight, and the numbers of one part; other ways took 30 bytes a weight."""
+    monkeypatch.setattr(threshold, "CHUNK", 1 << 16)
+    scores = {f"blocks.{i}": torch.rand(2**20, dtype=kind) for i in range(3)}
+    with Made() as seen:
+        masks.top_k(scores, 2**21, masks.ones_like(scores))
+    numbers = [size for dtype, size in seen.made if dtype != torch.bool]
+    assert max(numbers) <= 8 * (1 << 16)
+    assert max(size for _, size in seen.made) == 2**20
 
 
 @given(SCORES, st.integers(0, 99), FRACTION, FRACTION)

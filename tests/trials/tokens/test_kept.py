@@ -7,7 +7,7 @@ from torch import Tensor
 from trials.model.module import Model
 from trials.model.vit import Checkpoint
 from trials.tokens import tickets
-from trials.tokens.kept import Kept, Removal
+from trials.tokens.kept import Kept, KeptTable, Removal
 
 EVEN, UNEVEN = torch.tensor([4, 4, 4, 4, 4]), torch.tensor([4, 4, 4, 16, 1])
 
@@ -33,6 +33,17 @@ def test_a_part_is_padded_as_the_whole_batch_is() -> None:
     part = kept[slice(3, 4)]
     assert torch.equal(part.indices, torch.arange(16).view(1, 16))
     assert part.padded
+
+
+@pytest.mark.parametrize("counts", [EVEN, UNEVEN], ids=["even", "uneven"])
+def test_a_batch_of_a_table_is_that_of_its_own_tickets(counts: Tensor) -> None:
+    """As wide as its own longest row, whatever the others of the table keep."""
+    given = keep(counts)
+    table = KeptTable.of_tickets(given, "zero").placed(lambda tensor: tensor.clone())
+    for part in (slice(0, 2), slice(2, 5), slice(4, 9), slice(0, 5)):
+        found, own = table.batch(part), Kept.of_tickets(given[part], "zero")
+        assert torch.equal(found.indices, own.indices)
+        assert (found.padded, found.removal) == (own.padded, "zero")
 
 
 @torch.no_grad()

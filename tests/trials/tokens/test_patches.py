@@ -4,7 +4,8 @@ from torch import Tensor
 
 from trials.errors import StageInputError
 from trials.tokens import tickets
-from trials.tokens.patches import Patches, augment
+from trials.tokens.kept import Kept
+from trials.tokens.patches import Moves, Patches
 
 
 @pytest.fixture
@@ -15,6 +16,13 @@ def images() -> Tensor:
 
 def draw(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def augment(
+    images: Tensor, flip: bool, crop: int, state: torch.Generator
+) -> tuple[Tensor, Tensor | None]:
+    moves = Moves.draw(len(images), flip, crop, state)
+    return moves.move(images, crop), moves.mirrored
 
 
 def windows(image: Tensor, crop: int) -> set[tuple[int, ...]]:
@@ -31,7 +39,7 @@ def test_augmentation_that_is_off_changes_nothing_and_draws_nothing(images: Tens
     state = draw()
     found, mirrored = augment(images, False, 0, state)
     assert torch.equal(found, images)
-    assert not mirrored.any()
+    assert mirrored is None
     assert torch.equal(state.get_state(), draw().get_state())
 
 
@@ -39,7 +47,7 @@ def test_augmentation_that_is_off_changes_nothing_and_draws_nothing(images: Tens
 def test_a_crop_is_a_window_of_the_padded_image_of_the_old_size(images: Tensor, crop: int) -> None:
     found, mirrored = augment(images, False, crop, draw())
     assert (found.shape, found.dtype) == (images.shape, images.dtype)
-    assert not mirrored.any()
+    assert mirrored is None
     for image, cropped in zip(images, found, strict=True):
         assert tuple(cropped.flatten().tolist()) in windows(image, crop)
 
@@ -57,7 +65,21 @@ def test_a_crop_follows_from_the_generator(images: Tensor) -> None:
 
 
 def test_a_crop_leaves_the_flips_as_they_are_without_it(images: Tensor) -> None:
-    assert torch.equal(augment(images, True, 2, draw())[1], augment(images, True, 0, draw())[1])
+    cropped, whole = augment(images, True, 2, draw())[1], augment(images, True, 0, draw())[1]
+    assert cropped is not None
+    assert whole is not None
+    assert torch.equal(cropped, whole)
+
+
+def test_moves_of_batches_are_cut_out_of_those_of_all_of_them(images: Tensor) -> None:
+    """Drawn batch by batch in one order, joined, sent, and cut again."""
+    state, again = draw(), draw()
+    parts = [Moves.draw(20, True, 2, state) for _ in range(3)]
+    joined = Moves.joined(parts).placed(lambda tensor: tensor.clone())
+    for start in (0, 20, 40):
+        own, part = Moves.draw(20, True, 2, again), slice(start, start + 20)
+        assert torch.equal(joined[part].move(images[part], 2), own.move(images[part], 2))
+    assert torch.equal(state.get_state(), again.get_state())
 
 
 def test_a_crop_that_could_hold_nothing_is_refused(images: Tensor) -> None:
@@ -82,8 +104,8 @@ def uneven() -> Tensor:
 
 def test_uneven_tickets_are_mirrored_with_their_images(uneven: Tensor) -> None:
     rows, mirrored = torch.tensor([7, 3, 30, 11]), torch.tensor([True, False, True, False])
-    kept = Patches(uneven).kept(rows, torch.empty(0), mirrored, 4, draw())
-    for row, place, turned in zip(kept.indices, rows, mirrored, strict=True):
+    table = Patches(uneven).table(rows, None, mirrored, 4)
+    for row, place, turned in zip(table.indices, rows, mirrored, strict=True):
         grid = uneven[place].view(4, 4)
         expected = (grid.flip(-1) if turned else grid).flatten().nonzero()[:, 0]
         assert row[row != tickets.PAD].tolist() == expected.tolist()
@@ -91,15 +113,39 @@ def test_uneven_tickets_are_mirrored_with_their_images(uneven: Tensor) -> None:
 
 def test_random_patches_are_as_many_as_each_image_keeps(uneven: Tensor) -> None:
     rows, mirrored = torch.arange(40), torch.arange(40) % 2 == 0
-    kept = Patches(uneven, random=True).kept(rows, torch.empty(0), mirrored, 4, draw())
-    assert torch.equal((kept.indices != tickets.PAD).sum(1), uneven.sum(1))
+    patches = Patches(uneven, random=True)
+    table = patches.table(rows, patches.draw(40, draw()), mirrored, 4)
+    assert torch.equal((table.indices != tickets.PAD).sum(1), uneven.sum(1))
+    assert torch.equal(table.counts, uneven.sum(1))
+
+
+def test_only_random_patches_draw(uneven: Tensor) -> None:
+    state = draw()
+    assert Patches(uneven).draw(5, state) is None
+    assert torch.equal(state.get_state(), draw().get_state())
 
 
 @pytest.mark.parametrize("lowest", [False, True])
-def test_a_scorer_keeps_the_best_patches_of_what_it_sees_unmirrored(lowest: bool) -> None:
-    keep = tickets.random_patches(6, 16, 5, draw())
+def test_a_scorer_keeps_the_best_patches_of_what_it_sees_unmirrored(
+    uneven: Tensor, lowest: bool
+) -> None:
+    even = tickets.random_patches(40, 16, 5, draw())
     scores = torch.rand(6, 16, generator=draw(1))
-    patches = Patches(keep, scorer=lambda x: x, lowest=lowest)
-    kept = patches.kept(torch.arange(6), scores, torch.ones(6, dtype=torch.bool), 4, draw())
-    expected = tickets.indices(tickets.select_patches(scores, 5, lowest=lowest))
-    assert torch.equal(kept.indices, expected)
+    for keep in (even, uneven):
+        patches = Patches(keep, "mean", scorer=lambda x: x, lowest=lowest)
+        rows = torch.tensor([9, 1, 3, 8, 30, 2])
+        table = patches.table(rows, None, torch.ones(6, dtype=torch.bool), 4)
+        kept, odd = patches.scored(scores, table.counts, table.batch(slice(0, 6)))
+        chosen = tickets.select_patches(scores, keep[rows].sum(1), lowest=lowest)
+        expected = Kept.of_tickets(chosen, "mean")
+        assert torch.equal(kept.indices, expected.indices)
+        assert (kept.padded, kept.removal) == (expected.padded, "mean")
+        assert not odd
+
+
+def test_a_score_that_is_nan_is_told_of() -> None:
+    scores = torch.rand(3, 4, generator=draw())
+    scores[1, 2] = torch.nan
+    patches = Patches(torch.ones(3, 4, dtype=torch.bool), scorer=lambda x: x)
+    table = patches.table(torch.arange(3), None, None, 2)
+    assert patches.scored(scores, table.counts, table.batch(slice(0, 3)))[1]

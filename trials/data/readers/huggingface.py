@@ -46,8 +46,7 @@ def scan(cfg: DataConfig) -> Scan:
     Raises:
         DataError: there are none.
     """
-    root = cfg.root
-    assert root is not None
+    root = cfg.folder
     folders = walk(root, _counts) if root.is_dir() else []
     folder_of(root, "parquet or arrow file", folders)
     folders = [_without_leftovers(folder) for folder in folders]

@@ -45,12 +45,12 @@ def scan(cfg: DataConfig) -> Scan:
     Raises:
         DataError: there is no such folder, or it is not laid out so.
     """
-    assert cfg.root is not None
-    if not cfg.root.is_dir():
-        raise DataError(f"data.root = {cfg.root}: there is no such folder")
-    folders = walk(cfg.root, is_image)
-    owned = _owned(cfg.root, folders)
-    _refuse_empty(cfg.root, owned)
+    root = cfg.folder
+    if not root.is_dir():
+        raise DataError(f"data.root = {root}: there is no such folder")
+    folders = walk(root, is_image)
+    owned = _owned(root, folders)
+    _refuse_empty(root, owned)
     return Scan(digest_of(folders), lambda: _listing(owned), instant=True)
 
 

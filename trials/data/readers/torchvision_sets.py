@@ -150,9 +150,9 @@ def scan(cfg: DataConfig) -> Scan:
         DataAbsentError: they are not there, and are not to be fetched.
         DataError: they cannot be fetched.
     """
-    name, root = cfg.dataset, cfg.root
-    assert name is not None
-    assert root is not None
+    name, root = cfg.dataset, cfg.folder
+    if name is None:
+        raise DataError("data.dataset is missing: name a set of torchvision")
     if not _is_here(name, root):
         if not cfg.download:
             raise DataAbsentError(

@@ -47,8 +47,7 @@ def scan(cfg: DataConfig) -> Scan:
     Raises:
         DataError: there are none.
     """
-    root = cfg.root
-    assert root is not None
+    root = cfg.folder
     folders = walk(root, lambda name: name.endswith((".tar", ".tar.gz", ".tgz")))
     folder_of(root, "tar file", folders)
     return Scan(digest_of(folders), lambda: _listing(cfg, shards_of(root, folders), root))
