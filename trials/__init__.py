@@ -11,6 +11,7 @@ Its wings, each of which imports only those above it (tests/test_imports.py):
 
 data        data sets, their splits and fractions
 tokens      which patches survive: tickets
+reduction   which tokens leave, or merge, inside the network
 model       the transformer, and what it costs
 sparsity    which weights survive: masks, criteria, targets
 training    the training loop, the evaluation loop, unfinished state
