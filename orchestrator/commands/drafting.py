@@ -17,8 +17,8 @@ from orchestrator.planning.plan import plan
 from orchestrator.storage.store import Entry
 from trials.data.datasets import Counts
 from trials.errors import ModelError
-from trials.graph.sources import weights_of
-from trials.model.shape import Shape, shape_of
+from trials.graph.sources import identity_of, place_of
+from trials.model.capability import Capability, capability_of
 from trials.model.vit import ModelConfig
 
 SIDES = (518, 448, 384, 336, 320, 256, 224, 192, 160, 128, 112, 96, 64, 48, 32)
@@ -75,7 +75,9 @@ class Drafter:
         side = round(math.sqrt(self.native.patch_inputs / self.counts.channels))
         self.made_for, self.patch = self.native.grid[0] * side, side
         model = ModelConfig(name=wish.model, pretrained=wish.weights)
-        self.weights = weights_of(model, self.counts.classes)  # once: a file's digest takes a while
+        self.weights = identity_of(
+            model, place_of(model), self.counts.classes
+        )  # once: a file's digest takes a while
 
     def draft(self) -> Draft:
         """The best sweep that the budget allows.
@@ -194,15 +196,14 @@ class Drafter:
     def _takes(self, pixels: int) -> bool:
         """Whether the model can be built for such images, with patches enough."""
         try:
-            shape = self._shape(self._kwargs(pixels))
+            model = self._capability(self._kwargs(pixels))
         except ModelError:
             return False
-        side = round(math.sqrt(shape.patch_inputs / self.counts.channels))
-        return shape.grid[0] >= FEWEST and shape.grid[0] * side == pixels
+        return model.grid[0] >= FEWEST and model.image[0] == pixels
 
-    def _shape(self, kwargs: dict[str, Any]) -> Shape:
+    def _capability(self, kwargs: dict[str, Any]) -> Capability:
         known = {"num_classes": self.counts.classes, "in_chans": self.counts.channels}
-        return shape_of(self.wish.model, known | kwargs)
+        return capability_of(self.wish.model, known | kwargs)
 
     def _predict(self, effort: Effort) -> Forecast:
         sweep = SweepConfig.model_validate(self.raw(effort))

@@ -121,9 +121,9 @@ def _built(name: str, classes: int, channels: int) -> None:
     Raises:
         ModelError: it does not.
     """
-    from trials.model.shape import shape_of
+    from trials.model.capability import capability_of
 
-    shape_of(name, {"num_classes": classes, "in_chans": channels})
+    capability_of(name, {"num_classes": classes, "in_chans": channels})
 
 
 def _weights(text: str, model: str) -> tuple[bool | str]:

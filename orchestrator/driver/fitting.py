@@ -24,9 +24,9 @@ from orchestrator.planning.config import SMALLEST, ResourcesSection
 from orchestrator.planning.plan import Plan
 from orchestrator.versions import VERSION, versions
 from orchestrator.worker.failures import out_of_memory
+from trials.caches import cache_folder
 from trials.config import TrialConfig
 from trials.graph.sources import Opened
-from trials.model.answers import cache_folder
 
 BESIDE_BYTES = 2**30
 """What a process has on a device beside torch's tensors: its context, and libraries' kernels."""

@@ -54,7 +54,7 @@ def dry_run(trial: TrialConfig, data: Dataset, ctx: Context) -> None:
         recipe.model_copy(update={"crop": recipe.crop if patches is not None else 0}),
         ctx,
         0,
-        keep=masks.ones_like(masks.prunable(start.state)),
+        keep=masks.ones_like(masks.prunable(start)),
         patches=patches,
         teacher=teacher,
         distill=trial.finetune.distill,
