@@ -71,9 +71,8 @@ class Drafter:
     def __init__(self, wish: Wish, entries: Sequence[Entry]) -> None:
         self.wish, self.entries = wish, entries
         self.counts = wish.data.counts
-        self.native = self._shape({})
-        side = round(math.sqrt(self.native.patch_inputs / self.counts.channels))
-        self.made_for, self.patch = self.native.grid[0] * side, side
+        self.native = self._capability({})
+        self.made_for, self.patch = self.native.image[0], self.native.patch[0]
         model = ModelConfig(name=wish.model, pretrained=wish.weights)
         self.weights = identity_of(
             model, place_of(model), self.counts.classes
@@ -92,7 +91,7 @@ class Drafter:
         sweep = SweepConfig.model_validate(raw)
         about = About(
             made_for=self.made_for,
-            patches=self._shape(self._kwargs(effort.pixels)).patches,
+            patches=self._capability(self._kwargs(effort.pixels)).patches,
             parts=self._split(effort),
             cost=predicted_words(sweep, predicted),
         )

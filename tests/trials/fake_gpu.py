@@ -92,6 +92,12 @@ class _Module(backend_registration._DummyBackendModule):
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.bfloat16, torch.float16]
 
+    def get_rng_state(self, device: Any = None) -> Tensor:
+        return torch.empty(0, dtype=torch.uint8)  # numbers are drawn on the CPU
+
+    def set_rng_state(self, state: Tensor, device: Any = None) -> None:
+        pass
+
     def synchronize(self, device: Any = None) -> None:
         if _ACTIVE:
             _ACTIVE[-1].note(_ACTIVE[-1].waits, "synchronize")
@@ -312,3 +318,7 @@ def _has_bool(indices: Any) -> bool:
     """Whether any index is a mask, of which nobody knows how many it chooses."""
     given = [one for one in tree_flatten(indices)[0] if isinstance(one, Tensor)]
     return any(one.dtype in (torch.bool, torch.uint8) for one in given)
+
+
+# When this is imported, and no later: autograd counts the devices at the first backward pass.
+device()

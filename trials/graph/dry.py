@@ -6,7 +6,8 @@ from functools import partial
 
 from trials.config import TrialConfig
 from trials.context import Context
-from trials.data.datasets import Dataset
+from trials.data.datasets import Counts, Dataset
+from trials.graph.fitting import fitted
 from trials.lazy import torch
 from trials.model import vit
 from trials.model.module import Model
@@ -32,6 +33,7 @@ def dry_run(trial: TrialConfig, data: Dataset, ctx: Context) -> None:
     The weights are random, every prunable one has a mask, and all patches are kept. A teacher and
     an online scorer are there where the trial has them.
     """
+    trial = fitted(trial, Counts.of(data))
     section = trial.model.model_copy(update={"pretrained": False})
     start = vit.create(section, classes=data.classes, channels=data.channels, seed=0)
     recipe = trial.finetune.part(TrainConfig, batch_size=largest_batch(trial))

@@ -68,6 +68,8 @@ def attention_maps(model: Module, x: Tensor, blocks: Sequence[int]) -> list[Tens
     def see(attention: Tensor) -> None:
         if running:
             found[running[0]].append(attention)
+            if running[0] == last and _has_one(model.blocks[last]):
+                raise _SeenError
 
     try:
         with contextlib.suppress(_SeenError), _watched(see, running):
@@ -77,6 +79,11 @@ def attention_maps(model: Module, x: Tensor, blocks: Sequence[int]) -> list[Tens
             hook.remove()
     maps = {block: _map(model.blocks[block], block, seen) for block, seen in found.items()}
     return [maps[b % depth] for b in blocks]
+
+
+def _has_one(block: Module) -> bool:
+    """Whether a block computes one softmax in all."""
+    return hasattr(block, "attn") and not differential_modules(block)
 
 
 def _map(block: Module, number: int, seen: Sequence[Tensor]) -> Tensor:

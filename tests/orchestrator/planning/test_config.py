@@ -206,7 +206,7 @@ def test_the_bundled_sweeps_load_and_plan_wherever_somebody_is(
     find = Assuming()
     planned = plan(sweep, find=find)
     assert (find.said == []) == (name == "digits")
-    assert len(planned.trials) == len({t.name for t in planned.trials}) > 10
+    assert len(planned.trials) == len({t.name for t in planned.trials}) >= 8
     assert set(planned.shared) < set(planned.nodes)
 
 
@@ -219,7 +219,7 @@ def test_the_sweeps_of_the_log_load_and_plan(path: Path, monkeypatch: pytest.Mon
     sweep = load_sweep(path)
     assert sweep.name == path.stem
     planned = plan(sweep, find=Assuming())
-    assert len(planned.trials) == len({t.name for t in planned.trials}) > 10
+    assert len(planned.trials) == len({t.name for t in planned.trials}) >= 8
 
 
 def test_the_resolved_file_gives_the_same_trials(tiny: Tiny, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tests.trials.reduction.models import (
     settings,
 )
 from trials.model import cost
-from trials.model.shape import Shape
+from trials.model.capability import capability_of
 from trials.reduction.config import ReductionConfig
 from trials.reduction.tokens import block_tokens, down, forward_macs, kept_patches, up
 
@@ -35,6 +35,11 @@ METHODS: dict[str, dict[str, Any]] = {
     "random": {"method": "random", "keep": 0.7},
     "random without fusion": {"method": "random", "keep": 0.7, "fuse": False},
 }
+
+LIKE_SIZES: dict[str, Any] = {
+    "img_size": 8, "patch_size": 2, "in_chans": 1, "embed_dim": 32, "depth": 2, "num_heads": 2,
+}  # fmt: skip
+"""Arguments of a model that costs what `Sizes()` does."""
 
 CASES = {
     f"{name}-{prefix}": (method, prefix)
@@ -156,10 +161,10 @@ def test_shares_of_the_small_vit_are_those_of_the_design() -> None:
 
 @given(st.integers(1, 16))
 def test_without_a_method_the_cost_is_that_of_the_model(kept: int) -> None:
-    shape = Shape((4, 4), prefix=1, depth=2, width=32, hidden=128, patch_inputs=4)
+    model = capability_of("vit_tiny_patch16_224", LIKE_SIZES)
     for config in (settings("none"), settings("evit", keep=1.0), settings("tome", r=0)):
         macs = forward_macs(config, Sizes(), kept)
-        assert macs.total == cost.forward_macs(shape, kept)
+        assert macs.total == cost.forward_macs(model, kept)
         assert macs.choosing == 0
 
 
