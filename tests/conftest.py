@@ -157,7 +157,7 @@ cli.main(sys.argv[1:], standalone_mode=False)
 
 def loaded_by(program: str, *args: str, **environment: str) -> set[str]:
     """Top-level names of everything that a new process has imported when it ends."""
-    told = "\nimport sys\nprint('loaded', *sys.modules, file=sys.stderr)"
+    told = "\nimport sys\nprint('it has', *sys.modules, file=sys.stderr)"
     done = subprocess.run(
         [sys.executable, "-c", program + told, *args],
         cwd=ROOT,
@@ -166,8 +166,9 @@ def loaded_by(program: str, *args: str, **environment: str) -> set[str]:
         text=True,
         check=True,
     )
-    (line,) = (line for line in done.stderr.splitlines() if line.startswith("loaded "))
-    return {name.split(".")[0] for name in line.split()[1:]}
+    # Not always the last line: libraries may tell of what they find left over at the end.
+    (names,) = (line for line in done.stderr.splitlines() if line.startswith("it has "))
+    return {name.split(".")[0] for name in names.split()}
 
 
 @pytest.fixture(scope="session")

@@ -92,8 +92,6 @@ def test_wrong_use_ends_with_2(args: tuple[str, ...], lotus: Lotus) -> None:
     ("override", "expected"),
     [
         ("data.validation=9999", "data.validation = 9999"),
-        ("model.name=vit_tiny_patch16_225", "model.name"),
-        ("model.kwargs.foo=3", "model.kwargs"),
         ("storage.path=nothing://x", "storage.path = nothing://x cannot be used"),
     ],
 )
@@ -105,6 +103,24 @@ def test_what_only_shows_later_ends_with_1_and_one_line(
     assert err.startswith("Error: ")
     assert expected in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("model.name=vit_tiny_patch16_225", "model.name = vit_tiny_patch16_225: timm"),
+        ("model.kwargs.foo=3", "model.kwargs: timm cannot build"),
+        ("tickets.block=7", "tickets.block = 7: "),
+    ],
+)
+def test_settings_that_do_not_fit_the_model_are_wrong_use_and_end_with_2(
+    override: str, expected: str, sweep_file: Callable[..., Path], lotus: Lotus
+) -> None:
+    code, out, err = lotus("plan", str(sweep_file()), "--set", override)
+    title, problem = err.strip().splitlines()
+    assert (code, out) == (2, "")
+    assert title.endswith("1 problem")
+    assert problem.strip().startswith(expected)
 
 
 def test_an_interrupt_ends_with_130(

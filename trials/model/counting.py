@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from trials.errors import ModelError
 from trials.lazy import torch
 from trials.model.families import Module
 from trials.model.forward import forward
@@ -58,49 +55,13 @@ def counted(model: Module, equal: Mapping[Any, int]) -> tuple[int, int, int]:
 
 def _macs(model: Module, blocks: Sequence[Any], kept: int) -> int:
     """Of a pass through these blocks with so many patches."""
+    from torch.utils.flop_counter import FlopCounterMode
+
     model.blocks = torch.nn.Sequential(*blocks)
     rows = torch.zeros(1, kept, dtype=torch.int64, device="meta")
-    with torch.no_grad(), _counting() as total:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
         forward(model, images_of(model), rows)
-    return total[0]
-
-
-PRODUCT = re.compile(r"mm|mv|dot|linear|conv|attention|einsum|tensordot|matmul")
-"""In the names of the operations that multiply."""
-
-
-@contextmanager
-def _counting() -> Iterator[list[int]]:
-    """Add up what matrix products and convolutions multiply; torch's own counter imports triton.
-
-    Raises:
-        ModelError: a pass multiplies in a way that is not known here.
-    """
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    total = [0]
-
-    class Count(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        def __torch_dispatch__(
-            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-        ) -> Any:
-            made = func(*args, **(kwargs or {}))
-            total[0] += _product(func.overloadpacket.__name__, args, made)
-            return made
-
-    with Count():  # type: ignore[no-untyped-call]
-        yield total
-
-
-def _product(name: str, args: Sequence[Any], made: Tensor) -> int:
-    if name in ("mm", "bmm", "addmm", "baddbmm"):
-        left, right = args[-2:]
-        return int(left.numel() * right.shape[-1])
-    if name == "convolution":
-        return int(made.numel() * args[1][0].numel())
-    if PRODUCT.search(name):
-        raise ModelError(f"a pass of the model multiplies by {name}, which is not counted")
-    return 0
+    return counter.get_total_flops() // 2
 
 
 def formula_of(model: Module) -> tuple[int, int, int] | None:

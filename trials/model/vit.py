@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -216,8 +217,28 @@ def _per_channel(values: Sequence[float], channels: int) -> tuple[float, ...]:
 
 def build_empty(arch: Arch) -> Module:
     """A module that has its shapes and no weights (on the meta device)."""
-    with torch.device("meta"):
+    with torch.device("meta"), _undrawn():
         return _timm(arch.name, pretrained=False, **arch.kwargs)
+
+
+VALUES = ("uniform_", "normal_", "erfinv_", "mul_", "add_", "div_", "clamp_", "zero_", "fill_")
+
+
+@contextmanager
+def _undrawn() -> Iterator[None]:
+    """Tensors without values are not filled: that is most of the time that building them takes."""
+    fillers = {getattr(torch.Tensor, name) for name in VALUES}
+
+    class Undrawn(torch.overrides.TorchFunctionMode):
+        def __torch_function__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            if func in fillers and args[0].is_meta:
+                return args[0]
+            return func(*args, **(kwargs or {}))
+
+    with Undrawn():
+        yield
 
 
 def is_of_timm(name: str) -> bool:

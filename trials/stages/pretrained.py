@@ -10,6 +10,7 @@ from pydantic import Field
 from trials.context import Context
 from trials.data.datasets import Dataset
 from trials.model import vit
+from trials.model.capability import of_arch
 from trials.model.repository import Remote
 from trials.model.vit import Checkpoint, ModelConfig
 from trials.stage import StageConfig, stage
@@ -60,9 +61,14 @@ def pretrained(
     Args:
         seed: of random weights, a fresh head included; None when there are none.
         weights: safetensors file for `cfg.weights == "file"`, here or on the hub.
+
+    Raises:
+        ModelError: the model or its weights cannot be used.
     """
     source: bool | Path = cfg.weights == "hub"
     if cfg.weights == "file" and weights is not None:
         source = weights.local() if isinstance(weights, Remote) else weights
     model = cfg.part(ModelConfig, pretrained=source)
-    return Pretrained(vit.create(model, classes=data.classes, channels=data.channels, seed=seed))
+    made = vit.create(model, classes=data.classes, channels=data.channels, seed=seed)
+    of_arch(made.arch)  # refuses a model whose patches do not stay apart
+    return Pretrained(made)

@@ -7,6 +7,7 @@ from safetensors.torch import save_file
 
 from trials.context import Context
 from trials.data.datasets import Dataset
+from trials.errors import ModelError
 from trials.model.vit import Checkpoint, ModelConfig
 from trials.stages.pretrained import PretrainedConfig, pretrained
 
@@ -55,3 +56,9 @@ def test_random_weights_ignore_a_file(
     named = pretrained(cfg, ctx, seed=0, data=small, weights=tmp_path / "absent").checkpoint.state
     plain = pretrained(cfg, ctx, seed=0, data=small, weights=None).checkpoint.state
     assert all(torch.equal(named[name], tensor) for name, tensor in plain.items())
+
+
+def test_a_model_whose_patches_see_each_other_is_refused(ctx: Context, small: Dataset) -> None:
+    cfg = PretrainedConfig(name="vit_tiny_r_s16_p8_224", weights="random", kwargs={"depth": 1})
+    with pytest.raises(ModelError, match="a dropped patch would still be seen"):
+        pretrained(cfg, ctx, seed=0, data=small, weights=None)
