@@ -3,9 +3,12 @@
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import timm
 
+from orchestrator import notices
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.plan import plan
 from orchestrator.search import Outcome
@@ -158,3 +161,29 @@ def test_a_large_plan_takes_little_time_and_builds_each_stage_once(tiny: Tiny) -
     assert len(shared) < len(keys)
     nodes = {id(node) for trial in planned.trials for node in closure(trial.graph.final)}
     assert len(nodes) == len(keys)
+
+
+def test_weights_are_one_thing_however_they_are_named(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By file, by folder, or with the model as the name of a folder."""
+    base = tiny()
+    told: list[str] = []
+    monkeypatch.setattr(notices, "_listeners", [told.append])
+    monkeypatch.setattr(notices, "_said", set())
+    model = timm.create_model(base.model.name, **base.model.kwargs | {"num_classes": 3})
+    timm.models.save_for_hf(model, str(tmp_path / "m"), safe_serialization=True)
+    file, folder = (
+        plan(tiny("", f"model.pretrained={tmp_path}/m{end}")).trials[0]
+        for end in ("/model.safetensors", "")
+    )
+    assert file.key == folder.key
+    (named,) = plan(tiny("", f"model.name=local-dir:{tmp_path}/m", "model.pretrained=true")).trials
+    assert named.config.model.name == base.model.name
+    assert named.config.model.pretrained == tmp_path / "m"
+    assert str(tmp_path) not in named.graph.pretrained.config.model_dump_json()
+    job = job_of(named)
+    assert Job.of_text(job.text()).config == named.config
+    assert (
+        told[0] == f"model.pretrained = {tmp_path}/m/model.safetensors: fresh: head; left out: head"
+    )

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -10,7 +11,7 @@ import trials
 from trials import Context, TrialConfig, TrialResult, run_trial
 from trials.arms import MASKED, TICKETED, ArmName
 from trials.graph.execute import Direct, call
-from trials.model.vit import Checkpoint
+from trials.model.vit import Checkpoint, ModelConfig
 from trials.sparsity import masks
 from trials.sparsity.masks import KeepMask
 from trials.stage import Node, Source, Stage, StageConfig
@@ -270,3 +271,24 @@ def test_every_arm_trains_alike_on_the_other_images(run: Run) -> None:
     assert ticketed.results["final"].test_ticket is not None
     whole = run(arm="dense", finetune=finetune())
     assert not torch.equal(state_of(plain)["head.bias"], state_of(whole)["head.bias"])
+
+
+def test_a_trial_starts_from_a_folder_that_timm_wrote(
+    tiny_trial: Callable[..., TrialConfig], tmp_path: Path
+) -> None:
+    """A backbone of another size without a head, by the name of its folder; a linear probe."""
+    trial = tiny_trial(arm="dense")
+    kwargs = trial.model.kwargs | {"img_size": 12, "num_classes": 0}
+    model = timm.create_model(trial.model.name, **kwargs)
+    timm.models.save_for_hf(model, str(tmp_path / "m"), safe_serialization=True)
+    given = {"name": f"local-dir:{tmp_path}/m", "kwargs": {"img_size": 8}}
+    dense = trial.dense.model_copy(update={"train": "head", "epochs": 1})
+    finetune = trial.finetune.model_copy(update={"weights": "current", "epochs": 1})
+    update = {"model": ModelConfig.model_validate(given), "dense": dense, "finetune": finetune}
+    result = run_trial(trial.model_copy(update=update)).results
+    start, probe = (result[name].checkpoint.state for name in ("pretrained", "dense"))
+    body = {n for n in start if torch.equal(start[n], probe[n])}
+    assert start.keys() - body == {"head.weight", "head.bias"}
+    assert torch.equal(start["blocks.0.attn.qkv.weight"], model.blocks[0].attn.qkv.weight)
+    assert start["pos_embed"].shape != model.pos_embed.shape
+    assert result["pretrained"].checkpoint.arch.name == trial.model.name
