@@ -112,7 +112,7 @@ def _wish(given: dict[str, str], weights: str, path: Path) -> "Wish":
 
 def _plain(error: Exception) -> str:
     """Without the setting of the sweep file, which nobody has written yet."""
-    return re.sub(r"^(data|model)\.\w+( = [^:]*)?(: | )", "", str(error))
+    return re.sub(r"^(data|model)\.\w+( = \S+)?: ", "", str(error))
 
 
 def _built(name: str, classes: int, channels: int) -> None:
