@@ -192,8 +192,8 @@ SEARCHES = [
 def test_a_mutated_sweep_file_works_or_is_refused_in_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    once: Callable[..., Any] = functools.cache(data.READERS["digits"])
-    monkeypatch.setitem(data.READERS, "digits", once)
+    once: Callable[..., Any] = functools.cache(data.load)
+    monkeypatch.setattr(data, "load", once)
     monkeypatch.chdir(tmp_path)
     texts = [path.read_bytes() for path in bundled().values()]
     texts += [TINY + search for search in SEARCHES]

@@ -31,7 +31,7 @@ CALLS = {
     "mlflow.pytorch.log_model",
     "mlflow.pyfunc.load_model",
 }
-READS_PICKLES = "trials/data/datasets.py"
+READS_PICKLES = "trials/data/readers/cifar10.py"
 """CIFAR-10 is published as pickles; a batch is opened after its digest."""
 
 READS_CHECKPOINTS = "trials/model/pickled.py"
@@ -131,7 +131,7 @@ def test_pickles_are_read_in_one_place_after_their_digest() -> None:
     order = [
         text.index("content = path.read_bytes()"),
         text.index("digest = hashlib.md5(content"),
-        text.index("if digest != CIFAR10_MD5[path.name]:"),
+        text.index("if digest != MD5[path.name]:"),
         text.index("raise DataError", text.index("if digest != ")),
         text.index("pickle.loads(content"),
     ]

@@ -166,14 +166,13 @@ class Drafter:
         batch = next(size for size in (64, 32, 16, 8) if size == 8 or train >= 20 * size)
         steps = epochs * math.ceil(train / batch)
         found: dict[str, Any] = {"epochs": epochs, "lr": lr, "batch_size": batch}
-        found["weight_decay"] = 0.05
+        found |= {"weight_decay": 0.05, "no_decay": "timm"}
         if warm:
             found |= {"warmup_steps": min(100, steps // 10), "label_smoothing": 0.1}
         return found | ({"precision": "bfloat16"} if self.wish.gpu else {})
 
     def _tickets(self) -> dict[str, Any]:
-        found = {} if self.native.prefix else {"score": "received"}
-        return found | ({"weights": "adapted"} if self.wish.weights is False else {})
+        return {"weights": "adapted"} if self.wish.weights is False else {}
 
     def _tolerance(self, effort: Effort) -> float:
         """What so many test images, each seen by every seed's model, can tell apart."""

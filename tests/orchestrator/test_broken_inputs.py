@@ -146,9 +146,10 @@ DATA = [
            file(f"{IN_CIFAR}/data_batch_1", b"cos\nsystem\n(S'touch owned'\ntR."), code=1),
     Broken("a folder for a batch", "cannot be read", (CIFAR,),
            lambda f: (f / IN_CIFAR / "data_batch_1").mkdir(parents=True), code=1),
-    Broken("no data", "holds no CIFAR-10", (CIFAR,), command=("doctor", "FILE"), code=1),
+    Broken("no data", "holds no CIFAR-10", (CIFAR,), command=("doctor", "FILE"), code=1,
+           problems=2),  # the model of the good file takes grey images
     Broken("a file for a folder", "holds no CIFAR-10", (CIFAR,), file("d", b""),
-           command=("doctor", "FILE"), code=1),
+           command=("doctor", "FILE"), code=1, problems=2),
 ]  # fmt: skip
 
 FOLDER = "data={name: imagefolder, root: d}"
@@ -199,14 +200,13 @@ FROM_FILE = "model.pretrained=w.safetensors"
 
 MODELS = [
     Broken("misspelt model", "near it: vit_tiny_patch16_224",
-           ("model.name=vit_tiny_patch16_225",), code=1),
-    Broken("no vision transformer", "resnet18 is a ResNet", ("model.name=resnet18",
-           "model.kwargs={}"), code=1),
-    Broken("unknown argument", "model.kwargs", ("model.kwargs.foo=3",), code=1),
+           ("model.name=vit_tiny_patch16_225",)),
+    Broken("no vision transformer", "resnet18 is a resnet of timm", ("model.name=resnet18",
+           "model.kwargs={}")),
+    Broken("unknown argument", "model.kwargs", ("model.kwargs.foo=3",)),
     Broken("an argument that loads weights", "write `model.pretrained`",
            ("model.kwargs.checkpoint_path=w.pth",)),
-    Broken("heads that do not divide the width", "model.kwargs", ("model.kwargs.num_heads=3",),
-           code=1),
+    Broken("heads that do not divide the width", "model.kwargs", ("model.kwargs.num_heads=3",)),
     Broken("no weights there", "w.safetensors cannot be read", (FROM_FILE,),
            command=("doctor", "FILE"), code=1),
     Broken("a pickle for weights", "is not a safetensors file", (FROM_FILE,),
@@ -214,7 +214,7 @@ MODELS = [
     Broken("empty weights", "is not a safetensors file", (FROM_FILE,), file("w.safetensors", b""),
            code=1),
     Broken("weights cut off", "is not a safetensors file", (FROM_FILE,), cut_off, code=1),
-    Broken("a folder for weights", "cannot be read", (FROM_FILE,),
+    Broken("a folder for weights", "holds no safetensors file", (FROM_FILE,),
            lambda f: (f / "w.safetensors").mkdir(), code=1),
 ]  # fmt: skip
 

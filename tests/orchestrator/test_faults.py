@@ -181,7 +181,7 @@ def test_eight_trials_stopped_at_random_moments_progress_monotonously_and_repeat
     stops = 0
     for _ in range(12):
         stopper = Stopper(
-            look(path, EIGHT).finished, path, after=random.randint(5, 8), wait_s=random.random()
+            look(path, EIGHT).finished, path, after=random.randint(3, 5), wait_s=random.random()
         )
         stopper.start()
         try:

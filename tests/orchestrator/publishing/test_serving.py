@@ -34,8 +34,7 @@ def address(finished_sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     """`mlflow models serve` of the best model of a finished sweep."""
     import mlflow
 
-    where = open_sweep(load_sweep(finished_sweep), create=False)
-    assert where is not None
+    where = open_sweep(load_sweep(finished_sweep))
     found = MlflowClient(where.uri).search_logged_models([where.experiment_id])
     (model,) = [one for one in found if one.source_run_id == where.parent]
     folder = tmp_path_factory.mktemp("served")
