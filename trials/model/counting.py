@@ -61,7 +61,7 @@ def _macs(model: Module, blocks: Sequence[Any], kept: int) -> int:
     rows = torch.zeros(1, kept, dtype=torch.int64, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         forward(model, images_of(model), rows)
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2
 
 
 def formula_of(model: Module) -> tuple[int, int, int] | None:
