@@ -216,12 +216,18 @@ def test_half_precision_is_cast_as_timm_casts_it(tmp_path: Path) -> None:
     assert {t.dtype for t in found.values()} == {torch.float32}
 
 
-def test_a_beit_takes_its_own_files(tmp_path: Path) -> None:
-    name, kwargs = "beitv2_base_patch16_224", {"patch_size": 2}
-    path = saved(built(name, **kwargs).state_dict(), tmp_path)
+@pytest.mark.parametrize(
+    "name", ["beitv2_base_patch16_224", "eva02_tiny_patch14_224", "vit_small_patch16_dinov3"]
+)
+def test_other_families_take_their_own_files(name: str, tmp_path: Path) -> None:
+    path = saved(built(name).state_dict(), tmp_path)
     for size in (8, 12):
-        _, found = loaded(path, name, img_size=size, **kwargs)
-        assert same(found, by_timm(path, name, img_size=size, **kwargs)), size
+        told, found = loaded(path, name, img_size=size)
+        assert same(found, by_timm(path, name, img_size=size)), size
+        assert told.fresh == told.left == ()
+    told, found = loaded(path, name, num_classes=3)
+    assert same(found, by_timm(path, name, num_classes=3), without=("head",))
+    assert told.fresh == HEAD
 
 
 def test_only_the_shapes_are_needed_to_know_whether_a_file_fits(tmp_path: Path) -> None:
