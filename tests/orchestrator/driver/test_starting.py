@@ -63,7 +63,7 @@ def started(folder: Path, slow: int, wait_s: int) -> tuple[Program, Slow]:
 
 @pytest.mark.slow
 def test_a_ray_that_does_not_start_in_time_is_started_again(tmp_path: Path) -> None:
-    program, slow = started(tmp_path, 1, wait_s=40)
+    program, slow = started(tmp_path, 1, wait_s=30)
     assert program.wait() == 0, program.said
     assert len(slow.stopped) == 1
     assert "Ray has not started in its time" in program.said
@@ -74,7 +74,7 @@ def test_a_ray_that_does_not_start_in_time_is_started_again(tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_a_ray_that_never_starts_is_one_line_and_the_sweep_is_closed(tmp_path: Path) -> None:
-    program, slow = started(tmp_path, starting.ATTEMPTS, wait_s=10)
+    program, slow = started(tmp_path, starting.ATTEMPTS, wait_s=5)
     assert program.wait() == 1
     assert len(slow.stopped) == starting.ATTEMPTS
     assert program.said.count("Ray does not start here, tried") == 1
