@@ -104,8 +104,9 @@ def predictions(
     reducer, logits = reducer_of(config, model), []
     for start in range(0, len(x), batch):
         part = slice(start, start + batch)
-        own = None if noise is None else noise[part]
-        logits.append(forward(model, x[part], reducer, noise=own).logits)
+        own = x[part]
+        drawn = None if noise is None else noise[part][: len(own)]
+        logits.append(forward(model, own, reducer, noise=drawn).logits)
     return torch.cat(logits).argmax(1)
 
 
