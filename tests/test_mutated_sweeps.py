@@ -17,6 +17,7 @@ import yaml
 
 from orchestrator.planning.plan import plan
 from orchestrator.planning.sweepfile import bundled, load_sweep
+from tests.orchestrator.conftest import TINY
 from trials.data import datasets as data
 from trials.errors import LotusError
 
@@ -165,20 +166,6 @@ def limited(seconds: int, what: str) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-TINY = b"""\
-name: tiny
-data: {name: digits, train_images: 64, validation: 40}
-model:
-  name: vit_tiny_patch16_224
-  pretrained: false
-  kwargs: {img_size: 8, patch_size: 2, in_chans: 1, embed_dim: 16, depth: 2, num_heads: 2}
-  mean: [0.3]
-  std: [0.38]
-dense: {epochs: 1, lr: 1.0e-3, batch_size: 32}
-tickets: {weights: adapted}
-issp: {target_sparsity: 0.6, ingredients: 2, steps: 2, lr: 1.0e-3, batch_size: 16}
-finetune: {weights: current, epochs: 4, lr: 1.0e-3, batch_size: 32}
-"""
 SEARCHES = [
     b"search: {sparsity: [0.1, 0.3], patch_drop: [0.0, 0.1], arm: [lotus, dense], seed: [0, 1]}\n",
     b"search: {method: random, samples: 5, sparsity: {low: 0.1, high: 0.5}, seed: [0]}\n",
@@ -196,7 +183,8 @@ def test_a_mutated_sweep_file_works_or_is_refused_in_words(
     monkeypatch.setattr(data, "load", once)
     monkeypatch.chdir(tmp_path)
     texts = [path.read_bytes() for path in bundled().values()]
-    texts += [TINY + search for search in SEARCHES]
+    tiny = TINY.replace("current, epochs: 2", "current, epochs: 4")
+    texts += [tiny.encode() + search for search in SEARCHES]
     path, ended = tmp_path / "sweep.yaml", Counter[str]()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     wrong: list[str] = []

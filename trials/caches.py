@@ -4,7 +4,10 @@ import os
 from pathlib import Path
 
 
-def cache_folder() -> Path | None:
-    """XDG_CACHE_HOME, by default ~/.cache; None for a user without a home."""
+def cache_of(name: str) -> Path | None:
+    """Where one kind of thing is kept: `lotus-sweep/NAME` in XDG_CACHE_HOME, by default ~/.cache.
+
+    None for a user without a home.
+    """
     folder = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
-    return folder if folder.is_absolute() else None
+    return folder / "lotus-sweep" / name if folder.is_absolute() else None

@@ -1,7 +1,6 @@
 """A sweep file for somebody's data, model and budget, with the reason of each choice beside it."""
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.forecasting import Forecast, forecast
 from orchestrator.planning.plan import plan
 from orchestrator.storage.store import Entry
+from trials.cores import usable_cores
 from trials.data.datasets import Counts
 from trials.errors import ModelError
 from trials.graph.sources import identity_of, place_of
@@ -124,7 +124,7 @@ class Drafter:
                 "mask_data_fraction": list(effort.fractions),
                 "seed": list(range(effort.seeds)),
             },
-            "resources": {"cpu": min(4, os.cpu_count() or 1), "gpu": 1} if wish.gpu else {"cpu": 1},
+            "resources": _resources(wish.gpu),
         }
 
     def _data(self, effort: Effort) -> dict[str, Any]:
@@ -208,3 +208,8 @@ class Drafter:
         counts = Counts(*self._split(effort), self.counts.classes, self.counts.channels)
         found = known_sources(counts, *self.weights)
         return forecast(plan(sweep, find=lambda data, model: found), self.entries)
+
+
+def _resources(gpu: bool) -> dict[str, int]:
+    """What a trial occupies."""
+    return {"cpu": min(4, math.ceil(usable_cores())), "gpu": 1} if gpu else {"cpu": 1}

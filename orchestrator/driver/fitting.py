@@ -13,7 +13,6 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -24,7 +23,7 @@ from orchestrator.planning.config import SMALLEST, ResourcesSection
 from orchestrator.planning.plan import Plan
 from orchestrator.versions import VERSION, versions
 from orchestrator.worker.failures import out_of_memory
-from trials.caches import cache_folder
+from trials.caches import cache_of
 from trials.config import TrialConfig
 from trials.graph.sources import Opened
 
@@ -150,8 +149,8 @@ def _kept(
     One of a device that Ray has no name for is not kept: nobody could tell it from another.
     """
     question = [kind, _settings(trial), opened.dataset.digest, VERSION, versions()["torch"]]
-    root, name = cache_folder(), hashlib.sha256(_text(question).encode()).hexdigest()
-    path = None if root is None or not kind else Path(root) / "lotus-sweep/memory" / f"{name}.json"
+    folder, name = cache_of("memory"), hashlib.sha256(_text(question).encode()).hexdigest()
+    path = None if folder is None or not kind else folder / f"{name}.json"
     if path is not None:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             told = json.loads(path.read_text("utf-8"))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from orchestrator import metrics
 from orchestrator.disks import file_system
-from trials.caches import cache_folder
+from trials.caches import cache_of
 
 LEAST_BYTES = 2**20
 """Smaller objects are fetched as fast as their index entry, which is fetched anyway."""
@@ -84,7 +84,7 @@ class Nearby:
 
 def on_this_node(limit_bytes: int) -> Nearby | None:
     """This node's cache; None if there is no disk for it, or the limit is 0."""
-    root = cache_folder()
-    if root is None or limit_bytes <= 0 or file_system(root) in IN_MEMORY:
+    folder = cache_of("objects")
+    if folder is None or limit_bytes <= 0 or file_system(folder) in IN_MEMORY:
         return None
-    return Nearby(root / "lotus-sweep" / "objects", limit_bytes)
+    return Nearby(folder, limit_bytes)

@@ -11,7 +11,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from trials.caches import cache_folder
+from trials.caches import cache_of
 from trials.model.answers import installed
 
 
@@ -58,8 +58,7 @@ def keep(path: Path) -> None:
 
 
 def _folder() -> Path | None:
-    root = cache_folder()
-    return None if root is None or not _installed() else root / "lotus-sweep" / "mlflow"
+    return cache_of("mlflow") if _installed() else None
 
 
 def _installed() -> str:

@@ -14,25 +14,15 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from orchestrator.commands import doctor
+from tests.orchestrator.conftest import TINY
 
 Lotus = Callable[..., tuple[int, str, str]]
 Make = Callable[[Path], object]
 
-GOOD = """\
-name: tiny
-data: {name: digits, train_images: 64, validation: 40}
-model:
-  name: vit_tiny_patch16_224
-  pretrained: false
-  kwargs: {img_size: 8, patch_size: 2, in_chans: 1, embed_dim: 16, depth: 2, num_heads: 2}
-  mean: [0.3]
-  std: [0.38]
-dense: {epochs: 1, lr: 1.0e-3, batch_size: 32}
-tickets: {weights: adapted}
-issp: {target_sparsity: 0.6, ingredients: 2, steps: 2, lr: 1.0e-3, batch_size: 16}
-finetune: {weights: current, epochs: 2, lr: 1.0e-3, batch_size: 32}
-storage: {path: store}
-tracking: {uri: 'sqlite:///mlflow.db'}
+GOOD = f"""\
+{TINY}\
+storage: {{path: store}}
+tracking: {{uri: 'sqlite:///mlflow.db'}}
 """
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from trials.caches import cache_folder
+from trials.caches import cache_of
 from trials.data.config import DataConfig
 from trials.data.decoding import IMAGES, Made, Told, decode
 from trials.data.facts import Facts, facts_of
@@ -198,7 +198,7 @@ def root() -> Path:
     Raises:
         DataError: this user has no cache folder.
     """
-    root = cache_folder()
-    if root is None:
+    folder = cache_of("images")
+    if folder is None:
         raise DataError("decoded images need a cache folder: set XDG_CACHE_HOME to one")
-    return root / "lotus-sweep" / "images"
+    return folder

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import os
+import math
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trials.cores import usable_cores
 from trials.data.listing import Listing
 from trials.data.pixels import (
     OTHER_SIZE,
@@ -116,13 +117,13 @@ def _in_threads(
     pictures: Iterator[tuple[int, str, Picture]], work: Callable[[Pictures], Any]
 ) -> Iterator[Any]:
     """Work on chunks in threads, since Pillow decodes without Python's lock; a few wait at most."""
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = math.ceil(usable_cores())
     waiting: deque[Future[Any]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
             while chunk := list(itertools.islice(pictures, CHUNK)):
                 waiting.append(pool.submit(work, chunk))
-                if len(waiting) > 3 * (threads or 1):
+                if len(waiting) > 3 * threads:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trials.caches import cache_folder
+from trials.caches import cache_of
 from trials.errors import DataError
 
 FRESH_NS = 2_000_000_000
@@ -170,8 +170,7 @@ class Index:
     @contextlib.contextmanager
     def opened(cls) -> Iterator[Index]:
         """This user's."""
-        root = cache_folder()
-        index = cls(root / "lotus-sweep" / "files.sqlite" if root is not None else None)
+        index = cls(cache_of("files.sqlite"))
         try:
             index.open()
             yield index

@@ -26,7 +26,9 @@ def known(cfg: DataConfig) -> Counts | None:
 
 def _split(whole: Sizes, cfg: DataConfig) -> Counts:
     """As `datasets.load` makes it."""
-    train, test = whole.train, whole.test
+    train, own, test = whole.train, whole.validation, whole.test
+    if not test:
+        own, test = 0, own  # the only other part is reported on
     if not test:
         test = max(1, round(cfg.test_fraction * train))
         train -= test
@@ -35,9 +37,8 @@ def _split(whole: Sizes, cfg: DataConfig) -> Counts:
     if cfg.validation_from == "test":
         validation = test // 2
         test -= validation
-    elif whole.validation:
-        wanted = cfg.validation or whole.validation
-        validation = _subset("validation", wanted, whole.validation, "in the validation set")
+    elif own:
+        validation = _subset("validation", cfg.validation or own, own, "in the validation set")
     else:
         share = max(1, round(PART_OF_TRAIN * train))
         validation = cfg.validation or reader_of(cfg).validation or share

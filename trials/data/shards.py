@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from trials.data.identity import Folder
+from trials.data.identity import Folder, walk
 from trials.data.listing import PARTS, Part, part_of
 from trials.errors import DataError
 
@@ -53,13 +53,18 @@ def _place(relative: str, name: str) -> tuple[Part | None, str]:
     return part_of(name), relative
 
 
-def folder_of(root: Path, holds: str, folders: Sequence[Folder]) -> None:
-    """Refuse a root that is not there or holds nothing of the kind.
+def folders_with(endings: tuple[str, ...], holds: str, root: Path) -> list[Folder]:
+    """The folders below a root with the files that end so.
 
     Args:
         holds: the kind of files, in words.
+
+    Raises:
+        DataError: the root is not there, or holds no such file.
     """
     if not root.is_dir():
         raise DataError(f"data.root = {root}: there is no such folder")
+    folders = walk(root, lambda name: name.endswith(endings))
     if not folders:
         raise DataError(f"data.root = {root} holds no {holds}")
+    return folders

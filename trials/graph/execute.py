@@ -8,11 +8,10 @@ from typing import Any, TypeVar
 from trials.config import TrialConfig
 from trials.context import Context
 from trials.cores import usable_cores
-from trials.graph.fitting import require
+from trials.graph.fitting import plainly, require
 from trials.graph.pipeline import TrialGraph, pipeline
 from trials.graph.sources import open_sources
 from trials.lazy import torch
-from trials.model.repository import resolved
 from trials.seeding import repeatable
 from trials.stage import Node, Source
 from trials.training.finite import check_finite
@@ -82,7 +81,7 @@ def run_trial(trial: TrialConfig, ctx: Context | None = None) -> TrialResult:
     Raises:
         DataError, ModelError: data, model or weights cannot be used, or settings do not fit them.
     """
-    trial = trial.model_copy(update={"model": resolved(trial.model)})
+    trial = plainly(trial)
     # torch takes all cores of the machine, of which a container may use a few.
     torch.set_num_threads(max(1, min(torch.get_num_threads(), math.ceil(usable_cores()))))
     opened = open_sources(trial.data, trial.model)

@@ -24,7 +24,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from trials.caches import cache_folder
+from trials.caches import cache_of
 
 
 def kept(question: Sequence[Any], ask: Callable[[], Any], lasting: Callable[[], bool]) -> Any:
@@ -53,14 +53,14 @@ def _timm_is_here() -> bool:
 
 def _path(question: Sequence[Any]) -> Path | None:
     """Where the answer lies; None when it cannot be kept."""
-    root, timm = cache_folder(), installed("timm")
-    if root is None or timm is None:
+    folder, timm = cache_of("timm"), installed("timm")
+    if folder is None or timm is None:
         return None
     try:
         name = _digest([timm, question])
     except (TypeError, ValueError):
         return None
-    return root / "lotus-sweep" / "timm" / f"{name}.json"
+    return folder / f"{name}.json"
 
 
 @cache

@@ -258,6 +258,8 @@ def test_a_node_writes_runs_of_others_and_deletes_neither_them_nor_their_experim
     as_nodes.set_tag(run, "lotus.error", "none")
     refused(lambda: as_nodes.delete_run(run))
     refused(lambda: as_nodes.delete_experiment(experiment))
+    assert as_nodes.get_run(run).info.lifecycle_stage == "active"
+    assert as_nodes.get_experiment(experiment).lifecycle_stage == "active"
 
 
 def test_a_node_deletes_no_experiment_that_nodes_have_made_only_runs_in_it(

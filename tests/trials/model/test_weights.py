@@ -301,13 +301,12 @@ def test_the_advice_works(what: str, tmp_path: Path) -> None:
     for _ in range(3):
         try:
             load(built(**kwargs), path)
-            return
         except ModelError as error:
             advice = str(error).partition("Write ")[2].partition(", or name")[0]
             for part in advice.split(", "):
                 name, value = part.removeprefix("model.kwargs.").split(": ")
                 kwargs[name] = yaml.safe_load(value)
-    load(built(**kwargs), path)
+    assert load(built(**kwargs), path).fresh == ()
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import torch
 
 from tests.trials.reduction.models import TINY, VARIANTS, build, settings
 from trials.errors import ModelError
+from trials.reduction import reducer_of
 from trials.reduction.refusals import ATTENTION, BLOCK, refuse
 from trials.reduction.state import Module
 
@@ -111,4 +112,6 @@ def test_all_other_models_are_accepted(variant: str) -> None:
     extra = dict(VARIANTS[variant])
     name = extra.pop("name", "vit_tiny_patch16_224")
     for method in ("random", "tome", *(["evit"] if variant != "no class token" else [])):
-        refuse(settings(method), meta(name, **extra))
+        model = meta(name, **extra)
+        refuse(settings(method), model)
+        assert reducer_of(settings(method), model) is not None

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from trials.data.config import DataConfig
-from trials.data.identity import Folder, digest_of, walk
+from trials.data.identity import Folder, digest_of
 from trials.data.listing import (
     Labels,
     Listing,
@@ -27,7 +27,7 @@ from trials.data.listing import (
     takes_none,
 )
 from trials.data.pixels import Picture
-from trials.data.shards import Shards, folder_of, shards_of
+from trials.data.shards import Shards, folders_with, shards_of
 from trials.errors import DataError
 
 AT_ONCE = 64
@@ -47,14 +47,9 @@ def scan(cfg: DataConfig) -> Scan:
         DataError: there are none.
     """
     root = cfg.folder
-    folders = walk(root, _counts) if root.is_dir() else []
-    folder_of(root, "parquet or arrow file", folders)
+    folders = folders_with((".parquet", ".arrow"), "parquet or arrow file", root)
     folders = [_without_leftovers(folder) for folder in folders]
     return Scan(digest_of(folders), lambda: _listing(cfg, root, folders))
-
-
-def _counts(name: str) -> bool:
-    return name.endswith((".parquet", ".arrow"))
 
 
 def _without_leftovers(folder: Folder) -> Folder:

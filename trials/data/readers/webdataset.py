@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from trials.data.config import DataConfig
-from trials.data.identity import digest_of, walk
+from trials.data.identity import digest_of
 from trials.data.listing import (
     Listing,
     Problems,
@@ -26,7 +27,7 @@ from trials.data.listing import (
 )
 from trials.data.pixels import Picture
 from trials.data.readers.imagefolder import SUFFIXES
-from trials.data.shards import Shards, folder_of, shards_of
+from trials.data.shards import Shards, folders_with, shards_of
 from trials.errors import DataError
 
 LABEL = "cls"
@@ -48,8 +49,7 @@ def scan(cfg: DataConfig) -> Scan:
         DataError: there are none.
     """
     root = cfg.folder
-    folders = walk(root, lambda name: name.endswith((".tar", ".tar.gz", ".tgz")))
-    folder_of(root, "tar file", folders)
+    folders = folders_with((".tar", ".tar.gz", ".tgz"), "tar file", root)
     return Scan(digest_of(folders), lambda: _listing(cfg, shards_of(root, folders), root))
 
 
@@ -78,10 +78,8 @@ def _label(sample: Sample, wanted: str, path: Path) -> Any:
         text = files[wanted].decode("utf-8", "replace").strip()
         return int(text) if text.lstrip("-").isdecimal() else text
     if "json" in files:
-        try:
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # said below
             return json.loads(files["json"])[wanted]
-        except (ValueError, KeyError, TypeError):
-            pass
     raise DataError(
         f"{path}: sample {name!r} has no label .{wanted}, nor a .json that holds {wanted!r}: name "
         "the extension or the key with `data.label_column`"
