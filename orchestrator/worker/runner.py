@@ -16,6 +16,7 @@ from orchestrator.worker.job import Job, Settings
 from orchestrator.worker.telling import Teller
 from orchestrator.worker.worker import run_stage, run_trial, worker
 from trials.graph.sources import Opened, Sources
+from trials.model.repository import Remote
 
 OVERDUE_S = 3.0
 """After so long a process gives the rest of its batch back, for others may be idle: three times
@@ -78,7 +79,7 @@ def run_batch(batch: Sequence[Mapping[str, Any]], payload: Any) -> list[dict[str
     return told
 
 
-def _fetched(dataset: Any, sources: Sources, weights: Path | None) -> Opened:
+def _fetched(dataset: Any, sources: Sources, weights: Path | Remote | None) -> Opened:
     """A job's data; arrays stay in the object store, read-only, for all processes of the node."""
     return Opened(sources, ray.get(dataset), weights)
 
