@@ -139,6 +139,6 @@ def test_pickles_are_read_in_one_place_after_their_digest() -> None:
 
 
 def test_headers_are_parsed_in_one_place() -> None:
-    """The hand-made reading of a safetensors header, which bounds it, is `formats.header_of`."""
+    """The hand-made reading of a safetensors header, which bounds it, is `container.header_of`."""
     byhand = [path for path, text in SOURCES.items() if re.search(r"from_bytes\(\w+\[:8\]", text)]
-    assert byhand == ["trials/formats.py"]
+    assert byhand == ["trials/container.py"]

@@ -35,8 +35,8 @@ from orchestrator.worker.run_record import (
     stage_run,
     stored,
 )
+from trials.container import digest_of, header_of
 from trials.errors import FormatError
-from trials.formats import digest_of, header_of
 from trials.graph.pipeline import pipeline
 
 TIMED = (Metric.TIME, Metric.CACHE)

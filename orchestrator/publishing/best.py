@@ -17,7 +17,7 @@ from orchestrator.tracking.patience import refusals
 from orchestrator.tracking.tracker import RunLog, Tracker, TrackingError
 from orchestrator.vocabulary import Artifact, Tag
 from orchestrator.worker import record
-from trials.formats import KINDS
+from trials.container import KINDS
 from trials.graph.sources import Opened
 from trials.stage import Node
 from trials.stages.finetune import Finetuned

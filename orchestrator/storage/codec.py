@@ -12,8 +12,9 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from trials.container import Raw, header_of, raw_tensors
 from trials.errors import FormatError
-from trials.formats import Raw, header_of, pack, raw_tensors, unpack
+from trials.formats import pack, unpack
 from trials.lazy import torch
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.storage.files import Files, StoreAway
 from orchestrator.versions import versions
+from trials.container import digest_of, header_of
 from trials.errors import FormatError
-from trials.formats import digest_of, header_of
 
 if TYPE_CHECKING:
     from torch import Tensor

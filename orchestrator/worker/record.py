@@ -15,7 +15,7 @@ from orchestrator.storage.store import Entry
 from orchestrator.vocabulary import FINETUNE_EPOCHS, Artifact, Metric, of, seconds
 from orchestrator.worker.balanced import balanced_metrics
 from orchestrator.worker.pictures import EXAMPLES, ticket_examples_png
-from trials import formats
+from trials import container, formats
 from trials.context import Epoch, Outcomes
 from trials.data.datasets import Dataset
 from trials.errors import FormatError
@@ -286,8 +286,8 @@ def write_checkpoint(result: Dense | Finetuned, path: Path, key: str) -> None:
         "std": json.dumps(arch.std),
     }
     state: Any = result.checkpoint.state
-    raw = any(isinstance(one, formats.Raw) for one in state.values())
-    save = formats.save_raw if raw else formats.save_checkpoint
+    raw = any(isinstance(one, container.Raw) for one in state.values())
+    save = container.save_raw if raw else formats.save_checkpoint
     save(state, _place(path), header)
 
 

@@ -43,7 +43,7 @@ from programs import free_port, stored_bits
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.sweepfile import bundled, load_sweep
 from orchestrator.versions import hardware, versions
-from trials.formats import digest_of, header_of
+from trials.container import digest_of, header_of
 
 ROOT = Path(__file__).parents[2]
 RAY = Path(sys.executable).with_name("ray")

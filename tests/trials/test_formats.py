@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from trials import formats
+from trials import container, formats
 from trials.errors import FormatError
 
 MASK = npst.arrays(bool, npst.array_shapes(max_dims=4, max_side=9))
@@ -28,7 +28,7 @@ def header(path: Path) -> dict[str, str]:
 
 def plain(path: Path) -> dict[str, str]:
     """The header without the digest."""
-    return {name: text for name, text in header(path).items() if name != formats.DIGEST}
+    return {name: text for name, text in header(path).items() if name != container.DIGEST}
 
 
 @pytest.fixture(scope="module")
@@ -226,8 +226,8 @@ def test_a_weight_that_was_changed_is_refused(file: Path) -> None:
 
 def test_the_digest_sees_names_types_shapes_and_bytes_but_no_order() -> None:
     a, b = torch.zeros(2, 3), torch.ones(2, 3)
-    base = formats.digest_of({"x": "1", "y": "2"}, {"a": a, "b": b})
-    assert base == formats.digest_of({"y": "2", "x": "1", "sha256": "?"}, {"b": b, "a": a})
+    base = container.digest_of({"x": "1", "y": "2"}, {"a": a, "b": b})
+    assert base == container.digest_of({"y": "2", "x": "1", "sha256": "?"}, {"b": b, "a": a})
     others = [
         ({"x": "1", "y": "3"}, {"a": a, "b": b}),
         ({"x": "1"}, {"a": a, "b": b}),
@@ -237,7 +237,7 @@ def test_the_digest_sees_names_types_shapes_and_bytes_but_no_order() -> None:
         ({"x": "1", "y": "2"}, {"a": a.to(torch.int32), "b": b}),
         ({"x": "1", "y": "2"}, {"a": a}),
     ]
-    assert len({base, *(formats.digest_of(*other) for other in others)}) == 1 + len(others)
+    assert len({base, *(container.digest_of(*other) for other in others)}) == 1 + len(others)
 
 
 @pytest.mark.parametrize(
@@ -287,20 +287,20 @@ def test_a_header_nested_too_deeply_is_refused(file: Path) -> None:
 )
 def test_a_header_in_memory_is_bounded_and_text(content: bytes) -> None:
     with pytest.raises(FormatError, match="its header"):
-        formats.header_of(content)
+        container.header_of(content)
 
 
 def test_a_header_in_memory_is_that_of_the_file(file: Path) -> None:
     formats.save_checkpoint({"w": torch.ones(3)}, file, {"lotus": "yes"})
-    assert formats.header_of(file.read_bytes()) == header(file)
+    assert container.header_of(file.read_bytes()) == header(file)
 
 
 def test_weights_that_are_moved_as_bytes_make_the_same_file(tmp_path: Path) -> None:
     state = {"head.weight": torch.randn(3, 4), "norm.bias": torch.zeros(2), "n": torch.tensor(7)}
     header = {"timm_model": "vit"}
     formats.save_checkpoint(state, tmp_path / "a.safetensors", header)
-    raw = formats.raw_tensors((tmp_path / "a.safetensors").read_bytes())
-    formats.save_raw(raw, tmp_path / "b.safetensors", header)
+    raw = container.raw_tensors((tmp_path / "a.safetensors").read_bytes())
+    container.save_raw(raw, tmp_path / "b.safetensors", header)
     said, found = formats.load_with_header(tmp_path / "b.safetensors")
     assert said == header, "with the digest that `load_with_header` verifies"
     assert found.keys() == state.keys()
@@ -310,4 +310,4 @@ def test_weights_that_are_moved_as_bytes_make_the_same_file(tmp_path: Path) -> N
 
 def test_bytes_that_are_no_tensors_are_refused() -> None:
     with pytest.raises(FormatError, match="cannot be read as safetensors"):
-        formats.raw_tensors(b"nothing of the kind")
+        container.raw_tensors(b"nothing of the kind")

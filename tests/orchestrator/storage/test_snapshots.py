@@ -15,7 +15,7 @@ from orchestrator.storage import files, snapshots
 from orchestrator.storage.files import Files, StoreUnusable
 from orchestrator.storage.snapshots import SHARE, Pace, StoredSnapshots
 from orchestrator.storage.store import Store
-from trials.formats import digest_of, header_of
+from trials.container import digest_of, header_of
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,8 @@ import torch
 
 from orchestrator.storage.keys import canonical, key_of
 from orchestrator.storage.store import Store, StoreUnusable, object_path
+from trials.container import Raw
 from trials.errors import LotusError
-from trials.formats import Raw
 from trials.stage import STAGES, Load, Node, Source, StageConfig
 from trials.stages.attention import PatchScores
 
