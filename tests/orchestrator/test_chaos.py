@@ -25,7 +25,7 @@ def quiet(finished_sweep: Path) -> dict[str, Any]:
 def test_a_sweep_under_random_kills_ends_as_if_undisturbed(
     seed: int, finished_sweep: Path, quiet: dict[str, Any], tmp_path: Path
 ) -> None:
-    often, most = (2.0, 6.0), 8  # without an end, a slow machine would never get anywhere
+    often, most = (1.0, 4.0), 8  # without an end, a slow machine would never get anywhere
     found = chaos.one_sweep(tmp_path / "own", str(finished_sweep), [], quiet, seed, often, most)
     assert chaos.faults(found) == {}
     assert sum(found["kills"].values()) >= 2, "hardly disturbed"

@@ -81,4 +81,4 @@ def test_a_transaction_that_an_interrupt_left_open_is_ended(
         write()
     start = time.monotonic()
     patiently(write)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20, "not by waiting for its patience to end"
