@@ -19,7 +19,8 @@ from orchestrator.secrets import redacted, without_password
 from orchestrator.tracking import database
 from orchestrator.tracking.pages import experiments_page, trials_page
 from orchestrator.tracking.places import for_server
-from orchestrator.tracking.sweeps import find_sweep
+from orchestrator.tracking.tracker import Tracker, find_sweep
+from orchestrator.vocabulary import Tag
 from trials.errors import LotusError
 
 PORT = 5000
@@ -211,13 +212,16 @@ def _answers(address: str) -> bool:
 
 
 def trials_of(sweep: SweepConfig | None, base: str = UI) -> str | None:
-    """Where the UI shows the trials of a sweep, in words; None if it has not run.
+    """Where the UI shows the trials of a sweep, in words.
 
     Args:
         base: address of the server, unless the sweep is tracked by one.
+
+    Returns:
+        None if it has not run, or only with a version that prepared no view.
     """
     where = find_sweep(sweep) if sweep else None
-    if sweep is None or where is None:
+    if sweep is None or where is None or Tag.VIEW not in Tracker(where).parent().data.tags:
         return None
     base = without_password(where.uri) if where.uri.startswith("http") else base
     page = trials_page(base, where.experiment_id, where.parent)

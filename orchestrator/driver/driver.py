@@ -25,6 +25,7 @@ from orchestrator.planning.pins import pin
 from orchestrator.planning.plan import Plan, PlannedTrial, Planner
 from orchestrator.planning.speeds import LATEST, learned
 from orchestrator.planning.sweepfile import resolved_yaml
+from orchestrator.publishing.notes import begun_note
 from orchestrator.publishing.view import prepare_view
 from orchestrator.secrets import redacted
 from orchestrator.tracking.database import at_rest
@@ -288,6 +289,8 @@ def _describe(state: State) -> None:
     tags[Tag.STORAGE] = redacted(sweep.storage.path)
     tags[Tag.SWEEP_YAML] = resolved_yaml(sweep)
     known = tracker.parent().data.tags
+    if Tag.NOTE not in known:
+        tags[Tag.NOTE] = begun_note(sweep.name, state.plan.expected, tracker.address)
     if any(known.get(name) != value[:5000] for name, value in tags.items()):
         tracker.sweep_log().flush(tags=tags)
     prepare_view(sweep, tracker, known)

@@ -51,6 +51,14 @@ def sweep_note(summary: dict[str, Any], where: Address, page: Path | None) -> st
     return "\n".join(lines)
 
 
+def begun_note(name: str, planned: int, where: Address) -> str:
+    """The description of a sweep's run until it has an answer."""
+    return (
+        f"LOTUS sweep **{markdown(name)}**, {planned:,} trials planned: "
+        f"[all trials, the best first]({_trials(where)}). It has not ended yet."
+    )
+
+
 def describe_experiment(tracker: Tracker, note: str) -> None:
     """Give the sweep's experiment a description of its sweeps, the newest first.
 
@@ -68,8 +76,7 @@ def describe_experiment(tracker: Tracker, note: str) -> None:
     for run in tracker.ask(lambda: sweeps_of(client, where.experiment_id)):
         own = run.info.run_id == where.parent
         link = run_page(HERE, where.experiment_id, run.info.run_id)
-        name = f"LOTUS sweep **{markdown(run.info.run_name)}** has not ended yet."
-        about = note if own else run.data.tags.get(Tag.NOTE, name)
+        about = note if own else run.data.tags.get(Tag.NOTE, markdown(run.info.run_name))
         part = f"{about}\n\n[Its run]({link})"
         if len(text) + len(part) + len(BETWEEN) > TAG_CHARACTERS:
             break

@@ -19,6 +19,9 @@ from orchestrator.vocabulary import ExperimentTag, Metric, Tag
 NAME_PX = 250
 """Enough for `lotus-s0.30-d0.10-f0.10-seed0`."""
 
+MOST_AXES = 12
+"""More columns of axes nobody reads, and a tag of MLflow holds 5,000 characters."""
+
 AXIS_PX = 150
 FURTHER_PX = 200
 
@@ -49,7 +52,7 @@ def view_of(sweep: SweepConfig, parent: str) -> dict[str, Any]:
     """
     widths = {_column("attributes", "Run Name"): NAME_PX}
     widths |= {_column("metrics", name): width for name, width in RESULTS.items()}
-    for name in varied(sweep):
+    for name in varied(sweep)[:MOST_AXES]:
         widths[_column("params", name)] = FURTHER_PX if "." in name else AXIS_PX
     return {
         "searchFilter": trials_filter(parent),

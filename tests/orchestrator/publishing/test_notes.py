@@ -7,7 +7,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from orchestrator.planning.config import SweepConfig
-from orchestrator.publishing.notes import describe_experiment, sweep_note
+from orchestrator.publishing.notes import begun_note, describe_experiment, sweep_note
 from orchestrator.tracking.sweeps import Address
 from orchestrator.tracking.tracker import Tracker, open_sweep
 from orchestrator.vocabulary import ExperimentTag
@@ -64,6 +64,14 @@ def test_the_picture_is_one_that_the_report_has(tmp_path: Path) -> None:
         (tmp_path / "figures" / name).touch()
         picture = f"(get-artifact?path=report%2Ffigures%2F{shown}&run_uuid={WHERE.parent})"
         assert picture in sweep_note(summary(), WHERE, page)
+
+
+def test_a_sweep_that_runs_says_so_and_links_its_trials() -> None:
+    said = begun_note("a*b", 18, WHERE)
+    assert said.startswith(
+        "LOTUS sweep **a\\*b**, 18 trials planned: [all trials, the best first](#/"
+    )
+    assert said.endswith("It has not ended yet.")
 
 
 @pytest.mark.parametrize("kind", HOSTILE)

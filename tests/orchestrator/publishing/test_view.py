@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 from mlflow import MlflowClient
 
@@ -82,6 +83,18 @@ def test_a_view_that_is_up_to_date_takes_no_request(
     grown = SweepConfig.model_validate(raw)
     with pytest.raises(AttributeError):
         prepare_view(grown, tracker, known)
+
+
+def test_mlflows_own_page_reads_these_fields(tiny: Tiny) -> None:
+    """Without a browser: their names stand in the scripts of the MLflow that is installed."""
+    scripts = Path(mlflow.__file__).parent / "server/js/build/static/js"
+    (main,) = scripts.glob("main.*.js")
+    text = main.read_text("utf-8")
+    assert "viewStateShareKey" in text
+    assert '"mlflow.sharedViewState."' in text
+    pages = text + "".join(path.read_text("utf-8") for path in scripts.glob("*.chunk.js"))
+    for name in view_of(tiny(), "p"):
+        assert f'"{name}"' in pages, name
 
 
 @pytest.fixture
