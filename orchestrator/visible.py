@@ -1,4 +1,4 @@
-"""Making foreign text safe to show: no control characters, no reversed text direction."""
+"""Making foreign text safe to show: without control characters, reversed direction and markup."""
 
 import re
 
@@ -23,6 +23,26 @@ def visible(text: str) -> str:
 def one_line(text: str) -> str:
     """The text with all invisible characters written out, including tabs and newlines."""
     return _UNSEEN.sub(_named, text)
+
+
+_MARKUP = re.compile(r"[\\`*\[\]<>|~]|(?<![^\W_])_|_(?![^\W_])|&(?=[#\w])")
+"""What Markdown may take for markup in the middle of a line; `_` inside a word is none."""
+
+
+def markdown(text: str) -> str:
+    """The text as Markdown on one line: it is shown as it stands, with nothing taken for markup."""
+    return _MARKUP.sub(
+        lambda match: {"<": "&lt;", ">": "&gt;", "&": "&amp;"}.get(match[0], f"\\{match[0]}"),
+        one_line(text),
+    )
+
+
+def markdown_code(text: str) -> str:
+    """The text in Markdown between as many backticks as keep it together."""
+    plain = one_line(text)
+    fence = "`" * (1 + max(map(len, re.findall("`+", plain)), default=0))
+    room = " " if "`" in plain else ""
+    return f"{fence}{room}{plain}{room}{fence}"
 
 
 def _named(match: re.Match[str]) -> str:

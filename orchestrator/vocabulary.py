@@ -49,6 +49,12 @@ class Tag:
     BEST_NAME: Final = "lotus.best_name"
     REPORT_OF: Final = "lotus.report_of"
     """Digest of the data that the report was made from."""
+    DATA: Final = "lotus.data"
+    """Digest of `config/data.json`."""
+    REGISTERED: Final = "lotus.registered"
+    """`NAME/VERSION` of the published model in MLflow's registry."""
+    VIEW: Final = "lotus.view"
+    """Digest of the prepared view of its trials; see `publishing/view.py`."""
     DRIVER: Final = "lotus.driver"
     """Who works on the sweep; see `tracking/lease.py`."""
 
@@ -63,6 +69,18 @@ class Tag:
     RUN_NAME: Final = "mlflow.runName"
     NOTE: Final = "mlflow.note.content"
     """Shown by MLflow as the description."""
+
+
+class ExperimentTag:
+    """Tags of experiments."""
+
+    NOTE_DIGEST: Final = "lotus.note"
+    """Digests of the descriptions written here, the last two: any other is somebody else's."""
+
+    # MLflow's own.
+    NOTE: Final = "mlflow.note.content"
+    VIEW: Final = "mlflow.sharedViewState."
+    """Prefix, followed by what a link calls the view."""
 
 
 class JobTag:
@@ -164,6 +182,15 @@ class Metric:
     COST_DEVICE_HOURS: Final = "cost/device_hours"
     COST_DEVICE_HOURS_SAVED: Final = "cost/device_hours_saved"
 
+    # Of the published model, on the sweep's run; a new step for each model.
+    MODEL_VAL_ACCURACY: Final = "model/val_accuracy"
+    MODEL_TEST_ACCURACY: Final = "model/test_accuracy"
+    MODEL_DEPLOYED_VAL_ACCURACY: Final = "model/deployed_val_accuracy"
+    MODEL_DEPLOYED_TEST_ACCURACY: Final = "model/deployed_test_accuracy"
+    MODEL_SPARSITY: Final = "model/sparsity"
+    MODEL_MACS: Final = "model/macs"
+    """Of whole images, as it is served."""
+
     # Prefixes of groups.
     TIME: Final = "time/"
     CACHE: Final = "cache/"
@@ -209,6 +236,8 @@ class Artifact:
 
     # Of a sweep.
     SWEEP_CONFIG: Final = "config/sweep.yaml"
+    DATA: Final = "config/data.json"
+    """Digest and class names of what trials read; see `publishing/datasets.py`."""
     REPORT_PAGE: Final = "report/report.html"
     REPORT_SUMMARY: Final = "report/summary.json"
     REPORT_TRIALS: Final = "report/trials.csv"

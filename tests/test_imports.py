@@ -290,6 +290,7 @@ def test_few_places_talk_to_mlflow() -> None:
     """Everybody else has the port of `tracking/port.py` and the values of `tracking/runs.py`."""
     assert importers("mlflow") == {
         "orchestrator/tracking/adapter.py",  # its client
+        "orchestrator/tracking/requests.py",  # and what that has no call for
         "orchestrator/tracking/connection.py",  # its messages
         "orchestrator/tracking/sweeps.py",  # one of its errors
         "orchestrator/tracking/patience.py",  # what its errors mean

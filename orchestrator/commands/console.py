@@ -22,6 +22,7 @@ from orchestrator.driver.watcher import Watcher
 from orchestrator.planning.plan import Plan
 from orchestrator.secrets import without_password
 from orchestrator.selection.answer import model_words
+from orchestrator.tracking.pages import trials_page
 
 UI = "http://127.0.0.1:5000"
 """Where `lotus ui` serves unless told otherwise."""
@@ -190,7 +191,8 @@ def show_finished(console: Console, finished: Finished) -> None:
     shown = without_password(finished.plan.sweep.tracking.uri)
     console.print(f"MLflow    {ui_command(shown)}", soft_wrap=True, markup=False)
     base = shown if shown.startswith("http") else UI
-    page = runs_page(base, finished.address.experiment_id)
+    where = finished.address
+    page = trials_page(base, where.experiment_id, where.parent)
     console.print(f"          {page}", soft_wrap=True, markup=False)
 
 
@@ -216,11 +218,6 @@ def show_failed(console: Console, finished: Finished) -> None:
 
 def _counted(count: int, what: str) -> str:
     return f"{count} {what}{'s' * (count != 1)}" if count else ""
-
-
-def runs_page(base: str, experiment_id: str) -> str:
-    """The page of an experiment's runs; without the last part MLflow shows language models."""
-    return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
 
 
 def ui_command(uri: str) -> str:

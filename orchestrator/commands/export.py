@@ -6,19 +6,22 @@ checkpoint of its best trial only, and the store has those of all.
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
-from orchestrator.commands.status import tracked_results
+from orchestrator.commands.status import Tracked, tracked_results
 from orchestrator.driver.state import look
 from orchestrator.planning.config import SweepConfig
-from orchestrator.publishing.card import card, measured
+from orchestrator.publishing.card import measured
+from orchestrator.publishing.datasets import KnownData, data_of, read_data
+from orchestrator.publishing.model_card import described, model_card, said_of_setting
 from orchestrator.secrets import redacted
 from orchestrator.selection import select
+from orchestrator.selection.answer import answer
 from orchestrator.storage.keys import key_of
 from orchestrator.tracking.artifacts import fetched
 from orchestrator.tracking.tracker import Tracker, find_sweep
@@ -64,27 +67,35 @@ def export(
         LotusError: no such trial, its checkpoint is kept nowhere, or the folder is not free.
     """
     seen = tracked_results(sweep)
-    table = seen.trials
+    found: Sequence[str] = ()
     if trial is None:
-        detector, tolerance = sweep.essential.detector, sweep.essential.tolerance
-        best = select(table, tolerance, detector, seen.axes, seen.curve).recommended
-        if best is None:
-            raise LotusError(
-                f"{sweep.name} recommends nothing yet (no finished trial of a LOTUS arm): finish "
-                "the sweep, or name a trial with --trial"
-            )
-        trial = str(best.trial_key)
-    row = _row(table, trial)
+        trial, found = _recommended(sweep, seen)
+    row = _row(seen.trials, trial)
     _free(folder)
     with tempfile.TemporaryDirectory(dir=_made(folder.absolute().parent)) as place:
         # Written beside its place and moved when it is whole: an interrupt leaves no half export.
         made = Path(place)
-        _write(sweep, row, made, format)
+        _write(sweep, row, found, made, format)
         folder.mkdir(exist_ok=True)
         names = sorted(path.name for path in made.iterdir())
         for name in names:
             (made / name).replace(folder / name)
     return Exported(str(row["name"]), folder, tuple(folder / name for name in names))
+
+
+def _recommended(sweep: SweepConfig, seen: Tracked) -> tuple[str, list[str]]:
+    """Key of the recommended trial, and the report's sentences on its setting."""
+    detector, tolerance = sweep.essential.detector, sweep.essential.tolerance
+    outcomes = seen.outcomes(tolerance)
+    chosen = select(seen.trials, tolerance, detector, seen.axes, seen.curve, outcomes)
+    if chosen.recommended is None:
+        raise LotusError(
+            f"{sweep.name} recommends nothing yet (no finished trial of a LOTUS arm): finish "
+            "the sweep, or name a trial with --trial"
+        )
+    return str(chosen.recommended.trial_key), said_of_setting(
+        answer(chosen.essential, chosen.recommended)
+    )
 
 
 def _row(table: pd.DataFrame, wanted: str) -> Mapping[str, Any]:
@@ -119,17 +130,21 @@ def _free(folder: Path) -> None:
         )
 
 
-def _write(sweep: SweepConfig, row: Mapping[str, Any], folder: Path, format: Format) -> None:
+def _write(
+    sweep: SweepConfig, row: Mapping[str, Any], found: Sequence[str], folder: Path, format: Format
+) -> None:
     address = find_sweep(sweep)
     if address is None:
         raise LotusError(f"{sweep.name} is not in its tracking store any more: nothing to export")
     tracker = Tracker(address)
     checkpoint = _checkpoint(sweep, tracker, row)
-    about = _about(sweep, row)
+    data = data_of(row, read_data(tracker))
+    about = _about(sweep, row, data)
     header = {"lotus_key": str(row["key"]), "format": "pt"}
-    files.write_timm_folder(checkpoint, folder, header)
-    title = str(row["name"])
-    files.write_card(checkpoint.arch, title, card(title, row), folder / files.CARD)
+    files.write_timm_folder(checkpoint, folder, header, data.class_names if data else ())
+    tags = tracker.ask(lambda: tracker.client.get_run(row["run_id"])).data.tags
+    card = model_card(described(str(row["name"]), row, tags, data, found), files.usage())
+    (folder / files.CARD).write_text(card, encoding="utf-8")
     if format == "onnx":
         files.write_onnx(checkpoint, folder / files.ONNX)
     with fetched(tracker, row["run_id"], Artifact.FINAL_MASK) as mask:
@@ -157,7 +172,7 @@ def _checkpoint(sweep: SweepConfig, tracker: Tracker, row: Mapping[str, Any]) ->
     return found[0].checkpoint
 
 
-def _about(sweep: SweepConfig, row: Mapping[str, Any]) -> dict[str, Any]:
+def _about(sweep: SweepConfig, row: Mapping[str, Any], data: KnownData | None) -> dict[str, Any]:
     """Where the model comes from and what was measured of it.
 
     The weights in plain timm run all patches of each image: that accuracy is under
@@ -185,6 +200,7 @@ def _about(sweep: SweepConfig, row: Mapping[str, Any]) -> dict[str, Any]:
         "trial": row["name"],
         "key": row["key"],
         "mlflow_run": row["run_id"],
+        "data": data.shown if data else None,
         "measured": measured(row),
         **plain,
     }

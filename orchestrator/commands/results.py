@@ -27,10 +27,14 @@ def report(sweep: SweepConfig, tracking_uri: str | None, output: Path | None) ->
 
     Everything is read from the tracking store, so this works on any machine that reaches it.
     """
+    from orchestrator.commands.ui import trials_of
     from orchestrator.reading.report import report as make_report
 
-    page = make_report(with_tracking(sweep, tracking_uri), output)
+    tracked = with_tracking(sweep, tracking_uri)
+    page = make_report(tracked, output)
     console.print(f"Report    {page}", soft_wrap=True)
+    if trials := trials_of(tracked):
+        console.print(trials, soft_wrap=True, markup=False, highlight=False)
     return OK
 
 

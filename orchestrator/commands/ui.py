@@ -14,12 +14,19 @@ from pathlib import Path
 from typing import IO
 
 from orchestrator.driver.interrupts import INTERRUPTS
+from orchestrator.planning.config import SweepConfig
 from orchestrator.secrets import redacted, without_password
 from orchestrator.tracking import database
+from orchestrator.tracking.pages import experiments_page, trials_page
 from orchestrator.tracking.places import for_server
+from orchestrator.tracking.tracker import Tracker, find_sweep
+from orchestrator.vocabulary import Tag
 from trials.errors import LotusError
 
 PORT = 5000
+UI = f"http://127.0.0.1:{PORT}"
+"""Where the UI is served unless told otherwise."""
+
 TRIED = 20
 """Ports that are looked at, from the default one on."""
 
@@ -34,12 +41,13 @@ class PortError(LotusError):
     """Nobody can listen there."""
 
 
-def serve(uri: str, host: str, port: int | None, say: Say) -> int:
+def serve(uri: str, host: str, port: int | None, say: Say, sweep: SweepConfig | None = None) -> int:
     """Serve the MLflow UI on a store until it is told to end.
 
     Args:
         uri: a database.
         port: this one and no other; None = the default one, or the next that is free.
+        sweep: whose trials are of interest.
 
     Returns:
         0 when it was told to end, else what the server ended with.
@@ -63,7 +71,9 @@ def serve(uri: str, host: str, port: int | None, say: Say) -> int:
         try:
             address = f"http://{_reached(host)}:{found}"
             server.until_it_answers(address)
-            say(f"MLflow UI on {address}/#/experiments?workflowType=machine_learning")
+            say(f"MLflow UI on {experiments_page(address)}")
+            if page := trials_of(sweep, address):
+                say(page)
             say("Ctrl-C ends it.")
             return server.process.wait()
         except KeyboardInterrupt:
@@ -199,6 +209,23 @@ def _answers(address: str) -> bool:
             return bool(answer.status == 200)
     except OSError:
         return False
+
+
+def trials_of(sweep: SweepConfig | None, base: str = UI) -> str | None:
+    """Where the UI shows the trials of a sweep, in words.
+
+    Args:
+        base: address of the server, unless the sweep is tracked by one.
+
+    Returns:
+        None if it has not run, or only with a version that prepared no view.
+    """
+    where = find_sweep(sweep) if sweep else None
+    if sweep is None or where is None or Tag.VIEW not in Tracker(where).parent().data.tags:
+        return None
+    base = without_password(where.uri) if where.uri.startswith("http") else base
+    page = trials_page(base, where.experiment_id, where.parent)
+    return f"Trials of {sweep.name}, the best first: {page}"
 
 
 def tracked_at(uri: str) -> str:

@@ -15,6 +15,7 @@ from orchestrator.commands.options import (
     optional_sweep,
     overrides_option,
     tracking_option,
+    with_tracking,
 )
 from orchestrator.planning.config import StorageSection, default_tracking
 from orchestrator.planning.sweepfile import load_sweep
@@ -109,8 +110,9 @@ def ui(sweep: str | None, tracking_uri: str | None, host: str, port: int | None)
     """
     from orchestrator.commands.ui import serve, tracked_at
 
-    uri = tracking_uri or (load_sweep(sweep).tracking.uri if sweep else default_tracking())
+    config = with_tracking(load_sweep(sweep), tracking_uri) if sweep else None
+    uri = config.tracking.uri if config else tracking_uri or default_tracking()
     if uri.startswith("http"):
         note(tracked_at(uri))
         return OK
-    return serve(uri, host, port, note)
+    return serve(uri, host, port, note, config)

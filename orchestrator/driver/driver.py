@@ -25,6 +25,8 @@ from orchestrator.planning.pins import pin
 from orchestrator.planning.plan import Plan, PlannedTrial, Planner
 from orchestrator.planning.speeds import LATEST, learned
 from orchestrator.planning.sweepfile import resolved_yaml
+from orchestrator.publishing.notes import begun_note
+from orchestrator.publishing.view import prepare_view
 from orchestrator.secrets import redacted
 from orchestrator.tracking.database import at_rest
 from orchestrator.tracking.lease import Lease, RunTag
@@ -287,8 +289,11 @@ def _describe(state: State) -> None:
     tags[Tag.STORAGE] = redacted(sweep.storage.path)
     tags[Tag.SWEEP_YAML] = resolved_yaml(sweep)
     known = tracker.parent().data.tags
+    if Tag.NOTE not in known:
+        tags[Tag.NOTE] = begun_note(sweep.name, state.plan.expected, tracker.address)
     if any(known.get(name) != value[:5000] for name, value in tags.items()):
         tracker.sweep_log().flush(tags=tags)
+    prepare_view(sweep, tracker, known)
     for name in known.keys() - tags.keys():
         if name.startswith(Tag.AXIS):  # the file has it no more
             tracker.ask(lambda name=name: tracker.client.delete_tag(tracker.address.parent, name))  # type: ignore[misc]
@@ -296,9 +301,11 @@ def _describe(state: State) -> None:
     for key, child in state.children.items():
         if key not in planned and not state.plan.complete:
             continue  # later results may call for it yet
-        superseded = str(key not in planned).lower()
-        if child.tags.get(Tag.SUPERSEDED, "false") != superseded:
-            tracker.client.set_tag(child.run_id, Tag.SUPERSEDED, superseded)
+        if key not in planned and child.tags.get(Tag.SUPERSEDED) != "true":
+            tracker.client.set_tag(child.run_id, Tag.SUPERSEDED, "true")
+        elif key in planned and Tag.SUPERSEDED in child.tags:
+            # Removed, not made false: MLflow cannot be asked for "absent or false".
+            tracker.client.delete_tag(child.run_id, Tag.SUPERSEDED)
 
 
 def planned_keys(plan: Plan) -> set[str]:

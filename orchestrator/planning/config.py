@@ -129,7 +129,26 @@ class RetrySection(StageConfig):
 class RetentionSection(StageConfig):
     """Which checkpoints go to MLflow; the store keeps all."""
 
-    checkpoints: Literal["best", "all", "none"] = "best"
+    checkpoints: Literal["best", "all", "none"] = Field(
+        "best",
+        description="best: that of the recommended trial, which is published as a model; all: that "
+        "of every trial as well; none: no checkpoint and no model",
+    )
+    register_as: str | None = Field(
+        None,
+        pattern=NAME,
+        description="also register the recommended model under this name in MLflow's model "
+        "registry, a new version whenever another one is recommended; default: not at all",
+    )
+
+    @model_validator(mode="after")
+    def _has_a_model(self) -> "RetentionSection":
+        if self.register_as is not None and self.checkpoints == "none":
+            raise ValueError(
+                "register_as needs a model, and checkpoints: none publishes none: write "
+                "checkpoints: best, or leave register_as out"
+            )
+        return self
 
 
 TRACKING_VARIABLE, STORE_VARIABLE = "MLFLOW_TRACKING_URI", "LOTUS_STORE"

@@ -34,6 +34,9 @@ Find = Callable[[DataConfig, ModelConfig], Opened | Sources]
 
 SHORT = dict(zip(BASE_AXES, ("s", "d", "f"), strict=True))
 
+NAME_CHARACTERS = 250
+"""The longest name of a trial; MLflow takes no longer one."""
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedTrial:
@@ -227,8 +230,9 @@ class Planner:
             axes = used_axes(config, point.axes)
             if point.rungs:
                 axes["rung"] = point.rungs[-1]
+            key = key_of(graph.final)
             self._trials[point.ident] = PlannedTrial(
-                key_of(graph.final), trial_name(axes, self.sweep), config, graph, axes
+                key, trial_name(axes, key), config, graph, axes
             )
         return self._trials[point.ident]
 
@@ -297,8 +301,12 @@ def used_axes(config: TrialConfig, point: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in point.items() if name not in ignored}
 
 
-def trial_name(axes: dict[str, Any], sweep: SweepConfig) -> str:
-    """`lotus-s0.30-d0.10-f0.10-seed0`, `-issp.merge=union_kept` for further axes, `-rung3`."""
+def trial_name(axes: dict[str, Any], key: str) -> str:
+    """`lotus-s0.30-d0.10-f0.10-seed0`, `-issp.merge=union_kept` for further axes, `-rung3`.
+
+    It says all axes and every digit, so no two trials of a sweep have the same name. One that is
+    too long is cut and ends with the first digits of its key.
+    """
     parts = [str(axes["arm"])]
     for name, letter in SHORT.items():
         if name in axes:
@@ -307,13 +315,14 @@ def trial_name(axes: dict[str, Any], sweep: SweepConfig) -> str:
     parts.append(f"seed{axes['seed']}")
     parts += [f"{name}={value}" for name, value in axes.items() if name not in (*AXES, "rung")]
     parts += [f"rung{axes['rung']}"] if "rung" in axes else []
-    return one_line("-".join(parts))[:250]
+    name = one_line("-".join(parts))
+    return name if len(name) <= NAME_CHARACTERS else f"{name[: NAME_CHARACTERS - 9]}-{key[:8]}"
 
 
 def _digits(value: float) -> str:
     """At least two decimals, more where the value has them."""
     short = f"{value:.2f}"
-    return short if float(short) == value else f"{value:g}"
+    return short if float(short) == value else repr(float(value))
 
 
 def missing_nodes(nodes: Iterable[Node[Any]], stored: Collection[str]) -> dict[str, Node[Any]]:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.visible import markdown_code
 from orchestrator.vocabulary import Metric
 from trials.arms import TICKETED
 
@@ -70,7 +71,7 @@ def card(name: str, row: Row) -> str:
     readings = measured(row)
     whole, deployed, images = readings["whole_images"], readings["deployed"], readings["images"]
     sentences = [
-        f"`{name}`. This model runs {ALL}: {_accuracies(whole, images)}, "
+        f"{markdown_code(name)}. This model runs {ALL}: {_accuracies(whole, images)}, "
         f"at {_macs(whole['macs'])} MACs an image."
     ]
     if deployed["tokens"] == ALL:

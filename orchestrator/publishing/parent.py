@@ -2,7 +2,6 @@
 
 import math
 import tempfile
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,18 +9,29 @@ from typing import Any
 from dashboards import files as report_files
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.sweepfile import resolved_yaml
-from orchestrator.selection.answer import model_words
+from orchestrator.publishing.model import MEASURED
+from orchestrator.publishing.notes import describe_experiment, sweep_note
+from orchestrator.publishing.view import prepare_view
 from orchestrator.tracking.artifacts import fetched, remove
 from orchestrator.tracking.tracker import RunLog, Tracker
 from orchestrator.versions import git_commit, hardware, versions
 from orchestrator.vocabulary import Artifact, Metric, Tag
 
 
-def publish_findings(sweep: SweepConfig, tracker: Tracker, summary: dict[str, Any]) -> None:
-    """Put metrics, answer and sweep file on the sweep's run, replacing earlier ones."""
+def publish_findings(
+    sweep: SweepConfig, tracker: Tracker, summary: dict[str, Any], page: Path | None = None
+) -> None:
+    """Put metrics, answer, sweep file and view on the sweep's run, replacing earlier ones.
+
+    Args:
+        page: of the report, which `publish_report` is about to upload; None = there is none.
+    """
     log = tracker.sweep_log()
     parent_metrics(tracker, log, summary)
-    log.flush(tags={Tag.NOTE: _note(summary)})
+    note = sweep_note(summary, tracker.address, page)
+    log.flush(tags={Tag.NOTE: note})
+    prepare_view(sweep, tracker, {})
+    describe_experiment(tracker, note)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "sweep.yaml").write_text(resolved_yaml(sweep), encoding="utf-8")
         log.artifacts(Path(folder), "config")
@@ -67,8 +77,8 @@ def facts_of(sweep: SweepConfig) -> dict[str, str]:
 def parent_metrics(tracker: Tracker, log: RunLog, summary: dict[str, Any]) -> None:
     """Log the sweep's headline numbers, with a new step each time to show their history.
 
-    Steps are seconds, but always larger than before: MLflow takes the largest step for the newest
-    value, and a clock may have been set back.
+    Steps count from 1. MLflow takes the largest one for the newest value, so those of a sweep that
+    an earlier version began, which are seconds, go on from there.
     """
     essential, best = summary["essential_sparsity"] or {}, summary["recommended"] or {}
     values = {
@@ -85,6 +95,8 @@ def parent_metrics(tracker: Tracker, log: RunLog, summary: dict[str, Any]) -> No
         Metric.COST_DEVICE_HOURS: summary["cost"]["device_hours"],
         Metric.COST_DEVICE_HOURS_SAVED: summary["cost"]["device_hours_saved"],
     }
+    if not best:
+        values |= dict.fromkeys(MEASURED)  # the model is withdrawn
     # Metrics cannot be deleted in MLflow: those that are no longer measured become NaN.
     before = tracker.parent().data.metrics
     values |= {
@@ -96,13 +108,4 @@ def parent_metrics(tracker: Tracker, log: RunLog, summary: dict[str, Any]) -> No
         lambda: tracker.client.get_metric_history(tracker.address.parent, Metric.TRIALS_FINISHED)
     )
     last = max((point.step for point in points), default=0)
-    log.metrics(values, step=max(int(time.time()), last + 1))
-
-
-def _note(summary: dict[str, Any]) -> str:
-    """The description of the sweep's run in MLflow (Markdown)."""
-    lines = [f"LOTUS sweep **{summary['sweep']}**. The report stands under Artifacts, `report/`."]
-    lines += [f"- {sentence}" for sentence in summary["answer"].values() if sentence]
-    if best := summary["recommended"]:
-        lines.append(f"- Its model is `{best['name']}`, {model_words(best['n'])}.")
-    return "\n".join(lines)
+    log.metrics(values, step=last + 1)

@@ -12,6 +12,7 @@ from dashboards import Picture, ReportData
 from orchestrator import selection
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.sweepfile import resolved_yaml
+from orchestrator.publishing.datasets import read_data
 from orchestrator.reading import ages, overlap, standing
 from orchestrator.reading.again import report_command
 from orchestrator.reading.tables import axis_columns, curve_table, learning_curves, trials_table
@@ -88,6 +89,7 @@ def summarise(read: Read) -> dict[str, Any]:
     return {
         **summary,
         "experiment": sweep.experiment_name,
+        "data": [known.shown for known in read_data(read.tracker)],
         "versions": mixed,
         "overlap": overlap.measured(read.tracker, table, read.axes),
         standing.FIELD: standing.of_runs(sweep, read.runs),

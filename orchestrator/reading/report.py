@@ -14,6 +14,7 @@ from typing import Any
 from dashboards import write_report
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.plan import Plan
+from orchestrator.publishing.datasets import publish_data
 from orchestrator.publishing.parent import facts_of, publish_findings, publish_report
 from orchestrator.reading import standing
 from orchestrator.reading.content import Read, report_data, summarise, with_curves
@@ -57,6 +58,7 @@ def refresh(
             return summary_of_before, str(page_before)
     else:
         tracker.sweep_log().flush(tags={Tag.WALL_S: f"{wall_s:.3f}", **facts_of(plan.sweep)})
+    publish_data(plan, tracker)
     read = Read.of(plan.sweep, tracker)
     standing.adopt_older(plan.sweep, read.run_ids)
     summary = summarise(read)
@@ -72,20 +74,20 @@ def _best_model(plan: Plan, store: Store, read: Read, summary: dict[str, Any]) -
     """Log the recommended trial's model on the sweep's run, and no other one."""
     from orchestrator.publishing.best import publish_best, withdraw_best
 
-    recommended, retention = summary["recommended"], plan.sweep.retention.checkpoints
+    recommended, retention = summary["recommended"], plan.sweep.retention
     if not recommended:
-        withdraw_best(read.tracker, retention)
-    elif retention != "none":
+        withdraw_best(read.tracker, retention.checkpoints)
+    elif retention.checkpoints != "none":
         table, key = read.table, recommended["trial_key"]
         run_id = table.loc[table["key"] == key, "run_id"].iloc[0]
-        publish_best(plan, store, read.tracker, key, retention, run_id)
+        publish_best(plan, store, read.tracker, key, retention, run_id, summary["answer"])
 
 
 def _write(read: Read, summary: dict[str, Any], folder: Path, upload: bool) -> Path:
     """Write the page, and with `upload` put everything on the sweep's run."""
     page = write_report(report_data(read, summary), folder)
     if upload:
-        publish_findings(read.sweep, read.tracker, summary)
+        publish_findings(read.sweep, read.tracker, summary, page)
         publish_report(read.tracker, page, summary[standing.FIELD])
     return page
 

@@ -94,8 +94,8 @@ def _row(run: Run) -> dict[str, Any]:
         "status": run.info.status,
         "error": tags.get(Tag.ERROR),
         "versions": tags.get(Tag.MADE_WITH),
-        **run.data.params,
         **run.data.metrics,
+        **run.data.params,  # last: an axis that is a number is a metric as well
         **stages,
     }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.tracking.port import RUNS_AT_ONCE, Client, Page, View
+from orchestrator.tracking.requests import histories_of_a_server, streamed
 from orchestrator.tracking.runs import (
     Experiment,
     File,
@@ -16,9 +17,6 @@ from orchestrator.tracking.runs import (
     Pair,
     Run,
 )
-
-HISTORIES = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
-"""Endpoint of an MLflow server that its UI uses to compare runs."""
 
 
 class Adapter(Client):
@@ -120,7 +118,7 @@ class Adapter(Client):
             ]
         if not hasattr(store, "get_host_creds"):
             return None
-        return _asked_of_a_server(store.get_host_creds(), run_ids, key, max_results)
+        return histories_of_a_server(store.get_host_creds(), run_ids, key, max_results)
 
     def get_experiment(self, experiment_id: str) -> Experiment:
         return _experiment(self.mlflow.get_experiment(experiment_id))
@@ -132,6 +130,9 @@ class Adapter(Client):
     def search_experiments(self, page_token: str | None = None) -> Page[Experiment]:
         page = self.mlflow.search_experiments(page_token=page_token)
         return Page(map(_experiment, page), page.token)
+
+    def set_experiment_tag(self, experiment_id: str, key: str, value: str) -> None:
+        self.mlflow.set_experiment_tag(experiment_id, key, value)
 
     def create_experiment(
         self,
@@ -169,7 +170,7 @@ class Adapter(Client):
         repository = self._repository(place or self._place(run_id))
         if not isinstance(repository, HttpArtifactRepository):
             return str(repository.download_artifacts(path, dst_path))
-        return _streamed(repository, path, Path(dst_path) / Path(path).name, check)
+        return streamed(repository, path, Path(dst_path) / Path(path).name, check)
 
     def log_artifact(
         self, run_id: str, local_path: str, artifact_path: str | None = None, place: str = ""
@@ -199,6 +200,34 @@ class Adapter(Client):
         models = self.mlflow.search_logged_models(list(experiment_ids), filter_string=filter_string)
         return [LoggedModel(model.model_id, model.source_run_id) for model in models]
 
+    def register_model(
+        self,
+        name: str,
+        model_id: str,
+        run_id: str,
+        tags: Mapping[str, str],
+        description: str,
+        alias: str,
+    ) -> str:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.mlflow.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        source = f"models:/{model_id}"
+        version = self.mlflow.create_model_version(
+            name, source, run_id, dict(tags), description=description, model_id=model_id
+        )
+        self.mlflow.set_registered_model_alias(name, alias, version.version)
+        return str(version.version)
+
+    def registered_models(self, run_id: str) -> set[str]:
+        versions = self.mlflow.search_model_versions(f"run_id = '{run_id}'")
+        # Stores of MLflow give the id only as part of the address.
+        return {version.model_id or version.source.rpartition("/")[2] for version in versions}
+
     def delete_logged_model(self, model_id: str) -> None:
         self.mlflow.delete_logged_model(model_id)
 
@@ -213,48 +242,11 @@ class Adapter(Client):
 
 def _experiment(experiment: Any) -> Experiment:
     return Experiment(
-        str(experiment.experiment_id), str(experiment.name), str(experiment.lifecycle_stage)
+        str(experiment.experiment_id),
+        str(experiment.name),
+        str(experiment.lifecycle_stage),
+        dict(experiment.tags),
     )
-
-
-def _asked_of_a_server(
-    host: Any, run_ids: Sequence[str], key: str, max_results: int
-) -> list[tuple[str, Measurement]] | None:
-    from mlflow.exceptions import MlflowException
-    from mlflow.utils.rest_utils import http_request, verify_rest_response
-
-    params = {"run_id": list(run_ids), "metric_key": key, "max_results": max_results}
-    answer = http_request(host, HISTORIES, "GET", params=params)
-    if answer.status_code in (404, 405):  # not MLflow's own server
-        return None
-    try:
-        rows = verify_rest_response(answer, HISTORIES).json()["metrics"]
-        return [
-            (
-                row["run_id"],
-                Measurement(
-                    key, float(row["value"]), int(row.get("timestamp", 0)), int(row["step"])
-                ),
-            )
-            for row in rows
-        ]
-    except (ValueError, KeyError, TypeError) as error:
-        raise MlflowException(f"no answer to {HISTORIES}: {error}") from error
-
-
-def _streamed(repository: Any, path: str, to: Path, check: Callable[[int], None]) -> str:
-    from mlflow.utils.rest_utils import augmented_raise_for_status, http_request
-
-    answer = http_request(repository._host_creds, f"/{path}", "GET", stream=True)
-    with answer:
-        augmented_raise_for_status(answer)
-        size = 0
-        with to.open("wb") as file:
-            for chunk in answer.iter_content(chunk_size=2**20):
-                size += len(chunk)
-                check(size)
-                file.write(chunk)
-    return str(to)
 
 
 _ENGINES: weakref.WeakSet[Any] = weakref.WeakSet()

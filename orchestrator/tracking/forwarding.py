@@ -116,6 +116,9 @@ class Forwarding(Client):
     def search_experiments(self, page_token: str | None = None) -> Page[Experiment]:
         return self._passed("search", self._client.search_experiments, page_token)
 
+    def set_experiment_tag(self, experiment_id: str, key: str, value: str) -> None:
+        self._passed("update", self._client.set_experiment_tag, experiment_id, key, value)
+
     def create_experiment(
         self,
         name: str,
@@ -168,6 +171,21 @@ class Forwarding(Client):
         return self._passed(
             "search", self._client.search_logged_models, experiment_ids, filter_string
         )
+
+    def register_model(
+        self,
+        name: str,
+        model_id: str,
+        run_id: str,
+        tags: Mapping[str, str],
+        description: str,
+        alias: str,
+    ) -> str:
+        call = self._client.register_model
+        return self._passed("create", call, name, model_id, run_id, tags, description, alias)
+
+    def registered_models(self, run_id: str) -> set[str]:
+        return self._passed("search", self._client.registered_models, run_id)
 
     def delete_logged_model(self, model_id: str) -> None:
         self._passed("update", self._client.delete_logged_model, model_id)

@@ -111,6 +111,9 @@ class Client(Protocol):
     def search_experiments(self, page_token: str | None = None) -> Page[Experiment]:
         """All active experiments."""
 
+    def set_experiment_tag(self, experiment_id: str, key: str, value: str) -> None:
+        """Set a tag of an experiment."""
+
     def create_experiment(
         self,
         name: str,
@@ -158,6 +161,24 @@ class Client(Protocol):
         self, experiment_ids: Sequence[str], filter_string: str | None = None
     ) -> list[LoggedModel]:
         """Models logged in experiments."""
+
+    def register_model(
+        self,
+        name: str,
+        model_id: str,
+        run_id: str,
+        tags: Mapping[str, str],
+        description: str,
+        alias: str,
+    ) -> str:
+        """Make a logged model a new version of a registered one, and give it an alias.
+
+        Returns:
+            The number of the version.
+        """
+
+    def registered_models(self, run_id: str) -> set[str]:
+        """Ids of the models of a run that are versions in the registry."""
 
     def delete_logged_model(self, model_id: str) -> None:
         """Remove a model."""

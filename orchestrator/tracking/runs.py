@@ -84,6 +84,7 @@ class Experiment:
     experiment_id: str
     name: str
     lifecycle_stage: str
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

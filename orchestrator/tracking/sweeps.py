@@ -112,6 +112,12 @@ def list_sweeps(uri: str) -> list[Run]:
     return _runs_of(client, experiments, f"tags.`{Tag.KIND}` = 'sweep'")
 
 
+def sweeps_of(client: Client, experiment_id: str) -> list[Run]:
+    """The parent runs of the sweeps of an experiment, the newest first. Asks without waiting."""
+    found = _runs_of(client, [experiment_id], f"tags.`{Tag.KIND}` = 'sweep'")
+    return sorted(found, key=age, reverse=True)
+
+
 def _all(search: Callable[[str | None], Page[T]]) -> list[T]:
     """The results on all pages."""
     items: list[T] = []

@@ -9,17 +9,16 @@ from orchestrator.storage.keys import key_of
 from orchestrator.storage.store import Entry
 from orchestrator.versions import in_words
 from orchestrator.vocabulary import Tag
-from orchestrator.worker.job import Job
 from trials.graph.pipeline import TrialGraph
 from trials.stage import Node
 from trials.stages.essential import Probe
 from trials.stages.probe import as_one_shot
 
 
-def probe_run_name(result: Probe, seed: int | None) -> str:
-    """`probe-s0.34-seed0`; `probe-idle-seed0` when nothing was left to measure."""
+def probe_run_name(result: Probe, node: Node[Any]) -> str:
+    """`stage-probe-s0.34-seed0-…`; `stage-probe-idle-…` when nothing was left to measure."""
     level = "idle" if result.sparsity is None else f"s{result.sparsity:.2f}"
-    return f"probe-{level}" + ("" if seed is None else f"-seed{seed}")
+    return _stage_name(["probe", level], node)
 
 
 def curve_level(node: Node[Any], result: Any, graph: TrialGraph) -> tuple[float, str] | None:
@@ -39,8 +38,12 @@ def curve_level(node: Node[Any], result: Any, graph: TrialGraph) -> tuple[float,
     return level, key_of(node)
 
 
-def stage_run_name(node: Node[Any], job: Job, name: str) -> str:
-    """`denoise-f0.10-seed0`: the settings that the stage has and the sweep may vary."""
+def stage_run_name(node: Node[Any], name: str) -> str:
+    """`stage-denoise-f0.10-seed0-1b2c3d4e`: the settings that the stage has and the sweep may vary.
+
+    Trials of an arm may be called `dense-seed0` as well, and stages may differ in settings that the
+    name does not hold: the first word and the digits of the key tell them apart.
+    """
     parts = [name]
     config = node.config.model_dump()
     if config.get("criterion", "magnitude") != "magnitude":
@@ -48,9 +51,12 @@ def stage_run_name(node: Node[Any], job: Job, name: str) -> str:
     for field_name, letter in (("sparsity", "s"), ("patch_drop", "d"), ("mask_data_fraction", "f")):
         if config.get(field_name) is not None:
             parts.append(f"{letter}{config[field_name]:.2f}")
-    if node.seed is not None:
-        parts.append(f"seed{node.seed}")
-    return "-".join(parts)
+    return _stage_name(parts, node)
+
+
+def _stage_name(parts: Iterable[str], node: Node[Any]) -> str:
+    seed = [] if node.seed is None else [f"seed{node.seed}"]
+    return "-".join(["stage", *parts, *seed, key_of(node)[:8]])
 
 
 def trial_params(trial: PlannedTrial, results: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,6 +73,19 @@ def trial_params(trial: PlannedTrial, results: Mapping[str, Any]) -> dict[str, A
     points = ("arm", "sparsity", "patch_drop", "mask_data_fraction", "seed")
     settings = {k: v for k, v in flat(trial.config).items() if k not in points}
     return settings | axes
+
+
+def axis_metrics(trial: PlannedTrial, results: Mapping[str, Any]) -> dict[str, float]:
+    """The axes of a trial that are numbers, so that MLflow compares them as numbers.
+
+    Params are text there: `params.sparsity > 0.2` cannot be asked, `metrics.sparsity > 0.2` can.
+    """
+    params, axes = trial_params(trial, results), set(trial.axes) - {"rung"}
+    return {
+        name: float(params[name])
+        for name in axes & params.keys()
+        if isinstance(params[name], int | float) and not isinstance(params[name], bool)
+    }
 
 
 def stage_tags(trial: PlannedTrial) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -275,8 +275,14 @@ def write_outcomes(results: Mapping[str, Any], path: Path) -> None:
     formats.save_mask(found, path)
 
 
-def write_checkpoint(result: Dense | Finetuned, path: Path, key: str) -> None:
-    """Weights with what rebuilds the model in the header."""
+def write_checkpoint(
+    result: Dense | Finetuned, path: Path, key: str, class_names: Sequence[str] = ()
+) -> None:
+    """Weights with what rebuilds the model in the header.
+
+    Args:
+        class_names: of each output; empty = they do not enter the header.
+    """
     arch = result.checkpoint.arch
     header = {
         "lotus_key": key,
@@ -285,6 +291,8 @@ def write_checkpoint(result: Dense | Finetuned, path: Path, key: str) -> None:
         "mean": json.dumps(arch.mean),
         "std": json.dumps(arch.std),
     }
+    if class_names:
+        header["class_names"] = json.dumps(list(class_names))
     state: Any = result.checkpoint.state
     raw = any(isinstance(one, container.Raw) for one in state.values())
     save = container.save_raw if raw else formats.save_checkpoint

@@ -20,6 +20,7 @@ from orchestrator.worker import record
 from orchestrator.worker.cached import Cached
 from orchestrator.worker.job import Job
 from orchestrator.worker.labels import (
+    axis_metrics,
     curve_level,
     made_with,
     memory_tags,
@@ -103,7 +104,7 @@ def stage_run(job: Job, graph: TrialGraph, key: str) -> StageRun:
     role = next((name for name, own in graph.stages().items() if key_of(own) == key), None)
     on_curve = key in map(key_of, graph.curve)
     name = node.stage.name if role is None or on_curve else role
-    return StageRun(node, name, graph, stage_run_name(node, job, name))
+    return StageRun(node, name, graph, stage_run_name(node, name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +200,7 @@ def _of_trial(run: TrialRun, found: Gathered) -> RunRecord:
         points.add(record.epoch_metrics(epoch), number)
     points.add(record.trial_metrics(results, run.data))
     points.add(record.time_metrics(found.entries, found.hits))
+    points.add(axis_metrics(run.trial, results))
     return RunRecord(
         run.identity,
         trial_params(run.trial, results),
@@ -226,7 +228,7 @@ def _of_stage(run: StageRun, found: Gathered) -> RunRecord:
     tags = ({} if computed else {Tag.CACHED: "true"}) | memory_tags(found.micro_batch)
     tags |= made_with([entry] if entry else [])
     if isinstance(result, Probe):
-        tags[Tag.RUN_NAME] = probe_run_name(result, node.seed)
+        tags[Tag.RUN_NAME] = probe_run_name(result, node)
     if dense is not None and (level := curve_level(node, result, run.graph)):
         params["sparsity"], tags[Tag.STAGE_OF + "essential"] = level
         tags[Tag.STAGE_OF + "dense"] = key_of(run.graph.dense)

@@ -12,6 +12,7 @@ import importlib
 import json
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +33,15 @@ AGREES = 1e-3
 """Largest difference between logits of ONNX and torch, relative to the largest logit."""
 
 
-def timm_config(arch: vit.Arch) -> dict[str, Any]:
+def timm_config(arch: vit.Arch, class_names: Sequence[str] = ()) -> dict[str, Any]:
     """What `timm.create_model("local-dir:FOLDER", pretrained=True)` reads as `config.json`.
 
     `hf-hub:ORG/NAME` reads the same once the folder is a repository: it is what timm's own
     `save_for_hf` writes. Images are resized as the pipeline resizes them: bicubic, the whole
     image, no crop.
+
+    Args:
+        class_names: of each logit; empty = unknown.
     """
     model = vit.build_empty(arch)
     height, width = input_size(model)
@@ -49,6 +53,7 @@ def timm_config(arch: vit.Arch) -> dict[str, Any]:
         "num_features": model.num_features,
         "global_pool": model.global_pool,
         "model_args": arch.kwargs,
+        **({"label_names": list(class_names)} if class_names else {}),
         "pretrained_cfg": {
             "custom_load": False,
             "input_size": [len(arch.mean), height, width],
@@ -65,32 +70,29 @@ def timm_config(arch: vit.Arch) -> dict[str, Any]:
     }
 
 
-def write_timm_folder(checkpoint: vit.Checkpoint, folder: Path, header: dict[str, str]) -> None:
+def write_timm_folder(
+    checkpoint: vit.Checkpoint,
+    folder: Path,
+    header: dict[str, str],
+    class_names: Sequence[str] = (),
+) -> None:
     """Write `config.json` and `model.safetensors`.
 
     Args:
         header: goes into the header of the weights.
+        class_names: of each logit; empty = unknown.
     """
-    config = json.dumps(timm_config(checkpoint.arch), indent=2)
+    config = json.dumps(timm_config(checkpoint.arch, class_names), indent=2)
     (folder / CONFIG).write_text(config + "\n", encoding="utf-8")
     formats.save_checkpoint(checkpoint.state, folder / WEIGHTS, header)
 
 
-def write_card(arch: vit.Arch, title: str, about: str, path: Path) -> None:
-    """Write the card that the Hugging Face hub shows of a repository.
-
-    It names no licence: that of the weights the model was made from is not known here.
-
-    Args:
-        about: what was measured, in Markdown.
-    """
+def usage() -> str:
+    """How the folder is loaded, as Markdown for its card."""
     loads = 'timm.create_model("local-dir:FOLDER", pretrained=True)'
-    tags = "tags: [image-classification, timm, sparse]"
-    path.write_text(
-        f"---\nlibrary_name: timm\npipeline_tag: image-classification\n{tags}\n---\n"
-        f"# {title}\n\n{about.strip()}\n\nArchitecture: timm's `{arch.name}`. "
-        f"Masked weights are exactly 0.\n\n```python\nmodel = {loads}.eval()\n```\n",
-        encoding="utf-8",
+    return (
+        "\n## Use\n\n```python\nimport timm\n\n"
+        f"model = {loads}.eval()\n```\n\nMasked weights are exactly 0.\n"
     )
 
 

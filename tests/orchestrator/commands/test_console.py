@@ -116,7 +116,7 @@ def summary(**changes: Any) -> dict[str, Any]:
 def finished(found: dict[str, Any], report: str | None, uri: str) -> Any:
     """As much of a finished sweep as is shown."""
     sweep = SimpleNamespace(tracking=SimpleNamespace(uri=uri))
-    plan, address = SimpleNamespace(sweep=sweep), SimpleNamespace(experiment_id="7")
+    plan, address = SimpleNamespace(sweep=sweep), SimpleNamespace(experiment_id="7", parent="p")
     return SimpleNamespace(summary=found, report=report, plan=plan, address=address)
 
 
@@ -133,6 +133,7 @@ def test_the_end_shows_the_answer_and_where_to_look(tmp_path: Path) -> None:
         "! only [one] seed",
         f"Report    {page}",
         "lotus ui --tracking-uri sqlite:////tmp/mlflow.db",
+        "http://127.0.0.1:5000/#/experiments/7/runs?viewStateShareKey=p&workflowType=machine_learning",
     ):
         assert fragment in out
 

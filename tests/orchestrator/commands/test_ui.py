@@ -20,7 +20,10 @@ from typing import Any
 import pytest
 
 from orchestrator.commands import ui
+from orchestrator.planning.config import SweepConfig
+from orchestrator.publishing.view import prepare_view
 from orchestrator.tracking import database as sqlite
+from orchestrator.tracking.tracker import Tracker, open_sweep
 from tests.orchestrator.programs import Program, environment, free_port
 
 PASSWORD = "a-password-of-this-test"
@@ -130,6 +133,22 @@ def test_a_server_that_cannot_start_is_named_with_its_reason(tmp_path: Path) -> 
     assert program.wait() == 1
     (line,) = program.said.splitlines()
     assert line.startswith("Error: the MLflow server ended before it answered: ")
+
+
+def test_the_link_to_the_trials_of_a_sweep_is_given_once_it_has_run(
+    tracked: SweepConfig,
+) -> None:
+    assert ui.trials_of(None) is None
+    assert ui.trials_of(tracked) is None
+    where = open_sweep(tracked)
+    assert ui.trials_of(tracked) is None, "an earlier version has begun it: the link would be dead"
+    prepare_view(tracked, Tracker(where), {})
+    found = ui.trials_of(tracked, "http://127.0.0.1:5003")
+    assert found == (
+        f"Trials of tiny, the best first: http://127.0.0.1:5003/#/experiments/"
+        f"{where.experiment_id}/runs?viewStateShareKey={where.parent}"
+        "&workflowType=machine_learning"
+    )
 
 
 @pytest.fixture

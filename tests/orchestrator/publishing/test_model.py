@@ -6,7 +6,7 @@ import mlflow
 import pytest
 
 from orchestrator.planning.config import SweepConfig
-from orchestrator.publishing.model import NAMED, _tracking
+from orchestrator.publishing.model import NAMED, tracking_at
 
 
 @pytest.mark.parametrize("named", [None, "sqlite:////elsewhere/mlflow.db"])
@@ -20,7 +20,7 @@ def test_publishing_leaves_no_tracking_address_behind(
     default = SweepConfig.model_fields["tracking"].annotation
     assert default is not None
     before = default()
-    with _tracking("sqlite:////here/mlflow.db"):
+    with tracking_at("sqlite:////here/mlflow.db"):
         assert mlflow.get_tracking_uri() == "sqlite:////here/mlflow.db"
     assert os.environ.get(NAMED) == named
     assert mlflow.is_tracking_uri_set() == (named is not None)

@@ -22,7 +22,7 @@ from mlflow import MlflowClient
 
 from orchestrator import load_sweep
 from orchestrator.commands.export import export
-from orchestrator.publishing.model import _tracking
+from orchestrator.publishing.model import tracking_at
 from orchestrator.tracking.tracker import open_sweep
 from trials.data import datasets as data
 
@@ -38,7 +38,7 @@ def address(finished_sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     found = MlflowClient(where.uri).search_logged_models([where.experiment_id])
     (model,) = [one for one in found if one.source_run_id == where.parent]
     folder = tmp_path_factory.mktemp("served")
-    with _tracking(where.uri):
+    with tracking_at(where.uri):
         mlflow.artifacts.download_artifacts(model.model_uri, dst_path=str(folder))
     (place,) = [path.parent for path in folder.rglob("MLmodel")]
     with socket.socket() as free:
@@ -79,6 +79,7 @@ def _wait(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
 
 
 def asked(address: str, body: Any) -> Any:
+    """The answer to `{"inputs": ...}`, or with parameters beside it."""
     request = urllib.request.Request(
         address, json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
@@ -102,3 +103,7 @@ def test_it_answers_over_http_with_the_labels_of_the_exported_model(
     assert answer.argmax(1).tolist() == logits.argmax(1).tolist()
     np.testing.assert_allclose(answer, logits.softmax(-1).numpy(), atol=1e-4)
     assert len(set(answer.argmax(1).tolist())) > 3
+    body = {"inputs": images.transpose(0, 2, 3, 1).tolist(), "params": {"labels": True}}
+    named = asked(address, body)
+    assert [one["label"] for one in named] == [str(label) for label in answer.argmax(1)]
+    assert json.loads((folder / "config.json").read_text())["label_names"] == list("0123456789")

@@ -80,6 +80,16 @@ def test_the_config_is_plain_json_with_the_models_own_arguments(checkpoint: vit.
     assert config["architecture"] == "vit_tiny_patch16_224"
     assert config["model_args"] == KWARGS
     assert config["num_features"] == 32
+    assert "label_names" not in config
+
+
+def test_names_of_classes_go_where_timm_looks_for_them(
+    checkpoint: vit.Checkpoint, tmp_path: Path
+) -> None:
+    names = [f"class {label}" for label in range(10)]
+    export.write_timm_folder(checkpoint, tmp_path, {}, names)
+    model = timm.create_model(f"local-dir:{tmp_path}", pretrained=True)
+    assert model.pretrained_cfg["label_names"] == names
 
 
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -87,6 +97,10 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "distilled": ("deit_tiny_distilled_patch16_224", {}),
     "averaged": ("vit_tiny_patch16_224", {"global_pool": "avg"}),
     "a tag": ("vit_tiny_patch16_224.augreg_in21k_ft_in1k", {}),
+    "eva02": ("eva02_tiny_patch14_224", {}),
+    "dinov3": ("vit_small_patch16_dinov3", {}),
+    "rope": ("vit_base_patch16_rope_mixed_224", {}),
+    "beit": ("beit_base_patch16_224", {}),
 }
 
 
