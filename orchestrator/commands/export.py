@@ -66,8 +66,10 @@ def export(
     seen = tracked_results(sweep)
     table = seen.trials
     if trial is None:
-        detector, tolerance = sweep.essential.detector, sweep.essential.tolerance
-        best = select(table, tolerance, detector, seen.axes, seen.curve).recommended
+        essential = sweep.essential.resolved()
+        best = select(
+            table, essential.tolerance, essential.detector, seen.axes, seen.curve
+        ).recommended
         if best is None:
             raise LotusError(
                 f"{sweep.name} recommends nothing yet (no finished trial of a LOTUS arm): finish "

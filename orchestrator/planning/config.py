@@ -324,7 +324,7 @@ class Points:
         Raises:
             ValidationError: a further axis does not allow its value.
         """
-        further: dict[str, list[tuple[str, Any]]] = {"issp": []}
+        further: dict[str, list[tuple[str, Any]]] = {"essential": [], "issp": []}
         for name, value in point.items():
             if name not in AXES:
                 further.setdefault(name.partition(".")[0], []).append((name, value))
