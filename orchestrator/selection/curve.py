@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -56,6 +56,7 @@ class EssentialSparsity:
         bracket: value and the next level; None when not even the highest level violates, so that
             `value` is a lower bound.
         curve: see `one_shot_curve`.
+        reference: what levels are compared with, as `essential.reference` says.
     """
 
     value: float
@@ -67,6 +68,7 @@ class EssentialSparsity:
     tolerance: float
     confidence: float
     curve: pd.DataFrame = field(compare=False, repr=False)
+    reference: Literal["dense", "level_zero"] = "dense"
 
 
 def one_shot_curve(results: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
@@ -211,6 +213,7 @@ def essential_sparsity(
         tolerance=tolerance,
         confidence=confidence,
         curve=curve,
+        reference="level_zero" if _references(rows(results, _COLUMNS)) else "dense",
     )
 
 
@@ -230,7 +233,7 @@ def essential_summary(essential: EssentialSparsity | None) -> dict[str, Any] | N
     """`essential_sparsity` of summary.json: the chosen detector, then all detectors compared."""
     if essential is None:
         return None
-    fields = ("value", "low", "high", "scope", "bracket", "detector", "tolerance")
+    fields = ("value", "low", "high", "scope", "bracket", "detector", "tolerance", "reference")
     points = rows(essential.curve, CURVE_COLUMNS)
     return {
         **{field: getattr(essential, field) for field in fields},

@@ -140,17 +140,6 @@ def test_the_level_that_is_found_is_that_of_the_curve(trial: Make) -> None:
     assert picked == first_violation([0.0, 0.3, 0.9], drops, 0.1)
 
 
-def test_a_shift_of_all_accuracies_moves_nothing(trial: Make) -> None:
-    """What level 0 is worth cancels, and the dense model plays no part."""
-    made = graph(trial(sparsity="auto"))
-    assert made.pick is not None
-    assert made.pick.config.reference == "level_zero"
-    drops = [0.0, 0.005, 0.02]
-    for shift in (0.0, -0.2):
-        shifted = [0.9 + shift - (0.9 + shift - drop) for drop in drops]
-        assert first_violation([0.0, 0.1, 0.2], shifted, 0.01) == 0.1
-
-
 def test_training_costs_count_the_levels_only_where_they_decide(trial: Make) -> None:
     named, found = graph(trial(sparsity=0.5)), graph(trial(sparsity="auto"))
     assert named.finetune is not None
