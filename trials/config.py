@@ -256,6 +256,7 @@ class TrialConfig(StageConfig):
 
     def resolved(self) -> "TrialConfig":
         """The trial in plain settings, presets filled in; again = the same."""
-        found = {"essential": self.essential.resolved(), "issp": self.issp.resolved()}
-        changed = {name: one for name, one in found.items() if one is not getattr(self, name)}
-        return self.model_copy(update=changed) if changed else self
+        essential, issp = self.essential.resolved(), self.issp.resolved()
+        if essential is self.essential and issp is self.issp:
+            return self
+        return self.model_copy(update={"essential": essential} | {"issp": issp})
