@@ -108,6 +108,7 @@ class Metric:
     ESSENTIAL_VAL_ACCURACY: Final = "essential/val_accuracy"
     ESSENTIAL_VAL_LOST: Final = "essential/val_lost"
     ESSENTIAL_VAL_GAINED: Final = "essential/val_gained"
+    ESSENTIAL_REFERENCE: Final = "essential/reference_val_accuracy"
     ESSENTIAL_SPARSITY: Final = "essential/sparsity"
     ESSENTIAL_PICKED: Final = "essential/picked_sparsity"
     PROBE_SPARSITY: Final = "probe/sparsity"

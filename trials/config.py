@@ -1,13 +1,15 @@
 """One trial, completely described: the sections of a sweep file and one point of its axes."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field
 
 from trials.arms import BY_NAME, LOTUS, MASK_DATA, Arm, ArmName
 from trials.data.config import DataConfig
 from trials.model.vit import ModelConfig
-from trials.sparsity.presets import PRESETS, Preset
+from trials.sparsity.presets import ESSENTIAL_PRESETS, PRESETS, EssentialPreset, Preset
+from trials.sparsity.target import rounds_to_target
 from trials.stage import StageConfig
 from trials.stages.attention import ReadAttention
 from trials.stages.denoise import SoupConfig
@@ -19,9 +21,20 @@ from trials.stages.tickets import Scope, Select
 from trials.tokens.kept import Removal
 from trials.tokens.tickets import Score
 
+MOST_ROUNDS = 100
+
 Level = Annotated[float, Field(ge=0, lt=1)]
 Levels = Annotated[tuple[Level, ...], AfterValidator(lambda given: tuple(sorted(set(given))))]
 """Ascending and unique, as the detectors read them."""
+
+
+C = TypeVar("C", bound=StageConfig)
+
+
+def filled(section: C, named: Mapping[str, Any]) -> C:
+    """A section with a preset's settings where nothing is written; itself if none is missing."""
+    missing = {name: value for name, value in named.items() if name not in section.model_fields_set}
+    return section.model_copy(update=missing) if missing else section
 
 
 class TicketSection(ReadAttention):
@@ -51,6 +64,20 @@ class TicketSection(ReadAttention):
 class EssentialSection(MaskConfig):
     """`essential:` in a sweep file."""
 
+    preset: EssentialPreset = Field(
+        "default",
+        description="es_published: as in Essential Sparsity, from the pretrained weights, every "
+        "level after the same fine-tuning; fills what is not written here",
+    )
+    start: Literal["adapted", "pretrained"] = Field(
+        "adapted",
+        description="the weights that a level masks, and recovers with evaluate: after_finetune",
+    )
+    reference: Literal["dense", "level_zero"] = Field(
+        "dense",
+        description="what a level is compared with: the dense model, or level 0 after the same "
+        "recovery, for evaluate: after_finetune",
+    )
     tolerance: float = Field(0.01, ge=0, lt=1, description="accuracy that may be lost")
     detector: Literal["first_violation", "knee", "changepoint"] = Field(
         "first_violation",
@@ -81,6 +108,16 @@ class EssentialSection(MaskConfig):
         "first_violation down to this width, such as 0.01",
     )
 
+    @property
+    def recovers(self) -> bool:
+        """Whether a level is recovered by a stage of its own, whose weights are kept."""
+        apart = self.start == "pretrained" or self.reference == "level_zero"
+        return self.evaluate == "after_finetune" and apart
+
+    def resolved(self) -> "EssentialSection":
+        """Plain settings: the preset's where nothing is written; again = the same."""
+        return filled(self, ESSENTIAL_PRESETS[self.preset])
+
 
 class IsspSection(SoupConfig, MergeConfig):
     """`issp:` in a sweep file."""
@@ -88,17 +125,56 @@ class IsspSection(SoupConfig, MergeConfig):
     preset: Preset = Field(
         "default", description="a reading of ISSP by name; fills what is not written here"
     )
+    rounds: Annotated[int, Field(ge=1, le=MOST_ROUNDS)] | Literal["auto"] = Field(
+        1,
+        description="denoised prunings on the way to the target; auto: as many as "
+        "`schedule: remaining` or `linear` needs with round_fraction",
+    )
+    start: Literal["adapted", "pretrained"] = Field(
+        "adapted", description="the weights that the first round starts from; ISP: pretrained"
+    )
+    order: Literal["prune_first", "train_first"] = Field(
+        "prune_first",
+        description="train_first: every round trains the weights, all of them on all images, and "
+        "then prunes (ISP); prune_first: it prunes, and `round_training` says what follows",
+    )
+    rate: Literal["constant", "one_pass"] = Field(
+        "constant",
+        description="of the training in the rounds, for order: train_first. one_pass: rounds and "
+        "recovery are one training by the recipe of `finetune`, with one decay over all its steps",
+    )
+    train_fraction: float = Field(
+        0.1,
+        gt=0,
+        le=100,
+        description="of a pass over the training images, before the first prune, for order: "
+        "train_first; ISP 0.1, its released code 0.075 or 0.5",
+    )
+    train_growth: Literal["linear", "constant"] = Field(
+        "linear", description="linear: round i trains i times train_fraction (ISP)"
+    )
+    count_look_ahead: bool = Field(
+        True,
+        description="take the ingredients' steps off those of the round; ISP's sources do not",
+    )
+    carry_optimizer: bool = Field(
+        True, description="with rate: one_pass: keep the optimizer's moments over the prunes"
+    )
+    look_ahead: Literal["steps", "recovery"] = Field(
+        "steps",
+        description="how long an ingredient is trained; recovery: as `finetune` trains, by its "
+        "recipe for all its epochs on all images (lottery tickets)",
+    )
     round_training: Literal["none", "progressive"] = Field(
         "none",
-        description="progressive: round i sees i times mask_data_fraction of the data, and trains "
-        "the weights with the steps that its ingredients leave of one pass (the ISP paper)",
+        description="for order: prune_first. progressive: round i sees i times mask_data_fraction "
+        "of the data, and trains the weights after its prune, with the steps that its ingredients "
+        "leave of one pass",
     )
 
     def resolved(self) -> "IsspSection":
         """Plain settings: the preset's where nothing is written; again = the same."""
-        named = PRESETS[self.preset].items()
-        missing = {name: value for name, value in named if name not in self.model_fields_set}
-        return self.model_copy(update=missing) if missing else self
+        return filled(self, PRESETS[self.preset])
 
 
 class FinetuneSection(FinetuneConfig):
@@ -148,6 +224,21 @@ class TrialConfig(StageConfig):
         return self.parts.runs_issp(self._count_open)
 
     @property
+    def issp_rounds(self) -> int:
+        """How many rounds ISSP has; at least one, in which nothing may be left to prune."""
+        section, first = self.issp, self.sparsity
+        if section.rounds != "auto":
+            return section.rounds
+        needed = rounds_to_target(
+            section.schedule,
+            section.round_fraction,
+            0.0 if first == "auto" else first,
+            section.target_sparsity,
+            section.sparsity_reference == "relative",
+        )
+        return max(1, needed)
+
+    @property
     def prunes_once(self) -> bool:
         """Whether the arm makes the one-shot mask at the level of `sparsity`."""
         return self.parts.prunes_once(self._count_open)
@@ -165,5 +256,7 @@ class TrialConfig(StageConfig):
 
     def resolved(self) -> "TrialConfig":
         """The trial in plain settings, presets filled in; again = the same."""
-        issp = self.issp.resolved()
-        return self if issp is self.issp else self.model_copy(update={"issp": issp})
+        essential, issp = self.essential.resolved(), self.issp.resolved()
+        if essential is self.essential and issp is self.issp:
+            return self
+        return self.model_copy(update={"essential": essential} | {"issp": issp})

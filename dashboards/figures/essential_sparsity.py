@@ -42,8 +42,11 @@ def draw(shown: Curve) -> tuple[Axes, str]:
         scope = clean(essential.get("scope"), 40)
         label = f"{confidence} interval, {scope}" if scope else f"{confidence} interval"
         axes.fill_between(x, low, high, color=style.BAND, alpha=0.2, lw=0, label=label)
-    axes.plot(x, y, "o-", color=style.BAND, label="Loss, pruned in one shot")
-    axes.axhline(0.0, color=style.INK, lw=1.3, ls="--", label="Dense")
+    recovered = essential.get("reference") == "level_zero"
+    dense = "Level 0, fine-tuned alike" if recovered else "Dense"
+    pruned = "Loss, pruned in one shot and fine-tuned" if recovered else "Loss, pruned in one shot"
+    axes.plot(x, y, "o-", color=style.BAND, label=pruned)
+    axes.axhline(0.0, color=style.INK, lw=1.3, ls="--", label=dense)
     tolerance = number(essential.get("tolerance"))
     if tolerance is not None:
         label = f"Tolerance: {tolerance_points(tolerance)}"
@@ -51,7 +54,7 @@ def draw(shown: Curve) -> tuple[Axes, str]:
     _mark_essential(axes, essential, float(x.min()), float(x.max()))
     _show_the_crossing(axes, y, tolerance)
     axes.set_xlabel("Sparsity of the prunable weights (%)")
-    axes.set_ylabel("Loss against dense (points)")
+    axes.set_ylabel(f"Loss against {'level 0' if recovered else 'dense'} (points)")
     style.percent_ticks(axes, x=True, y=True)
     style.legend_below(axes)
     alt = (

@@ -131,6 +131,10 @@ def _data(sweep: SweepConfig) -> str:
     return _each(settings.values(), look)
 
 
+MANY = 1_000_000
+"""Images of a data set that cannot be read: more than any setting needs."""
+
+
 def _counts(trial: TrialConfig) -> Counts:
     """Sizes of a trial's data; any that fit where it cannot be read, which is said elsewhere."""
     published: Counts | None
@@ -143,7 +147,17 @@ def _counts(trial: TrialConfig) -> Counts:
     if published is not None:
         return published
     given = {name: trial.model.kwargs.get(name) for name in ("num_classes", "in_chans")}
-    return Counts(1, 1, 1, given["num_classes"] or 10, given["in_chans"] or 3)
+    return Counts(MANY, 1, 1, given["num_classes"] or 10, given["in_chans"] or 3)
+
+
+def _fresh_head(trial: TrialConfig) -> bool:
+    """Whether any weight is drawn at random; no where the weights cannot be had."""
+    from trials.graph.sources import identity_of, place_of
+
+    try:
+        return identity_of(trial.model, place_of(trial.model), _counts(trial).classes)[1]
+    except (LotusError, OSError):
+        return False
 
 
 def _model(sweep: SweepConfig) -> str:
@@ -151,7 +165,7 @@ def _model(sweep: SweepConfig) -> str:
     from orchestrator.planning.model_checks import check_models
     from trials.graph.fitting import model_of, plainly
 
-    if problems := list(check_models(sweep, _counts)):
+    if problems := list(check_models(sweep, _counts, _fresh_head)):
         raise LotusError("; ".join(map(str, problems)))
 
     def look(trial: TrialConfig) -> str:

@@ -85,9 +85,11 @@ def export(
 
 def _recommended(sweep: SweepConfig, seen: Tracked) -> tuple[str, list[str]]:
     """Key of the recommended trial, and the report's sentences on its setting."""
-    detector, tolerance = sweep.essential.detector, sweep.essential.tolerance
-    outcomes = seen.outcomes(tolerance)
-    chosen = select(seen.trials, tolerance, detector, seen.axes, seen.curve, outcomes)
+    essential = sweep.essential.resolved()
+    outcomes = seen.outcomes(essential.tolerance)
+    chosen = select(
+        seen.trials, essential.tolerance, essential.detector, seen.axes, seen.curve, outcomes
+    )
     if chosen.recommended is None:
         raise LotusError(
             f"{sweep.name} recommends nothing yet (no finished trial of a LOTUS arm): finish "

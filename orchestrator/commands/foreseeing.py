@@ -15,7 +15,10 @@ from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.forecasting import Forecast, forecast
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.plan import plan as make_plan
+from orchestrator.selection.resolution import Resolution, resolution, words
+from orchestrator.storage.keys import canonical
 from orchestrator.storage.store import Store
+from trials.arms import CONTROLS, DENSE
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class Foreseen:
         failed: of them those whose last run failed.
         assumed: what is not on disk and was assumed, a sentence each; then nothing is looked up
             in the store, because the keys of results follow from data and weights.
+        resolution: the smallest difference that can be told apart; None with a single setting.
     """
 
     plan: Plan
@@ -34,6 +38,7 @@ class Foreseen:
     missing: int
     failed: int
     assumed: tuple[str, ...]
+    resolution: Resolution | None
 
 
 def foresee(sweep: SweepConfig) -> Foreseen:
@@ -60,6 +65,31 @@ def foresee(sweep: SweepConfig) -> Foreseen:
         missing=sum(trial.key not in done for trial in planned.trials),
         failed=failed,
         assumed=tuple(find.said),
+        resolution=resolution_of(planned),
+    )
+
+
+def resolution_of(planned: Plan) -> Resolution | None:
+    """How small a difference this sweep can tell apart; None where nothing is compared.
+
+    The report's largest family counts: every arm against `dense`, or against the controls.
+    """
+    full = [trial for trial in planned.trials if not trial.config.rungs]
+    seeds: dict[str, set[int]] = {}
+    settings: dict[str, set[str]] = {}
+    for trial in full:
+        arm, axes = trial.config.arm, trial.axes | {"seed": None}
+        seeds.setdefault(arm, set()).add(trial.config.seed)
+        settings.setdefault(arm, set()).add(canonical(axes))
+    count = sum(map(len, settings.values()))
+    if count < 2 or not planned.images:
+        return None
+    others, controls = settings.keys() - {DENSE}, settings.keys() & set(CONTROLS)
+    return resolution(
+        seeds=min(map(len, seeds.values())),
+        images=min(planned.images),
+        settings=count,
+        comparisons=max(1, len(others) if DENSE in settings else 0, len(controls)),
     )
 
 
@@ -76,6 +106,7 @@ def foreseen_json(seen: Foreseen) -> dict[str, Any]:
         "complete": planned.complete,
         **asdict(seen.predicted),
         "assumed": list(seen.assumed),
+        "smallest_difference": asdict(seen.resolution) if seen.resolution else None,
         "names": [trial.name for trial in planned.trials],
     }
 
@@ -90,6 +121,8 @@ def foreseen_table(seen: Foreseen) -> Table:
     table.add_row("unique stages", f"{predicted.stages}{stored}")
     table.add_row("shared by two trials or more", str(len(planned.shared)))
     table.add_row("predicted", predicted_words(planned.sweep, predicted))
+    if seen.resolution is not None:
+        table.add_row("smallest difference told apart", words(seen.resolution))
     table.add_row("store grows by", f"{predicted.bytes / 2**20:,.0f} MiB, of stages seen before")
     return table
 

@@ -55,12 +55,12 @@ def select(
     from orchestrator.commands.status import describe_selection, selection_json, tracked_results
     from orchestrator.selection import select as choose
 
-    wanted = sweep.essential.tolerance if tolerance is None else tolerance
+    wanted = sweep.essential.resolved().tolerance if tolerance is None else tolerance
     seen = tracked_results(with_tracking(sweep, tracking_uri))
     found = choose(
         seen.trials,
         wanted,
-        sweep.essential.detector,
+        sweep.essential.resolved().detector,
         seen.axes,
         seen.curve,
         seen.outcomes(wanted),

@@ -17,6 +17,7 @@ from orchestrator.planning.config import (
     with_axis,
 )
 from orchestrator.planning.problems import Place, Problem, from_pydantic, known_names, suggest
+from orchestrator.planning.round_checks import check_auto_rounds, check_rounds
 from orchestrator.planning.search_checks import check_method, check_ranges
 from orchestrator.planning.trial_checks import (
     check_auto,
@@ -129,7 +130,8 @@ def _check_combinations(sweep: SweepConfig, block: SearchBlock, where: Place) ->
     """The settings against each other, for every combination of the block's further axes."""
     for trial in combinations(sweep, block):
         arms: set[str] = set(block.arm)
-        for name, message in (*check_trial(trial, arms), *check_levels(trial, arms)):
+        problems = (*check_trial(trial, arms), *check_levels(trial, arms))
+        for name, message in (*problems, *check_rounds(trial, arms)):
             place: Place = tuple(name.split("."))
             yield Problem((*where, name) if name in block.further else place, message)
         if "auto" in block.extremes("sparsity"):
@@ -137,5 +139,6 @@ def _check_combinations(sweep: SweepConfig, block: SearchBlock, where: Place) ->
                 place = tuple(name.split("."))
                 yield Problem((*where, name) if name in block.further else place, message)
         yield from check_targets(trial, block, where)
+        yield from check_auto_rounds(trial, block, where)
         yield from check_pattern(trial, block, where)
         yield from check_other_images(trial, block, where)

@@ -48,6 +48,11 @@ __all__ = [
 
 SECTIONS = ("data", "model", "dense", "tickets", "essential", "issp", "finetune")
 
+WITH_PRESETS = tuple(
+    name for name in SECTIONS if hasattr(TrialConfig.model_fields[name].default, "preset")
+)
+"""Sections that a preset may fill."""
+
 SMALLEST = 0.0001
 """Ray counts resources in ten thousandths."""
 
@@ -343,7 +348,7 @@ class Points:
         Raises:
             ValidationError: a further axis does not allow its value.
         """
-        further: dict[str, list[tuple[str, Any]]] = {"issp": []}
+        further: dict[str, list[tuple[str, Any]]] = {name: [] for name in WITH_PRESETS}
         for name, value in point.items():
             if name not in AXES:
                 further.setdefault(name.partition(".")[0], []).append((name, value))

@@ -1,33 +1,64 @@
 """Problems between the settings of a sweep and its models, once the data are known."""
 
+import itertools
 from collections.abc import Callable, Iterator
 
 from orchestrator.planning.checks import combinations
-from orchestrator.planning.config import SweepConfig
+from orchestrator.planning.config import SearchBlock, SweepConfig
 from orchestrator.planning.problems import Place, Problem
 from trials.config import TrialConfig
 from trials.data.datasets import Counts
+from trials.graph import schedule
 from trials.graph.fitting import misfits, plainly
+
+FRESH = (
+    "essential.start",
+    " = pretrained with evaluate: one_shot and a fresh head compares random outputs: write "
+    "evaluate: after_finetune",
+)
 
 
 def check_models(
-    sweep: SweepConfig, counts_of: Callable[[TrialConfig], Counts]
+    sweep: SweepConfig,
+    counts_of: Callable[[TrialConfig], Counts],
+    fresh_head: Callable[[TrialConfig], bool],
 ) -> Iterator[Problem]:
     """Every problem, each once.
 
     Args:
         counts_of: the sizes of a trial's data set; its model is in plain settings.
+        fresh_head: whether any weight of its model is drawn at random.
     """
     single, seen = len(sweep.search) == 1, set[Problem]()
     for i, block in enumerate(sweep.search):
         where: Place = ("search",) if single else ("search", i)
         for trial in map(plainly, combinations(sweep, block)):
-            for name, message in misfits(trial, block.arm, counts_of(trial)):
+            counts = counts_of(trial)
+            found = [*misfits(trial, block.arm, counts), *_schedules(trial, block, counts)]
+            if _untrained(trial, block) and fresh_head(trial):
+                found.append(FRESH)
+            for name, message in found:
                 place: Place = (*where, name) if name in block.further else _path(name)
                 problem = Problem(place, message)
                 if problem not in seen:
                     seen.add(problem)
                     yield problem
+
+
+def _schedules(trial: TrialConfig, block: SearchBlock, counts: Counts) -> Iterator[tuple[str, str]]:
+    """Rounds that train for too long, at each level and fraction that says how many there are."""
+    for level, fraction, arm in itertools.product(
+        block.extremes("sparsity"), block.extremes("mask_data_fraction"), block.arm
+    ):
+        at = {"sparsity": level, "mask_data_fraction": fraction, "arm": arm}
+        yield from schedule.problems(trial.model_copy(update=at), counts)
+
+
+def _untrained(trial: TrialConfig, block: SearchBlock) -> bool:
+    """Whether the pretrained weights are looked at as they are, under masks."""
+    section = trial.essential
+    pruned = any(trial.model_copy(update={"arm": arm}).prunes_once for arm in block.arm)
+    return pruned and (section.start, section.evaluate) == ("pretrained", "one_shot")
 
 
 def _path(name: str) -> Place:

@@ -19,7 +19,7 @@ from orchestrator.visible import one_line
 from trials.arms import BASE_AXES
 from trials.config import TrialConfig
 from trials.data.config import DataConfig
-from trials.data.datasets import Dataset
+from trials.data.datasets import Counts, Dataset
 from trials.graph.fitting import fitted
 from trials.graph.pipeline import TrialGraph, pipeline
 from trials.graph.shared import Shared
@@ -62,6 +62,7 @@ class Plan:
         early: trials that are worth running now but may turn out not to belong to the sweep.
         more: how many trials may still come, at most; only while not complete.
         complete: whether `trials` is all.
+        images: of each test set that is read, the number of its images.
     """
 
     sweep: SweepConfig
@@ -70,6 +71,7 @@ class Plan:
     early: tuple[PlannedTrial, ...] = ()
     more: int = 0
     complete: bool = True
+    images: tuple[int, ...] = ()
 
     @property
     def expected(self) -> int:
@@ -208,6 +210,7 @@ class Planner:
             early=tuple(trial for key, trial in early.items() if key not in sure),
             more=sum(part.expected - len(part.points) for part in found),
             complete=all(part.complete for part in found),
+            images=tuple(sources.counts.test for sources in self._found.values()),
         )
 
     def key(self, point: Point) -> str:
@@ -269,7 +272,14 @@ class Planner:
 
     def _refuse_misfits(self) -> None:
         """What a model cannot do is said before anything is spent on it."""
-        if problems := list(check_models(self.sweep, lambda trial: self._sources(trial).counts)):
+
+        def counts_of(trial: TrialConfig) -> Counts:
+            return self._sources(trial).counts
+
+        def fresh_head(trial: TrialConfig) -> bool:
+            return self._sources(trial).fresh_head
+
+        if problems := list(check_models(self.sweep, counts_of, fresh_head)):
             raise SweepError(self.sweep.source.path or self.sweep.name, problems)
 
     def _open_all(self) -> None:

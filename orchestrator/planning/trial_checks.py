@@ -25,6 +25,7 @@ def check_trial(trial: TrialConfig, arms: set[str]) -> Iterator[tuple[str, str]]
         )
     if _prunes_once(trial, arms):
         yield from _check_mask(trial)
+        yield from _check_start(trial)
     yield from _check_tickets(trial, arms.intersection(TICKETED))
     if trial.model.pretrained is not False:
         return
@@ -43,6 +44,17 @@ def check_trial(trial: TrialConfig, arms: set[str]) -> Iterator[tuple[str, str]]
 def check_auto(trial: TrialConfig) -> Iterator[tuple[str, str]]:
     """Setting and message of each problem with `sparsity: auto`."""
     section = trial.essential
+    if section.reference == "level_zero" and 0 not in section.levels:
+        yield (
+            "essential.levels",
+            ": essential.reference = level_zero needs 0 among essential.levels; add it",
+        )
+    if section.refine is not None and (section.recovers or section.start == "pretrained"):
+        yield (
+            "essential.refine",
+            f" = {section.refine:g}: goes with `start: adapted` and `reference: dense`; list the "
+            "levels that are wanted, and remove it",
+        )
     if section.detector == "first_violation":
         return
     fewest, have = FEWEST_LEVELS[section.detector], sum(level > 0 for level in section.levels)
@@ -87,6 +99,28 @@ def _check_mask(trial: TrialConfig) -> Iterator[tuple[str, str]]:
             "essential.scope",
             f" = {mask.scope}: the pattern {mask.pattern} already fixes the sparsity of every "
             "tensor; remove one of the two",
+        )
+
+
+def _check_start(trial: TrialConfig) -> Iterator[tuple[str, str]]:
+    """What a level of the one-shot curve starts from and is compared with."""
+    section = trial.essential
+    if section.start == "pretrained" and trial.model.pretrained is False:
+        yield (
+            "essential.start",
+            " = pretrained, but model.pretrained is false, so there are none: write adapted",
+        )
+    if section.reference == "level_zero" and section.evaluate == "one_shot":
+        yield (
+            "essential.reference",
+            " = level_zero: level 0 is recovered like the others; write "
+            "`evaluate: after_finetune`, or `reference: dense`",
+        )
+    if section.reference == "level_zero" and section.pattern != UNSTRUCTURED:
+        yield (
+            "essential.reference",
+            f" = level_zero: the pattern {section.pattern} has no level 0; write "
+            "`reference: dense`, or `pattern: unstructured`",
         )
 
 
@@ -161,7 +195,7 @@ def check_levels(trial: TrialConfig, arms: set[str]) -> Iterator[tuple[str, str]
     section = trial.issp
     if not section.levels or not _runs_issp(trial, arms):
         return
-    if section.rounds > 1:
+    if section.rounds == "auto" or section.rounds > 1:
         yield (
             "issp.rounds",
             f" = {section.rounds}: levels are the sparsities of one round; write `rounds: 1` or "
@@ -191,6 +225,8 @@ def check_targets(trial: TrialConfig, block: SearchBlock, where: Place) -> Itera
     lowest = min(section.levels, default=1.0)
     for i, level in enumerate(block.extremes("sparsity")):
         end = ("low", "high")[i] if "sparsity" in block.ranges else i
+        if section.rounds == "auto" and (level == "auto" or level >= target):
+            continue  # `round_checks` says it
         if level != "auto" and section.needs_target and level > target:
             yield Problem(
                 (*where, "sparsity", end),

@@ -66,7 +66,7 @@ def summarise(read: Read) -> dict[str, Any]:
     share = read.tags.get(Tag.GPU_SHARE) if sweep.resources.gpu == "auto" else None
     used, saved = device_hours(read.runs, sweep, float(share) if share else None)
     wall = read.tags.get(Tag.WALL_S)
-    compared = selection.wanted_trials(table, sweep.essential.tolerance, read.axes)
+    compared = selection.wanted_trials(table, sweep.essential.resolved().tolerance, read.axes)
     wanted = [*compared, *diagnosis.needed_trials(table)]
     outcomes, unreadable = outcomes_of(read.tracker, table, wanted)
     if lost := gone(read.tracker, read.runs):
@@ -79,8 +79,8 @@ def summarise(read: Read) -> dict[str, Any]:
         device_hours=used,
         device_hours_saved=saved,
         wall_s=float(wall) if wall else None,
-        tolerance=sweep.essential.tolerance,
-        detector=sweep.essential.detector,
+        tolerance=sweep.essential.resolved().tolerance,
+        detector=sweep.essential.resolved().detector,
         axes=axis_columns(read.tags),
         curve=curve_table(read.runs),
         extra_warnings=[*ages.warning(mixed), *unreadable],

@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -29,12 +29,14 @@ CURVE_COLUMNS = (
     "sparsity", "val_accuracy", "ci_low", "ci_high", "drop", "drop_low", "drop_high", "n",
 )  # fmt: skip
 _PRUNED = Metric.ESSENTIAL_VAL_ACCURACY
+_REFERENCE = Metric.ESSENTIAL_REFERENCE
 _METRICS = (
     Metric.DENSE_VAL_ACCURACY,
     Metric.DENSE_VAL_N,
     _PRUNED,
     Metric.ESSENTIAL_VAL_LOST,
     Metric.ESSENTIAL_VAL_GAINED,
+    _REFERENCE,
 )
 _STAGES = ("stage.dense", "stage.essential", "stage.pick")
 _COLUMNS = ("arm", "status", "seed", "sparsity", *_STAGES, *_METRICS)
@@ -54,6 +56,7 @@ class EssentialSparsity:
         bracket: value and the next level; None when not even the highest level violates, so that
             `value` is a lower bound.
         curve: see `one_shot_curve`.
+        reference: what levels are compared with, as `essential.reference` says.
     """
 
     value: float
@@ -65,6 +68,7 @@ class EssentialSparsity:
     tolerance: float
     confidence: float
     curve: pd.DataFrame = field(compare=False, repr=False)
+    reference: Literal["dense", "level_zero"] = "dense"
 
 
 def one_shot_curve(results: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
@@ -84,8 +88,9 @@ def one_shot_curve(results: pd.DataFrame, confidence: float = 0.95) -> pd.DataFr
     Returns:
         Ascending in `sparsity` (nominal), accuracies as fractions; ci_* from
         `accuracy_interval`, drop* (dense - pruned) from `compare`, NaN where not measurable;
-        n = dense models. The row at sparsity 0 is the dense model, if measured: its drop is 0 by
-        definition and has no limits.
+        n = dense models. The row at sparsity 0 is the dense model, if measured, or level 0 after
+        the recovery with `essential.reference: level_zero`: its drop is 0 by definition and has
+        no limits.
 
     Raises:
         ValueError: a column is missing that the curve needs.
@@ -100,12 +105,21 @@ def one_shot_curve(results: pd.DataFrame, confidence: float = 0.95) -> pd.DataFr
         if row["sparsity"] is not None:
             levels.setdefault(round(float(row["sparsity"]), 9), []).append(row)
     points = [_level(s, levels[s], confidence) for s in sorted(levels)]
-    if dense := dense_models(trials):
+    if dense := dense_models(_references(measured) or trials):
         points = [_dense_point(dense, confidence), *(p for p in points if p["sparsity"] > 0)]
     return pd.DataFrame(
         {c: pd.Series([p[c] for p in points], dtype="int64" if c == "n" else "float64")
          for c in CURVE_COLUMNS}
     )  # fmt: skip
+
+
+def _references(measured: Sequence[Row]) -> list[Row]:
+    """Where levels are compared with level 0 after the same recovery: that, as dense models."""
+    return [
+        row | {Metric.DENSE_VAL_ACCURACY: row[_REFERENCE]}
+        for row in measured
+        if row[_REFERENCE] is not None
+    ]
 
 
 def _dense_point(dense: Sequence[Row], confidence: float) -> Row:
@@ -143,7 +157,7 @@ def _level(sparsity: float, measured: Sequence[Row], confidence: float) -> Row:
     drop = compare(
         [
             Comparison(
-                dense=m[Metric.DENSE_VAL_ACCURACY],
+                dense=m[Metric.DENSE_VAL_ACCURACY] if m[_REFERENCE] is None else m[_REFERENCE],
                 pruned=m[_PRUNED],
                 lost=m[Metric.ESSENTIAL_VAL_LOST],
                 gained=m[Metric.ESSENTIAL_VAL_GAINED],
@@ -199,6 +213,7 @@ def essential_sparsity(
         tolerance=tolerance,
         confidence=confidence,
         curve=curve,
+        reference="level_zero" if _references(rows(results, _COLUMNS)) else "dense",
     )
 
 
@@ -218,7 +233,7 @@ def essential_summary(essential: EssentialSparsity | None) -> dict[str, Any] | N
     """`essential_sparsity` of summary.json: the chosen detector, then all detectors compared."""
     if essential is None:
         return None
-    fields = ("value", "low", "high", "scope", "bracket", "detector", "tolerance")
+    fields = ("value", "low", "high", "scope", "bracket", "detector", "tolerance", "reference")
     points = rows(essential.curve, CURVE_COLUMNS)
     return {
         **{field: getattr(essential, field) for field in fields},

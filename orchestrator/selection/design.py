@@ -49,7 +49,9 @@ _ALWAYS = (
 )
 # These describe the rounds and are changed together, so they count as one suspect.
 _ROUNDS = ("issp.rounds", "issp.schedule", "issp.round_fraction", "issp.round_training",
-           "issp.stop_within", "issp.final_trim")  # fmt: skip
+           "issp.order", "issp.rate", "issp.train_fraction", "issp.train_growth",
+           "issp.carry_optimizer", "issp.stop_within", "issp.final_trim",
+           "issp.trim_when")  # fmt: skip
 LABELS = {
     PRESET: "reading of ISSP",
     "issp.merge": "union polarity",
@@ -60,6 +62,8 @@ LABELS = {
     "issp.ingredients": "ingredients",
     "issp.rounds": "rounds",
     "issp.subset": "subset per ingredient",
+    "issp.start": "weights that ISSP starts from",
+    "issp.look_ahead": "length of the look-ahead",
     "issp.weights": "weights after the merge",
     "mask_data_fraction": "mask data fraction",
     "sparsity": "one-shot level",

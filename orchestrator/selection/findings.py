@@ -21,7 +21,7 @@ from orchestrator.selection.rows import (
 from orchestrator.selection.seeds import FEWEST_SEEDS
 from orchestrator.selection.settings import unmeasured
 from orchestrator.vocabulary import Metric
-from trials.arms import BY_NAME, CONTROLS, CURVE_ARMS, MASK_CONTROLS, NAMES
+from trials.arms import BY_NAME, CONTROLS, CURVE_ARMS, MASK_CONTROLS, MASKED, NAMES
 
 COARSE = 0.1  # widest bracket of the essential sparsity without a warning
 
@@ -35,6 +35,7 @@ def warnings(analysis: Analysis) -> list[str]:
         *_arm_warnings(analysis),
         *control_warnings(analysis.comparisons),
         *_collapse_warnings(analysis),
+        *_denoiser_warnings(analysis),
     ]
 
 
@@ -220,3 +221,16 @@ def _collapse_warnings(analysis: Analysis) -> Iterator[str]:
         f"model more than {100 * COLLAPSE:g} points below dense before fine-tuning (worst "
         f"{100 * max(collapsed):.1f} points). {where}"
     )
+
+
+def _denoiser_warnings(analysis: Analysis) -> Iterator[str]:
+    """Warn of the merge that gives the one-shot mask whatever its candidates say (DESIGN 10)."""
+    table = rows(analysis.results, ("arm", "issp.merge"))
+    silent = [r for r in table if r["arm"] in MASKED and r["issp.merge"] == "isp_literal"]
+    if silent:
+        yield (
+            f"The denoiser cannot act: in {len(silent)} trial{'s' if len(silent) > 1 else ''} "
+            "`issp.merge` is isp_literal, so the mask equals one-shot of the same weights, "
+            "whatever the look-ahead found. The reading isp_published_votes has a merge that can "
+            "differ."
+        )

@@ -28,6 +28,8 @@ from trials.stages.evaluate import Final
 from trials.stages.finetune import Finetuned
 from trials.stages.issp import Issp
 from trials.stages.profile import Profile
+from trials.stages.recovered import Recovered
+from trials.stages.round_train import RoundTrained
 from trials.stages.rung import Rung
 from trials.stages.soup_train import SoupTrained
 from trials.stages.tickets import Tickets
@@ -72,11 +74,7 @@ def stage_metrics(name: str, result: Any, dense: Dense | None) -> Metrics:
                 Metric.DENSE_TEST_N: len(result.test.correct),
             }
         case OneShot() | Issp():
-            found = {
-                of(name, "val_accuracy"): result.validation.accuracy,
-                of(name, "sparsity"): masks.sparsity(result.keep),
-                **_paired(of(name, "val"), compared, result.validation),
-            }
+            found = _mask_metrics(name, result, compared)
         case Probe() if result.found is not None:
             found = {Metric.PROBE_SPARSITY: result.sparsity}
             found |= stage_metrics("essential", result.found, dense)
@@ -101,6 +99,8 @@ def stage_metrics(name: str, result: Any, dense: Dense | None) -> Metrics:
                 of(name, "steps"): result.steps,
                 **_paired(of(name, "val"), compared, result.validation),
             }
+        case RoundTrained():
+            found = {of(name, "train_loss"): result.loss, of(name, "steps"): result.steps}
         case Tickets():
             found = {Metric.TICKETS_KEPT_PATCHES: result.kept}
         case Finetuned():
@@ -114,6 +114,19 @@ def stage_metrics(name: str, result: Any, dense: Dense | None) -> Metrics:
             }
         case Final():
             found = _final_metrics(result, dense)
+    return found
+
+
+def _mask_metrics(name: str, result: OneShot | Issp, compared: Outcomes | None) -> Metrics:
+    """Of a mask; after a recovery whose reference is level 0, paired with that."""
+    reference = result.reference if isinstance(result, Recovered) else None
+    found: Metrics = {
+        of(name, "val_accuracy"): result.validation.accuracy,
+        of(name, "sparsity"): masks.sparsity(result.keep),
+        **_paired(of(name, "val"), reference or compared, result.validation),
+    }
+    if reference is not None:
+        found[of(name, "reference_val_accuracy")] = reference.accuracy
     return found
 
 

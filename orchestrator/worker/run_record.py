@@ -40,6 +40,10 @@ COMPARED = ("essential", "issp", "soup_train", "control", "probe")
 """Stages whose model is compared with the dense one, image by image."""
 
 
+ROLES = {"recovered": "essential"}
+"""Stages whose run tells of another role than their own name."""
+
+
 class NotStored(LotusError):  # noqa: N818 - named for what it is
     """The store has not got all results that a run is made of."""
 
@@ -103,7 +107,7 @@ def stage_run(job: Job, graph: TrialGraph, key: str) -> StageRun:
     node = {key_of(node): node for node in closure(graph.final)}[key]
     role = next((name for name, own in graph.stages().items() if key_of(own) == key), None)
     on_curve = key in map(key_of, graph.curve)
-    name = node.stage.name if role is None or on_curve else role
+    name = ROLES.get(node.stage.name, node.stage.name) if role is None or on_curve else role
     return StageRun(node, name, graph, stage_run_name(node, name))
 
 

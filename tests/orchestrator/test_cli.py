@@ -150,6 +150,9 @@ def test_the_plan_as_json(sweep_file: Callable[..., Path], lotus: Lotus, tmp_pat
     ]
     assert found["stored"] == 0
     assert found["device_hours"] > 0
+    smallest = found["smallest_difference"]
+    assert (smallest["seeds"], smallest["settings"], smallest["comparisons"]) == (1, 3, 1)
+    assert smallest["difference"] == pytest.approx(1.96 * (0.1 / smallest["images"]) ** 0.5, 0.001)
     assert set(tmp_path.iterdir()) == before  # it runs nothing and writes nothing
 
 
@@ -159,6 +162,10 @@ def test_the_plan_in_words(sweep_file: Callable[..., Path], lotus: Lotus) -> Non
     assert "1, of which 1 to run" in out
     assert "10, of which 0 stored" in out
     assert "a guess" in out
+    assert "told apart" not in out, "a single trial is compared with nothing"
+    code, out, _ = lotus("plan", str(sweep_file("search: {arm: [lotus, dense]}\n")))
+    assert "smallest difference told apart" in out
+    assert "points at best" in out
 
 
 def test_a_finished_sweep_plans_nothing(tracked_trial: Any, lotus: Lotus) -> None:

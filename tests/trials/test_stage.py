@@ -82,14 +82,14 @@ def test_every_stage_is_registered_under_its_own_name() -> None:
     assert trials.STAGES is STAGES
     assert set(STAGES) == {
         "pretrained", "dense", "attention", "tickets", "essential", "pick",
-        "calibrate", "denoise", "issp", "soup_train", "finetune", "profile", "evaluate",
-        "probe", "rung",
+        "calibrate", "denoise", "issp", "soup_train", "round_train", "finetune", "profile",
+        "evaluate", "probe", "rung", "recovered",
     }  # fmt: skip
     assert all(name == found.name for name, found in STAGES.items())
     seeded = {name for name, found in STAGES.items() if found.seeded}
     assert seeded == {
         "pretrained", "dense", "tickets", "calibrate", "essential", "denoise", "soup_train",
-        "finetune", "probe", "rung",
+        "round_train", "finetune", "probe", "rung",
     }  # fmt: skip
 
 

@@ -22,6 +22,8 @@ from trials.stages.dense import DenseConfig
 from trials.stages.essential import OneShotConfig
 from trials.stages.finetune import Finetuned, RecoverConfig
 from trials.stages.probe import ProbeConfig
+from trials.stages.recovered import RecoveredConfig
+from trials.stages.round_train import RoundTrainConfig
 from trials.stages.soup_train import SoupTrainConfig
 from trials.stages.tickets import Tickets, TicketsConfig
 from trials.training.budget import left_steps, look_ahead_steps, share_images, step_images
@@ -51,19 +53,31 @@ def reads_scores(tickets: Node[Tickets]) -> bool:
 def _needed(node: Node[Any]) -> list[Node[Any]]:
     """The node and what it rests on, each once."""
     found: dict[int, Node[Any]] = {}
+    seen: set[tuple[int, bool]] = set()
 
-    def visit(current: Node[Any]) -> None:
-        if id(current) not in found:
-            found[id(current)] = current
-            for parent in _parents(current):
-                visit(parent)
+    def visit(current: Node[Any], decides: bool) -> None:
+        found[id(current)] = current
+        if (id(current), decides) not in seen:
+            seen.add((id(current), decides))
+            deciding = {id(one) for one in _deciding(current)}
+            for parent in _parents(current, decides):
+                visit(parent, id(parent) in deciding)
 
-    visit(node)
+    visit(node, False)
     return list(found.values())
 
 
-def _parents(node: Node[Any]) -> Iterator[Node[Any]]:
+def _parents(node: Node[Any], decides: bool) -> Iterator[Node[Any]]:
+    """What a stage's result rests on.
+
+    Args:
+        decides: whether it is read for what it measured, and not for its mask alone.
+    """
     cfg, tickets = node.config, node.inputs.get("tickets")
+    if isinstance(cfg, RecoveredConfig) and not decides:
+        mask = node.inputs["mask"]
+        yield from [mask] if isinstance(mask, Node) else []
+        return
     if isinstance(cfg, TicketsConfig) and not reads_scores(node):
         return
     # Only the number of a ticket's patches counts, and with one for all images that is known.
@@ -106,11 +120,15 @@ def _own(node: Node[Any], counts: Counts, *, decides: bool) -> tuple[int, int, i
             trained = cfg.one_shot.epochs * train
         case DenoiseConfig():
             images = share_images(train, cfg.mask_data_fraction)
-            steps = look_ahead_steps(cfg.steps, images, cfg.batch_size)
-            trained = cfg.ingredients * step_images(steps, images, cfg.batch_size)
+            batch = cfg.recipe.batch_size if cfg.recipe else cfg.batch_size
+            steps = look_ahead_steps(cfg.steps, images, batch)
+            trained = cfg.ingredients * step_images(steps, images, batch)
+        case RoundTrainConfig():
+            trained = step_images(cfg.span.steps, train, cfg.recipe.batch_size)
         case SoupTrainConfig():
             images = share_images(train, cfg.mask_data_fraction)
-            steps = left_steps(cfg.steps, cfg.ingredients, images, cfg.batch_size)
+            spent = cfg.ingredients if cfg.count_look_ahead else 0
+            steps = left_steps(cfg.steps, spent, images, cfg.batch_size)
             trained = step_images(steps, images, cfg.batch_size)
     return trained, 0, looked_at
 
@@ -118,6 +136,8 @@ def _own(node: Node[Any], counts: Counts, *, decides: bool) -> tuple[int, int, i
 def _recovery(node: Node[Any], cfg: RecoverConfig, counts: Counts) -> tuple[int, int, int]:
     seen = share_images(counts.train, cfg.other_than) if cfg.other_than else 0
     images = cfg.epochs * (counts.train - seen)
+    if cfg.span is not None:
+        images = step_images(cfg.span.steps, counts.train - seen, cfg.batch_size)
     whole, tickets = cfg.patches == "all", node.inputs.get("tickets")
     scored = cfg.online is not None and isinstance(tickets, Node) and reads_scores(tickets)
     looked_at = images * ((cfg.distill > 0) + scored)

@@ -10,6 +10,7 @@ from trials.context import Context
 from trials.cores import usable_cores
 from trials.graph.fitting import plainly, require
 from trials.graph.pipeline import TrialGraph, pipeline
+from trials.graph.schedule import require_steps
 from trials.graph.sources import open_sources
 from trials.lazy import torch
 from trials.seeding import repeatable
@@ -80,12 +81,14 @@ def run_trial(trial: TrialConfig, ctx: Context | None = None) -> TrialResult:
 
     Raises:
         DataError, ModelError: data, model or weights cannot be used, or settings do not fit them.
+        StageInputError: the rounds of ISSP train for so long that the recovery has no step.
     """
     trial = plainly(trial)
     # torch takes all cores of the machine, of which a container may use a few.
     torch.set_num_threads(max(1, min(torch.get_num_threads(), math.ceil(usable_cores()))))
     opened = open_sources(trial.data, trial.model)
     require(trial.resolved(), opened.sources.counts)
+    require_steps(trial.resolved(), opened.sources.counts)
     graph = pipeline(trial, opened.sources)
     direct = Direct(opened.objects(), ctx or Context())
     return TrialResult(graph, {name: direct.get(node) for name, node in graph.stages().items()})

@@ -26,12 +26,14 @@ from trials.stages.issp import Issp
 from trials.stages.pretrained import Pretrained, PretrainedConfig, pretrained
 from trials.stages.profile import BATCH as PROFILE_BATCH
 from trials.stages.profile import REPEATS, Profile, ProfileConfig, profile
+from trials.stages.round_train import RoundTrained
 from trials.stages.rung import Rung, RungConfig, rung
 from trials.stages.soup_train import SoupTrained
 from trials.stages.tickets import Tickets, TicketsConfig
 from trials.stages.tickets import tickets as choose_tickets
 from trials.tokens import tickets
 from trials.tokens.kept import Removal
+from trials.training.budget import Span, pass_steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,7 @@ class TrialGraph:
     denoise: Node[Candidates] | None = None
     issp: Node[Issp] | None = None
     soup_train: Node[SoupTrained] | None = None
+    round_train: Node[RoundTrained] | None = None
     control: Node[OneShot] | None = None
     rung: Node[Rung] | None = None
     finetune: Node[Finetuned] | None
@@ -110,6 +113,7 @@ class _Builder:
             denoise=pruning.soup.candidates if soup else None,
             issp=pruning.soup.merged if soup else None,
             soup_train=pruning.soup_train,
+            round_train=pruning.round_train,
             control=pruning.control if arm.replaces == "mask" else None,
             rung=self.rung,
             finetune=self.finetune if self.rung is None else None,
@@ -162,7 +166,8 @@ class _Builder:
     @cached_property
     def pruning(self) -> Pruning:
         """Whatever the arm prunes."""
-        return Pruning(self.trial, self.sources.data, self.models, self.work, self.shared)
+        data, recover = self.sources.data, self._recover_level
+        return Pruning(self.trial, data, self.models, self.work, self.shared, recover)
 
     @cached_property
     def attention(self) -> Node[PatchScores]:
@@ -197,14 +202,43 @@ class _Builder:
     @cached_property
     def _recover_config(self) -> RecoverConfig:
         trial, section, patches = self.trial, self.trial.finetune, self._recovery_patches
+        return self._recipe(
+            patches,
+            self._online,
+            trial.mask_data_fraction if section.data == "other_images" else None,
+            self.pruning.rest,
+        )
+
+    def _recipe(
+        self,
+        patches: Literal["all", "ticket", "random"] = "all",
+        online: OnlineConfig | None = None,
+        other_than: float | None = None,
+        span: Span | None = None,
+    ) -> RecoverConfig:
         return self.shared.part(
-            section,
+            self.trial.finetune,
             RecoverConfig,
             patches=patches,
             removal=self.removal if patches != "all" else "gather",
-            online=self._online,
-            other_than=trial.mask_data_fraction if section.data == "other_images" else None,
+            online=online,
+            other_than=other_than,
+            span=span,
         )
+
+    def _recover_level(self, start: Node[Any], mask: Node[OneShot]) -> Node[Finetuned]:
+        """The recovery of a one-shot mask, on all patches of all training images."""
+        cfg = self._recipe()
+        inputs = {
+            "data": self.sources.data,
+            "model": start,
+            "mask": mask,
+            "tickets": None,
+            "teacher": self.dense if self.trial.finetune.distill else None,
+            "scorer": None,
+        }
+        work = partial(self._recovery_work, cfg, cfg.epochs)
+        return self.shared.node(finetune, cfg, self.trial.seed, inputs, work)
 
     def _recover_inputs(self) -> dict[str, Any]:
         ticketed = self._recovery_patches != "all"
@@ -212,7 +246,7 @@ class _Builder:
         return {
             "data": self.sources.data,
             "model": self._recovery_start(),
-            "mask": self.pruning.final_mask,
+            "mask": self.pruning.recovery_mask,
             "tickets": self.tickets if ticketed else None,
             "teacher": self.dense if self.trial.finetune.distill else None,
             "scorer": scorer,
@@ -241,7 +275,10 @@ class _Builder:
         wanted = section.selection == "online" and self._recovery_patches == "ticket"
         return self.shared.part(section, OnlineConfig, attention=read) if wanted else None
 
-    def _recovery_work(self, cfg: RecoverConfig, epochs: int) -> Load:
+    def _recovery_work(self, cfg: RecoverConfig, epochs: float) -> Load:
+        if cfg.span is not None:
+            whole = pass_steps(self.sources.counts.train, cfg.batch_size)
+            epochs = min(epochs, cfg.span.steps / whole)
         images = self.sources.counts.train * (1.0 - (cfg.other_than or 0.0))
         kept = self.kept_patches if cfg.patches != "all" else None
         scored = images if cfg.online else 0.0
@@ -257,7 +294,9 @@ class _Builder:
             return self.pretrained
         if self.trial.parts.mask != "issp":
             return self.dense
-        return self.pruning.soup_train or self.pruning.soup.merged
+        pruning = self.pruning
+        trained = pruning.round_train if self.trial.issp.weights == "current" else None
+        return trained or pruning.soup_train or pruning.soup.merged
 
     @cached_property
     def profile(self) -> Node[Profile]:

@@ -1,12 +1,13 @@
 """The prunings of a trial, as a graph: the one-shot mask, ISSP, and the masks of the controls."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
 from trials.config import TrialConfig
 from trials.graph.rounds import Rounds, Soup
+from trials.graph.schedule import Schedule, schedule_of
 from trials.graph.shared import Shared
 from trials.model.cost import Work
 from trials.sparsity import evidence
@@ -22,8 +23,12 @@ from trials.stages.essential import (
     essential,
     pick,
 )
+from trials.stages.finetune import Finetuned
 from trials.stages.probe import ProbeConfig, count_probes, probe
+from trials.stages.recovered import RecoveredConfig, recovered
+from trials.stages.round_train import RoundTrained
 from trials.stages.soup_train import SoupTrained
+from trials.training.budget import Span
 from trials.training.recipe import TrainConfig
 
 
@@ -33,7 +38,8 @@ class Pruning:
 
     Attributes:
         trial: its presets are resolved.
-        models: the dense models whose weights can be scored; the adapted one is masked.
+        models: the dense models whose weights can be scored and masked.
+        recover: the recovery of a level of the one-shot curve: (start, mask) -> model.
     """
 
     trial: TrialConfig
@@ -41,6 +47,7 @@ class Pruning:
     models: Mapping[Literal["pretrained", "adapted"], Node[Any]]
     work: Work
     shared: Shared
+    recover: Callable[[Node[Any], Node[OneShot]], Node[Finetuned]]
 
     @cached_property
     def calibrate(self) -> Node[WeightScores] | None:
@@ -83,7 +90,7 @@ class Pruning:
         one_shot = self.shared.part(curve[0].config, OneShotConfig, sparsity=None)
         cfg = self.shared.part(section, ProbeConfig, one_shot=one_shot)
         for _ in range(count_probes(section.levels, section.refine)):
-            inputs = self._mask_inputs(section.weights, None, None, self.calibrate)
+            inputs = self._mask_inputs(section.weights, None, None, self.calibrate, section.start)
             known = {name: inputs[name] for name in ("data", "model", "scored", "scores")}
             known |= {"curve": curve, "probes": made}
             made += (self.shared.node(probe, cfg, curve[0].seed, known, curve[0].work),)
@@ -92,16 +99,38 @@ class Pruning:
     @cached_property
     def essential(self) -> Node[OneShot]:
         """The first mask M1, at the trial's level or at the one that was picked."""
-        level = self.trial.sparsity
-        return self._one_shot(None if level == "auto" else level, self.pick)
+        return self._one_shot(self._level, self.pick)
+
+    @property
+    def _level(self) -> float | None:
+        return None if self.trial.sparsity == "auto" else self.trial.sparsity
 
     def _one_shot(self, level: float | None, picked: Node[Picked] | None) -> Node[OneShot]:
+        """A level as the curve reads it."""
+        section = self.trial.essential
+        mask = self._mask(level, picked)
+        if not section.recovers:
+            return mask
+        model, zero = self._recovered(mask), None
+        if section.reference == "level_zero":
+            zero = self._recovered(self._mask(0.0, None))
+        inputs = {"mask": mask, "model": model, "reference": zero}
+        cfg = self.shared.config(RecoveredConfig, sparsity=level)
+        found: Node[Any] = self.shared.node(recovered, cfg, None, inputs)
+        return found
+
+    def _recovered(self, mask: Node[OneShot]) -> Node[Finetuned]:
+        return self.recover(self.models[self.trial.essential.start], mask)
+
+    def _mask(self, level: float | None, picked: Node[Picked] | None) -> Node[OneShot]:
+        """The mask of a level, and what the start is worth under it, at once or recovered."""
         section, epochs = self.trial.essential, self.trial.finetune.epochs
-        recover = section.evaluate == "after_finetune"
+        recover = section.evaluate == "after_finetune" and not section.recovers
         cfg = self.shared.part(
             section,
             OneShotConfig,
             sparsity=level,
+            evaluate="after_finetune" if recover else "one_shot",
             recipe=self.shared.part(self.trial.finetune, TrainConfig) if recover else None,
             epochs=epochs if recover else 0,
         )
@@ -109,7 +138,7 @@ class Pruning:
             essential,
             cfg,
             self.trial.seed if recover or CRITERIA[section.criterion].draws else None,
-            self._mask_inputs(section.weights, picked, None, self.calibrate),
+            self._mask_inputs(section.weights, picked, None, self.calibrate, section.start),
             lambda: (
                 self.work.validation()
                 + self.work.epochs(cfg.epochs, self.trial.finetune.batch_size)
@@ -122,10 +151,11 @@ class Pruning:
         picked: Node[Picked] | None,
         like: Node[Any] | None,
         scores: Node[WeightScores] | None,
+        start: Literal["pretrained", "adapted"],
     ) -> dict[str, Any]:
         return {
             "data": self.data,
-            "model": self.models["adapted"],
+            "model": self.models[start],
             "scored": self.models[weights],
             "picked": picked,
             "like": like,
@@ -135,16 +165,34 @@ class Pruning:
     @cached_property
     def soup(self) -> Soup:
         """ISSP's last round."""
-        inputs = {"data": self.data, "model": self.models["adapted"], "first": self.essential}
+        start = self.models[self.trial.issp.start]
+        inputs = {"data": self.data, "model": start, "first": self.essential}
         rewind = self.models["pretrained"]
-        return Rounds(self.trial, inputs, rewind, self.work, self.shared).build()
+        schedule = self.schedule
+        return Rounds(self.trial, inputs, rewind, self.work, self.shared, schedule).build()
+
+    @cached_property
+    def schedule(self) -> Schedule | None:
+        """Of the trainings before the prunes, and of the recovery; see `trials.graph.schedule`."""
+        return schedule_of(self.trial, self.work.counts.train)
 
     @property
     def soup_train(self) -> Node[SoupTrained] | None:
         """The training after the last round, where the recovery goes on from its weights."""
         chosen = self.trial.issp.weights, self.trial.finetune.weights
         wanted = self.trial.parts.mask == "issp" and chosen == ("current", "current")
-        return self.soup.trained if wanted else None
+        return self.soup.soup_train if wanted else None
+
+    @property
+    def round_train(self) -> Node[RoundTrained] | None:
+        """The training before the last prune, whose weights that prunes."""
+        return self.soup.round_train if self.trial.runs_issp else None
+
+    @property
+    def rest(self) -> Span | None:
+        """Where the recovery lies in the schedule that the rounds began."""
+        found = self.schedule if self.trial.parts.mask == "issp" else None
+        return found.rest if found else None
 
     @cached_property
     def control(self) -> Node[OneShot]:
@@ -160,9 +208,22 @@ class Pruning:
             essential,
             cfg,
             self.trial.seed if CRITERIA[criterion].draws else None,
-            self._mask_inputs(self.trial.essential.weights, None, like, None),
+            self._mask_inputs(self.trial.essential.weights, None, like, None, self._masked),
             self.work.validation,
         )
+
+    @property
+    def _masked(self) -> Literal["pretrained", "adapted"]:
+        """What a control masks and evaluates: the weights that ISSP starts from."""
+        return self.trial.issp.start
+
+    @property
+    def recovery_mask(self) -> Node[Any] | None:
+        """The mask under which the arm's model is recovered: that of a level, where its recovery
+        may be the arm's own."""
+        if self.trial.parts.mask == "one_shot":
+            return self._mask(self._level, self.pick)
+        return self.final_mask
 
     @property
     def final_mask(self) -> Node[Any] | None:

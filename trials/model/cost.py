@@ -124,7 +124,7 @@ class Work:
 
     def epochs(
         self,
-        count: int,
+        count: float,
         batch: int,
         images: float | None = None,
         kept_patches: int | None = None,

@@ -1,5 +1,6 @@
 """How many weights a round of ISSP leaves: targets, levels and schedules, as counts."""
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -22,13 +23,13 @@ class TargetConfig(StageConfig):
         description="a sparsity for each ingredient in turn (LOTUS: masks created at different "
         "sparsity levels); empty: target_sparsity for all",
     )
-    rounds: int = Field(1, ge=1, le=100, description="denoised prunings on the way to the target")
-    schedule: Literal["geometric", "cubic", "remaining"] = Field(
+    schedule: Literal["geometric", "cubic", "remaining", "linear"] = Field(
         "geometric",
-        description="of the rounds; remaining: each removes round_fraction of what is left",
+        description="of the rounds; remaining: each removes round_fraction of what is left; "
+        "linear: of all weights",
     )
     round_fraction: float = Field(
-        0.1, gt=0, lt=1, description="for schedule: remaining; ISP 0.15 (CLIP) or 0.1"
+        0.1, gt=0, lt=1, description="for schedule: remaining (ISP 0.15 for CLIP, or 0.1) or linear"
     )
     stop_within: float = Field(
         0.0,
@@ -42,12 +43,14 @@ class RoundConfig(TargetConfig):
     """One round on the way.
 
     Attributes:
+        rounds: denoised prunings on the way to the target.
         round: 1..rounds.
         last_hits_target: whether the ingredients of the last round are made at the target. No
             for `remaining` with a merge that does not give an exact count: as in ISP's released
             code the last round is then one like the others.
     """
 
+    rounds: int = 1
     round: int = 1
     last_hits_target: bool = True
 
@@ -81,7 +84,8 @@ def target_count(cfg: RoundConfig, first: KeepMask, parent: KeepMask) -> int:
 
     The last round hits the target exactly (see `goal_count`). Rounds between are geometric in
     what remains, cubic (Zhu and Gupta 2017), or take `round_fraction` off what `parent`, the
-    mask of the round before, keeps, never beyond the target.
+    mask of the round before, keeps (remaining), or of all weights (linear), never beyond the
+    target.
 
     Raises:
         StageInputError: the first mask is already sparser than the target.
@@ -91,6 +95,8 @@ def target_count(cfg: RoundConfig, first: KeepMask, parent: KeepMask) -> int:
         return last
     if cfg.schedule == "remaining":
         return max(last, masks.keep_count(masks.kept(parent), cfg.round_fraction))
+    if cfg.schedule == "linear":
+        return max(last, masks.kept(parent) - round(cfg.round_fraction * total))
     goal = absolute_sparsity(cfg, first, cfg.target_sparsity)
     done = cfg.round / cfg.rounds
     if cfg.schedule == "geometric":
@@ -125,3 +131,25 @@ def stopped(cfg: TargetConfig, first: KeepMask, parent: KeepMask) -> bool:
         return False
     above = masks.kept(parent) - goal_count(cfg, first)
     return above <= round(cfg.stop_within * masks.size(first))
+
+
+def rounds_to_target(
+    schedule: str, round_fraction: float, first: float, target: float, relative: bool = False
+) -> int:
+    """How many rounds of `round_fraction` reach the target, 0 where nothing is left to prune.
+
+    Args:
+        schedule: remaining or linear.
+        first: sparsity of the first mask.
+        target: sparsity after the last round, of what the first mask left if `relative`.
+
+    Source: ours; ISP prunes until the sparsity is reached.
+    """
+    goal = 1 - (1 - first) * (1 - target) if relative else target
+    if goal <= first:
+        return 0
+    if schedule == "linear":
+        needed = (goal - first) / round_fraction
+    else:
+        needed = math.log((1 - goal) / (1 - first)) / math.log(1 - round_fraction)
+    return math.ceil(needed - 1e-9)

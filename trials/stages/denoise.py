@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -18,10 +18,11 @@ from trials.seeding import derive, generator
 from trials.sparsity import masks
 from trials.sparsity.masks import KeepMask, Masked
 from trials.sparsity.target import RoundConfig, TargetConfig, ingredient_count, stopped
-from trials.stage import stage
+from trials.stage import Later, stage
 from trials.stages.dense import Dense
 from trials.stages.essential import OneShot
 from trials.stages.pretrained import Pretrained
+from trials.stages.round_train import RoundTrained
 from trials.stages.soup_train import SoupTrained
 from trials.training.budget import Steps, look_ahead_steps
 from trials.training.ingredients import Ingredients, Soup
@@ -58,13 +59,25 @@ class SoupConfig(TargetConfig, DecayConfig):
     weight_decay: float = Field(2e-8, ge=0, description="each draws weight_decay * logU(0.3, 3)")
     batch_size: int = Field(64, ge=1)
     spread: tuple[float, float] = Field((0.3, 3.0), description="range of the two factors")
+    look_ahead_warmup: Annotated[int, Later()] = Field(
+        0,
+        ge=0,
+        description="steps over which each ingredient's learning rate rises from 0; ISP's released "
+        "code 500, so that its look-ahead of 39 steps hardly moves a weight",
+    )
 
 
 class DenoiseConfig(SoupConfig, RoundConfig):
-    """One round of ingredients."""
+    """One round of ingredients.
+
+    Attributes:
+        recipe: how an ingredient is trained, instead of what the section says; its schedule is
+            that of the `steps`.
+    """
 
     mask_data_fraction: float = Field(ge=0.1, le=1)
     mean_weights: bool = False
+    recipe: Annotated[TrainConfig | None, Later()] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +107,7 @@ def denoise(
     *,
     seed: int,
     data: Dataset,
-    model: Pretrained | Dense | SoupTrained,
+    model: Pretrained | Dense | SoupTrained | RoundTrained,
     first: OneShot,
     within: Masked | None,
 ) -> Candidates:
@@ -170,13 +183,9 @@ def _ingredient(
     seed: int,
     n: int,
 ) -> tuple[dict[str, Tensor], float]:
-    draw = generator(seed, "ingredient", n)
-    lr, weight_decay = (
-        base * _log_uniform(draw, cfg.spread) for base in (cfg.lr, cfg.weight_decay)
-    )
-    recipe = cfg.part(TrainConfig, lr=lr, weight_decay=weight_decay, schedule="constant")
+    recipe = cfg.recipe or _recipe(cfg, seed, n)
     model, subset = Model.of(start, ctx.device), _images(cfg, data, seed, n)
-    steps = look_ahead_steps(cfg.steps, len(subset), cfg.batch_size)
+    steps = look_ahead_steps(cfg.steps, len(subset), recipe.batch_size)
     own_seed = derive(seed, "ingredient", n, cfg.round)
     trainer = Trainer(model, data, recipe, ctx, own_seed, subset=subset, keep=keep)
     try:
@@ -184,6 +193,15 @@ def _ingredient(
     except StageInputError as error:
         raise StageInputError(f"issp, ingredient {n}: {error}") from None
     return model.checkpoint().state, loss
+
+
+def _recipe(cfg: DenoiseConfig, seed: int, n: int) -> TrainConfig:
+    draw = generator(seed, "ingredient", n)
+    lr, weight_decay = (
+        base * _log_uniform(draw, cfg.spread) for base in (cfg.lr, cfg.weight_decay)
+    )
+    warmup = {"warmup_steps": cfg.look_ahead_warmup}
+    return cfg.part(TrainConfig, lr=lr, weight_decay=weight_decay, schedule="constant", **warmup)
 
 
 def _log_uniform(draw: torch.Generator, bounds: tuple[float, float]) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -17,7 +17,7 @@ from trials.sparsity.allocation import UNSTRUCTURED, Pattern, fits_pattern, keep
 from trials.sparsity.criteria import CRITERIA, CriterionName
 from trials.sparsity.detect import DETECTORS
 from trials.sparsity.masks import KeepMask, Masked
-from trials.stage import StageConfig, stage
+from trials.stage import Later, StageConfig, stage
 from trials.stages.calibrate import WeightScores
 from trials.stages.dense import Dense
 from trials.stages.pretrained import Pretrained
@@ -61,6 +61,9 @@ class PickConfig(StageConfig):
     tolerance: float = Field(0.01, ge=0, lt=1, description="accuracy that may be lost")
     detector: Literal["first_violation", "knee", "changepoint"] = "first_violation"
     levels: tuple[float, ...] = ()
+    reference: Annotated[Literal["dense", "level_zero"], Later()] = Field(
+        "dense", description="what a level is compared with"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ def essential(
     *,
     seed: int | None,
     data: Dataset,
-    model: Dense,
+    model: Pretrained | Dense,
     scored: Pretrained | Dense,
     picked: Picked | None,
     like: Masked | None,
@@ -170,17 +173,21 @@ def pick(
     probes: Sequence[Probe] = (),
 ) -> Picked:
     """The essential sparsity: a stage of its own, so that later stages can depend on it."""
-    levels, drops = drops_of(model, cfg.levels, curve, probes)
+    zero = curve[cfg.levels.index(0.0)] if cfg.reference == "level_zero" else None
+    levels, drops = drops_of(zero or model, cfg.levels, curve, probes)
     return Picked(DETECTORS[cfg.detector](levels, drops, cfg.tolerance))
 
 
 def drops_of(
-    model: Dense, levels: Sequence[float], curve: Sequence[OneShot], probes: Sequence[Probe]
+    reference: Dense | OneShot,
+    levels: Sequence[float],
+    curve: Sequence[OneShot],
+    probes: Sequence[Probe],
 ) -> tuple[list[float], list[float]]:
     """All levels that were evaluated, ascending, and what accuracy each loses."""
     found = measured(levels, curve, probes)
-    dense = model.validation.accuracy
-    return [s for s, _ in found], [dense - one.validation.accuracy for _, one in found]
+    whole = reference.validation.accuracy
+    return [s for s, _ in found], [whole - one.validation.accuracy for _, one in found]
 
 
 def measured(

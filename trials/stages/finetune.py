@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict, Unpack
+from typing import TYPE_CHECKING, Annotated, Literal, NotRequired, TypedDict, Unpack
 
 import numpy as np
 from pydantic import Field
@@ -18,15 +18,17 @@ from trials.model.module import Model
 from trials.model.vit import Checkpoint
 from trials.sparsity import masks
 from trials.sparsity.masks import Masked
-from trials.stage import stage
+from trials.stage import Later, stage
 from trials.stages.attention import AttentionConfig, score_images
 from trials.stages.dense import Dense
 from trials.stages.issp import Issp
 from trials.stages.pretrained import Pretrained
+from trials.stages.round_train import RoundTrained, carried
 from trials.stages.soup_train import SoupTrained
 from trials.stages.tickets import Tickets
 from trials.tokens.kept import Removal
 from trials.tokens.patches import Patches
+from trials.training.budget import Span
 from trials.training.evaluation import evaluate
 from trials.training.recipe import TrainConfig
 from trials.training.train import Trainer
@@ -62,12 +64,15 @@ class RecoverConfig(FinetuneConfig):
         online: score every augmented batch for its patches; None = the tickets as they are.
         other_than: fraction of the training images that made the denoised mask, of which none
             is trained on; None = all are.
+        span: which steps these are of a schedule that the pruning's trainings began; None = all
+            of a schedule of its own.
     """
 
     patches: Literal["all", "ticket", "random"] = "all"
     removal: Removal = "gather"
     online: OnlineConfig | None = None
     other_than: float | None = Field(None, gt=0, lt=1)
+    span: Annotated[Span | None, Later()] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,7 @@ class Recovery(TypedDict):
     """
 
     data: Dataset
-    model: Pretrained | Dense | Issp | SoupTrained
+    model: Pretrained | Dense | Issp | SoupTrained | RoundTrained
     mask: Masked | None
     tickets: Tickets | None
     teacher: Dense | None
@@ -146,6 +151,8 @@ def recovery(cfg: RecoverConfig, ctx: Context, seed: int, inputs: Recovery) -> T
         patches=_patches(cfg, ctx, inputs["tickets"], inputs.get("scorer")),
         teacher=Model.of(teacher.checkpoint, ctx.device) if teacher else None,
         distill=cfg.distill,
+        span=cfg.span,
+        moments=carried(model, cfg.span),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -16,11 +16,12 @@ from trials.model.vit import Checkpoint
 from trials.sparsity import masks
 from trials.sparsity.masks import KeepMask, Masked, Scores
 from trials.sparsity.target import RoundConfig, TargetConfig, goal_count, stopped, target_count
-from trials.stage import stage
+from trials.stage import Later, stage
 from trials.stages.denoise import Candidates
 from trials.stages.dense import Dense
 from trials.stages.essential import OneShot
 from trials.stages.pretrained import Pretrained
+from trials.stages.round_train import RoundTrained
 from trials.stages.soup_train import SoupTrained
 from trials.training.evaluation import evaluate
 
@@ -51,6 +52,12 @@ class MergeConfig(TargetConfig):
     )
     final_trim: bool = Field(
         False, description="after the last round, prune by the weights' magnitude to the target"
+    )
+
+    trim_when: Annotated[Literal["last_round", "stopped"], Later()] = Field(
+        "last_round",
+        description="with final_trim; stopped: already in the round that `stop_within` ends, as in "
+        "ISP's released code, so that what is left of the training has the final mask",
     )
 
     @property
@@ -182,12 +189,14 @@ def merged_mask(
     Raises:
         StageInputError: the first mask is already sparser than a target that is needed.
     """
-    keep = parent
-    if not stopped(cfg, first, parent):
+    keep, ends = parent, cfg.round == cfg.rounds
+    if stopped(cfg, first, parent):
+        ends = ends or cfg.trim_when == "stopped"
+    else:
         exact = cfg.merge in EXACT
         count = target_count(cfg, first, parent) if exact else masks.kept(parent)
         keep = MERGES[cfg.merge](Merging(candidates, theta, count, parent))
-    if cfg.final_trim and cfg.round == cfg.rounds:
+    if cfg.final_trim and ends:
         # An intersection may have left less than the target: nothing to trim then.
         keep = masks.top_k(theta, min(goal_count(cfg, first), masks.kept(keep)), keep)
     return keep
@@ -199,7 +208,7 @@ def issp(
     ctx: Context,
     *,
     data: Dataset,
-    model: Pretrained | Dense | SoupTrained,
+    model: Pretrained | Dense | SoupTrained | RoundTrained,
     rewind: Pretrained,
     first: OneShot,
     within: Masked | None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from trials.context import Context, Outcomes
 from trials.data.datasets import Dataset, fraction_indices
@@ -13,7 +14,7 @@ from trials.model.vit import Checkpoint
 from trials.seeding import derive
 from trials.sparsity import masks
 from trials.sparsity.masks import Masked
-from trials.stage import stage
+from trials.stage import Later, stage
 from trials.stages.dense import Dense
 from trials.stages.pretrained import Pretrained
 from trials.training.budget import Steps, left_steps
@@ -27,6 +28,7 @@ class SoupTrainConfig(DecayConfig):
 
     Attributes:
         mask_data_fraction: that this round sees, after it has grown with the rounds.
+        count_look_ahead: whether the ingredients' steps are taken off this round's.
     """
 
     mask_data_fraction: float
@@ -36,6 +38,7 @@ class SoupTrainConfig(DecayConfig):
     weight_decay: float
     batch_size: int
     round: int
+    count_look_ahead: Annotated[bool, Later()] = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,8 @@ def soup_train(
     own_seed = derive(seed, "soup train", cfg.round)
     subset = torch.from_numpy(chosen)
     trainer = Trainer(own, data, recipe, ctx, own_seed, subset=subset, keep=keep)
-    steps = left_steps(cfg.steps, cfg.ingredients, len(chosen), cfg.batch_size)
+    spent = cfg.ingredients if cfg.count_look_ahead else 0
+    steps = left_steps(cfg.steps, spent, len(chosen), cfg.batch_size)
     try:
         loss = trainer.steps(steps)
     except StageInputError as error:

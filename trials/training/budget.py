@@ -5,8 +5,26 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from trials.stage import StageConfig
+
 Steps = Annotated[int, Field(ge=0)] | Literal["pass"]
 """A number of look-ahead steps, or one pass over the ingredient's data."""
+
+
+class Span(StageConfig):
+    """Steps of one schedule that several trainings share, one after the other.
+
+    Attributes:
+        first: steps of the schedule that were made before, from 0.
+        steps: of this training.
+        total: of the whole schedule.
+        carry: go on with the optimizer's moments of the training before; False = fresh ones.
+    """
+
+    first: int = Field(ge=0)
+    steps: int = Field(ge=0)
+    total: int = Field(ge=1)
+    carry: bool = True
 
 
 def round_share(fraction: float, number: int) -> float:
@@ -47,3 +65,18 @@ def left_steps(steps: Steps, ingredients: int, images: int, batch_size: int) -> 
     """
     spent = ingredients * look_ahead_steps(steps, images, batch_size)
     return max(0, pass_steps(images, batch_size) - spent)
+
+
+def round_steps(
+    number: int, fraction: float, growth: Literal["linear", "constant"], per_pass: int
+) -> int:
+    """Steps that train the weights before the prune of round `number` (from 1), at least one.
+
+    Args:
+        fraction: of a pass over the training images; linear growth: times `number`.
+        per_pass: steps of a pass.
+
+    Source: Instant Soup Pruning, Algorithm 1: round i (from 0) trains t * (i + 1) steps.
+    """
+    times = number if growth == "linear" else 1
+    return max(1, round(round(fraction * times, 12) * per_pass))

@@ -57,6 +57,7 @@ class Expected(Generic[H]):
         read: one entry of the history; raises when it is none.
         steps: optimizer steps of a whole epoch.
         span: steps that were made before, and at which nothing would be left to do.
+        before: steps of the optimizer before this training, whose moments it went on with.
     """
 
     training: Mapping[str, Any]
@@ -65,6 +66,7 @@ class Expected(Generic[H]):
     read: Callable[[Any], H]
     steps: int
     span: tuple[int, int]
+    before: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +182,7 @@ def _fitting(tensors: dict[str, Tensor], values: dict[str, Any], expected: Expec
     if len(model) + len(optimizer) != len(tensors):
         raise MisfitError("it holds tensors that are neither of the model nor of the optimizer")
     check_like(model, expected.model)
-    _check_optimizer(optimizer, expected.parameters, done)
+    _check_optimizer(optimizer, expected.parameters, expected.before + done)
     return Saved(model, optimizer, history, done)
 
 

@@ -27,9 +27,11 @@ from trials.tokens.kept import Kept
 from trials.tokens.patches import Patches
 from trials.training import snapshots
 from trials.training.batches import Batch, Batches
+from trials.training.budget import Span, step_images
 from trials.training.evaluation import evaluate, total
 from trials.training.groups import SCALE, freeze_all_but_the_head, groups, train_mode
 from trials.training.masking import Masking
+from trials.training.moments import moments_of, steps_of, take_moments
 from trials.training.recipe import TrainConfig
 from trials.training.snapshots import Expected, Saved
 
@@ -51,6 +53,9 @@ class Trainer:
         teacher: a dense model for distillation; None = cross-entropy only.
         distill: weight of KL(teacher || model) in the loss, in [0, 1].
         head_only: a linear probe: all but the head stays as it is, in eval mode.
+        span: where this training lies in a longer schedule; None = the schedule is its own. It says
+            how many steps there are, whatever the epochs: the last one may be a part of one.
+        moments: with which the optimizer starts, of the training before; empty = none.
         validation: what the model gets right after the last epoch; None before the first.
     """
 
@@ -65,6 +70,8 @@ class Trainer:
     teacher: Model | None = None
     distill: float = 0.0
     head_only: bool = False
+    span: Span | None = None
+    moments: Mapping[str, Tensor] = field(default_factory=dict)
     validation: Outcomes | None = field(init=False, default=None)
     _optimizer: torch.optim.AdamW = field(init=False)
     _masking: Masking = field(init=False)
@@ -84,6 +91,8 @@ class Trainer:
         self._masking = Masking.of(dict(module.named_parameters()), self.keep or {})
         self._masking.apply()
         self._batches = Batches(self.cfg, self.ctx, self.patches, self.model.columns)
+        if self.moments:
+            take_moments(self._optimizer, self.moments)
 
     def epochs(self, count: int, stop: int | None = None) -> tuple[Epoch, ...]:
         """Train for whole epochs, evaluate after each, continue from a snapshot if there is one.
@@ -95,20 +104,22 @@ class Trainer:
         Raises:
             StageInputError: the loss is not finite.
         """
-        self._total = count * self._per_epoch
-        until = count if stop is None else min(stop, count)
-        history = self._restored(snapshots.read_epoch, until * self._per_epoch)
+        self._total = count * self._per_epoch if self.span is None else self.span.steps
+        end = self._total if stop is None else min(stop * self._per_epoch, self._total)
+        until = math.ceil(end / self._per_epoch)
+        history = self._restored(snapshots.read_epoch, end)
         history = list(self._history) if history is None else history
         while len(history) < until:
-            epoch = len(history)
+            epoch, before = len(history), self._done
             start = time.perf_counter()
-            loss = self._steps(epoch)
+            loss = self._steps(epoch, end - before)
             self.ctx.synchronise()
             seconds = time.perf_counter() - start
             outcomes = evaluate(self.model, self.data, "validation", self.ctx)
             self.validation = outcomes
+            images = step_images(self._done - before, self._images, self.cfg.batch_size)
             history.append(
-                Epoch(loss, outcomes.loss, outcomes.accuracy, self._images / max(seconds, 1e-9))
+                Epoch(loss, outcomes.loss, outcomes.accuracy, images / max(seconds, 1e-9))
             )
             self.ctx.progress(Progress("epoch", len(history), until, history[-1]))
             if len(history) < until:
@@ -132,6 +143,13 @@ class Trainer:
         whole, left = divmod(count, self._per_epoch)
         steps = [self._per_epoch] * whole + [left] * bool(left)
         return sum(loss * n for loss, n in zip(losses, steps, strict=True)) / max(count, 1)
+
+    @property
+    def _rate(self) -> float:
+        """Factor on the learning rate of the next step."""
+        if self.span is None:
+            return self.cfg.rate(self._done, self._total)
+        return self.cfg.rate(self.span.first + self._done, self.span.total)
 
     @property
     def _images(self) -> int:
@@ -190,7 +208,7 @@ class Trainer:
             kept, nan = self.patches.scored(x, batch.counts, kept)
             odd.append(nan)
         for group in self._optimizer.param_groups:
-            group["lr"] = self.cfg.lr * self.cfg.rate(self._done, self._total) * group[SCALE]
+            group["lr"] = self.cfg.lr * self._rate * group[SCALE]
         self._optimizer.zero_grad(set_to_none=True)
         loss = self._backward(x, labels, kept)
         if self.cfg.grad_clip is not None:
@@ -233,7 +251,8 @@ class Trainer:
     def _training(self) -> dict[str, Any]:
         """What tells this training from another one that a state may have been saved of."""
         recipe = self.cfg.model_dump(mode="json")
-        return {"recipe": recipe, "seed": self.seed, "images": self._images, "total": self._total}
+        own = {"recipe": recipe, "seed": self.seed, "images": self._images, "total": self._total}
+        return own if self.span is None else own | {"span": self.span.model_dump(mode="json")}
 
     def _snapshot(self, history: list[Any]) -> None:
         state = Saved(self.model.module.state_dict(), self.optimizer_state(), history, self._done)
@@ -249,6 +268,7 @@ class Trainer:
             read=read,
             steps=self._per_epoch,
             span=(self._done, end),
+            before=steps_of(self.moments),
         )
         if (found := snapshots.load(self.ctx.snapshots, expected)) is None:
             return None
@@ -256,10 +276,8 @@ class Trainer:
         return found.history
 
     def optimizer_state(self) -> dict[str, Tensor]:
-        """The optimizer's tensors, as `<parameter number>.<name>`, in that order."""
-        # Sorted, or the order after a resumption would be that in which they were loaded.
-        state = sorted(self._optimizer.state_dict()["state"].items())
-        return {f"{i}.{name}": own[name] for i, own in state for name in sorted(own)}
+        """See `trials.training.moments`."""
+        return moments_of(self._optimizer)
 
     @property
     def done(self) -> int:
@@ -285,13 +303,8 @@ class Trainer:
     def _take(
         self, model: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], done: int
     ) -> None:
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in optimizer.items():
-            number, _, field_name = name.partition(".")
-            state.setdefault(int(number), {})[field_name] = tensor.clone()
         self.model.module.load_state_dict(model)
-        groups = self._optimizer.state_dict()["param_groups"]
-        self._optimizer.load_state_dict({"state": state, "param_groups": groups})
+        take_moments(self._optimizer, optimizer)
         self._done = done
 
 

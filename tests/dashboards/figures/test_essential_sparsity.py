@@ -29,6 +29,18 @@ def test_an_essential_curve_without_interval_or_value_is_drawn() -> None:
     assert "essential sparsity –" in drawing.alt
 
 
+@pytest.mark.parametrize(
+    ("reference", "label"), [("level_zero", "Level 0, fine-tuned alike"), ("dense", "Dense")]
+)
+def test_the_line_at_zero_says_what_it_is(reference: str, label: str) -> None:
+    curve = [{"sparsity": 0.1, "drop": 0.01}, {"sparsity": 0.3, "drop": 0.02}]
+    shown = FIGURE.data({"essential_sparsity": {"curve": curve, "reference": reference}})
+    with style.drawing_rules():
+        axes, _ = FIGURE.draw(shown)
+        assert label in [line.get_label() for line in axes.get_lines()]
+    assert ("level 0" in axes.get_ylabel()) == (reference == "level_zero")
+
+
 @pytest.mark.parametrize("drops", [(None, None), (0.02, None)])
 def test_an_essential_curve_of_which_losses_are_unknown_is_drawn(
     drops: tuple[float | None, ...],

@@ -237,12 +237,14 @@ def test_the_resolved_file_gives_the_same_trials(tiny: Tiny, tmp_path: Path) -> 
     assert written["dense"]["schedule"] == "linear"  # a default that the file does not name
 
 
-PRESETS = "[default, lotus_literal, isp_paper, isp_code]"
+PRESETS = "[default, lotus_literal, isp_paper, lth]"
+# The tiny model is random, so `lth` has nothing to start from or go back to.
+OWN = "{start: adapted, weights: current, steps: 3}"
 NAMED = [
     "issp: {preset: lotus_literal, lr: 1.0e-3}\n",
     "issp: {preset: isp_paper, weights: ingredient_mean}\nsearch: {issp.rounds: [1, 2]}\n",
-    f"search: {{issp.preset: {PRESETS}, sparsity: [0.2]}}\n",
-    f"issp: {{steps: 3, merge: majority}}\nsearch: [{{issp.preset: {PRESETS}}}, {{seed: 1}}]\n",
+    f"issp: {OWN}\nsearch: {{issp.preset: {PRESETS}, sparsity: [0.2]}}\n",
+    f"issp: {OWN}\nsearch: [{{issp.preset: {PRESETS}}}, {{seed: 1}}]\n",
 ]
 
 
@@ -262,17 +264,23 @@ def test_a_resolved_file_with_presets_gives_the_same_trials(
 
 
 def test_trials_are_yielded_in_plain_settings_beside_the_presets_name(tiny: Tiny) -> None:
-    sweep = tiny("", f"search.issp.preset={PRESETS}", "issp={ingredients: 8}")
+    sweep = tiny(
+        "",
+        f"search.issp.preset={PRESETS}",
+        "issp={ingredients: 8, start: adapted, weights: current}",
+    )
     found = {t.issp.preset: t.issp for t, _ in sweep.trials()}
     assert [i.merge for i in found.values()] == [
-        "vote_topk", "union_pruned", "isp_literal", "union_kept",
+        "vote_topk", "union_pruned", "isp_literal", "vote_topk",
     ]  # fmt: skip
-    assert [i.rounds for i in found.values()] == [1, 1, 5, 10]
+    assert [i.rounds for i in found.values()] == [1, 1, 5, "auto"]
     assert {i.ingredients for i in found.values()} == {8}, "what is written wins"
-    ((trial, _),) = tiny("", "issp={preset: isp_code}", "search.issp.merge=majority").trials()
-    assert (trial.issp.merge, trial.issp.subset) == ("majority", "own"), "an axis is written too"
-    assert flat(trial)["issp.preset"] == "isp_code"
-    assert flat(trial)["issp.final_trim"] is True
+    section = "issp={preset: lth, start: adapted, weights: current}"
+    ((trial, _),) = tiny("", section, "search.issp.merge=majority").trials()
+    assert trial.issp.look_ahead == "recovery"
+    assert trial.issp.merge == "majority", "an axis is written too"
+    assert flat(trial)["issp.preset"] == "lth"
+    assert flat(trial)["issp.round_fraction"] == 0.2
 
 
 def test_two_ways_to_say_a_reading_are_one_trial(tiny: Tiny) -> None:
@@ -292,7 +300,7 @@ def test_two_ways_to_say_a_reading_are_one_trial(tiny: Tiny) -> None:
         ({"merge": "isp_literal"}, False),
         ({"merge": "vote_topk", "levels": [0.5, 0.7]}, False),
         ({"merge": "union_kept", "final_trim": True}, False),
-        ({"preset": "isp_code"}, False),
+        ({"merge": "union_kept", "final_trim": True, "stop_within": 0.05}, False),
         ({"merge": "union_kept"}, True),
         ({"merge": "majority", "final_trim": True}, True),
         ({"merge": "union_kept", "levels": [0.5, 0.7], "final_trim": True}, True),

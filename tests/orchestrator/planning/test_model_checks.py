@@ -63,3 +63,43 @@ def test_a_plan_shows_the_score_that_follows_from_the_model(tiny: Tiny) -> None:
     gap = ("model.kwargs.class_token=false", "model.kwargs.global_pool=avg")
     (trial,) = plan(tiny("search: {arm: [tickets]}\n", *gap)).trials
     assert trial.config.tickets.score == "received"
+
+
+def test_rounds_that_train_for_too_long_are_refused_at_the_level_that_has_most(tiny: Tiny) -> None:
+    section = (
+        "issp={preset: progressive, start: adapted, target_sparsity: 0.8, train_fraction: 0.4}"
+    )
+    long = tiny(
+        "", section, "finetune.epochs=10", "search.sparsity=[0.0, 0.7]", "search.arm=[issp]"
+    )
+    (found,) = problems(long)
+    assert found.startswith("issp: round ")
+    assert "of 10 leaves no step for fine-tuning: the rounds train " in found
+    assert found.endswith("raise finetune.epochs or lower issp.train_fraction")
+    short = tiny("", section, "finetune.epochs=10", "search.sparsity=[0.7]", "search.arm=[issp]")
+    assert plan(short).trials, "two rounds are enough from 0.7"
+
+
+def test_pretrained_weights_with_a_fresh_head_are_not_looked_at_as_they_are(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    from trials.formats import save_checkpoint
+    from trials.model import vit
+
+    model = tiny().model.model_copy(update={"pretrained": False})
+    made = vit.create(model, classes=10, channels=1, seed=0)
+    save_checkpoint(made.state, tmp_path / "own.safetensors", {})
+    headless = {n: t for n, t in made.state.items() if not n.startswith("head.")}
+    save_checkpoint(headless, tmp_path / "fresh.safetensors", {})
+
+    def sweep(file: str, evaluate: str) -> SweepConfig:
+        section = f"essential={{start: pretrained, evaluate: {evaluate}}}"
+        return tiny("", f"model.pretrained={tmp_path / file}", section)
+
+    (found,) = problems(sweep("fresh.safetensors", "one_shot"))
+    assert found == (
+        "essential.start = pretrained with evaluate: one_shot and a fresh head compares random "
+        "outputs: write evaluate: after_finetune"
+    )
+    assert plan(sweep("own.safetensors", "one_shot")).trials
+    assert plan(sweep("fresh.safetensors", "after_finetune")).trials

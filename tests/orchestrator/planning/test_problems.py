@@ -31,6 +31,8 @@ model: {{name: vit_tiny_patch16_224, pretrained: false}}
 tickets: {{weights: adapted{}}}
 finetune: {{weights: current{}}}
 """
+AUTO = "issp: {rounds: auto, schedule: remaining}\n"
+ES = "essential: {{evaluate: after_finetune, reference: level_zero{}}}\n"
 ONLINE = ", selection: online"
 
 
@@ -205,6 +207,51 @@ BAD = [
         ("search.sparsity.0 = 0.3: above issp.target_sparsity = 0.2",)),
     Bad("levels in several rounds", GOOD + "issp: {levels: [0.5], rounds: 3}\n",
         ("issp.rounds = 3: levels are the sparsities of one round",)),
+    Bad("rounds that have nothing to count by", GOOD + "issp: {rounds: auto}\n",
+        ("issp.rounds = auto: schedule geometric has no fraction a round to count by",
+         "`schedule: remaining` or `linear`")),
+    Bad("rounds of a level that is not below the target",
+        GOOD + AUTO + "search: {sparsity: [0.3, 0.5]}\n",
+        ("search.sparsity.1 = 0.5: issp.rounds = auto needs search.sparsity below "
+         "issp.target_sparsity = 0.5", "write 0")),
+    Bad("rounds of a level that nobody knows yet", GOOD + AUTO + "search: {sparsity: [auto]}\n",
+        ("search.sparsity.0 = auto: issp.rounds = auto needs search.sparsity below",)),
+    Bad("hundreds of rounds", GOOD + AUTO.replace("}", ", round_fraction: 0.001}"),
+        ("issp.round_fraction = 0.001: issp.rounds = auto would be 337 rounds to 0.5",)),
+    Bad("a random model as ISP's start", GOOD + "issp: {start: pretrained}\n",
+        ("issp.start = pretrained, but model.pretrained is false", "write adapted")),
+    Bad("one pass of rounds that prune first", GOOD + "issp: {rate: one_pass}\n",
+        ("issp.rate = one_pass: goes with `order: train_first`",)),
+    Bad("one pass and another recovery",
+        GOOD.replace("weights: current}", "weights: random}") + "issp: {order: train_first, "
+        "rate: one_pass}\n",
+        ("finetune.weights = random: with `issp.rate: one_pass` the recovery is the rest",)),
+    Bad("one pass and other images",
+        GOOD.replace("weights: current}", "weights: current, data: other_images}")
+        + "issp: {order: train_first, rate: one_pass}\n",
+        ("finetune.data = other_images: with `issp.rate: one_pass`", "write kept_patches")),
+    Bad("one pass that goes back",
+        GOOD + "issp: {order: train_first, rate: one_pass, weights: ingredient_mean}\n",
+        ("issp.weights = ingredient_mean: with `rate: one_pass`", "write current")),
+    Bad("two ways to train in rounds",
+        GOOD + "issp: {order: train_first, round_training: progressive}\n",
+        ("issp.round_training = progressive: with `order: train_first`", "write none")),
+    Bad("a trim that never comes", GOOD + "issp: {trim_when: stopped, final_trim: true}\n",
+        ("issp.trim_when = stopped: no round is stopped", "`stop_within` above 0")),
+    Bad("no level zero", GOOD + ES.format(", levels: [0.1, 0.2]") + "search: {sparsity: [auto]}\n",
+        ("essential.levels: essential.reference = level_zero needs 0 among essential.levels",)),
+    Bad("a reference that is not recovered", GOOD + "essential: {reference: level_zero}\n",
+        ("essential.reference = level_zero: level 0 is recovered like the others",
+         "`evaluate: after_finetune`")),
+    Bad("a pattern without a level zero",
+        GOOD + ES.format(", pattern: '2:4'") + "search: {sparsity: [0.5]}\n"
+        "issp: {target_sparsity: 0.6}\n",
+        ("essential.reference = level_zero: the pattern 2:4 has no level 0",)),
+    Bad("probes of levels whose weights are kept",
+        GOOD + ES.format(", levels: [0.0, 0.4], refine: 0.01") + "search: {sparsity: [auto]}\n",
+        ("essential.refine = 0.01: goes with `start: adapted`", "remove it")),
+    Bad("a random model as the curve's start", GOOD + "essential: {start: pretrained}\n",
+        ("essential.start = pretrained, but model.pretrained is false", "write adapted")),
     Bad("fewer ingredients than levels", GOOD + "issp: {preset: lotus_literal, ingredients: 3}\n",
         ("issp.ingredients = 3: fewer than issp.levels, which are 4",)),
     Bad("an exact merge above all levels", GOOD + "issp: {target_sparsity: 0.4}\n"

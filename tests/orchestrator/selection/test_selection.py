@@ -89,6 +89,55 @@ def recommend(results: pd.DataFrame, tolerance: float = 0.01) -> Recommended | N
 # --- the one-shot curve ---------------------------------------------------------------
 
 
+def against_level_zero(shift: float = 0.0, dense: float = DENSE) -> pd.DataFrame:
+    """Levels that lose 0, half a point, 3 points against level 0 after the same recovery."""
+    n, zero, found = 2000, 0.9 + shift, []
+    for seed in range(3):
+        for level, drop in ((0.0, 0.0), (0.3, 0.005), (0.5, 0.03)):
+            measured = {
+                "essential/val_accuracy": zero - drop, "essential/val_lost": drop * n,
+                "essential/val_gained": 0.0, "essential/reference_val_accuracy": zero,
+            }  # fmt: skip
+            found.append(
+                trial("essential", seed, n=n, sparsity=level)
+                | {"dense/val_accuracy": dense}
+                | measured
+            )
+    return pd.DataFrame(found)
+
+
+def test_a_merge_that_leaves_the_denoiser_nothing_to_say_is_named() -> None:
+    def said(merge: str, arm: str = "issp") -> list[str]:
+        table = sweep({0.3: 0.0}).to_dict("records")
+        table += [trial(arm, **{"issp.merge": merge, "key": f"{merge}-{arm}"})]
+        return [text for text in summary(pd.DataFrame(table))["warnings"] if "denoiser" in text]
+
+    (found,) = said("isp_literal")
+    assert found.startswith("The denoiser cannot act: in 1 trial `issp.merge` is isp_literal")
+    assert said("vote_topk") == said("isp_literal", "magnitude") == []
+
+
+def test_levels_are_compared_with_level_zero_where_that_is_the_reference() -> None:
+    curve = one_shot_curve(against_level_zero())
+    assert curve["sparsity"].tolist() == [0.0, 0.3, 0.5]
+    assert curve["val_accuracy"].tolist() == pytest.approx([0.9, 0.895, 0.87])
+    assert curve["drop"].tolist() == pytest.approx([0.0, 0.005, 0.03])
+
+
+@pytest.mark.parametrize(("shift", "dense"), [(0.0, 0.5), (-0.4, DENSE), (0.05, 0.1)])
+def test_the_essential_sparsity_does_not_move_when_every_accuracy_does(
+    shift: float, dense: float
+) -> None:
+    found, plain = (
+        essential_sparsity(t) for t in (against_level_zero(shift, dense), against_level_zero())
+    )
+    assert found is not None
+    assert plain is not None
+    assert (found.value, found.bracket) == (plain.value, plain.bracket) == (0.3, (0.3, 0.5))
+    assert (found.low, found.high) == (plain.low, plain.high)
+    assert found.reference == "level_zero"
+
+
 def test_trials_that_share_a_stage_count_once() -> None:
     once = sweep({0.1: 0.001, 0.3: 0.02})
     shared = pd.concat([once.assign(patch_drop=q, arm=a) for q in (0.0, 0.1) for a in LOTUS_ARMS])
@@ -520,6 +569,7 @@ def test_the_summary_is_json_with_exactly_the_promised_fields() -> None:
     assert before == pytest.approx(dense)
     assert set(out["essential_sparsity"]) == {
         "value", "low", "high", "scope", "bracket", "detector", "tolerance", "curve", "detectors",
+        "reference",
     }  # fmt: skip
     assert out["essential_sparsity"]["bracket"] == [0.3, 0.4]
     assert set(out["essential_sparsity"]["curve"][0]) == {

@@ -22,6 +22,8 @@ from trials.config import TrialConfig
 from trials.context import Epoch, Outcomes
 from trials.graph.execute import TrialResult
 from trials.sparsity import masks
+from trials.stages.recovered import Recovered
+from trials.stages.round_train import RoundTrained
 from trials.stages.soup_train import SoupTrained
 
 Finished = tuple[Plan, PlannedTrial, TrialResult]
@@ -243,6 +245,21 @@ def test_paired_counts_are_those_of_the_images(results_of: dict[str, Any]) -> No
     assert round(lost * 40) == pairs.count((False, True)) - pairs.count((True, False))
 
 
+def test_a_recovered_level_is_paired_with_level_zero(results_of: dict[str, Any]) -> None:
+    dense, one_shot = results_of["dense"], results_of["essential"]
+    zero = results_of["finetune"].validation
+    level = Recovered(one_shot.keep, one_shot.validation, zero)
+    found = record.stage_metrics("essential", level, dense)
+    assert found["essential/reference_val_accuracy"] == zero.accuracy
+    lost, gained = found["essential/val_lost"], found["essential/val_gained"]
+    assert lost == int((zero.correct & ~one_shot.validation.correct).sum())
+    assert gained == int((~zero.correct & one_shot.validation.correct).sum())
+    alone = Recovered(one_shot.keep, one_shot.validation, None)
+    plain = record.stage_metrics("essential", one_shot, dense)
+    assert record.stage_metrics("essential", alone, dense) == plain
+    assert "essential/reference_val_accuracy" not in plain
+
+
 @pytest.mark.parametrize("split", ["validation", "test"])
 @pytest.mark.parametrize("reading", ["final", "deployed"])
 def test_pairs_tell_the_difference_to_the_dense_model_to_the_image(
@@ -318,6 +335,10 @@ def test_the_candidates_tell_what_both_polarities_of_the_union_would_give(
 
 def test_the_training_between_rounds_is_on_the_record(results_of: dict[str, Any]) -> None:
     issp, dense = results_of["issp"], results_of["dense"]
+    rounds = RoundTrained(issp.checkpoint, {}, 9, 0.25)
+    assert record.stage_metrics("round_train", rounds, dense) == {
+        "round_train/steps": 9, "round_train/train_loss": 0.25,
+    }  # fmt: skip
     trained = SoupTrained(issp.checkpoint, issp.validation, 7, 0.5)
     found = record.stage_metrics("soup_train", trained, dense)
     before = record.stage_metrics("issp", issp, dense)

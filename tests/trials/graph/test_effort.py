@@ -94,6 +94,25 @@ HAND: dict[str, tuple[dict[str, Any], Passes]] = {
         },
         Passes(trained=4000 + (64 + 64) + (64 + 160)),
     ),
+    "rounds and recovery of one training": (
+        # From 1 to 0.7 by 15 % are 3 rounds: 3, 6 and 10 of 64 steps of 32, then the other 45, of
+        # which 32 are a pass.
+        {
+            "arm": "issp",
+            "sparsity": 0.0,
+            "issp": {"preset": "progressive", "start": "adapted", "target_sparsity": 0.3},
+        },
+        Passes(trained=2000 + (3 + 6 + 10) * 32 + 1000 + 13 * 32),
+    ),
+    "lottery tickets": (
+        # From 1 to 0.7 by 20 % are 2 rounds, each as long as the recovery.
+        {
+            "arm": "issp",
+            "sparsity": 0.0,
+            "issp": {"preset": "lth", "target_sparsity": 0.3},
+        },
+        Passes(trained=2000 + 2 * 2000 + 2000),
+    ),
     "a pass": ({"arm": "issp", "issp": SOUP | {"steps": "pass"}}, Passes(trained=4300)),
     "the other images": (
         {"arm": "lotus", "issp": SOUP, "mask_data_fraction": 0.2}

@@ -7,6 +7,12 @@ from trials.config import IsspSection, TrialConfig
 from trials.sparsity.presets import PRESETS, Preset
 
 # Written again by hand from the sources, so that a slip in the table shows.
+PUBLISHED: dict[str, Any] = {
+    "start": "pretrained", "order": "train_first", "rate": "one_pass", "rounds": "auto",
+    "schedule": "remaining", "round_fraction": 0.15, "train_fraction": 0.1,
+    "train_growth": "linear", "count_look_ahead": False, "carry_optimizer": True,
+    "weights": "current", "round_training": "none", "levels": (), "sparsity_reference": "absolute",
+}  # fmt: skip
 TABLE: dict[str, dict[str, Any]] = {
     "default": {
         "merge": "vote_topk", "ingredients": 5, "steps": 50, "rounds": 1, "levels": (),
@@ -21,10 +27,27 @@ TABLE: dict[str, dict[str, Any]] = {
         "merge": "isp_literal", "rounds": 5, "schedule": "remaining", "round_fraction": 0.15,
         "round_training": "progressive", "ingredients": 5, "steps": 50, "stop_within": 0.0,
     },
-    "isp_code": {
-        "merge": "union_kept", "rounds": 10, "schedule": "remaining", "round_fraction": 0.1,
+    "isp_published": PUBLISHED | {
+        "merge": "isp_literal", "ingredients": 5, "steps": 50, "spread": (0.3, 3.0),
+        "look_ahead_warmup": 0,
+    },
+    "isp_published_votes": PUBLISHED | {
+        "merge": "vote_topk", "ingredients": 5, "steps": 50, "spread": (0.3, 3.0),
+    },
+    "isp_code": PUBLISHED | {
+        "merge": "union_kept", "round_fraction": 0.1, "train_fraction": 0.075,
         "subset": "own", "steps": "pass", "stop_within": 0.05, "final_trim": True,
-        "ingredients": 5, "round_training": "none",
+        "ingredients": 5, "spread": (1.0, 1.0), "look_ahead_warmup": 500, "trim_when": "stopped",
+    },
+    "progressive": PUBLISHED | {"merge": "vote_topk", "ingredients": 1, "steps": 0},
+    "progressive_published": PUBLISHED | {
+        "merge": "vote_topk", "ingredients": 1, "steps": 0, "schedule": "linear",
+        "round_fraction": 0.1, "train_fraction": 2.0, "train_growth": "constant",
+    },
+    "lth": {
+        "start": "pretrained", "order": "prune_first", "round_training": "none", "rounds": "auto",
+        "schedule": "remaining", "round_fraction": 0.2, "merge": "vote_topk", "ingredients": 1,
+        "look_ahead": "recovery", "weights": "rewind",
     },
 }  # fmt: skip
 
