@@ -25,7 +25,7 @@ Levels = Annotated[tuple[Level, ...], AfterValidator(lambda given: tuple(sorted(
 
 
 class TicketSection(ReadAttention):
-    """`tickets:` in a sweep file."""
+    """Phase 1: which patches of each image are kept, and how the others leave the model."""
 
     score: Score | None = Field(
         None,
@@ -49,7 +49,7 @@ class TicketSection(ReadAttention):
 
 
 class EssentialSection(MaskConfig):
-    """`essential:` in a sweep file."""
+    """Phase 2, first part: the one-shot mask and the essential sparsity."""
 
     tolerance: float = Field(0.01, ge=0, lt=1, description="accuracy that may be lost")
     detector: Literal["first_violation", "knee", "changepoint"] = Field(
@@ -83,7 +83,7 @@ class EssentialSection(MaskConfig):
 
 
 class IsspSection(SoupConfig, MergeConfig):
-    """`issp:` in a sweep file."""
+    """Phase 2, second part: Instant-Soup pruning, which makes the denoised mask."""
 
     preset: Preset = Field(
         "default", description="a reading of ISSP by name; fills what is not written here"
@@ -102,7 +102,7 @@ class IsspSection(SoupConfig, MergeConfig):
 
 
 class FinetuneSection(FinetuneConfig):
-    """`finetune:` in a sweep file."""
+    """Phase 3: the sparse model is trained on the kept patches."""
 
     weights: Literal["pretrained", "current", "random"] = Field(
         "pretrained",
