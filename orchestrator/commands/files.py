@@ -1,6 +1,7 @@
 """`lotus list` and `lotus schema`: sweep files."""
 
 import json
+import sys
 
 import click
 
@@ -23,5 +24,5 @@ def schema(markdown: bool) -> int:
     from orchestrator.planning.key_page import page
 
     text = page() if markdown else json.dumps(SweepConfig.model_json_schema(), indent=1) + "\n"
-    click.echo(text, nl=False)
+    click.echo(text, nl=False, file=sys.stdout)  # which knows what an ASCII locale lacks
     return OK

@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, OverflowMethod, RenderResult
 from rich.live import Live
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
@@ -224,7 +224,7 @@ class Block:
             words = times[0]
         width = min(WIDEST_BAR, room - len(words) - 2)
         # Where `…` has to be written as `...`, a line that was cut would be too long.
-        cut = "crop" if options.ascii_only else "ellipsis"
+        cut: OverflowMethod = "crop" if options.ascii_only else "ellipsis"
         if width >= NARROWEST_BAR:
             bar = Table.grid(padding=(0, 2, 0, 0))
             bar.add_row(ProgressBar(total=1.0, completed=shown.part, width=width), Text(words))

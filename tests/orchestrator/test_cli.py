@@ -89,7 +89,7 @@ def test_every_example_of_a_help_can_be_typed(
 ) -> None:
     program, name, *args = shlex.split(line.partition(" > ")[0])
     assert (program, name) == ("lotus", command.name)
-    assert command.make_context(str(name), args).params
+    assert command.make_context(str(name), args).command is command
     assert f"  {line}\n" in lotus(name, "--help")[1]
 
 
