@@ -40,7 +40,7 @@ def show_finished(console: Console, finished: Finished, *, ran: bool = True) -> 
     summary = finished.summary
     how = f"done in {duration(finished.wall_s)}" if ran else "nothing is missing"
     took = summary["cost"]["words"]
-    show_line(console, f"{summary['sweep']}: {how}; {trials_words(summary['trials'])}; {took}")
+    show_text(console, f"{summary['sweep']}: {how}; {trials_words(summary['trials'])}; {took}")
     marked = [(Text("!", style="yellow"), Text(one, style="yellow")) for one in warned(finished)]
     show_pairs(console, [*answer_rows(summary), *marked])
     for label, text in places(finished):

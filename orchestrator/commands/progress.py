@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.commands.terminal import INDENT, can_be_written_over, show_text
+from orchestrator.commands.terminal import INDENT, can_be_written_over, show_text, some
 from orchestrator.driver.queue import Item
 from orchestrator.driver.timeleft import Countdown, TimeLeft
 from orchestrator.driver.watcher import Watcher
@@ -192,8 +192,7 @@ class Display(Watcher):
         """What runs, or what happens while nothing does."""
         running = [item.name for item in self.running.values()]
         if running:
-            more = f" and {len(running) - NAMED} more" if len(running) > NAMED else ""
-            return ", ".join(running[:NAMED]) + more
+            return some(running, NAMED)
         ended = self.done.total() + self.failed.total()
         if not ended:
             return "starting Ray"

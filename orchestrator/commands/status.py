@@ -102,11 +102,14 @@ def _tracked_row(
     own = tracker.address.experiment_id
     if own not in experiments:
         experiments[own] = tracker.ask(lambda: tracker.client.get_experiment(own)).name
-    table = trials_table(tracker.runs())
+    runs = tracker.runs()
+    table = trials_table(runs)
     failed = table[table["status"] == "FAILED"]
     errors = dict(zip(failed["name"], failed["error"].fillna("unknown"), strict=True))
     planned = int(tags.get(Tag.TRIALS_PLANNED, len(table)))
-    return _row(tags[Tag.NAME], experiments[own], list(table["status"]), planned, errors)
+    now = [str(run.info.run_name) for run in runs if run.info.status == "RUNNING"]
+    row = _row(tags[Tag.NAME], experiments[own], list(table["status"]), planned, errors)
+    return row | {"now": now}
 
 
 NOTHING: dict[str, Any] = {"freeable_bytes": 0, "freeable_error": None}

@@ -73,5 +73,11 @@ def show_text(console: Console, text: str | Text, style: str = "") -> None:
     console.print(text, style=style, highlight=False, soft_wrap=not is_screen(console))
 
 
+def some(names: Sequence[str], count: int) -> str:
+    """`a, b and 2 more`."""
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
+
+
 def _as_text(value: str | Text) -> Text:
     return value if isinstance(value, Text) else Text(value)

@@ -17,7 +17,7 @@ from orchestrator.commands.options import (
     overrides_option,
     tracking_option,
 )
-from orchestrator.commands.terminal import show_line, show_text
+from orchestrator.commands.terminal import show_line, show_pairs, show_text
 from orchestrator.planning.config import StorageSection, default_tracking
 from orchestrator.planning.problems import SweepError
 from orchestrator.planning.sweepfile import load_sweep
@@ -34,7 +34,7 @@ def doctor(sweep: str | None, overrides: tuple[str, ...], address: str | None, r
     Looks at its data, model, weights, store, tracking store and devices. Without SWEEP, shows
     this machine.
     """
-    from orchestrator.commands.doctor import examine
+    from orchestrator.commands.doctor import BLOCKED, examine
 
     wrong, config = None, None
     try:
@@ -43,9 +43,9 @@ def doctor(sweep: str | None, overrides: tuple[str, ...], address: str | None, r
         wrong = error  # said last: this machine is looked at all the same
     bad = []
     for check in examine(config, address, repair):
-        mark, style = ("ok", "green") if check.ok else ("NO", "red")
-        bad += [] if check.ok else [check.name]
-        show_text(console, Text.assemble((f"{mark}  ", style), f"{check.name}: {check.found}"))
+        mark = Text("ok", style="green") if check.ok else Text("NO", style="red")
+        bad += [] if check.ok or check.found == BLOCKED else [check.name]
+        show_pairs(console, [(mark, f"{check.name}: {check.found}")], indent=0)
     if wrong:
         raise wrong
     if sweep:
@@ -61,7 +61,7 @@ def _conclude(sweep: str, overrides: tuple[str, ...], bad: list[str]) -> None:
         return
     count = f"{len(bad)} problem{'s' * (len(bad) != 1)}"
     again = shlex.join(["lotus", "doctor", sweep, *settings])
-    show_line(console, f"{count}: {', '.join(bad)}. Mend what is marked NO, then: {again}")
+    show_text(console, f"{count}: {', '.join(bad)}. Mend what is marked NO, then: {again}")
 
 
 @click.command()

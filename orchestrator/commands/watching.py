@@ -8,7 +8,13 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from orchestrator.commands.terminal import can_be_written_over, show_line, show_pairs, show_text
+from orchestrator.commands.terminal import (
+    can_be_written_over,
+    show_line,
+    show_pairs,
+    show_text,
+    some,
+)
 from orchestrator.driver.interrupts import INTERRUPTS
 
 Row = Mapping[str, Any]
@@ -19,6 +25,9 @@ EVERY_S = 2.0
 
 SHARE = 10.0
 """Looking takes at most one part in this many of the time."""
+
+NAMED = 2
+"""How many of the runs that are running are named."""
 
 ERRORS = 5
 """How many are shown of each sweep while it is watched."""
@@ -61,9 +70,9 @@ def watch(
             took_s = time.monotonic() - begun
             if live:
                 live.update(_block(rows), refresh=True)
-            elif said != (now := [f"{_name(row)}  {counts(row)}" for row in rows]):
-                said = now
-                for line in now:
+            elif said != (told := [f"{_name(row)}  {counts(row)}" for row in rows]):
+                said = told
+                for line in told:
                     show_line(console, line)
             if all(_ended(row) for row in rows):
                 break
@@ -84,6 +93,8 @@ def _block(rows: Sequence[Row]) -> RenderableType:
     lines: list[Text] = []
     for row in rows:
         lines.append(Text.assemble((_name(row), "bold"), "  ", counts(row)))
+        if now := row.get("now"):
+            lines.append(Text(f"  now: {some(now, NAMED)}"))
         errors = list(_errors(row))
         lines += errors[:ERRORS]
         if (more := len(errors) - ERRORS) > 0:

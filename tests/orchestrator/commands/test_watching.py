@@ -47,10 +47,11 @@ def test_a_file_is_told_of_each_change_until_every_trial_has_ended() -> None:
 
 @pytest.mark.parametrize("width", [40, 200])
 def test_a_screen_keeps_the_last_state_with_some_of_the_errors(width: int) -> None:
-    looks = iter([[row(1, 1)], [row(0, failed=8)]])
+    looks = iter([[row(1, 3, now=["a", "b", "c"])], [row(0, failed=8)]])
     console = screen(width)
     watch(console, lambda: next(looks), 0.0, lambda _: None)
-    assert "s  1 of 8 trials finished" in said(console)
+    assert "s  1 of 8 trials finished, 3 running" in said(console)
+    assert "  now: a, b and 1 more" in said(console)
     last = said(console).rsplit("s  0 of 8", 1)[1]
     assert last.count("it broke") == 5
     assert "and 3 more" in last
