@@ -1,18 +1,22 @@
 """The documents say what is there: links, anchors, cited decisions, messages and sweep files."""
 
 import ast
+import importlib
 import re
+import shlex
 import unicodedata
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import get_args, get_origin
 
+import click
 import pytest
 import yaml
 from pydantic import BaseModel
 
 from orchestrator import load_sweep
+from orchestrator.cli import cli
 from orchestrator.planning.config import SearchBlock, SweepConfig
 from orchestrator.planning.sweepfile import bundled
 
@@ -298,6 +302,45 @@ def test_every_part_of_a_sweep_file_in_the_documents_loads(tmp_path: Path) -> No
         path = tmp_path / f"{place.replace('/', '_').replace(':', '_')}.yaml"
         path.write_text(yaml.safe_dump(raw), encoding="utf-8")
         assert load_sweep(path).name, place
+
+
+def blocks(language: str) -> Iterator[tuple[str, str]]:
+    """Code in documents, with the document of each."""
+    for name in documents():
+        text = (ROOT / name).read_text("utf-8")
+        for block in re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            yield name, block
+
+
+def typed() -> Iterator[tuple[str, list[str]]]:
+    """Every `lotus ...` that a document shows to be typed, as words after `lotus`."""
+    for name, block in blocks("sh"):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if "lotus" in words and words[0] in ("lotus", "docker"):  # kubectl names things so too
+                yield name, words[words.index("lotus") + 1 :]
+
+
+def test_every_command_of_the_documents_can_be_typed() -> None:
+    found = list(typed())
+    assert len(found) > 20
+    wrong = []
+    for name, (command, *args) in found:
+        try:
+            cli.commands[command].make_context(command, args)
+        except (KeyError, click.ClickException) as error:
+            wrong.append(f"{name}: lotus {command} {shlex.join(args)}: {error}")
+    assert wrong == []
+
+
+def test_every_import_of_a_python_sample_is_there() -> None:
+    found = list(blocks("python"))
+    assert len(found) >= 2
+    for name, block in found:
+        imported = [node for node in ast.walk(ast.parse(block)) if isinstance(node, ast.ImportFrom)]
+        for node in imported:
+            module = importlib.import_module(str(node.module))
+            assert all(hasattr(module, one.name) for one in node.names), f"{name}: {node.module}"
 
 
 CHOICES = (

@@ -38,7 +38,7 @@ def filled(section: C, named: Mapping[str, Any]) -> C:
 
 
 class TicketSection(ReadAttention):
-    """`tickets:` in a sweep file."""
+    """Phase 1: which patches of each image are kept, and how the others leave the model."""
 
     score: Score | None = Field(
         None,
@@ -62,7 +62,7 @@ class TicketSection(ReadAttention):
 
 
 class EssentialSection(MaskConfig):
-    """`essential:` in a sweep file."""
+    """Phase 2, first part: the one-shot mask and the essential sparsity."""
 
     preset: EssentialPreset = Field(
         "default",
@@ -120,7 +120,7 @@ class EssentialSection(MaskConfig):
 
 
 class IsspSection(SoupConfig, MergeConfig):
-    """`issp:` in a sweep file."""
+    """Phase 2, second part: Instant-Soup pruning, which makes the denoised mask."""
 
     preset: Preset = Field(
         "default", description="a reading of ISSP by name; fills what is not written here"
@@ -178,7 +178,7 @@ class IsspSection(SoupConfig, MergeConfig):
 
 
 class FinetuneSection(FinetuneConfig):
-    """`finetune:` in a sweep file."""
+    """Phase 3: the sparse model is trained on the kept patches."""
 
     weights: Literal["pretrained", "current", "random"] = Field(
         "pretrained",

@@ -24,6 +24,10 @@ SHOWN = 5
 """Classes that are named."""
 
 
+BLOCKED = "cannot be looked at before what is said above is mended"
+"""No problem of its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One thing that was looked at."""
@@ -72,7 +76,7 @@ def _of_sweep(sweep: SweepConfig, address: str | None, repair: bool) -> Iterator
     for name, look in looks.items():
         check = _try(name, look)
         if not check.ok and check.found in said:
-            check = Check(name, False, "cannot be looked at before what is said above is mended")
+            check = Check(name, False, BLOCKED)
         said |= set() if check.ok else {check.found}
         yield check
 

@@ -1,10 +1,8 @@
 """What a sweep would run and cost, for people and for programs: behind `lotus plan`."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
-
-from rich.table import Table
-from rich.text import Text
 
 from orchestrator.commands.console import trial_count
 from orchestrator.costs import device_time
@@ -111,20 +109,18 @@ def foreseen_json(seen: Foreseen) -> dict[str, Any]:
     }
 
 
-def foreseen_table(seen: Foreseen) -> Table:
+def foreseen_rows(seen: Foreseen) -> Iterator[tuple[str, str]]:
     """For people."""
     planned, predicted = seen.plan, seen.predicted
-    table = Table(title=Text(planned.sweep.name), title_justify="left", show_header=False)
     again = f", {seen.failed} of them failed before" if seen.failed else ""
-    table.add_row("trials", f"{trial_count(planned)}, of which {seen.missing} to run{again}")
+    yield "trials", f"{trial_count(planned)}, of which {seen.missing} to run{again}"
     stored = f", of which {predicted.stored} stored" if not seen.assumed else ""
-    table.add_row("unique stages", f"{predicted.stages}{stored}")
-    table.add_row("shared by two trials or more", str(len(planned.shared)))
-    table.add_row("predicted", predicted_words(planned.sweep, predicted))
+    yield "unique stages", f"{predicted.stages}{stored}"
+    yield "shared stages", f"{len(planned.shared)}, each of two trials or more"
+    yield "predicted", predicted_words(planned.sweep, predicted)
     if seen.resolution is not None:
-        table.add_row("smallest difference told apart", words(seen.resolution))
-    table.add_row("store grows by", f"{predicted.bytes / 2**20:,.0f} MiB, of stages seen before")
-    return table
+        yield "smallest difference told apart", words(seen.resolution)
+    yield "store grows by", f"{predicted.bytes / 2**20:,.0f} MiB, of stages seen before"
 
 
 def predicted_words(sweep: SweepConfig, predicted: Forecast) -> str:

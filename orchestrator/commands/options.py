@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 from pydantic import ValidationError
 
-from orchestrator.commands.terminal import Terminal
+from orchestrator.commands.terminal import Terminal, show_text
 from orchestrator.driver.interrupts import EXIT_CODE
 from orchestrator.planning import sweepfile
 from orchestrator.planning.config import SweepConfig, TrackingSection
@@ -30,12 +31,24 @@ overrides_option = click.option(
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
-optional_sweep = click.argument("sweep", metavar="[SWEEP]", required=False)
+
+def complete_sweep(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """What a shell offers for SWEEP: bundled sweeps, and files."""
+    names = [name for name in sweepfile.bundled() if name.startswith(incomplete)]
+    return [*map(CompletionItem, names), CompletionItem(incomplete, type="file")]
+
+
+optional_sweep = click.argument(
+    "sweep", metavar="[SWEEP]", required=False, shell_complete=complete_sweep
+)
 
 
 def sweep_options(command: Command) -> Command:
     """SWEEP and --set, as they were given."""
-    return click.argument("sweep", metavar="SWEEP")(overrides_option(command))
+    argument = click.argument("sweep", metavar="SWEEP", shell_complete=complete_sweep)
+    return argument(overrides_option(command))
 
 
 def sweep_argument(command: Command) -> Command:
@@ -87,5 +100,5 @@ def with_tracking(sweep: SweepConfig, uri: str | None) -> SweepConfig:
 
 
 def note(text: str) -> None:
-    """One line for people."""
-    console.print(text, soft_wrap=True)
+    """A sentence for people."""
+    show_text(console, text)

@@ -15,6 +15,7 @@ from orchestrator.commands.options import (
     tracking_option,
     with_tracking,
 )
+from orchestrator.commands.terminal import show_text
 from orchestrator.planning.config import SweepConfig
 
 
@@ -68,7 +69,7 @@ def select(
     if as_json:
         click.echo(json.dumps(selection_json(found), indent=1))
     else:
-        console.print(describe_selection(found), soft_wrap=True)
+        show_text(console, describe_selection(found))
     return OK
 
 

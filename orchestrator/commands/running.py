@@ -15,7 +15,7 @@ from orchestrator.commands.options import (
     note,
     sweep_argument,
 )
-from orchestrator.commands.terminal import Terminal
+from orchestrator.commands.terminal import Terminal, show_line, show_pairs
 from orchestrator.planning.config import SweepConfig
 
 if TYPE_CHECKING:
@@ -32,15 +32,16 @@ def plan(sweep: SweepConfig, as_json: bool) -> int:
     the device-hours. Runs nothing. Data and weights that are not there yet are assumed as far as
     they are known, and it says so.
     """
-    from orchestrator.commands.foreseeing import foresee, foreseen_json, foreseen_table
+    from orchestrator.commands.foreseeing import foresee, foreseen_json, foreseen_rows
 
     seen = foresee(sweep)
     if as_json:
         click.echo(json.dumps(foreseen_json(seen), indent=1))
         return OK
-    console.print(foreseen_table(seen))
+    show_line(console, f"{seen.plan.sweep.name}:")
+    show_pairs(console, list(foreseen_rows(seen)))
     for line in seen.assumed:
-        console.print(f"  ! {line}", style="yellow", highlight=False, soft_wrap=True)
+        show_line(console, f"  ! {line}", "yellow")
     return OK
 
 
@@ -57,17 +58,15 @@ def run(sweep: SweepConfig, address: str | None, no_report: bool) -> int:
 
     Run it again to resume, or to run newly added trials. A finished sweep runs nothing.
     """
-    from orchestrator.commands.console import Display, trial_count
+    from orchestrator.commands.console import trial_count
+    from orchestrator.commands.progress import Display
     from orchestrator.driver import driver
 
     displays: list[Display] = []
 
     def watch(planned: Any, trials: int, stages: int) -> Display:
-        console.print(
-            f"{sweep.name}: {trials} of {trial_count(planned)} trials to run, "
-            f"{stages} shared stages first",
-            markup=False,
-        )
+        counted = f"{trials} of {trial_count(planned)} trials to run"
+        show_line(console, f"{sweep.name}: {counted}, {stages} shared stages first")
         # Bound to this stream, because standard output is closed to Tune while it runs.
         display = Display(Terminal(file=sys.stdout), trials, stages)
         displays.append(display.__enter__())
@@ -83,16 +82,11 @@ def run(sweep: SweepConfig, address: str | None, no_report: bool) -> int:
 
 def _show(sweep: SweepConfig, finished: "Finished", *, ran: bool) -> int:
     """What a sweep has come to, and the exit code that says it."""
-    from orchestrator.commands.console import duration, show_failed, show_finished
+    from orchestrator.commands.console import show_failed, show_finished
 
     for notice in finished.notices:
-        console.print(f"  ! MLflow: {notice}", style="yellow", soft_wrap=True)
-    if ran:
-        console.print(f"{sweep.name}: done in {duration(finished.wall_s)}")
-    else:
-        count = len(finished.plan.trials)
-        console.print(f"{sweep.name}: nothing is missing, all {count} trials are finished")
-    show_finished(console, finished)
+        show_line(console, f"  ! MLflow: {notice}", "yellow")
+    show_finished(console, finished, ran=ran)
     if finished.failed:
         show_failed(errors, finished)
     return FAILED if finished.failed else OK

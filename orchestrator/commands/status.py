@@ -63,8 +63,8 @@ def describe_waiting(sweep: SweepConfig, count: int) -> str:
     )
 
 
-def all_sweeps(uri: str | None) -> list[dict[str, Any]]:
-    """Counts of every sweep in a tracking store."""
+def all_sweeps(uri: str | None, *, sized: bool = True) -> list[dict[str, Any]]:
+    """Counts of every sweep in a tracking store; with `sized` also the sizes of their stores."""
     section = TrackingSection(uri=uri or default_tracking())
     rows = []
     sizes: dict[str, dict[str, Any]] = {}
@@ -73,9 +73,11 @@ def all_sweeps(uri: str | None) -> list[dict[str, Any]]:
         tags = run.data.tags
         address = Address(section.uri, run.info.experiment_id, run.info.run_id)
         row = _tracked_row(Tracker(address), tags, experiments)
-        if path := tags.get(Tag.STORAGE):
-            sizes[path] = sizes.get(path) or store_size(path, section.uri)
-        rows.append(row | {"store": sizes.get(path or "")})
+        if sized:
+            if path := tags.get(Tag.STORAGE):
+                sizes[path] = sizes.get(path) or store_size(path, section.uri)
+            row |= {"store": sizes.get(path or "")}
+        rows.append(row)
     return rows
 
 
@@ -100,11 +102,14 @@ def _tracked_row(
     own = tracker.address.experiment_id
     if own not in experiments:
         experiments[own] = tracker.ask(lambda: tracker.client.get_experiment(own)).name
-    table = trials_table(tracker.runs())
+    runs = tracker.runs()
+    table = trials_table(runs)
     failed = table[table["status"] == "FAILED"]
     errors = dict(zip(failed["name"], failed["error"].fillna("unknown"), strict=True))
     planned = int(tags.get(Tag.TRIALS_PLANNED, len(table)))
-    return _row(tags[Tag.NAME], experiments[own], list(table["status"]), planned, errors)
+    now = [str(run.info.run_name) for run in runs if run.info.status == "RUNNING"]
+    row = _row(tags[Tag.NAME], experiments[own], list(table["status"]), planned, errors)
+    return row | {"now": now}
 
 
 NOTHING: dict[str, Any] = {"freeable_bytes": 0, "freeable_error": None}

@@ -1,6 +1,7 @@
 """`lotus doctor`, `gc` and `ui`: this machine, the store and the tracking store."""
 
 import json
+import shlex
 from typing import Any
 
 import click
@@ -17,7 +18,9 @@ from orchestrator.commands.options import (
     tracking_option,
     with_tracking,
 )
+from orchestrator.commands.terminal import show_line, show_pairs, show_text
 from orchestrator.planning.config import StorageSection, default_tracking
+from orchestrator.planning.problems import SweepError
 from orchestrator.planning.sweepfile import load_sweep
 
 
@@ -32,16 +35,34 @@ def doctor(sweep: str | None, overrides: tuple[str, ...], address: str | None, r
     Looks at its data, model, weights, store, tracking store and devices. Without SWEEP, shows
     this machine.
     """
-    from orchestrator.commands.doctor import examine
+    from orchestrator.commands.doctor import BLOCKED, examine
 
-    config = load_sweep(sweep, overrides) if sweep else None
-    bad = 0
+    wrong, config = None, None
+    try:
+        config = load_sweep(sweep, overrides) if sweep else None
+    except SweepError as error:
+        wrong = error  # said last: this machine is looked at all the same
+    bad = []
     for check in examine(config, address, repair):
-        mark, style = ("ok", "green") if check.ok else ("NO", "red")
-        bad += not check.ok
-        line = Text.assemble((f"{mark}  ", style), f"{check.name}: {check.found}")
-        console.print(line, soft_wrap=not console.is_terminal)
+        mark = Text("ok", style="green") if check.ok else Text("NO", style="red")
+        bad += [] if check.ok or check.found == BLOCKED else [check.name]
+        show_pairs(console, [(mark, f"{check.name}: {check.found}")], indent=0)
+    if wrong:
+        raise wrong
+    if sweep:
+        _conclude(sweep, overrides, bad)
     return FAILED if bad else OK
+
+
+def _conclude(sweep: str, overrides: tuple[str, ...], bad: list[str]) -> None:
+    """What to do next."""
+    settings = [part for one in overrides for part in ("--set", one)]
+    if not bad:
+        show_line(console, f"Run it    {shlex.join(['lotus', 'run', sweep, *settings])}")
+        return
+    count = f"{len(bad)} problem{'s' * (len(bad) != 1)}"
+    again = shlex.join(["lotus", "doctor", sweep, *settings])
+    show_text(console, f"{count}: {', '.join(bad)}. Mend what is marked NO, then: {again}")
 
 
 @click.command()
@@ -83,7 +104,7 @@ def gc(
     if as_json:
         click.echo(json.dumps(collected_json(found), indent=1))
     else:
-        console.print(describe_collected(found), highlight=False, soft_wrap=True)
+        show_text(console, describe_collected(found))
     return OK
 
 

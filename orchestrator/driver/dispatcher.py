@@ -1,7 +1,6 @@
 """What runs next, what is tried again, and what an end means for everything else. Knows no Ray.
 
-Whoever has processes asks for a batch for each that is free, and says what became of it: Ray Tune
-does, through `searcher.py`.
+Ray Tune asks for a batch for each free process, and says what became of it (`searcher.py`).
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from orchestrator.driver.interrupts import Stop
 from orchestrator.driver.queue import Item, WorkQueue
 from orchestrator.driver.sharing import Share
 from orchestrator.driver.watcher import Watcher
+from orchestrator.vocabulary import Metric
 from orchestrator.worker.failures import Failure
 from orchestrator.worker.job import Job
 
@@ -279,6 +279,8 @@ class Dispatcher:
         while True:
             ended += self._fallen(fallen)
             for one in ended:
+                if (accuracy := one.metrics.get(Metric.FINAL_DEPLOYED_VAL_ACCURACY)) is not None:
+                    self.watcher.scored(one.item, accuracy)
                 self.watcher.ended(one.item, one.error)
             if self.proposals is None or not ended:
                 break

@@ -244,6 +244,8 @@ def _make(
             state.tracker.sweep_log().flush(tags={Tag.GPU_SHARE: f"{asked.gpus:g}"})
         tally.show()
         tally.begins([item for item, _ in work], state.plan.more)
+        for item, accuracy in growth.scores():
+            tally.scored(item, accuracy)
         with Fallen(growth, state.store, state.tracker, stop, state.children) as fell:
             failed = cluster.run_work(
                 state.plan, work, settings, tally, proposals, stop, state.children, fell, asked

@@ -10,6 +10,7 @@ from orchestrator.planning.plan import Plan, PlannedTrial, Planner, missing_node
 from orchestrator.planning.speeds import Speeds
 from orchestrator.search import Outcome
 from orchestrator.storage.keys import key_of
+from orchestrator.vocabulary import Metric
 from orchestrator.worker.job import Job, job_of
 from trials.stage import Node
 
@@ -90,6 +91,15 @@ class Growth:
         }
         return self.work(new, shared)
 
+    def scores(self) -> Iterator[tuple[Item, float]]:
+        """The trials that are finished already, with their deployed accuracy on validation."""
+        for trial in self.plan.trials:
+            outcome = self.outcomes.get(trial.key)
+            accuracy = outcome.get(Metric.FINAL_DEPLOYED_VAL_ACCURACY) if outcome else None
+            if accuracy is not None:
+                arm = trial.config.arm
+                yield Item(key=trial.key, name=trial.name, kind="trial", arm=arm), accuracy
+
     def counts(self, key: str) -> bool:
         """Whether something that was queued belongs to the sweep after all."""
         return key in self.plan.nodes
@@ -116,9 +126,13 @@ class Growth:
             steps.update((step.key, step) for step in found)
 
         visit(trial.graph.final, True)
-        computed = tuple(steps.values())
         return Item(
-            key=trial.key, name=trial.name, kind="trial", needs=tuple(needs), steps=computed
+            key=trial.key,
+            name=trial.name,
+            kind="trial",
+            needs=tuple(needs),
+            steps=tuple(steps.values()),
+            arm=trial.config.arm,
         )
 
     def _step(self, node: Node[Any]) -> Iterator[Step]:

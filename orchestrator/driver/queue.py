@@ -25,6 +25,7 @@ class Item:
         needs: keys of the items that must have ended well before.
         urgent: goes before what is waiting already.
         steps: the stages that it will compute, in their order; what is stored is none.
+        arm: of a trial; "" for a stage.
     """
 
     key: str
@@ -33,6 +34,7 @@ class Item:
     needs: tuple[str, ...] = ()
     urgent: bool = False
     steps: tuple[Step, ...] = ()
+    arm: str = ""
 
 
 @dataclass(slots=True)

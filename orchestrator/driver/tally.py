@@ -79,6 +79,9 @@ class Tally(Watcher):
         self._move(item, "retrying")
         self.inner.again(item, reason)
 
+    def scored(self, item: Item, accuracy: float) -> None:
+        self.inner.scored(item, accuracy)
+
     def ended(self, item: Item, error: str | None) -> None:
         self._move(item, "finished" if error is None else "failed")
         self.inner.ended(item, error)

@@ -32,6 +32,9 @@ class Watcher:
     def again(self, item: Item, reason: str) -> None:
         """An attempt failed for a reason that may pass; there will be another."""
 
+    def scored(self, item: Item, accuracy: float) -> None:
+        """A trial's deployed accuracy on validation; also told of what earlier runs finished."""
+
     def ended(self, item: Item, error: str | None) -> None:
         """It is finished, or failed for good."""
 

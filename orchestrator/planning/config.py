@@ -70,7 +70,7 @@ def _schema_of_search(schema: dict[str, Any]) -> None:
 class ResourcesSection(StageConfig):
     """What one trial occupies."""
 
-    cpu: float = Field(1, gt=0)
+    cpu: float = Field(1, gt=0, description="cores of one trial, as Ray counts them")
     gpu: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
         0,
         description="a fraction of one, a whole number, or auto: as many trials on a device as its "
@@ -80,7 +80,9 @@ class ResourcesSection(StageConfig):
         None, pattern=r"^[A-Za-z0-9._-]+$", description="Ray's name of the GPU: A100, H100, L4 ..."
     )
     custom: dict[str, float] = Field({}, description="resources that `ray start` was told of")
-    max_concurrent_trials: int | None = Field(None, ge=1)
+    max_concurrent_trials: int | None = Field(
+        None, ge=1, description="at most so many trials at once; default: as many as fit"
+    )
     share: float = Field(
         1, gt=0, description="weight among sweeps that run on the same cluster at once"
     )

@@ -116,12 +116,19 @@ def _read(path_or_name: str | Path) -> tuple[str, str]:
             raise SweepError(shown, [Problem((), "is over 1 MB, too large for a sweep file")])
         return shown, path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        message = (
-            f"no such file, and no bundled sweep of that name{suggest(shown, list(bundled()))}"
-        )
+        near = suggest(shown, [*_beside(path), *bundled()])
+        message = f"no such file, and no bundled sweep of that name{near}"
         raise SweepError(shown, [Problem((), message)]) from None
     except (OSError, ValueError) as error:
         raise SweepError(shown, [Problem((), f"cannot be read: {error}")]) from None
+
+
+def _beside(path: Path) -> list[str]:
+    """Sweep files in the folder where one was looked for, as they would be written."""
+    try:
+        return sorted(str(one) for one in path.parent.glob("*.y*ml"))
+    except OSError:
+        return []
 
 
 def _parse(source: str, text: str) -> dict[str, Any]:

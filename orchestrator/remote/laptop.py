@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
-from rich.table import Table
-from rich.text import Text
 
 from orchestrator.commands.options import (
     Command,
@@ -20,7 +18,8 @@ from orchestrator.commands.options import (
     tracking_option,
     with_tracking,
 )
-from orchestrator.commands.terminal import Terminal
+from orchestrator.commands.terminal import show_line, show_text
+from orchestrator.commands.watching import show_status, watch
 from orchestrator.driver.interrupts import EXIT_CODE
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.sweepfile import load_sweep
@@ -137,12 +136,14 @@ def stop(sweep: str, overrides: tuple[str, ...], address: str) -> int:
     metavar="URL",
     help="Also show its job on this cluster (see `lotus submit`).",
 )
+@click.option("--watch", "watched", is_flag=True, help="Go on until every trial has ended.")
 def status(
     sweep: str | None,
     overrides: tuple[str, ...],
     as_json: bool,
     tracking_uri: str | None,
     address: str | None,
+    watched: bool,
 ) -> int:
     """Show how many trials are done, running, failed and missing.
 
@@ -150,6 +151,10 @@ def status(
     """
     from orchestrator.commands.status import all_sweeps, describe_waiting, of_sweep
 
+    if watched:
+        if as_json or address:
+            raise click.UsageError("--watch shows a screen: leave out --json and --address")
+        return _watch(sweep, overrides, tracking_uri)
     if sweep is None:
         return _local_status(all_sweeps(tracking_uri), "", as_json)
     config = load_sweep(sweep, overrides)
@@ -158,6 +163,18 @@ def status(
         return _remote_status(config, tracked, address, as_json)
     row = of_sweep(tracked)
     return _local_status([row], describe_waiting(tracked, row["waiting"]), as_json)
+
+
+def _watch(sweep: str | None, overrides: tuple[str, ...], tracking_uri: str | None) -> int:
+    """Counts from the tracking store alone, again and again."""
+    from orchestrator.commands.status import all_sweeps, of_tracked
+
+    if sweep is None:
+        watch(console, lambda: all_sweeps(tracking_uri, sized=False))
+    else:
+        tracked = with_tracking(load_sweep(sweep, overrides), tracking_uri)
+        watch(console, lambda: [of_tracked(tracked)])
+    return 0
 
 
 def _local_status(rows: Sequence[Mapping[str, Any]], waiting: str, as_json: bool) -> int:
@@ -171,15 +188,12 @@ def _local_status(rows: Sequence[Mapping[str, Any]], waiting: str, as_json: bool
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return 0
-    _print_status(console, rows)
+    show_status(console, rows)
     if waiting:
-        console.print(Text(f"  {waiting}", style="yellow"), soft_wrap=True)
+        show_text(console, f"  {waiting}", "yellow")
     for line in dict.fromkeys(describe_store(row["store"]) for row in rows if row["store"]):
-        console.print(line, highlight=False, soft_wrap=True)
+        show_text(console, line)
     return 0
-
-
-COMMANDS = (status, submit, logs, stop)
 
 
 def _remote_status(sweep: SweepConfig, tracked: SweepConfig, address: str, as_json: bool) -> int:
@@ -204,27 +218,13 @@ def _remote_status(sweep: SweepConfig, tracked: SweepConfig, address: str, as_js
         click.echo(json.dumps([row | {"job": job_entry}], indent=1))
         return 0
     say(str(job) if job else f"{sweep.name} was never submitted to {address}")
-    _print_status(console, [row])
+    show_status(console, [row])
     return 0
-
-
-def _print_status(shown: Terminal, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Counts of sweeps as a table, and their errors."""
-    table = Table("sweep", "finished", "running", "failed", "missing", "planned")
-    for row in rows:
-        counts = [str(row[label]) for label in ("finished", "running", "failed", "missing")]
-        same = row["experiment"] == row["sweep"]
-        label = row["sweep"] if same else f"{row['experiment']}/{row['sweep']}"
-        table.add_row(Text(label), *counts, str(row["planned"]))
-    shown.print(table)
-    for row in rows:
-        for label, error in row["errors"].items():
-            shown.print(Text(f"  {label}: {error}", style="red"))
 
 
 def say(text: str) -> None:
     """Print one line."""
-    console.print(text, highlight=False, soft_wrap=True)
+    show_line(console, text)
 
 
 def _last(sweep: str, overrides: tuple[str, ...], address: str) -> tuple[Any, Any]:

@@ -29,7 +29,8 @@ def _schema_of_block(schema: dict[str, Any]) -> None:
     for axis in AXES:
         schema_of_axis = schema["properties"][axis]
         allowed = [schema_of_axis, schema_of_axis["items"], *([ranged] if axis in RANGED else [])]
-        schema["properties"][axis] = {"anyOf": allowed}
+        about = schema_of_axis.pop("description")
+        schema["properties"][axis] = {"anyOf": allowed, "description": about}
 
 
 def _is_range(value: Any) -> bool:
@@ -63,11 +64,26 @@ class SearchBlock(StageConfig):
     reduction: int = Field(3, ge=2, description="halving: 1/reduction of a rung goes on")
     min_epochs: int = Field(1, ge=1, description="halving: fine-tuning epochs of the lowest rung")
     winners: int = Field(1, ge=1, description="halving: settings that are run in full")
-    sparsity: tuple[Level | Literal["auto"], ...] = Field((0.3,), min_length=1)
-    patch_drop: tuple[Level, ...] = Field((0.1,), min_length=1)
-    mask_data_fraction: tuple[Fraction, ...] = Field((0.1,), min_length=1)
-    arm: tuple[ArmName, ...] = Field((LOTUS,), min_length=1)
-    seed: tuple[Seed, ...] = Field((0,), min_length=1)
+    sparsity: tuple[Level | Literal["auto"], ...] = Field(
+        (0.3,),
+        min_length=1,
+        description="one-shot levels: fraction of the prunable weights that the first mask "
+        "removes; auto: the essential sparsity that the trial finds",
+    )
+    patch_drop: tuple[Level, ...] = Field(
+        (0.1,), min_length=1, description="fraction of each image's patches that is dropped"
+    )
+    mask_data_fraction: tuple[Fraction, ...] = Field(
+        (0.1,),
+        min_length=1,
+        description="fraction of the training images that the denoised mask is made from",
+    )
+    arm: tuple[ArmName, ...] = Field(
+        (LOTUS,), min_length=1, description="which parts of LOTUS a trial runs"
+    )
+    seed: tuple[Seed, ...] = Field(
+        (0,), min_length=1, description="a trial for each; what other seeds would do needs 3"
+    )
     axes: dict[str, tuple[Any, ...]] = Field(
         default_factory=dict, description="any other configuration key, dotted: [values]"
     )

@@ -1,7 +1,6 @@
 """The command line: codes, help, JSON; nothing that a user can mend shows a traceback."""
 
 import ast
-import io
 import json
 import re
 import shlex
@@ -13,16 +12,17 @@ from unittest.mock import ANY
 import click
 import pytest
 import yaml
+from click.shell_completion import ShellComplete
 
 from orchestrator import cli as command_line
 from orchestrator.commands import files
-from orchestrator.commands.terminal import Terminal
 from orchestrator.planning import sweepfile
 from orchestrator.planning.config import StorageSection, SweepConfig, TrackingSection
 from orchestrator.planning.sweepfile import about, bundled, load_sweep, resolved_yaml
 from orchestrator.remote.laptop import _hints
 from orchestrator.versions import VERSION
 from tests.conftest import COMMAND, loaded_by
+from tests.orchestrator.commands.screens import said, screen
 
 Lotus = Callable[..., tuple[int, str, str]]
 
@@ -62,6 +62,75 @@ def test_the_program_itself_has_help_and_a_version(lotus: Lotus) -> None:
     assert code == 0
     assert all(command in out for command in COMMANDS)
     assert lotus("--version") == (0, f"lotus, version {VERSION}\n", "")
+
+
+def test_the_help_lists_every_command_once_in_its_section(lotus: Lotus) -> None:
+    _, out, _ = lotus("--help")
+    listed = [command.name for commands in command_line.SECTIONS.values() for command in commands]
+    assert sorted(filter(None, listed)) == COMMANDS
+    for title, commands in command_line.SECTIONS.items():
+        section = out.split(f"\n{title}:\n")[1].split("\n\n")[0]
+        assert [line.split()[0] for line in section.splitlines()] == [one.name for one in commands]
+    for shell in ("bash", "zsh", "fish"):
+        assert f"_LOTUS_COMPLETE={shell}_source lotus" in out
+
+
+EXAMPLES = [
+    (command, line)
+    for commands in command_line.SECTIONS.values()
+    for command, lines in commands.items()
+    for line in lines
+]
+
+
+@pytest.mark.parametrize(("command", "line"), EXAMPLES, ids=[line for _, line in EXAMPLES])
+def test_every_example_of_a_help_can_be_typed(
+    command: click.Command, line: str, lotus: Lotus
+) -> None:
+    program, name, *args = shlex.split(line.partition(" > ")[0])
+    assert (program, name) == ("lotus", command.name)
+    assert command.make_context(str(name), args).command is command
+    assert f"  {line}\n" in lotus(name, "--help")[1]
+
+
+def test_a_shell_offers_commands_sweeps_and_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offered(typed: str) -> list[str]:
+        *words, incomplete = typed.split(" ")
+        complete = ShellComplete(command_line.cli, {}, "lotus", "_LOTUS_COMPLETE")
+        found = complete.get_completions(words, incomplete)
+        return [one.value if one.type == "plain" else one.type for one in found]
+
+    assert offered("st") == ["status", "stop"]
+    assert offered("run d") == ["digits", "file"]
+    assert offered("doctor ") == [*bundled(), "file"]
+    assert "--watch" in offered("status --")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("digit", "digits"), ("Digits", "digits"), ("my.yml", "my.yaml")]
+)
+def test_what_is_misspelt_is_suggested(
+    typed: str, meant: str, lotus: Lotus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my.yaml").touch()
+    code, _, err = lotus("plan", typed)
+    assert code == 2
+    assert f"did you mean `{meant}`?" in err
+    assert "Did you mean 'status'?" in lotus("statsu")[2]
+
+
+@pytest.mark.parametrize("other", [("--json",), ("--address", "http://head:8265")])
+def test_what_is_watched_is_no_json_and_no_job(other: tuple[str, ...], lotus: Lotus) -> None:
+    code, _, err = lotus("status", "digits", "--watch", *other)
+    assert code == 2
+    assert "--watch shows a screen" in err
+
+
+def test_a_finished_sweep_is_watched_once(tracked_trial: Any, lotus: Lotus) -> None:
+    code, out, err = lotus("status", str(tracked_trial.path), "--watch")
+    assert (code, err) == (0, "")
+    assert out == "tracked-trial/tiny  1 of 1 trials finished\n"
 
 
 @pytest.mark.parametrize(
@@ -346,14 +415,14 @@ def test_bundled_sweeps_are_listed_with_what_they_are(lotus: Lotus) -> None:
 
 
 @pytest.mark.parametrize("width", [60, 200])
-def test_the_list_in_a_terminal_breaks_between_words(width: int) -> None:
-    out = io.StringIO()
-    shown = Terminal(file=out, force_terminal=True, color_system=None, width=width)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files, "console", shown)
-        command_line.cli.main(["list"], standalone_mode=False)
-    words = " ".join(re.sub(r"\x1b\[[\d;]*m", "", out.getvalue()).split())
-    assert max(map(len, out.getvalue().splitlines())) <= width + len("\x1b[1m\x1b[0m")
+def test_the_list_on_a_screen_breaks_between_words(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = screen(width)
+    monkeypatch.setattr(files, "console", shown)
+    command_line.cli.main(["list"], standalone_mode=False)
+    words = " ".join(said(shown).split())
+    assert max(map(len, said(shown).splitlines())) <= width
     assert all(name in words for name in bundled())
     assert about(bundled()["digits"]).split()[-1] in words
 

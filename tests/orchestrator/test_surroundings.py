@@ -161,7 +161,8 @@ def test_a_sweep_in_an_ascii_locale_runs_and_colours_asked_for_make_no_terminal_
     [
         ("list",), ("plan", "digits"), ("status",), ("schema",), ("--help",), ("run", "--help"),
         ("doctor", "digits"), ("plan", "größe.yaml"), ("select", "digits"), ("gc", "--dry-run"),
-        ("report", "digits"), ("export", "digits", "--output", "größe"),
+        ("report", "digits"), ("export", "digits", "--output", "größe"), ("größe",),
+        ("status", "digits", "--watch", "--json"), ("schema", "--markdown"),
     ],
     ids=" ".join,
 )  # fmt: skip

@@ -57,7 +57,7 @@ class SoupConfig(TargetConfig, DecayConfig):
     )
     lr: float = Field(2e-5, gt=0, description="each ingredient draws lr * logU(0.3, 3)")
     weight_decay: float = Field(2e-8, ge=0, description="each draws weight_decay * logU(0.3, 3)")
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(64, ge=1, description="images of one look-ahead step")
     spread: tuple[float, float] = Field((0.3, 3.0), description="range of the two factors")
     look_ahead_warmup: Annotated[int, Later()] = Field(
         0,

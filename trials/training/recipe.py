@@ -29,14 +29,16 @@ class TrainConfig(DecayConfig):
     """A recipe. Defaults: Essential Sparsity, Table 1, CIFAR-10."""
 
     lr: float = Field(2e-5, gt=0, description="peak learning rate")
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(64, ge=1, description="images of one step")
     weight_decay: float = Field(2e-8, ge=0, description="AdamW; `no_decay` says where not")
     schedule: Literal["linear", "cosine", "constant"] = Field(
         "linear", description="decay of the learning rate to 0 over all steps"
     )
     warmup_steps: int = Field(0, ge=0, description="linear warm-up from 0")
     grad_clip: float | None = Field(None, gt=0, description="largest gradient norm")
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="share of the target that all classes divide equally"
+    )
     flip: bool = Field(False, description="random horizontal flip; tickets move with the image")
     crop: int = Field(
         0,

@@ -1,99 +1,16 @@
-"""What people see in the terminal."""
+"""What people see when a sweep has ended."""
 
-import io
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any
 
 import pytest
-from rich.console import Console
 
 from orchestrator.commands import console as shown
-from orchestrator.commands.console import Display, show_failed, show_finished
-from orchestrator.driver.queue import Item
+from orchestrator.commands.console import show_failed, show_finished
 from orchestrator.selection.answer import answer
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.2, "0s"), (59.4, "59s"), (59.6, "1m00s"), (95, "1m35s"), (3600, "1h00m"), (9000, "2h30m")],
-)
-def test_durations_are_short(seconds: float, text: str) -> None:
-    assert shown.duration(seconds) == text
-
-
-def screen() -> Console:
-    """A terminal that is a file."""
-    return Console(file=io.StringIO(), width=200)
-
-
-def text(console: Console) -> str:
-    """What was printed."""
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
-
-
-def item(name: str, kind: Literal["stage", "trial"] = "trial") -> Item:
-    """Something that runs, as the watcher is told of it."""
-    return Item(key=name, name=name, kind=kind)
-
-
-def test_failures_are_shown_at_once_and_literally() -> None:
-    console = screen()
-    with Display(console, trials=2, stages=1) as display:
-        display.ended(item("dense", "stage"), "[red]no[/red] memory [/]")
-        for name in "ab":
-            display.started(item(name))
-        display.ended(item("a"), "[bold]broken[/nothing]")
-        display.ended(item("b"), None)
-    assert "dense failed: [red]no[/red] memory [/]" in text(console)
-    assert "a failed: [bold]broken[/nothing]" in text(console)
-    assert (display.done["trial"], display.failed) == (1, 1)
-
-
-def test_progress_is_told_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [0.0]
-    monkeypatch.setattr(shown, "BEGAN", 0.0)
-    monkeypatch.setattr(shown.time, "monotonic", lambda: clock[0])
-    console = screen()
-    with Display(console, trials=4, stages=2) as display:
-        stages = [item(name, "stage") for name in ("dense", "pretrained")]
-        display.begins([*stages, *map(item, "abcd")], 0)
-        display.room(2, 2, True)
-        display.started(item("dense", "stage"))
-        clock[0] = 11
-        display.tick()
-        assert "shared stages 0/2 · now: dense · 11s · estimating the time left" in text(console)
-        display.tick()  # not again at once
-        assert text(console).count("shared stages") == 1
-        display.ended(item("dense", "stage"), None)
-        display.ended(item("pretrained", "stage"), None)
-        for name in "abc":
-            display.started(item(name))
-        display.took(item("a"), 20.0)
-        display.ended(item("a"), None)
-        clock[0] = 30
-        display.tick()
-    assert (
-        "trials 1 done, 2 running, 0 failed of 4 · shared stages 2/2 · now: b, c · 30s · 26s left"
-    ) in text(console)
-
-
-def test_what_happens_after_the_last_trial_is_told_and_its_seconds_are_not_counted(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    clock = [0.0]
-    monkeypatch.setattr(shown, "BEGAN", 0.0)
-    monkeypatch.setattr(shown.time, "monotonic", lambda: clock[0])
-    console = screen()
-    with Display(console, trials=1, stages=0) as display:
-        display.begins([item("a")], 0)
-        assert "now: starting Ray" in display._line().plain
-        display.started(item("a"))
-        clock[0] = 9
-        display.ended(item("a"), None)
-        assert display._line().plain.endswith("now: reading the results · 9s · seconds left")
+from tests.orchestrator.commands.screens import log, said, screen
 
 
 def summary(**changes: Any) -> dict[str, Any]:
@@ -107,62 +24,106 @@ def summary(**changes: Any) -> dict[str, Any]:
             "saves": "It keeps all patches.",
             "costs": "It loses 1.0 point on test.",
         },
-        "recommended": {"name": "lotus-s0.30-seed1", "n": 3},
+        "essential_sparsity": None,
+        "recommended": {
+            "macs_ratio": 1.0,
+            "macs_ratio_kept": 1.0,
+            "patch_drop": 0.0,
+            "final_sparsity": 0.7,
+            "images_per_s_ratio": None,
+            "difference": -0.01,
+            "test_accuracy": 0.94,
+            "dense_test_accuracy": 0.95,
+            "models_low": -0.02,
+            "models_high": 0.0,
+            "seeds_low": None,
+            "seeds_high": None,
+        },
         "cost": {"device": "cpu", "words": "2.0 CPU-hours instead of 3.0 without sharing stages"},
-        "warnings": ["only [one] seed"],
-    } | changes  # fmt: skip
+        "warnings": ["only [one] seed. More of it."],
+    } | changes
 
 
 def finished(found: dict[str, Any], report: str | None, uri: str) -> Any:
     """As much of a finished sweep as is shown."""
     sweep = SimpleNamespace(tracking=SimpleNamespace(uri=uri))
     plan, address = SimpleNamespace(sweep=sweep), SimpleNamespace(experiment_id="7", parent="p")
-    return SimpleNamespace(summary=found, report=report, plan=plan, address=address)
+    return SimpleNamespace(summary=found, report=report, plan=plan, address=address, wall_s=95)
 
 
-def test_the_end_shows_the_answer_and_where_to_look(tmp_path: Path) -> None:
-    console = screen()
-    page = f"{tmp_path}/[x]/report.html"
+def test_the_end_shows_the_answer_and_where_to_look_in_few_lines(tmp_path: Path) -> None:
+    console, page = log(), f"{tmp_path}/[x]/report.html"
     show_finished(console, finished(summary(), page, "sqlite:////tmp/mlflow.db"))
-    out = text(console)
-    for fragment in (
-        *summary()["answer"].values(),
-        "lotus-s0.30-seed1, the median of its 3 seeds on validation",
-        "8 finished of 9, 1 failed",
+    told = said(console).splitlines()
+    assert told[:6] == [
+        "tiny: done in 1m35s; 8 of 9 trials finished, 1 failed; "
         "2.0 CPU-hours instead of 3.0 without sharing stages",
-        "! only [one] seed",
-        f"Report    {page}",
-        "lotus ui --tracking-uri sqlite:////tmp/mlflow.db",
-        "http://127.0.0.1:5000/#/experiments/7/runs?viewStateShareKey=p&workflowType=machine_learning",
-    ):
-        assert fragment in out
+        "  Found   The essential sparsity is 30 %: [so] much.",
+        "  Use     Recommended: LOTUS (one-shot level 30 %, final sparsity 70 %).",
+        "  Saves   No MACs, because it keeps all patches; zeros alone speed nothing up.",
+        "  Costs   1.0 point less than dense on test (94.0 % against 95.0 %): "
+        "these models -2.0 to +0.0.",
+        "  !       only [one] seed.",
+    ]
+    assert told[6] == f"  Report  {page}"
+    command, link = told[7].split("   # then ")
+    assert command.endswith("lotus ui --tracking-uri sqlite:////tmp/mlflow.db")
+    assert link.startswith("http://127.0.0.1:5000/#/experiments/7/runs?viewStateShareKey=p")
+    assert len(told) == 8
+
+
+def test_two_warnings_are_shown_and_the_others_counted() -> None:
+    found = summary(warnings=[f"Warning {n}." for n in range(5)])
+    console = log()
+    show_finished(console, finished(found, "/report.html", "sqlite:////x.db"))
+    assert "Warning 1." in said(console)
+    assert "Warning 2." not in said(console)
+    assert "Report  /report.html   # with 3 more warnings\n" in said(console)
+    console = log()
+    show_finished(console, finished(found, None, "sqlite:////x.db"), ran=False)
+    assert "!       3 more warnings: `lotus report` shows them\n" in said(console)
+    assert said(console).startswith("tiny: nothing is missing; 8 of 9")
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_paths_and_commands_are_whole_on_any_screen(width: int) -> None:
+    console, page = screen(width), "/a/rather/long/folder/for/reports/of/sweeps/report.html"
+    show_finished(console, finished(summary(), page, "sqlite:////tmp/mlflow.db"))
+    assert f"Report  {page}\n" in said(console)
+    assert "lotus ui --tracking-uri sqlite:////tmp/mlflow.db   # then http" in said(console)
+    broken = [line for line in said(console).splitlines() if "Report" not in line]
+    assert max(map(len, broken[:-1])) <= max(width, 110), "the first line is one as well"
 
 
 def test_the_end_without_an_answer_says_so() -> None:
-    console = screen()
+    console = log()
     nothing = answer(None, None)
     empty = summary(answer=nothing, recommended=None, warnings=[])
     show_finished(console, finished(empty, None, "postgresql://me:s3cret@db/x"))
-    assert "The essential sparsity was not measured." in text(console)
-    assert "None" not in text(console)
-    assert "Recommended" not in text(console)
-    assert "Report" not in text(console)
-    assert "s3cret" not in text(console)
+    assert "The essential sparsity was not measured." in said(console)
+    assert "None" not in said(console)
+    assert "Recommended" not in said(console)
+    assert "Report" not in said(console)
+    assert "s3cret" not in said(console)
 
 
-def test_the_end_says_whether_issp_collapsed_where_that_was_diagnosed() -> None:
-    console = screen()
-    said = {"sentences": ["The collapse appeared: 2 of 9 settings.", "More."], "collapse": True}
-    show_finished(console, finished(summary(diagnosis=said), None, "sqlite:////x.db"))
-    assert "ISSP" in text(console)
-    assert "The collapse appeared: 2 of 9 settings." in text(console)
-    assert "More." not in text(console)
-    other = screen()
-    show_finished(other, finished(summary(diagnosis=None), None, "sqlite:////x.db"))
-    assert "ISSP" not in text(other)
+def test_the_end_says_that_issp_collapsed_where_it_did() -> None:
+    console = log()
+    found = {"sentences": ["The collapse appeared: 2 of 9 settings.", "More."], "collapse": True}
+    show_finished(console, finished(summary(diagnosis=found), None, "sqlite:////x.db"))
+    assert "ISSP    The collapse appeared: 2 of 9 settings.\n" in said(console)
+    assert "More." not in said(console)
+    for other in (None, found | {"collapse": False}):
+        quiet = log()
+        show_finished(quiet, finished(summary(diagnosis=other), None, "sqlite:////x.db"))
+        assert "ISSP" not in said(quiet)
 
 
 def test_a_server_is_its_own_user_interface() -> None:
+    console = log()
+    show_finished(console, finished(summary(), None, "http://host:5000"))
+    (line,) = [line for line in said(console).splitlines() if "MLflow" in line]
+    assert line.startswith("  MLflow  http://host:5000/#/experiments/7/")
     assert shown.ui_command("http://host:5000") == "http://host:5000"
 
 
@@ -174,25 +135,15 @@ def test_the_command_can_be_pasted_whatever_the_folder_is_called(folder: str) ->
     assert done.stdout.decode().split("\0")[1:-1] == ["ui", "--tracking-uri", uri]
 
 
-def test_an_attempt_that_failed_is_said_in_one_line_and_is_no_failure() -> None:
-    console = Console(file=io.StringIO(), width=40)
-    display = Display(console, trials=1, stages=0)
-    item = Item(key="k", name="lotus-s0.30-d0.25-f0.50-seed0", kind="trial")
-    display.started(item)
-    display.again(item, "its process was ended because the node ran out of memory")
-    assert "seed0: its process was ended because the node ran out of memory; it is" in text(console)
-    assert (display.failed, display.running) == (0, {})
-
-
 def test_what_failed_is_named_with_its_reason_its_run_and_the_way_on() -> None:
-    console = Console(file=io.StringIO(), width=60)
+    console = log()
     failed = {"lotus-a": "StageInputError: lower `lr`\nmore", "dense-b": "its process died [bold]"}
     finished: Any = SimpleNamespace(failed=failed, runs={"lotus-a": "r1"}, failed_stages=1)
     show_failed(console, finished)
-    said = text(console)
-    assert "1 trial and 1 shared stage failed:\n  lotus-a: StageInputError: lower `lr`\n" in said
-    assert "`lr`\n    log and traceback" in said
-    assert "MLflow run r1, artifacts failure/" in said
-    assert "  dense-b: its process died [bold]\n" in said
-    assert "run the same command again: only these run" in said
-    assert "more" not in said.split("Mend")[0]
+    told = said(console)
+    assert "1 trial and 1 shared stage failed:\n  lotus-a: StageInputError: lower `lr`\n" in told
+    assert "`lr`\n    log and traceback" in told
+    assert "MLflow run r1, artifacts failure/" in told
+    assert "  dense-b: its process died [bold]\n" in told
+    assert "run the same command again: only these run" in told
+    assert "more" not in told.split("Mend")[0]

@@ -132,9 +132,24 @@ def test_the_command_ends_with_1_when_a_check_fails(
     code, out, _ = lotus("doctor", str(sweep_file()))
     assert code == 0
     assert "NO" not in out.replace("NOT", "")
-    code, out, _ = lotus("doctor", str(sweep_file()), "--set", "data.validation=9999")
+    path = str(sweep_file())
+    assert out.endswith(f"\nRun it    lotus run {path}\n")
+    code, out, _ = lotus("doctor", path, "--set", "data.validation=9999")
     assert code == 1
     assert "NO  data: " in out
+    again = f"lotus doctor {path} --set data.validation=9999"
+    assert out.endswith(f"\n1 problem: data. Mend what is marked NO, then: {again}\n")
+
+
+def test_this_machine_is_looked_at_even_where_the_file_is_wrong(
+    sweep_file: Callable[..., Path], lotus: Lotus
+) -> None:
+    code, out, err = lotus("doctor", str(sweep_file("search: {sed: [0]}\n")))
+    assert code == 2
+    assert [line.split(":")[0] for line in out.splitlines()] == [
+        "ok  hardware", "ok  versions", "ok  private names",
+    ]  # fmt: skip
+    assert "search.sed: unknown key; did you mean `seed`?" in err
 
 
 def test_weights_that_cannot_be_had_are_said_in_seconds(

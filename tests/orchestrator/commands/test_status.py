@@ -59,6 +59,7 @@ def test_every_state_is_counted_and_errors_are_named(four: SweepConfig) -> None:
     storage = four.storage.path
     tracker.sweep_log().flush(tags={"lotus.trials_planned": "4", "lotus.storage": storage})
     (listed,) = (r for r in status.all_sweeps(four.tracking.uri) if counts(r) == (1, 1, 1, 1, 4))
+    assert len(listed.pop("now")) == 1
     assert listed | {"waiting": 0} == row
     json.dumps(row)
 

@@ -30,6 +30,10 @@ class Told(Watcher):
     agains: list[tuple[str, str]] = field(default_factory=list)
     rooms: list[tuple[int, int, bool]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    scores: dict[str, float] = field(default_factory=dict)
+
+    def scored(self, item: Item, accuracy: float) -> None:
+        self.scores[item.key] = accuracy
 
     def added(self, item: Item) -> None:
         self.added_keys.append(item.key)
@@ -363,6 +367,14 @@ def test_what_ray_knows_of_a_death_is_kept_when_an_item_is_given_up() -> None:
     number, _ = sweep.ask()
     sweep.dispatcher.died(number, of_ray("a worker died: SIGKILL"), lambda: None)
     assert sweep.dispatcher.failed.details == {"t0": "a worker died: SIGKILL"}
+
+
+def test_the_accuracy_of_a_trial_is_told_where_it_has_one() -> None:
+    sweep = Sweep(trials(2))
+    sweep.tell(sweep.ask()[0], well(metrics={"final/deployed_val_accuracy": 0.5}))
+    sweep.tell(sweep.ask()[0], well(metrics={"rung/val_accuracy": 0.9}))
+    assert sweep.watcher.scores == {"t0": 0.5}
+    assert list(sweep.watcher.ended_as) == ["t0", "t1"]
 
 
 def test_what_results_call_for_is_queued_and_the_sweep_ends_when_nothing_is() -> None:

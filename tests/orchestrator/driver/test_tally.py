@@ -57,6 +57,9 @@ class Told(Watcher):
     def again(self, item: Item, reason: str) -> None:
         self.said.append(f"again {item.name}: {reason}")
 
+    def scored(self, item: Item, accuracy: float) -> None:
+        self.said.append(f"scored {item.name} {accuracy}")
+
     def ended(self, item: Item, error: str | None) -> None:
         self.said.append(f"ended {item.name}: {error}")
 
@@ -127,9 +130,10 @@ def test_the_other_watcher_is_told_everything(gauges: Gauges) -> None:
     counted.took(trial("a"), 1.5)
     counted.back(trial("a"))
     counted.again(trial("a"), "why")
+    counted.scored(trial("a"), 0.9)
     counted.ended(trial("a"), None)
     counted.tick()
     told = ["begins 1 3", "added a", "started a", "room 2 1 True", "came a dense 0.5 7.0"]
-    told += ["took a 1.5", "back a", "again a: why", "ended a: None", "tick"]
+    told += ["took a 1.5", "back a", "again a: why", "scored a 0.9", "ended a: None", "tick"]
     assert inner.said == told
     assert all(name in Tally.__dict__ for name in vars(Watcher) if not name.startswith("_"))

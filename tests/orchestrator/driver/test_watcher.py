@@ -2,7 +2,7 @@
 
 import inspect
 
-from orchestrator.commands.console import Display
+from orchestrator.commands.progress import Display
 from orchestrator.driver.queue import Item
 from orchestrator.driver.watcher import Watcher
 
@@ -20,6 +20,7 @@ def test_a_watcher_that_overrides_nothing_says_nothing() -> None:
         "took": (item, 1.0),
         "back": (item,),
         "again": (item, "its process died"),
+        "scored": (item, 0.9),
         "ended": (item, "broken"),
         "says": ("no node can run a trial yet",),
         "tick": (),

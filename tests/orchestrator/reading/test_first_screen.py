@@ -117,7 +117,7 @@ def screens(
         tuned="dense" in arms,
         page=re.sub(r"<[^>]+>", "\n", html.unescape(page.read_text("utf-8"))),
         summary=summary,
-        terminal=dict(console._rows(summary)),
+        terminal={name.strip(): text for name, text in console.answer_rows(summary)},
         selected=selected.output,
         selection=json.loads(plain.output),
         exported=json.loads((folder / "model/lotus.json").read_text()),
@@ -281,11 +281,11 @@ def test_trials_and_cost_are_counted_from_the_runs(screens: Screens) -> None:
     assert told["Trials finished"] == (
         f"{count} of {count + 1}", "0 failed, 1 not finished.",
     )  # fmt: skip
-    assert screens.terminal["trials"] == f"{count} finished of {count + 1}"
+    words = console.trials_words(screens.summary["trials"])
+    assert words == f"{count} of {count + 1} trials finished"
     size, unit = (used / 60, "minutes") if used < 3600 else (used / 3600, "hours")
     shown = f"{size:.1f}" if size < 9.95 else f"{size:.0f}"
     assert told["Cost"][0] == f"{shown} CPU-{unit}"
-    assert screens.terminal["cost"].startswith(f"{shown} CPU-{unit}")
 
 
 def test_the_model_named_is_the_median_seed_on_validation_on_every_screen(
@@ -304,7 +304,6 @@ def test_the_model_named_is_the_median_seed_on_validation_on_every_screen(
     assert screens.exported["mlflow_run"] == median.info.run_id
     assert screens.selection["recommended"]["trial_key"] == key
     said = f"{name}, the median of its {len(ordered)} seeds on validation"
-    assert screens.terminal["model"] == said
     assert f"Its model: {said}." in screens.selected
     assert f"`{name}`" in screens.raw.parent.data.tags["mlflow.note.content"]
 
@@ -316,11 +315,29 @@ def test_every_screen_says_the_same_sentences(screens: Screens) -> None:
     note = screens.raw.parent.data.tags["mlflow.note.content"]
     for sentence in answer.values():
         assert sentence in screens.page
-        assert sentence in screens.terminal.values()
         assert sentence in screens.selected.splitlines()
         assert sentence in note
     assert screens.summary["recommended"]["reason"] in screens.page
     assert screens.summary["recommended"]["reason"] in screens.selected
+
+
+def numbers(text: str) -> set[str]:
+    """The numbers of a text."""
+    return set(re.findall(r"\d+(?:\.\d+)?", text.replace(",", "")))
+
+
+def test_the_end_screen_has_the_sentences_numbers_and_no_other(screens: Screens) -> None:
+    answer, told = screens.summary["answer"], screens.terminal
+    assert list(told) == ["Found", "Use", "Saves", "Costs"]
+    assert told["Use"] == answer["recommended"]
+    for name, sentence in (("Found", "essential"), ("Saves", "saves"), ("Costs", "costs")):
+        assert numbers(told[name]) <= numbers(answer[sentence])
+        assert len(told[name]) < len(answer[sentence])
+    best = screens.summary["recommended"]
+    assert f"{best['macs_ratio']:.2f}× the MACs of dense" in told["Saves"]
+    assert f"{best['images_per_s_ratio']:.2f}× the images/s" in told["Saves"]
+    assert f"{abs(100 * best['difference']):.1f} points less than dense on test" in told["Costs"]
+    assert ("other seeds" in told["Costs"]) == (len(screens.seeds) > 2)
 
 
 def test_the_sweeps_own_run_and_select_have_the_summarys_numbers(screens: Screens) -> None:
