@@ -1,5 +1,7 @@
 """Tables, their cells, and columns of the table of trials, which may be missing."""
 
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +13,12 @@ from dashboards.text import DASH, level, number
 
 AXES = ("sparsity", "patch_drop", "mask_data_fraction")
 AXIS_HEADS = ("One-shot level", "Patch drop", "Mask data")
+
+_STEP_PX = 50
+
+
+_TEXT_PX, _HEAD_PX, _PADDING_PX = 8.0, 8.4, 15.0
+_LEAST_PX = {"name": 144.0, "error": 224.0, "key": 116.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +37,31 @@ class Table:
 
     heads: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+
+    @property
+    def least_px(self) -> int:
+        """Width in CSS pixels below which each row becomes a list, in steps of 50.
+
+        Estimated from the longest word of each column, so that no column is ever cut.
+        """
+        columns = [
+            max([_longest(head) * _HEAD_PX, *(_cell_px(row[i]) for row in self.rows)])
+            for i, head in enumerate(self.heads)
+        ]
+        wanted = sum(columns) + _PADDING_PX * len(columns)
+        return math.ceil(wanted / _STEP_PX) * _STEP_PX
+
+
+def _cell_px(cell: Cell) -> float:
+    """The least width of a cell; names, errors and keys are broken anywhere."""
+    if cell.kind in _LEAST_PX:
+        return _LEAST_PX[cell.kind]
+    return _longest(cell.text) * _TEXT_PX
+
+
+def _longest(text: str) -> int:
+    """Characters of the longest part that is not broken."""
+    return max((len(part) for part in re.split(r"[ \n\t-]", text)), default=0)
 
 
 def axis_cells(setting: dict[str, Any]) -> list[Cell]:

@@ -240,7 +240,7 @@ def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [("essential sparsity", said["essential"])]
     if best:
         rows += [("setting", said["recommended"]), ("saves", said["saves"])]
-        rows += [("accuracy", said["costs"])]
+        rows += [("accuracy", said["costs"]), ("next", said["surer"])]
         rows += [("model", f"{best['name']}, {model_words(best['n'])}")]
     if diagnosis := summary.get("diagnosis"):
         rows.append(("ISSP", diagnosis["sentences"][0]))

@@ -23,7 +23,12 @@ def test_every_module_of_the_folder_is_a_figure_by_the_name_of_its_file() -> Non
 
 @pytest.mark.parametrize("place", get_args(Place))
 def test_the_page_shows_the_figures_of_every_place_once(place: str) -> None:
-    assert TEMPLATE.count(f"{{{{ shown(figures.{place}) }}}}") == 1
+    assert TEMPLATE.count(f"{{{{ shown(figures.{place}") == (2 if place == "essential" else 1)
+
+
+def test_the_first_curve_stands_beside_the_answer_and_the_others_in_their_section() -> None:
+    assert "shown(figures.essential[:1])" in TEMPLATE
+    assert "shown(figures.essential[1:])" in TEMPLATE
 
 
 def test_no_place_is_empty() -> None:
