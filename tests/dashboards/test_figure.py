@@ -39,10 +39,15 @@ def test_every_figure_is_drawn_from_a_summary_that_has_all(full: ReportData) -> 
     found = drawn(full.summary | FRONT | HALVING)
     assert [drawing.name for drawing in found] == [figure.name for figure in FIGURES]
     for figure, drawing in zip(FIGURES, found, strict=True):
-        assert (drawing.place, drawing.caption) == (figure.place, figure.caption)
-        assert figure.caption.endswith((".", "]."))
+        assert drawing.place == figure.place
+        assert drawing.caption.startswith(figure.caption)
+        assert drawing.caption.endswith(".")
+        assert drawing.title
+        assert not drawing.title.endswith(".")
+        assert len(drawing.table.rows) > 0
+        assert {len(row) for row in drawing.table.rows} == {len(drawing.table.columns)}
 
 
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.name)
 def test_an_empty_summary_has_nothing_to_draw(figure: Figure[object]) -> None:
-    assert figure.drawing({}) is None
+    assert figure.data({}) is None

@@ -1,0 +1,66 @@
+"""The scripts that draw figures in a browser.
+
+`bundle.js` is Vega, Vega-Lite and the Vega interpreter in one file, without anything else. It is
+made by `make vega` from the sources inside vl-convert, so that the browser and `static.py` draw
+with one version. It needs no `eval`: the interpreter walks parsed expressions instead.
+"""
+
+import sys
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+import vl_convert
+
+VEGA_LITE = "6.4"
+"""The version of Vega-Lite that specifications are written for: that of Altair's schema."""
+
+_INTERPRETER = "/npm/vega-interpreter@2.0.0/+esm"  # as vl-convert names its copy
+_SNIPPET = f"""import {{ expressionInterpreter }} from "{_INTERPRETER}";
+window.lotusVega = {{
+  version: "{{version}}",
+  compile: vegaLite.compile,
+  parse: vega.parse,
+  View: vega.View,
+  interpreter: expressionInterpreter,
+}};"""
+
+
+def version() -> str:
+    """What is in the bundle: `vl-convert 1.9.0.post1, Vega 6.2.0, Vega-Lite 6.4`."""
+    return (
+        f"vl-convert {vl_convert.__version__}, Vega {vl_convert.get_vega_version()}, "
+        f"Vega-Lite {VEGA_LITE}"
+    )
+
+
+def build() -> str:
+    """The text of `bundle.js`; takes about 10 s.
+
+    Raises:
+        ValueError: vl-convert has another version of the interpreter than `_INTERPRETER` names.
+    """
+    text: str = vl_convert.javascript_bundle(
+        _SNIPPET.replace("{version}", version()), vl_version=VEGA_LITE
+    )
+    return text
+
+
+@cache
+def bundle() -> str:
+    """The committed bundle."""
+    return _read("bundle.js")
+
+
+@cache
+def mount() -> str:
+    """The script that draws the figures of a page with the bundle."""
+    return _read("mount.js")
+
+
+def _read(name: str) -> str:
+    return files("dashboards.vega").joinpath(name).read_text("utf-8")
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(build(), "utf-8")
