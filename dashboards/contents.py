@@ -26,10 +26,6 @@ def _always(_: Shown) -> bool:
     return True
 
 
-def _figure(place: str) -> Callable[[Shown], Any]:
-    return lambda shown: shown["figures"].get(place)
-
-
 def _table(name: str) -> Callable[[Shown], Any]:
     return lambda shown: shown[name].rows
 
@@ -42,7 +38,10 @@ SECTIONS = (
         "No essential-sparsity curve was measured: add `essential` or `lotus` to `search.arm` and "
         "levels to `search.sparsity` in the sweep file.",
     ),
-    Section("pareto", "Accuracy against cost", _table("pareto")),
+    Section(
+        "pareto", "Accuracy against cost",
+        lambda shown: shown["figures"]["pareto"] or shown["pareto"].rows,
+    ),
     Section(
         "arms", "Arms and controls", _table("arms"),
         "No arm has a test accuracy yet: add arms and controls to `search.arm` in the sweep file, "

@@ -27,8 +27,9 @@ from dashboards.arms import Arms
 from dashboards.data import Picture, ReportData
 from dashboards.figure import Drawing, Place
 from dashboards.figures.issp_by_fraction import shown_levels
-from dashboards.tables import Table
+from dashboards.tables import Table, values
 from dashboards.text import clean, duration, level, number, percent, plural
+from dashboards.vega import embed
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,19 @@ class Image:
     alt: str
     width: int
     height: int
-    caption: str = ""
-    title: str = ""
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A figure on the page: its picture until the script has drawn it, and its values."""
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    svg: str
+    table: Table
 
 
 def render(
@@ -63,11 +75,12 @@ def render(
         "coded": coded, "csv_link": embedded.csv_link, "text_link": embedded.text_link,
     }  # fmt: skip
     shown = _context(summary, data, drawings, pictures)
-    css, script = _style(shown), _asset("report.js")
+    css, script = _style(shown), "\n".join([_asset("report.js"), embed.script()])
     return environment.from_string(_asset("report.html.j2")).render(
         **shown,
         **contents.of(shown),
         csv=embedded.all_trials(csv, len(data.trials)),
+        specifications=embed.specifications(drawings),
         css=css,
         script=script,
         css_hash=_csp_hash(css),
@@ -75,26 +88,26 @@ def render(
     )
 
 
-def _placed(drawings: list[Drawing]) -> dict[str, list[Image]]:
+def _placed(drawings: list[Drawing]) -> dict[str, list[Shown]]:
     """The figures at every place of the page."""
-    # 200 dpi shown at 100 CSS px per inch: half the pixels of the file
     return {
-        place: [_image(d.png, d.alt, 0.5, d.caption) for d in drawings if d.place == place]
+        place: [
+            Shown(d.name, d.title, d.caption, d.alt, d.svg, values(d.table.columns, d.table.rows))
+            for d in drawings if d.place == place
+        ]
         for place in get_args(Place)
-    }
-
-
-def _image(png: bytes, alt: str, scale: float, caption: str = "") -> Image:
-    width, height = files.png_size(png)
-    src = "data:image/png;base64," + base64.b64encode(png).decode()
-    return Image(src, alt, round(width * scale), round(height * scale), caption)
+    }  # fmt: skip
 
 
 def _picture_image(picture: Picture) -> Image:
     dropped = level(picture.patch_drop)
-    caption = f"{dropped} of the patches dropped. Trial {clean(picture.title, 300)}"
-    return _image(
-        picture.png, f"Example images with {dropped} of their patches dropped", 1, caption
+    width, height = files.png_size(picture.png)
+    return Image(
+        src=embedded.link(picture.png, "image/png"),
+        alt=f"Example images with {dropped} of their patches dropped",
+        width=width,
+        height=height,
+        caption=f"{dropped} of the patches dropped. Trial {clean(picture.title, 300)}",
     )
 
 
@@ -195,9 +208,11 @@ def _cost_words(cost: dict[str, Any]) -> dict[str, str]:
 
 def _style(shown: dict[str, Any]) -> str:
     """The style sheet, with a rule for the least width of every table."""
-    widths = sorted({part.least_px for part in shown.values() if isinstance(part, Table)})
+    tables = [part for part in shown.values() if isinstance(part, Table)]
+    tables += [figure.table for place in shown["figures"].values() for figure in place]
     stacked = _asset("report_stacked.css")
-    return "\n".join([_asset("report.css"), *(stacked.replace("WIDTH", str(w)) for w in widths)])
+    rules = [stacked.replace("WIDTH", f"{px}") for px in sorted({t.least_px for t in tables})]
+    return "\n".join([_asset("report.css"), embed.css(), *rules])
 
 
 @cache

@@ -1,6 +1,7 @@
-"use strict";
 // Everything can be read without this script. It adds: sorting, filtering, grouping and columns of
 // the trial table; trials.csv unpacked; every folded part open on paper.
+(() => {
+"use strict";
 const made = (tag, properties = {}, ...children) => {
   const node = Object.assign(document.createElement(tag), properties);
   node.append(...children);
@@ -147,6 +148,20 @@ const trialTable = () => {
   draw();
 };
 
+const figureFiles = () => {
+  for (const place of document.querySelectorAll("[data-figure]")) {
+    // The picture as it came, in the colours of a light page: var(--name, #light) -> #light.
+    const name = place.dataset.figure;
+    const picture = place.innerHTML.replace(/var\(--[\w-]+,\s*([^()]+)\)/g, "$1");
+    const button = made("button", { type: "button", textContent: "SVG" });
+    button.setAttribute("aria-label", `SVG: ${name}`);
+    button.addEventListener("click", () => save(new Blob([picture], { type: "image/svg+xml" }), `${name}.svg`));
+    document.querySelector(`[data-values="${name}"]`)?.querySelector("summary").after(button);
+  }
+};
+
+figureFiles();
 unpackTrials();
 openForPaper();
 trialTable();
+})();

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dashboards.text import DASH, level, number
+from dashboards.text import DASH, clean, level, number
 
 AXES = ("sparsity", "patch_drop", "mask_data_fraction")
 AXIS_HEADS = ("One-shot level", "Patch drop", "Mask data")
@@ -72,6 +72,18 @@ def axis_cells(setting: dict[str, Any]) -> list[Cell]:
 def num(text: str, value: Any = None) -> Cell:
     """A cell with a number, and the value to sort by."""
     return Cell(text, number(value), "num")
+
+
+def values(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+    """The data of a figure: text, and numbers with four digits (all of them in its CSV)."""
+    return Table(tuple(heads), tuple(tuple(_value(cell) for cell in row) for row in rows))
+
+
+def _value(cell: Any) -> Cell:
+    x = None if isinstance(cell, str | bool) else number(cell)
+    if x is None:
+        return Cell(DASH if cell is None else clean(cell, 300))
+    return num(f"{x:,.0f}" if x == round(x) and abs(x) >= 1_000 else f"{x:.4g}", x)
 
 
 def table(heads: tuple[str, ...], rows: Sequence[tuple[Cell, ...]]) -> Table:
