@@ -34,6 +34,11 @@ class Forest:
     tolerance: float | None
     confidence: str
 
+    @property
+    def names(self) -> dict[str, str]:
+        """Arm -> its short label."""
+        return self.arms.names([str(row["arm"]) for row in self.rows])
+
 
 def data(summary: dict[str, Any]) -> Forest | None:
     """The arms that were compared with dense, if any."""
@@ -51,8 +56,7 @@ def data(summary: dict[str, Any]) -> Forest | None:
 
 def draw(shown: Forest) -> Plot:
     """Differences of test accuracy to dense with two intervals an arm, method above controls."""
-    names = shown.arms.names([str(row["arm"]) for row in shown.rows])
-    rows = [_row(row, shown, names) for row in shown.rows]
+    rows = [_row(row, shown) for row in shown.rows]
     window = difference_range(rows, parts.in_percent(shown.tolerance))
     panels = [
         _panel([r for r in rows if r["kind"] == kind], shown, window).properties(
@@ -118,8 +122,8 @@ def _from_dense(difference: float) -> str:
     return f"is {size} points {'above' if difference > 0 else 'below'} dense"
 
 
-def _row(row: dict[str, Any], shown: Forest, names: dict[str, str]) -> dict[str, Any]:
-    name = names[str(row["arm"])]
+def _row(row: dict[str, Any], shown: Forest) -> dict[str, Any]:
+    name = shown.names[str(row["arm"])]
     tip = parts.lines(
         f"{name}: {points(row['difference_to_dense'])} points",
         *(f"{label} {points_interval(row.get(f'{scope}_low'), row.get(f'{scope}_high'))}"
@@ -137,9 +141,10 @@ def _row(row: dict[str, Any], shown: Forest, names: dict[str, str]) -> dict[str,
 def _panel(rows: list[dict[str, Any]], shown: Forest, window: list[float]) -> alt.LayerChart:
     y = parts.names_axis([row["name"] for row in rows])
     x = parts.x_axis("difference", "Test accuracy minus dense (points)", window)
-    names = [row["name"] for row in rows]
-    colour = parts.coloured(names, [shown.arms.colour(r["arm"]) for r in rows], legend=False)
-    shape = parts.shaped(names, [shown.arms.marker(r["arm"]) for r in rows], legend=False)
+    # All arms in the scales of both panels, because Vega-Lite shares scales of colour and shape.
+    arms, names = list(shown.names), list(shown.names.values())
+    colour = parts.coloured(names, [shown.arms.colour(arm) for arm in arms], legend=False)
+    shape = parts.shaped(names, [shown.arms.marker(arm) for arm in arms], legend=False)
     inside = [row for row in rows if row["difference"] >= window[0]]
     layers: list[Any] = []
     if shown.tolerance:

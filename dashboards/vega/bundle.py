@@ -15,15 +15,12 @@ import vl_convert
 VEGA_LITE = "6.4"
 """The version of Vega-Lite that specifications are written for: that of Altair's schema."""
 
-_INTERPRETER = "/npm/vega-interpreter@2.0.0/+esm"  # as vl-convert names its copy
-_SNIPPET = f"""import {{ expressionInterpreter }} from "{_INTERPRETER}";
-window.lotusVega = {{
-  version: "{{version}}",
-  compile: vegaLite.compile,
-  parse: vega.parse,
-  View: vega.View,
-  interpreter: expressionInterpreter,
-}};"""
+_LITE = "6.4.1"
+_SNIPPET = """import { parse, View } from "/npm/vega@VEGA/+esm";
+import { compile } from "/npm/vega-lite@LITE/+esm";
+import { expressionInterpreter as interpreter } from "/npm/vega-interpreter@2.0.0/+esm";
+window.lotusVega = { version: "VERSION", parse, View, compile, interpreter };"""
+"""The addresses are those under which vl-convert keeps its copies."""
 
 
 def version() -> str:
@@ -38,11 +35,11 @@ def build() -> str:
     """The text of `bundle.js`; takes about 10 s.
 
     Raises:
-        ValueError: vl-convert has another version of the interpreter than `_INTERPRETER` names.
+        ValueError: vl-convert has other versions than those that are named here.
     """
-    text: str = vl_convert.javascript_bundle(
-        _SNIPPET.replace("{version}", version()), vl_version=VEGA_LITE
-    )
+    snippet = _SNIPPET.replace("VERSION", version())
+    snippet = snippet.replace("VEGA", vl_convert.get_vega_version()).replace("LITE", _LITE)
+    text: str = vl_convert.javascript_bundle(snippet, vl_version=VEGA_LITE)
     return text
 
 

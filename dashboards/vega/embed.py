@@ -9,7 +9,8 @@ from dashboards import style
 from dashboards.figure import Drawing
 from dashboards.vega.bundle import bundle, mount
 
-_TIP = """.figure-tip{position:fixed;z-index:9;max-width:22rem;padding:.4rem .6rem;white-space:pre-line;
+_TIP = """
+.figure-tip{position:fixed;z-index:9;max-width:22rem;padding:.4rem .6rem;white-space:pre-line;
 font-size:.8125rem;line-height:1.4;pointer-events:none;overflow-wrap:anywhere;border-radius:4px;
 color:var(--figure-ink);background:var(--figure-paper);border:1px solid var(--figure-muted)}
 .figure-tip[hidden]{display:none}
