@@ -71,7 +71,7 @@ SECTIONS = (
     ),
     Section("cost", "Cost", _always),
     Section(
-        "claims", "The paper's claims", lambda shown: shown["claims"],
+        "claims", "The paper's claims", lambda shown: [c for c in shown["claims"] if c.ours],
         "None of the paper's claims was measured: `lotus run lotus-paper` is a sweep that "
         "measures them all.",
     ),

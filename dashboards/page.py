@@ -9,7 +9,7 @@ from importlib.resources import files as package_files
 from typing import Any, get_args
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from dashboards import (
@@ -68,23 +68,31 @@ def render(
         summary: of the data, in JSON's types.
         csv: the content of trials.csv.
     """
+    shown = _context(summary, data, drawings, pictures)
+    shown |= contents.of(shown)
+    shown |= {
+        "csv": embedded.all_trials(csv, len(data.trials)),
+        "specifications": embed.specifications(drawings),
+    }
+    script = f"{asset('report.js')}\n{embed.script()}"
+    return filled("report.html.j2", shown, f"{style(shown)}\n{embed.css()}", script)
+
+
+def filled(template: str, shown: dict[str, Any], css: str, script: str) -> str:
+    """A page from its template, with one style sheet and one script, which its policy allows.
+
+    Args:
+        shown: what the template shows, by name.
+    """
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+        loader=PackageLoader("dashboards", ""), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
     environment.filters |= {
         "coded": coded, "csv_link": embedded.csv_link, "text_link": embedded.text_link,
     }  # fmt: skip
-    shown = _context(summary, data, drawings, pictures)
-    css, script = _style(shown), "\n".join([_asset("report.js"), embed.script()])
-    return environment.from_string(_asset("report.html.j2")).render(
-        **shown,
-        **contents.of(shown),
-        csv=embedded.all_trials(csv, len(data.trials)),
-        specifications=embed.specifications(drawings),
-        css=css,
-        script=script,
-        css_hash=_csp_hash(css),
-        script_hash=_csp_hash(script),
+    return environment.get_template(template).render(
+        **shown, css=css, script=script, css_hash=_csp_hash(css), script_hash=_csp_hash(script)
     )
 
 
@@ -206,17 +214,18 @@ def _cost_words(cost: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _style(shown: dict[str, Any]) -> str:
-    """The style sheet, with a rule for the least width of every table."""
+def style(shown: dict[str, Any]) -> str:
+    """The style sheet of a page, with a rule for the least width of every table that it shows."""
     tables = [part for part in shown.values() if isinstance(part, Table)]
-    tables += [figure.table for place in shown["figures"].values() for figure in place]
-    stacked = _asset("report_stacked.css")
+    tables += [figure.table for place in shown.get("figures", {}).values() for figure in place]
+    stacked = asset("report_stacked.css")
     rules = [stacked.replace("WIDTH", f"{px}") for px in sorted({t.least_px for t in tables})]
-    return "\n".join([_asset("report.css"), embed.css(), *rules])
+    return "\n".join([asset("report.css"), *rules])
 
 
 @cache
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """A file of this package, as text."""
     return package_files("dashboards").joinpath(name).read_text("utf-8")
 
 

@@ -16,17 +16,29 @@ from orchestrator.commands.options import (
     with_tracking,
 )
 from orchestrator.planning.config import SweepConfig
+from orchestrator.planning.sweepfile import load_sweep
 
 
 @click.command()
 @sweep_argument
+@click.argument("other", metavar="[OTHER]", required=False)
 @tracking_option
 @folder_option("Folder to write to. Default: the sweep's own.")
-def report(sweep: SweepConfig, tracking_uri: str | None, output: Path | None) -> int:
-    """Write a sweep's report again.
+def report(
+    sweep: SweepConfig, other: str | None, tracking_uri: str | None, output: Path | None
+) -> int:
+    """Write a sweep's report again, or show two sweeps beside each other.
 
     Everything is read from the tracking store, so this works on any machine that reaches it.
+    With a second sweep, the page has what both found, and how much they differ at the settings
+    that both have.
     """
+    if other is not None:
+        from orchestrator.reading.beside import report_beside
+
+        first, second = (with_tracking(s, tracking_uri) for s in (sweep, load_sweep(other)))
+        console.print(f"Report    {report_beside(first, second, output)}", soft_wrap=True)
+        return OK
     from orchestrator.reading.report import report as make_report
 
     page = make_report(with_tracking(sweep, tracking_uri), output)

@@ -54,7 +54,7 @@ def _seeds(analysis: Analysis) -> Mark:
 def _controls(analysis: Analysis) -> Mark:
     """Which controls the fullest arm beats, by the corrected verdicts."""
     found = {c.b: c.verdict for c in analysis.comparisons if c.family == "against_controls"}
-    groups = {
+    groups: dict[str, list[str]] = {
         "beaten": [c for c, verdict in found.items() if verdict == "better"],
         "not beaten": [c for c, verdict in found.items() if verdict in ("worse", "equal")],
         "undecided": [c for c, verdict in found.items() if verdict == "undecided"],
