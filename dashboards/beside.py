@@ -25,7 +25,7 @@ def write_beside(a: dict[str, Any], b: dict[str, Any], found: dict[str, Any], ou
     """
     a, b, found = (plain(hidden(part)) for part in (a, b, found))
     shown = {
-        "names": [clean(s.get("sweep"), 200) or "unnamed sweep" for s in (a, b)],
+        "names": names(a, b),
         "answers": [headline.answer(s) for s in (a, b)],
         "unfinished": [headline.unfinished(s) for s in (a, b)],
         "numbers": numbers_table(a, b),
@@ -68,8 +68,13 @@ def numbers_table(a: dict[str, Any], b: dict[str, Any]) -> Table:
         (Cell(x.label, None, "name"), Cell(x.value, None, "num"), Cell(y.value, None, "num"))
         for x, y in zip(mine, theirs, strict=True)
     ]
-    heads = [clean(s.get("sweep"), 60) or "unnamed sweep" for s in (a, b)]
-    return Table(("", *heads), tuple(rows))
+    return Table(("", *names(a, b)), tuple(rows))
+
+
+def names(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+    """What the two are called; numbered where both have one name."""
+    found = [clean(s.get("sweep"), 200) or "unnamed sweep" for s in (a, b)]
+    return [f"{name} ({i})" for i, name in enumerate(found, 1)] if found[0] == found[1] else found
 
 
 def shared_table(found: dict[str, Any], arms: Arms) -> Table:

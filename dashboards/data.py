@@ -52,6 +52,7 @@ class ReportData:
         sweep_yaml: the resolved sweep file.
         facts: about the report and its sweep, label -> text.
         command: shell command that makes the report again.
+        live: whether the sweep runs and the report will be written again.
     """
 
     summary: dict[str, Any]
@@ -60,6 +61,7 @@ class ReportData:
     sweep_yaml: str
     facts: dict[str, str]
     command: str = ""
+    live: bool = False
 
 
 def hide_password(text: str) -> str:

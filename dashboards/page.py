@@ -186,6 +186,7 @@ def _context(
         "comparisons_note": contrasts.comparisons_note(summary),
         "trial_count": len(data.trials),
         "facts": {clean(k, 100): clean(v) for k, v in data.facts.items()},
+        "live": data.live,
         "sweep_yaml": clean(data.sweep_yaml, 200_000),
         "regenerate": clean(data.command, 20_000),
     }

@@ -160,7 +160,18 @@ const figureFiles = () => {
   }
 };
 
+// A page of a running sweep loads itself again, for as long as the reader wants that.
+const renew = () => {
+  const seconds = Number(document.body.dataset.live);
+  const place = document.getElementById("renew");
+  if (!seconds || !place) return;
+  const box = made("input", { type: "checkbox", checked: true, id: "renew-box" });
+  place.append(" ", made("label", {}, box, ` Load it again every ${seconds} s`));
+  setInterval(() => { if (box.checked && !document.hidden) location.reload(); }, 1000 * seconds);
+};
+
 figureFiles();
+renew();
 unpackTrials();
 openForPaper();
 trialTable();

@@ -24,8 +24,13 @@ from orchestrator.planning.sweepfile import load_sweep
 @click.argument("other", metavar="[OTHER]", required=False)
 @tracking_option
 @folder_option("Folder to write to. Default: the sweep's own.")
+@click.option("--live", is_flag=True, help="Write it again until the sweep has ended.")
 def report(
-    sweep: SweepConfig, other: str | None, tracking_uri: str | None, output: Path | None
+    sweep: SweepConfig,
+    other: str | None,
+    tracking_uri: str | None,
+    output: Path | None,
+    live: bool,
 ) -> int:
     """Write a sweep's report again, or show two sweeps beside each other.
 
@@ -33,11 +38,20 @@ def report(
     With a second sweep, the page has what both found, and how much they differ at the settings
     that both have.
     """
+    if live and other is not None:
+        raise click.UsageError("--live renews the report of one sweep: leave the second one out.")
     if other is not None:
         from orchestrator.reading.beside import report_beside
 
         first, second = (with_tracking(s, tracking_uri) for s in (sweep, load_sweep(other)))
         console.print(f"Report    {report_beside(first, second, output)}", soft_wrap=True)
+        return OK
+    if live:
+        from orchestrator.reading.live import renewed
+
+        for written in renewed(with_tracking(sweep, tracking_uri), output):
+            next_one = "" if written.wait_s is None else f"; again in {written.wait_s:.0f} s"
+            console.print(f"Report    {written.page}{next_one}", soft_wrap=True)
         return OK
     from orchestrator.reading.report import report as make_report
 

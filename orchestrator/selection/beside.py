@@ -78,7 +78,10 @@ def beside(
         `compared` (settings with a difference), `same_images`.
     """
     pairs = _shared(a, b)
-    gaps = [_difference(x, y, outcomes) if same_images else None for x, y in pairs]
+    gaps = [
+        _difference(x, y, outcomes) if same_images and not _same_models(x, y) else None
+        for x, y in pairs
+    ]
     compared = sum(gap is not None for gap in gaps)
     each = 1 - (1 - confidence) / max(1, compared)
     return {
@@ -124,7 +127,7 @@ def _row(a: Setting, b: Setting, gap: Difference | None, each: float, margin: fl
     means = [average([s.first[seed] for seed in seeds], (TEST,))[TEST] for s in (a, b)]
     row: Row = {"arm": a.arm, "setting": dict(a.axes), "n": len(seeds)}
     row |= {"test_accuracy_a": means[0], "test_accuracy_b": means[1]}
-    row |= {"same_models": bool(seeds) and all(_same(a, b, seed) for seed in seeds)}
+    row |= {"same_models": _same_models(a, b)}
     empty = ("difference", "n_images", "scope", "verdict", "equal_within", "would_decide")
     row |= dict.fromkeys((*empty, "models_low", "models_high", "seeds_low", "seeds_high"))
     if gap is None:
@@ -140,7 +143,9 @@ def _row(a: Setting, b: Setting, gap: Difference | None, each: float, margin: fl
     return row
 
 
-def _same(a: Setting, b: Setting, seed: Any) -> bool:
-    """Whether both have the very same fine-tuned model of a seed."""
-    mine, theirs = a.first[seed].get(FINAL.stage), b.first[seed].get(FINAL.stage)
-    return mine is not None and mine == theirs
+def _same_models(a: Setting, b: Setting) -> bool:
+    """Whether both have the very same fine-tuned models, so that nothing is left to compare."""
+    found = [
+        (a.first[seed].get(FINAL.stage), b.first[seed].get(FINAL.stage)) for seed in a.seeds_with(b)
+    ]
+    return bool(found) and all(mine is not None and mine == theirs for mine, theirs in found)
