@@ -77,6 +77,8 @@ def answer(summary: dict[str, Any]) -> list[Said]:
     ]  # fmt: skip
     if not sentences.get("recommended"):
         rows.append(Said("What to use", "", "The trials that finished allow no recommendation."))
+        causes = (summary.get("diagnosis") or {}).get("sentences") or []
+        rows += [Said("Why ISSP collapses", "", clean(cause)) for cause in causes[:1]]
     return rows
 
 

@@ -185,7 +185,7 @@ def _context(
         "overlap_note": contrasts.overlap_note(summary),
         "comparisons_note": contrasts.comparisons_note(summary),
         "trial_count": len(data.trials),
-        "facts": {clean(k, 100): clean(v) for k, v in data.facts.items()},
+        "facts": {clean(k, 100): clean(v) for k, v in (data.facts | _data_facts(summary)).items()},
         "live": data.live,
         "sweep_yaml": clean(data.sweep_yaml, 200_000),
         "regenerate": clean(data.command, 20_000),
@@ -201,6 +201,13 @@ def _judged(summary: dict[str, Any]) -> dict[str, Any]:
         "suspects": verdicts.diagnosis_table(diagnosis),
         "family": plural(int(number(diagnosis.get("family")) or 0), "interval"),
     }
+
+
+def _data_facts(summary: dict[str, Any]) -> dict[str, str]:
+    """The data that the sweep was run on: name and digest."""
+    known = [(d.get("name"), d.get("digest")) for d in summary.get("data") or []]
+    words = [f"{name or 'unnamed'}, digest {digest}" for name, digest in known if digest]
+    return {"data": "; ".join(words)} if words else {}
 
 
 def _dense_models(summary: dict[str, Any]) -> int:

@@ -41,13 +41,16 @@ def report_beside(a: SweepConfig, b: SweepConfig, output: Path | None = None) ->
     mine, theirs = settings_of(first.table, second.table, axes)
     keys = shared_trials(mine, theirs)
     known = [outcomes_of(r.tracker, r.table, k) for r, k in zip((first, second), keys, strict=True)]
+    summaries = summarise(first), summarise(second)
+    alike = same_digests(*summaries)
     found = beside(
-        mine, theirs, (known[0][0], known[1][0]), same_images(a, b), CONFIDENCE,
+        mine, theirs, (known[0][0], known[1][0]),
+        same_images(a, b) if alike is None else alike, CONFIDENCE,
         max(a.essential.tolerance, b.essential.tolerance),
     )  # fmt: skip
     found |= {"problems": [*known[0][1], *known[1][1]]}
     folder = output or report_folder(a).with_name(f"{report_folder(a).name}-and-{b.name}")
-    return write_beside(summarise(first), summarise(second), found, folder)
+    return write_beside(*summaries, found, folder)
 
 
 def _read(sweep: SweepConfig) -> Read:
@@ -57,6 +60,12 @@ def _read(sweep: SweepConfig) -> Read:
             f"{sweep.name} has no run in {without_password(sweep.tracking.uri)}: run it first"
         )
     return Read.of(sweep, Tracker(address))
+
+
+def same_digests(a: dict[str, Any], b: dict[str, Any]) -> bool | None:
+    """Whether two summaries name the same data by their digests; None if one names none."""
+    mine, theirs = ({d.get("digest") for d in s.get("data") or []} for s in (a, b))
+    return mine == theirs if mine and theirs else None
 
 
 def same_images(a: SweepConfig, b: SweepConfig) -> bool:

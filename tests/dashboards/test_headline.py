@@ -75,6 +75,8 @@ def test_a_sweep_that_recommends_nothing_says_so(summary: dict[str, Any]) -> Non
         summary["answer"]["essential"], "The trials that finished allow no recommendation.",
     ]  # fmt: skip
     assert card(summary, "Setting").note == "No trial qualifies yet."
+    summary["diagnosis"] = {"sentences": ["It was the merge.", "And more."]}
+    assert headline.answer(summary)[-1].words == "It was the merge."
 
 
 def test_every_number_of_the_cards_is_the_recommended_settings(summary: dict[str, Any]) -> None:

@@ -18,9 +18,17 @@ def test_equal_data_sections_are_the_same_images_wherever_known_data_lie() -> No
     )
     assert beside.same_images(here, there)
     folders = [
-        load_sweep("digits", ["data.name=folder", f"data.root={place}"]) for place in ("/a", "/b")
+        load_sweep("digits", ["data.name=imagefolder", f"data.root={place}"])
+        for place in ("/a", "/b")
     ]
     assert not beside.same_images(*folders)
+
+
+def test_digests_decide_where_both_are_known() -> None:
+    one, other = {"data": [{"digest": "x"}]}, {"data": [{"digest": "y"}]}
+    assert beside.same_digests(one, dict(one)) is True
+    assert beside.same_digests(one, other) is False
+    assert beside.same_digests(one, {}) is None
 
 
 def test_a_sweep_beside_itself_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
