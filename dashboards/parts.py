@@ -14,10 +14,20 @@ from dashboards.text import number
 
 Row = dict[str, Any]
 
+X_PIXEL: Any = alt.XValue  # Any: it has no types
+Y_PIXEL: Any = alt.YValue
+"""A place in pixels, or at the end (`width`, `height`)."""
 
-def chart(rows: Iterable[Row]) -> alt.Chart:
-    """A chart of rows; its marks are still to be said."""
-    return alt.Chart(alt.InlineData(values=list(rows)))
+
+def chart(rows: Iterable[Row], *fields: str) -> alt.Chart:
+    """A chart of rows, with these fields or else all; its marks are still to be said."""
+    drawn = [{field: row[field] for field in fields} if fields else row for row in rows]
+    return alt.Chart(alt.InlineData(values=drawn))
+
+
+def layered(*layers: Any) -> alt.LayerChart:
+    """Charts on each other, the first at the bottom."""
+    return alt.LayerChart(layer=list(layers))
 
 
 def in_percent(value: Any) -> float | None:
@@ -60,13 +70,15 @@ def _axis(options: Row) -> alt.Axis:
 
 def names_axis(names: Sequence[str], field: str = "name", **axis: Any) -> alt.Y:
     """A vertical axis of names in their order, the first on top."""
+    options: Row = {"labelColor": style.INK, "grid": False} | axis
+    title = options.pop("title", None)
     # Not `sort`, which would make expressions of the names.
     return alt.Y(
         field,
         type="nominal",
-        title=None,
+        title=title,
         scale=alt.Scale(domain=list(names)),
-        axis=alt.Axis(**({"labelColor": style.INK, "grid": False} | axis)),
+        axis=alt.Axis(**options),
     )
 
 
@@ -103,7 +115,9 @@ def tip() -> alt.Tooltip:
 
 def hover(points: alt.Chart) -> alt.Chart:
     """Invisible marks, large enough to be hit, that show each row's `tip`; x and y are encoded."""
-    return points.mark_point(size=420, opacity=0, filled=True, shape="circle").encode(tooltip=tip())
+    marks = points.mark_point(size=420, opacity=0, filled=True, shape="circle")
+    drawn: alt.Chart = marks.encode(tooltip=tip())
+    return drawn
 
 
 def level_line(y: float, label: str, dashes: Sequence[int], above: bool = True) -> alt.LayerChart:
@@ -117,23 +131,25 @@ def level_line(y: float, label: str, dashes: Sequence[int], above: bool = True) 
     looks = ({"stroke": style.PAPER, "strokeWidth": 3, "opacity": 0.85}, {"color": style.INK})
     texts = [
         here.mark_text(**place, **look).encode(
-            y=at, x=alt.XValue("width"), text=alt.Text("label", type="nominal")
+            y=at, x=X_PIXEL("width"), text=alt.Text("label", type="nominal")
         )
         for look in looks
     ]
-    return alt.layer(rule.encode(y=at), *texts)
+    return layered(rule.encode(y=at), *texts)
 
 
 def zero_line(x: float = 0.0) -> alt.Chart:
     """A vertical reference line."""
     rule = chart([{"x": x}]).mark_rule(color=style.INK, strokeDash=style.DASHED, strokeWidth=1.2)
-    return rule.encode(x=alt.X("x", type="quantitative"))
+    drawn: alt.Chart = rule.encode(x=alt.X("x", type="quantitative"))
+    return drawn
 
 
 def band(low: float, high: float, colour: str = style.BAND, opacity: float = 0.1) -> alt.Chart:
     """A range of the horizontal axis, from top to bottom."""
     rect = chart([{"low": low, "high": high}]).mark_rect(color=colour, opacity=opacity, clip=True)
-    return rect.encode(x=alt.X("low", type="quantitative"), x2="high")
+    drawn: alt.Chart = rect.encode(x=alt.X("low", type="quantitative"), x2="high")
+    return drawn
 
 
 def lines(*parts: str) -> str:

@@ -121,7 +121,8 @@ def config() -> dict[str, Any]:
         "axisY": {"domain": False, "ticks": False, "labelPadding": 6},
         "legend": text | {
             "orient": "bottom", "direction": "horizontal", "columns": 4, "labelColor": INK,
-            "titleColor": INK, "labelLimit": 270, "symbolSize": 70, "title": None,
+            "titleColor": INK, "labelLimit": 270, "symbolSize": 70, "symbolOpacity": 1,
+            "title": None,
         },
         "header": text | {
             "labelColor": INK, "titleColor": INK, "labelFontWeight": "bold", "labelAnchor": "start",

@@ -160,8 +160,8 @@ def _panel(rows: list[dict[str, Any]], shown: Forest, window: list[float]) -> al
     layers += [mark.encode(color=colour, shape=shape), parts.hover(points_)]
     far = [r | {"label": f"◄ {points(r['difference'] / 100)}"} for r in rows if r not in inside]
     text = parts.chart(far).mark_text(align="left", dx=4)
-    layers.append(text.encode(y=y, x=alt.XValue(0), text="label:N", tooltip=parts.tip()))
-    return alt.layer(*layers)
+    layers.append(text.encode(y=y, x=parts.X_PIXEL(0), text="label:N", tooltip=parts.tip()))
+    return parts.layered(*layers)
 
 
 FIGURE = Figure(

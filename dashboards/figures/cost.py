@@ -98,7 +98,7 @@ def _bars(rows: list[dict[str, Any]], title: str, axis: str, colour: str) -> alt
     x = parts.x_axis("length", axis, [0, 1.16 * longest or 1])
     base = parts.chart(drawn).encode(x=x, y=parts.names_axis([row["name"] for row in rows]))
     text = base.mark_text(align="left", dx=5)
-    return alt.layer(
+    return parts.layered(
         base.mark_bar(color=colour, height=15).encode(tooltip=parts.tip()),
         text.encode(text=alt.Text("label", type="nominal")),
     ).properties(width=style.WIDTH, height=alt.Step(24), title=title)
@@ -124,7 +124,7 @@ def _rate_line(rows: list[dict[str, Any]]) -> alt.LayerChart:
     y = parts.y_axis("value", "Images/s", [0, 1.12 * max(row["high"] for row in rows) or 1])
     base = parts.chart(rows).encode(x=x)
     low, high = alt.Y("low", type="quantitative"), alt.Y2("high")
-    return alt.layer(
+    return parts.layered(
         base.mark_rule(color=style.BAND, strokeWidth=1.4).encode(y=low, y2=high),
         base.mark_line(color=style.BAND).encode(y=y),
         base.mark_point(color=style.BAND).encode(y=y),

@@ -103,7 +103,7 @@ def _panel(rows: list[dict[str, Any]], window: list[float]) -> alt.LayerChart:
     rule = bounded.mark_rule(strokeWidth=2, clip=True)
     low = alt.X("low", type="quantitative")
     base = parts.chart(rows).encode(x=x, y=y, yOffset=beside)
-    return alt.layer(
+    return parts.layered(
         parts.zero_line(),
         rule.encode(x=low, x2="high", y=y, yOffset=beside, color=colour),
         base.mark_point(clip=True, size=55).encode(color=colour, shape=shape),

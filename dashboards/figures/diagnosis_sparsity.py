@@ -127,7 +127,7 @@ def _chart(
         layers.append(parts.level_line(dense, "Dense", style.DASHED))
     for edge in edges:
         layers.append(parts.level_line(edge, f"Collapse: {limit:g} points below", style.DOTTED))
-    return alt.layer(*layers)
+    return parts.layered(*layers)
 
 
 FIGURE = Figure(

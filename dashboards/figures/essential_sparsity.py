@@ -69,7 +69,7 @@ def draw(shown: Curve) -> Plot:
         f"essential sparsity {level(essential.get('value'))}."
     )
     return Plot(
-        chart=alt.layer(*layers).properties(width=style.WIDTH, height=300),
+        chart=parts.layered(*layers).properties(width=style.WIDTH, height=300),
         title=finding(curve, essential),
         alt=alt_text,
         table=DataTable.of(COLUMNS, rows),
@@ -162,7 +162,7 @@ def _marked(essential: dict[str, Any], rows: list[dict[str, Any]]) -> list[Any]:
                               strokeDash=style.SOLID if main else style.DOTTED)  # fmt: skip
         text = here.mark_text(color=colour, fontWeight="bold" if main else "normal")
         marks.append(rule.encode(x=at, tooltip=parts.tip()))
-        marks.append(text.encode(x=at, y=alt.YValue(-8 - 15 * i), text="label:N"))
+        marks.append(text.encode(x=at, y=parts.Y_PIXEL(-8 - 15 * i), text="label:N"))
     return marks
 
 

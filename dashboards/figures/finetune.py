@@ -47,7 +47,7 @@ def draw(shown: Lines) -> Plot:
     rows = [row for arm in shown.by_arm for row in _rows(shown, arm, names[arm])]
     window = accuracy_range(shown)
     ends = [_end(shown, arm, names[arm], window) for arm in shown.by_arm]
-    panel = alt.layer(*_layers([*rows, *(end for end in ends if end)], shown, names, window))
+    panel = parts.layered(*_layers([*rows, *(end for end in ends if end)], shown, names, window))
     order = alt.EncodingSortField("order", op="min")
     facets = panel.properties(width=_INNER, height=_HEIGHT).facet(
         facet=alt.Facet("name", type="nominal", sort=order, title=None), columns=COLUMNS
@@ -137,7 +137,7 @@ def _layers(
         rule.encode(y=alt.Y("near", type="quantitative"), strokeDash=alt.value(style.DOTTED)),
         base.mark_line(clip=True).encode(x=x, y=y, color=colour, strokeDash=dash),
         base.mark_point(clip=True, size=38).encode(x=x, y=y, color=colour, shape=shape),
-        text.encode(x=alt.XValue("width"), y=alt.YValue("height"), text="label:N"),
+        text.encode(x=parts.X_PIXEL("width"), y=parts.Y_PIXEL("height"), text="label:N"),
         base.mark_point(size=200, opacity=0, clip=True).encode(x=x, y=y, tooltip=parts.tip()),
     ]
 

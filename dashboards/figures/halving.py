@@ -80,7 +80,7 @@ def _chart(rows: list[dict[str, Any]]) -> alt.LayerChart:
         layers.append(line.encode(x=x, y=y, color=colour, detail="candidate:N"))
         layers.append(base.mark_point(size=45, opacity=opacity).encode(x=x, y=y, color=colour))
     layers.append(parts.hover(parts.chart(rows).encode(x=x, y=y)))
-    return alt.layer(*layers)
+    return parts.layered(*layers)
 
 
 FIGURE = Figure(

@@ -132,7 +132,7 @@ def _panel(rows: list[dict[str, Any]], names: list[str], dense: float | None) ->
     ]
     if near and near[0] is not None:
         layers.append(parts.level_line(near[0], "Dense", style.DASHED))
-    return alt.layer(*layers)
+    return parts.layered(*layers)
 
 
 FIGURE = Figure(

@@ -106,7 +106,7 @@ def _panel(rows: list[dict[str, Any]]) -> alt.LayerChart:
     colour = parts.coloured(names, style.LEVEL_COLOURS[: len(names)])
     shape = parts.shaped(names, style.LEVEL_SHAPES[: len(names)])
     random = base.mark_line(strokeDash=style.DOTTED, strokeWidth=1.4)
-    return alt.layer(
+    return parts.layered(
         random.encode(x=x, y=alt.Y("random", type="quantitative"), color=colour),
         base.mark_line().encode(x=x, y=y, color=colour),
         base.mark_point(size=45).encode(x=x, y=y, color=colour, shape=shape),

@@ -5,10 +5,9 @@ made by `make vega` from the sources inside vl-convert, so that the browser and 
 with one version. It needs no `eval`: the interpreter walks parsed expressions instead.
 """
 
-import sys
 from functools import cache
+from importlib.metadata import version as installed
 from importlib.resources import files
-from pathlib import Path
 
 import vl_convert
 
@@ -26,7 +25,7 @@ window.lotusVega = { version: "VERSION", parse, View, compile, interpreter };"""
 def version() -> str:
     """What is in the bundle: `vl-convert 1.9.0.post1, Vega 6.2.0, Vega-Lite 6.4`."""
     return (
-        f"vl-convert {vl_convert.__version__}, Vega {vl_convert.get_vega_version()}, "
+        f"vl-convert {installed('vl-convert-python')}, Vega {vl_convert.get_vega_version()}, "
         f"Vega-Lite {VEGA_LITE}"
     )
 
@@ -57,7 +56,3 @@ def mount() -> str:
 
 def _read(name: str) -> str:
     return files("dashboards.vega").joinpath(name).read_text("utf-8")
-
-
-if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(build(), "utf-8")

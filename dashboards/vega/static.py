@@ -1,6 +1,8 @@
 """Pictures of a specification without a browser: SVG, and PNG made from it."""
 
+import json
 import re
+from functools import lru_cache
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -9,10 +11,11 @@ import vl_convert
 from dashboards import style
 from dashboards.vega.bundle import VEGA_LITE
 
+_KEPT = 32  # pictures: of a report that is made again, those that did not change
 _PNG_SCALE = 2.0  # of CSS pixels
 _TITLE_PX, _LINE_PX, _PAD_PX = 15, 20, 12
 _SIZE = re.compile(r'<svg [^>]*?width="([\d.]+)" height="([\d.]+)"')
-_IDS = re.compile(r'(\bid="|url\(#)([A-Za-z][\w-]*)')
+_ID = re.compile(r'(\bid="|url\(#)([A-Za-z][\w-]*)')
 
 
 def svg(spec: dict[str, Any], name: str) -> str:
@@ -24,10 +27,18 @@ def svg(spec: dict[str, Any], name: str) -> str:
     Raises:
         ValueError: Vega-Lite cannot draw the specification.
     """
+    return _svg(json.dumps(spec), name)
+
+
+@lru_cache(maxsize=_KEPT)
+def _svg(spec: str, name: str) -> str:
     drawn: str = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE, allowed_base_urls=[])
-    return _IDS.sub(rf"\g<1>{name}-\g<2>", drawn)
+    # Vega numbers them through the life of the process; equal figures shall be equal text.
+    numbers: dict[str, int] = {}
+    return _ID.sub(lambda m: f"{m[1]}{name}-{numbers.setdefault(m[2], len(numbers))}", drawn)
 
 
+@lru_cache(maxsize=_KEPT)
 def png(drawn: str, title: str) -> bytes:
     """The PNG of an SVG from `svg`, with its title above, on white, at twice the CSS pixels."""
     size = _SIZE.match(drawn)

@@ -9,7 +9,7 @@ from dashboards import ReportData
 from dashboards.figure import Figure, Place
 from dashboards.figures import FIGURES, drawn
 from dashboards.files import OLDER_FIGURES
-from tests.dashboards.test_search import FRONT, HALVING
+from tests.dashboards.test_search import HALVING
 
 TEMPLATE = files("dashboards").joinpath("report.html.j2").read_text("utf-8")
 
@@ -36,7 +36,7 @@ def test_no_place_is_empty() -> None:
 
 
 def test_every_figure_is_drawn_from_a_summary_that_has_all(full: ReportData) -> None:
-    found = drawn(full.summary | FRONT | HALVING)
+    found = drawn(full.summary | HALVING)
     assert [drawing.name for drawing in found] == [figure.name for figure in FIGURES]
     for figure, drawing in zip(FIGURES, found, strict=True):
         assert drawing.place == figure.place
