@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 PROFILE ?= cpu
 COMPOSE := docker compose --profile $(PROFILE)
 
-.PHONY: demo test check lint types unit help lock pin clean secrets up down
+.PHONY: demo test check lint types unit help lock pin clean secrets up down vega
 
 ## Run the bundled sweep `digits` and write its report.
 demo: $(READY)
@@ -73,6 +73,10 @@ lock:
 # As the registry has them now: a change to look at and to commit.
 pin:
 	$(PYTHON) orchestrator/deploy/pin.py
+
+## Make the script bundle that draws figures again, after a change of vl-convert.
+vega: $(READY)
+	$(BIN)/python -m dashboards.vega
 
 ## Make .env with random secrets, or add those that it lacks.
 secrets:

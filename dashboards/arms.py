@@ -1,5 +1,6 @@
 """The arms as the summary describes them: their order, labels and looks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,11 +53,24 @@ class Arms:
     def marker(self, arm: Any) -> str:
         """An arm's marker in every figure."""
         look = self._look(arm)
-        return "." if look is None else look[1]
+        return "stroke" if look is None else look[1]
 
-    def line(self, arm: Any) -> Any:
-        """An arm's line style: controls are dashed."""
-        return style.DASHED if self._row(arm).get("replaces") else "-"
+    def is_control(self, arm: Any) -> bool:
+        """Whether an arm replaces a part of the method, to see what that part brings."""
+        return bool(self._row(arm).get("replaces"))
+
+    def line(self, arm: Any) -> list[int]:
+        """An arm's line style as dashes and gaps in pixels: controls are dashed."""
+        return style.DASHED if self.is_control(arm) else style.SOLID
+
+    def names(self, arms: Sequence[str]) -> dict[str, str]:
+        """Short labels that are all different, in the order of `rank`."""
+        named: dict[str, str] = {}
+        for arm in sorted(dict.fromkeys(arms), key=self.rank):
+            short, taken = self.short(arm), set(named.values())
+            same = sum(one == short or one.startswith(f"{short} (") for one in taken)
+            named[arm] = f"{short} ({same + 1})" if short in taken else short
+        return named
 
     def on_top(self, arm: Any) -> bool:
         """Whether it is the full method, of which the others are parts or controls."""

@@ -52,7 +52,7 @@ def _comparison(c: dict[str, Any], arms: Arms) -> tuple[Cell, ...]:
         Cell(FAMILIES.get(family, clean(family, 100))),
         Cell(label(c.get("a")), None, "arm"),
         Cell(label(c.get("b")), None, "arm"),
-        Cell(_place(c.get("setting_a") or {}, c.get("setting_b") or {})),
+        Cell(place_words(c.get("setting_a") or {}, c.get("setting_b") or {})),
         Cell(clean(c.get("split"), 40)),
         num(amount(c.get("n")), c.get("n")),
         num(amount(c.get("n_images")), c.get("n_images")),
@@ -80,7 +80,7 @@ def bound(size: float) -> str:
     return f"{tenths / 10:.1f} point{'' if tenths == 10 else 's'}"
 
 
-def _place(mine: dict[str, Any], theirs: dict[str, Any]) -> str:
+def place_words(mine: dict[str, Any], theirs: dict[str, Any]) -> str:
     """The settings in short: `s 30 %, d 10 %, f 10 %`; the first one's values take precedence."""
     letters = dict(zip(AXES, ("s", "d", "f"), strict=True))
     both = {**theirs, **{axis: v for axis, v in mine.items() if v is not None}}

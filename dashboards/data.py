@@ -52,6 +52,7 @@ class ReportData:
         sweep_yaml: the resolved sweep file.
         facts: about the report and its sweep, label -> text.
         command: shell command that makes the report again.
+        live: whether the sweep runs and the report will be written again.
     """
 
     summary: dict[str, Any]
@@ -60,6 +61,7 @@ class ReportData:
     sweep_yaml: str
     facts: dict[str, str]
     command: str = ""
+    live: bool = False
 
 
 def hide_password(text: str) -> str:
@@ -76,10 +78,10 @@ def without_passwords(data: ReportData) -> ReportData:
     """Hide passwords in all text: a report is passed on, and tracking addresses contain them."""
     trials = data.trials.reset_index(drop=True)
     for column in trials.columns[trials.dtypes.map(lambda d: not pd.api.types.is_numeric_dtype(d))]:
-        trials[column] = trials[column].map(_hidden)
+        trials[column] = trials[column].map(hidden)
     return replace(
         data,
-        summary=_hidden(data.summary),
+        summary=hidden(data.summary),
         trials=trials,
         pictures=tuple(replace(p, title=hide_password(p.title)) for p in data.pictures),
         command=hide_password(data.command),
@@ -88,14 +90,14 @@ def without_passwords(data: ReportData) -> ReportData:
     )
 
 
-def _hidden(value: Any) -> Any:
+def hidden(value: Any) -> Any:
     """The same value, without passwords in its texts."""
     if isinstance(value, str):
         return hide_password(value)
     if isinstance(value, Mapping):
-        return {key: _hidden(item) for key, item in value.items()}
+        return {key: hidden(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_hidden(item) for item in value]
+        return [hidden(item) for item in value]
     return value
 
 

@@ -74,7 +74,7 @@ def written_before(listed: Path | None, present: set[str]) -> set[str]:
     return present & (listed_names | {name for name in present if _OLDER.fullmatch(name)} | ALWAYS)
 
 
-def _disarm(cell: object) -> object:
+def disarm(cell: object) -> object:
     """Put an apostrophe before text that a spreadsheet would run as a formula; numbers stay.
 
     A lone carriage return, as from progress bars, would end the row, so it becomes a newline.
@@ -89,8 +89,8 @@ def trials_csv(trials: pd.DataFrame) -> bytes:
     """The table as CSV (UTF-8), with floats in full precision."""
     safe = trials.copy()
     for column in safe.columns[safe.dtypes.map(lambda d: not pd.api.types.is_numeric_dtype(d))]:
-        safe[column] = safe[column].map(_disarm)
-    safe.columns = pd.Index([_disarm(c) for c in safe.columns])
+        safe[column] = safe[column].map(disarm)
+    safe.columns = pd.Index([disarm(c) for c in safe.columns])
     return safe.to_csv(index=False, lineterminator="\n").encode("utf-8", "replace")
 
 

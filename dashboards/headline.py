@@ -19,7 +19,16 @@ from dashboards.text import (
     tolerance_points,
 )
 
-SENTENCES = ("essential", "recommended", "saves", "costs")
+ROWS = {
+    "essential": "One-shot pruning",
+    "recommended": "What to use",
+    "saves": "What it saves",
+    "costs": "What it costs",
+    "surer": "To be surer",
+}
+"""The summary's sentences, each with its label on the first screen."""
+
+_STANDINGS = {"good": "good", "open": "open", "bad": "bad"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +40,70 @@ class Card:
     note: str
 
 
-def answer(summary: dict[str, Any]) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A row of the answer: its label, one number of it or "", and the summary's sentence."""
+
+    label: str
+    figure: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A point of the strip of trust; `standing` is its look, `meaning` says the same in a word."""
+
+    about: str
+    standing: str
+    meaning: str
+    words: str
+
+
+def answer(summary: dict[str, Any]) -> list[Said]:
     """The answer in the summary's sentences; at least one."""
     counts = summary.get("trials") or {}
     if not counts.get("finished"):
         planned = plural(counts.get("planned") or 0, "trial")
-        return [f"No trial has finished yet, of {planned} planned."]
-    sentences = summary.get("answer") or {}
-    lines = [clean(text) for kind in SENTENCES if (text := sentences.get(kind))]
+        return [Said("", "", f"No trial has finished yet, of {planned} planned.")]
+    sentences, best = summary.get("answer") or {}, summary.get("recommended") or {}
+    figures = {"recommended": Arms.of(summary).label(best.get("arm")) if best else ""}
+    if number(best.get("macs_ratio")) is not None:
+        figures["saves"] = f"{ratio(best['macs_ratio'])} MACs"
+    if number(best.get("difference")) is not None:
+        figures["costs"] = f"{points(best['difference'])} points"
+    rows = [
+        Said(label, figures.get(kind, ""), clean(sentences[kind]))
+        for kind, label in ROWS.items() if sentences.get(kind)
+    ]  # fmt: skip
     if not sentences.get("recommended"):
-        lines.append("The trials that finished allow no recommendation.")
-    return lines
+        rows.append(Said("What to use", "", "The trials that finished allow no recommendation."))
+        causes = (summary.get("diagnosis") or {}).get("sentences") or []
+        rows += [Said("Why ISSP collapses", "", clean(cause)) for cause in causes[:1]]
+    return rows
+
+
+def trust(summary: dict[str, Any]) -> list[Mark]:
+    """The strip of trust."""
+    return [
+        Mark(
+            clean(row.get("about"), 40),
+            standing := _STANDINGS.get(str(row.get("standing")), "open"),
+            {"good": "good", "open": "open", "bad": "not good"}[standing],
+            clean(row.get("words"), 300),
+        )
+        for row in summary.get("trust") or []
+    ]
+
+
+def unfinished(summary: dict[str, Any]) -> str:
+    """That trials are still missing, or the empty text."""
+    counts = summary.get("trials") or {}
+    planned, finished = counts.get("planned") or 0, counts.get("finished") or 0
+    failed = counts.get("failed") or 0
+    if finished + failed >= planned:
+        return ""
+    so_far = f"{finished:,} of {plural(planned, 'trial')} finished"
+    return f"Not finished: {so_far}, {failed:,} failed. All numbers will change."
 
 
 def sparsity_interval(essential: dict[str, Any]) -> str:

@@ -1,36 +1,11 @@
-"""The report of a sweep: one self-contained HTML file, and its data."""
+"""The files of a report: one self-contained HTML page, and its data."""
 
-import base64
-import hashlib
 import json
-import re
-from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files as package_files
 from pathlib import Path
-from typing import Any, get_args
 
-import pandas as pd
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup, escape
-
-from dashboards import contrasts, figures, files, frames, headline, search, sections, verdicts
-from dashboards.arms import Arms
-from dashboards.data import Picture, ReportData, plain, without_passwords
-from dashboards.figure import Drawing, Place
-from dashboards.figures.issp_by_fraction import shown_levels
-from dashboards.text import clean, duration, level, number, percent, plural
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """An image as the page embeds it; width and height in CSS pixels."""
-
-    src: str
-    alt: str
-    width: int
-    height: int
-    caption: str = ""
+from dashboards import figures, files
+from dashboards.data import ReportData, plain, without_passwords
+from dashboards.page import render
 
 
 def write_report(data: ReportData, output: Path) -> Path:
@@ -67,151 +42,9 @@ def write_report(data: ReportData, output: Path) -> Path:
         files.write_whole(output / name, png)
     text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
     files.write_whole(output / "summary.json", text.encode())
-    files.write_whole(output / "trials.csv", files.trials_csv(data.trials))
-    page = _render(_context(summary, data, drawings, pictures))
+    csv = files.trials_csv(data.trials)
+    files.write_whole(output / "trials.csv", csv)
+    page = render(summary, data, drawings, pictures, csv)
     path = output / "report.html"
     files.write_whole(path, page.encode("utf-8", "replace"))
     return path
-
-
-def _placed(drawings: list[Drawing]) -> dict[str, list[Image]]:
-    """The figures at every place of the page."""
-    # 200 dpi shown at 100 CSS px per inch: half the pixels of the file
-    return {
-        place: [_image(d.png, d.alt, 0.5, d.caption) for d in drawings if d.place == place]
-        for place in get_args(Place)
-    }
-
-
-def _image(png: bytes, alt: str, scale: float, caption: str = "") -> Image:
-    width, height = files.png_size(png)
-    src = "data:image/png;base64," + base64.b64encode(png).decode()
-    return Image(src, alt, round(width * scale), round(height * scale), caption)
-
-
-def _picture_image(picture: Picture) -> Image:
-    dropped = level(picture.patch_drop)
-    caption = f"{dropped} of the patches dropped. Trial {clean(picture.title, 300)}"
-    return _image(
-        picture.png, f"Example images with {dropped} of their patches dropped", 1, caption
-    )
-
-
-def _fraction_note(table: pd.DataFrame, arms: Arms) -> str:
-    """Which trials the section on mask data shows."""
-    if table.empty:
-        return ""
-    drop = number(table["patch_drop"].iloc[0])
-    patches = "all patches" if not drop else f"{level(drop)} of the patches dropped"
-    arm = arms.label(table["arm"].iloc[0])
-    text = (
-        f"{arm}, {patches}; mean over seeds, bars from the lowest to the highest. With 3 seeds or "
-        "more intervals are about other seeds, below about these models."
-    )
-    total, drawn = table["sparsity"].nunique(), len(shown_levels(table))
-    return text if drawn == total else f"{text} The figure draws {drawn} of {total} sparsities."
-
-
-def _tables(summary: dict[str, Any], trials: pd.DataFrame) -> dict[str, Any]:
-    """All tables of the page."""
-    seconds, rates = sections.cost_tables(frames.stages(summary), frames.rates(summary))
-    return {
-        "curve": sections.curve_table(summary),
-        "detectors": sections.detector_table(summary),
-        "finetune": sections.finetune_table(frames.finetuning(summary), summary),
-        "fractions": sections.fraction_table(frames.by_fraction(summary)),
-        "overlap": contrasts.overlap_table(summary),
-        "arms": sections.arms_table(summary),
-        "comparisons": contrasts.comparisons_table(summary),
-        "pareto": search.pareto_table(summary),
-        "halving": search.halving_table(summary),
-        "candidates": search.candidates_table(summary),
-        "seconds": seconds,
-        "rates": rates,
-        "failed": sections.failed_table(trials),
-        "trials": sections.trials_table(trials),
-    }
-
-
-def _context(
-    summary: dict[str, Any],
-    data: ReportData,
-    drawings: list[Drawing],
-    pictures: list[Picture],
-) -> dict[str, Any]:
-    """Everything the template shows, as text, tables and images; the template computes nothing."""
-    fractions = frames.by_fraction(summary)
-    essential = summary.get("essential_sparsity") or {}
-    return {
-        "sweep": clean(summary.get("sweep"), 300) or "unnamed sweep",
-        "answer": headline.answer(summary),
-        "dense_note": headline.dense_note(summary),
-        "cards": headline.cards(summary),
-        "warnings": [clean(w) for w in summary.get("warnings") or []],
-        "not_measured": [clean(s) for s in summary.get("not_measured") or []],
-        "figures": _placed(drawings),
-        "pictures": [_picture_image(p) for p in pictures],
-        "confidence": percent(summary.get("confidence", 0.95), 0),
-        "detector": clean(essential.get("detector"), 100).replace("_", " "),
-        "models": plural(_dense_models(summary), "dense model"),
-        **_cost_words(summary.get("cost") or {}),
-        **_tables(summary, data.trials),
-        "fraction_note": _fraction_note(fractions, Arms.of(summary)),
-        **_judged(summary),
-        "overlap_note": contrasts.overlap_note(summary),
-        "comparisons_note": contrasts.comparisons_note(summary),
-        "trial_count": len(data.trials),
-        "facts": {clean(k, 100): clean(v) for k, v in data.facts.items()},
-        "sweep_yaml": clean(data.sweep_yaml, 200_000),
-        "regenerate": clean(data.command, 20_000),
-    }
-
-
-def _judged(summary: dict[str, Any]) -> dict[str, Any]:
-    """The paper's claims, and the diagnosis."""
-    diagnosis = summary.get("diagnosis") or {}
-    return {
-        "claims": verdicts.claim_rows(summary),
-        "causes": [clean(s) for s in diagnosis.get("sentences") or []],
-        "suspects": verdicts.diagnosis_table(diagnosis),
-        "family": plural(int(number(diagnosis.get("family")) or 0), "interval"),
-    }
-
-
-def _dense_models(summary: dict[str, Any]) -> int:
-    dense = summary.get("dense") or {}
-    return int((dense.get("before_fine_tuning") or dense).get("n") or 0)
-
-
-def _cost_words(cost: dict[str, Any]) -> dict[str, str]:
-    return {
-        "spent": headline.cost_words(cost),
-        "wall": "" if cost.get("wall_s") is None else duration(cost["wall_s"]),
-    }
-
-
-@cache
-def _asset(name: str) -> str:
-    return package_files("dashboards").joinpath(name).read_text("utf-8")
-
-
-def _csp_hash(text: str) -> str:
-    """A Content-Security-Policy source that allows exactly this inline text."""
-    digest = hashlib.sha256(text.encode()).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"
-
-
-def coded(text: str) -> Markup:
-    """A sentence as HTML, with text in backticks as code and everything else escaped."""
-    return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(text))))
-
-
-def _render(context: dict[str, Any]) -> str:
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["coded"] = coded
-    css, script = _asset("report.css"), _asset("report.js")
-    return environment.from_string(_asset("report.html.j2")).render(
-        **context, css=css, script=script, css_hash=_csp_hash(css), script_hash=_csp_hash(script)
-    )

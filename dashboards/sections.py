@@ -22,7 +22,7 @@ from dashboards.text import (
     ratio,
 )
 
-MOST_ROWS = 500
+MOST_ROWS = 1_000
 MOST_FAILED = 100
 _LONG_ERROR = 140
 

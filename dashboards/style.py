@@ -1,135 +1,139 @@
-"""The look of all figures: one size, one font, one colour and marker per arm."""
+"""The look of all figures: one size, one font, one colour and marker per arm.
 
-import io
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+Colours are CSS variables, so that a figure follows the page between light and dark without being
+drawn again. Behind each stands its value on a light page, for pictures that are in no page.
+"""
+
+import re
+import textwrap
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import ScalarFormatter
+FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
+"""Three names with one set of widths: what vl-convert measures is what a browser shows."""
 
-WIDTH_IN = 5.2  # 5.2 in at 400 CSS px still shows a 12 pt label at 11 px
-INK, MUTED, GRID, BAND = "#1f2328", "#59636e", "#e4e7eb", "#0072b2"
+WIDTH = 560
+"""Of what is drawn inside the axes, in CSS pixels; pages fit it to their room."""
 
-# Okabe-Ito colours, yellow left out (too faint on white); markers tell arms apart in print.
-ARM_LOOKS = (
-    ("#1f2328", "d"),
-    ("#56b4e9", "D"),
-    ("#e69f00", "^"),
-    ("#009e73", "s"),
-    ("#0072b2", "o"),
-    ("#cc79a7", "v"),
-    ("#8c959f", "X"),
-    ("#d55e00", "P"),
-)
-DASHED = (0, (4, 1.5))
-GREEN = "#009e73"
-# From dark to light along one hue order that survives grey print: an ordered quantity.
-LEVEL_COLOURS = ("#08306b", "#0072b2", "#009e73", "#e69f00", "#d55e00", "#cc79a7")
-LEVEL_MARKERS = ("o", "s", "^", "D", "v", "P")
-
-_RC: Any = {  # Any: the stubs ask for literal keys in some versions, for str in others
-    "font.family": "DejaVu Sans",  # ships with matplotlib: the same on every machine
-    "font.size": 12,
-    "axes.titlesize": 12,
-    "axes.labelsize": 12,
-    "xtick.labelsize": 11.5,
-    "ytick.labelsize": 11.5,
-    "legend.fontsize": 11,
-    "text.parse_math": False,  # a "$" in a name is a "$"
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "text.color": INK,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.8,
-    "lines.linewidth": 1.8,
-    "lines.markersize": 5.5,
-    "legend.frameon": False,
-    "legend.handlelength": 1.8,
-    "legend.columnspacing": 1.4,
-    "figure.facecolor": "white",
-    "axes.facecolor": "white",
-    "figure.constrained_layout.use": True,
+COLOURS: dict[str, tuple[str, str]] = {
+    "ink": ("#1f2328", "#e3e8ee"),
+    "muted": ("#59636e", "#9aa6b2"),
+    "grid": ("#e4e7eb", "#2c343d"),
+    "paper": ("#ffffff", "#181d24"),
+    "band": ("#0072b2", "#5ab0ea"),
+    "second": ("#d55e00", "#ff8f57"),
+    "green": ("#009e73", "#35c79c"),
+    "mark": ("#b35900", "#f0a94a"),
+    # Okabe-Ito colours, yellow left out (too faint on white); markers tell arms apart in print.
+    "arm-0": ("#1f2328", "#e3e8ee"),
+    "arm-1": ("#56b4e9", "#8fd0f7"),
+    "arm-2": ("#e69f00", "#f2b632"),
+    "arm-3": ("#009e73", "#35c79c"),
+    "arm-4": ("#0072b2", "#5ab0ea"),
+    "arm-5": ("#cc79a7", "#e29cc3"),
+    "arm-6": ("#8c959f", "#a8b1bb"),
+    "arm-7": ("#d55e00", "#ff8f57"),
+    # An ordered quantity, along one hue order that survives grey print.
+    "level-0": ("#08306b", "#9db8f2"),
+    "level-1": ("#0072b2", "#5ab0ea"),
+    "level-2": ("#009e73", "#35c79c"),
+    "level-3": ("#e69f00", "#f2b632"),
+    "level-4": ("#d55e00", "#ff8f57"),
+    "level-5": ("#cc79a7", "#e29cc3"),
+    # A heat map from little to much; its text is chosen by the step.
+    "heat-0": ("#eff5fb", "#1c2a38"),
+    "heat-1": ("#d3e4f3", "#1f3d57"),
+    "heat-2": ("#a9cfe8", "#245377"),
+    "heat-3": ("#73b2d8", "#2f6f9d"),
+    "heat-4": ("#4292c6", "#5b9bc9"),
+    "heat-5": ("#1f6fb2", "#8cbfe2"),
+    "heat-6": ("#0b4a8f", "#c4e0f4"),
+    "heat-text-low": ("#1f2328", "#e3e8ee"),
+    "heat-text-high": ("#ffffff", "#0f1318"),
 }
+"""Name -> colour on a light and on a dark page."""
+
+_VARIABLE = re.compile(r"var\(--figure-[a-z0-9-]+, (#[0-9a-f]{6})\)")
+
+
+def colour(name: str) -> str:
+    """A colour of COLOURS as a CSS variable with its light value.
+
+    Raises:
+        KeyError: there is no such colour.
+    """
+    return f"var(--figure-{name}, {COLOURS[name][0]})"
+
+
+def light(text: str) -> str:
+    """The same text with the colours of a light page instead of variables."""
+    return _VARIABLE.sub(r"\1", text)
+
+
+def css() -> str:
+    """The variables of all figures for a page: light, dark, and light again on paper."""
+    bright, dark = (
+        "".join(f"--figure-{name}:{both[side]};" for name, both in COLOURS.items())
+        for side in (0, 1)
+    )
+    return f":root{{{bright}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
+
+
+INK, MUTED, GRID, PAPER = colour("ink"), colour("muted"), colour("grid"), colour("paper")
+BAND, SECOND, GREEN, MARK = colour("band"), colour("second"), colour("green"), colour("mark")
+ARM_COLOURS = tuple(colour(f"arm-{i}") for i in range(8))
+ARM_SHAPES = (
+    "diamond", "square", "triangle-up", "triangle-right",
+    "circle", "triangle-down", "cross", "triangle-left",
+)  # fmt: skip
+ARM_LOOKS = tuple(zip(ARM_COLOURS, ARM_SHAPES, strict=True))
+LEVEL_COLOURS = tuple(colour(f"level-{i}") for i in range(6))
+LEVEL_SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")
+HEAT_COLOURS = tuple(colour(f"heat-{i}") for i in range(7))
+SOLID, DASHED, DOTTED = [1, 0], [6, 3], [2, 3]
 
 
 def arm_look(number: int) -> tuple[str, str]:
     """Colour and marker for the number of a look; the first 64 are all different."""
     round_, first = divmod(number, len(ARM_LOOKS))
-    return ARM_LOOKS[first][0], ARM_LOOKS[(first + round_) % len(ARM_LOOKS)][1]
+    return ARM_COLOURS[first], ARM_SHAPES[(first + round_) % len(ARM_SHAPES)]
 
 
-@contextmanager
-def drawing_rules() -> Iterator[None]:
-    """Matplotlib with our settings only; the user's matplotlibrc does not change reports."""
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(_RC)
-        yield
+def wrapped(text: str, width: int) -> list[str]:
+    """A text in lines of at most `width` characters; long words are broken."""
+    return textwrap.wrap(text, max(width, 10), break_on_hyphens=False) or [""]
 
 
-def new_figure(*heights_in: float, sharex: bool = True) -> list[Axes]:
-    """The axes of a new figure, one per height, from top to bottom; use inside `drawing_rules`."""
-    figure = Figure(figsize=(WIDTH_IN, sum(heights_in)))
-    FigureCanvasAgg(figure)
-    grid = figure.subplots(
-        len(heights_in), 1, squeeze=False, sharex=sharex, height_ratios=heights_in
-    )
-    return list(grid[:, 0])
-
-
-def figure_of(axes: Axes) -> Figure:
-    """The figure that `new_figure` made.
-
-    Raises:
-        ValueError: the axes have no figure.
-    """
-    figure = axes.get_figure(root=True)
-    if figure is None:
-        raise ValueError("these axes belong to no figure")
-    return figure
-
-
-def legend_below(axes: Axes, columns: int = 2) -> None:
-    """One legend below the figure, where it does not cover data."""
-    handles, labels = axes.get_legend_handles_labels()
-    if handles:
-        figure_of(axes).legend(handles, labels, loc="outside lower center", ncols=columns)
-
-
-class _Percent(ScalarFormatter):
-    """Fractions as percent, with as many decimals as the finest tick needs."""
-
-    def format_ticks(self, values: Iterable[float]) -> list[str]:
-        ticks = [100 * v for v in values]
-        digits = next((d for d in range(3) if all(abs(t - round(t, d)) < 1e-6 for t in ticks)), 3)
-        return [f"{t:.{digits}f}".replace("-", "−") for t in ticks]
-
-
-def percent_ticks(axes: Axes, x: bool = False, y: bool = False) -> None:
-    """Show fractions at the ticks in percent; the axis label has the sign."""
-    if x:
-        axes.xaxis.set_major_formatter(_Percent())
-    if y:
-        axes.yaxis.set_major_formatter(_Percent())
-
-
-def to_png(axes: Axes) -> bytes:
-    """PNG bytes at twice the screen resolution; equal figures give equal bytes."""
-    figure = figure_of(axes)
-    buffer = io.BytesIO()
-    figure.set_dpi(200)
-    # Not `savefig`, which draws everything twice for the same bytes.
-    # Without Software: the version of matplotlib must not change the bytes.
-    canvas = FigureCanvasAgg(figure)
-    canvas.print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call]
-    return buffer.getvalue()
+def config() -> dict[str, Any]:
+    """The Vega-Lite configuration of every figure."""
+    text = {"labelFontSize": 12, "titleFontSize": 12.5, "titleFontWeight": "normal"}
+    return {
+        "aria": False,  # the page names the figure; a label for each mark would double its size
+        "background": None,
+        "font": FONT,
+        "padding": 4,
+        "customFormatTypes": False,
+        "view": {"stroke": None},
+        "axis": text | {
+            "labelColor": MUTED, "titleColor": INK, "domainColor": MUTED, "tickColor": MUTED,
+            "gridColor": GRID, "labelLimit": 210, "labelOverlap": "greedy", "titlePadding": 8,
+            "titleLimit": 540, "tickCount": 6,
+        },
+        "axisY": {"domain": False, "ticks": False, "labelPadding": 6},
+        "legend": text | {
+            "orient": "bottom", "direction": "horizontal", "columns": 4, "labelColor": INK,
+            "titleColor": INK, "labelLimit": 270, "symbolSize": 70, "symbolOpacity": 1,
+            "title": None,
+        },
+        "header": text | {
+            "labelColor": INK, "titleColor": INK, "labelFontWeight": "bold", "labelAnchor": "start",
+            "labelLimit": 260, "title": None,
+        },
+        "title": {
+            "color": INK, "fontSize": 13, "fontWeight": "bold", "anchor": "start", "frame": "group",
+            "limit": 520,
+        },
+        "text": {"color": INK, "fontSize": 12, "font": FONT},
+        "rule": {"color": MUTED},
+        "line": {"strokeWidth": 2},
+        "point": {"filled": True, "size": 60, "opacity": 1},
+    }  # fmt: skip

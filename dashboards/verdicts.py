@@ -47,7 +47,7 @@ def claim_rows(summary: dict[str, Any]) -> list[ClaimRow]:
                 paper=clean(entry.get("paper"), 200),
                 figure=f"Figure {figure:g}" if place else "",
                 place=place,
-                ours=clean(entry.get("ours"), 400) or DASH,
+                ours=clean(entry.get("ours"), 400).removeprefix(DASH),
                 verdict=verdict,
                 look=_LOOK.get(verdict, ""),
                 why=clean(entry.get("why"), 400),

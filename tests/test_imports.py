@@ -337,7 +337,7 @@ def test_nobody_opens_a_pickle_but_the_reader_of_cifar10() -> None:
         assert not importers(foreign)
 
 
-HEAVY = {"torch", "torchvision", "timm", "ray", "mlflow", "optuna", "matplotlib"}
+HEAVY = {"torch", "torchvision", "timm", "ray", "mlflow", "optuna", "altair", "vl_convert"}
 
 
 PLAN = "from orchestrator import load_sweep, plan\nassert plan(load_sweep('digits')).nodes"

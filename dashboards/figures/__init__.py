@@ -8,7 +8,6 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
-from dashboards import style
 from dashboards.figure import Drawing, Figure
 
 FIGURES: tuple[Figure[Any], ...] = tuple(
@@ -19,6 +18,5 @@ FIGURES: tuple[Figure[Any], ...] = tuple(
 
 def drawn(summary: dict[str, Any]) -> list[Drawing]:
     """The figures that have data."""
-    with style.drawing_rules():
-        drawings = [figure.drawing(summary) for figure in FIGURES]
+    drawings = [figure.drawing(summary) for figure in FIGURES]
     return [drawing for drawing in drawings if drawing is not None]

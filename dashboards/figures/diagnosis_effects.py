@@ -1,15 +1,30 @@
 """What each single change to an anchor of the diagnosis does."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from matplotlib.axes import Axes
+import altair as alt
 
-from dashboards import style
+from dashboards import parts, style
 from dashboards.diagnosis import by_anchor, change, told_apart
-from dashboards.figure import Figure
-from dashboards.text import clean, number, plural, points
+from dashboards.figure import DataTable, Figure, Plot
+from dashboards.text import amount, clean, number, plural, points, points_interval
 
 MOST_EFFECTS = 14  # changes of one anchor that fit into a panel
+HEADS = {
+    "anchor": "Anchor",
+    "name": "Change",
+    "when": "When",
+    "effect": "Effect (points)",
+    "low": "Interval, from",
+    "high": "Interval, to",
+    "n": "Seeds",
+}
+_WHEN = {
+    "Right after pruning": ("effect_pruned", "low", "high"),
+    "After fine-tuning": ("effect_final", "final_low", "final_high"),
+}
+_UNCLEAR = "Right after pruning, not told from zero"
 
 Groups = list[tuple[dict[str, Any], list[dict[str, Any]]]]
 """Anchors and the changes around each, the largest effect first."""
@@ -21,69 +36,79 @@ def data(summary: dict[str, Any]) -> Groups | None:
     return [(anchor, rows[:MOST_EFFECTS]) for anchor, rows in groups] or None
 
 
-def draw(groups: Groups) -> tuple[Axes, str]:
+def draw(groups: Groups) -> Plot:
     """What each single change does to the accuracy, a panel per anchor."""
-    panels = style.new_figure(*(1.0 + 0.34 * len(rows) for _, rows in groups))
-    for axes, (anchor, rows) in zip(panels, groups, strict=True):
-        _effect_panel(axes, rows)
-        title = clean(f"Changes to {anchor.get('name')}", 60)
-        axes.set_title(title, loc="left", fontweight="bold", x=-0.65, fontsize=11)
-    panels[0].set_xlim(*_reach([row for _, rows in groups for row in rows]))
-    panels[-1].set_xlabel("Effect on accuracy (points)")
-    look: dict[str, Any] = {"ls": "none", "color": style.BAND}
-    panels[0].plot([], [], marker="o", label="Right after pruning", **look)
-    panels[0].plot([], [], marker="s", label="After fine-tuning", ls="none", color="#d55e00")
-    style.legend_below(panels[0])
+    drawn = [(clean(f"Changes to {anchor.get('name')}", 70), _rows(anchor, rows))
+             for anchor, rows in groups]  # fmt: skip
+    window = reach([row for _, rows in drawn for row in rows])
+    panels = [_panel(rows, window).properties(title=title, width=style.WIDTH, height=alt.Step(13))
+              for title, rows in drawn]  # fmt: skip
     best = groups[0][1][0]
     effect = best.get("effect_pruned")
     effect = best.get("effect_final") if effect is None else effect
-    alt = (
-        f"Effect of {plural(sum(len(rows) for _, rows in groups), 'single change')} on accuracy, "
-        f"largest first; the largest is {change(best, 200)} with {points(effect)} points."
+    count = plural(sum(len(rows) for _, rows in groups), "single change")
+    return Plot(
+        chart=alt.vconcat(*panels, spacing=18).resolve_scale(color="shared", shape="shared"),
+        title=f"The largest effect: {change(best, 80)}, {points(effect)} points",
+        alt=f"Effect of {count} on accuracy, largest first; the largest is {change(best, 200)} "
+        f"with {points(effect)} points.",
+        table=DataTable.of(HEADS, [row for _, rows in drawn for row in rows]),
+        margin=250,
     )
-    return panels[0], alt
 
 
-def _bar(
-    axes: Axes,
-    y: float,
-    values: tuple[float | None, float | None, float | None],
-    **look: Any,
-) -> None:
-    """A mean and its interval, if there are any."""
-    mean, low, high = values
-    if low is not None and high is not None:
-        axes.plot([low, high], [y, y], color=look["color"], lw=2.0, zorder=3, solid_capstyle="butt")
-    if mean is not None:
-        axes.plot([mean], [y], ls="none", zorder=4, **look)
-
-
-def _three(row: dict[str, Any], mean: str, low: str, high: str) -> Any:
-    return tuple(number(row.get(field)) for field in (mean, low, high))
-
-
-def _effect_panel(axes: Axes, rows: list[dict[str, Any]]) -> None:
-    """One anchor: the largest effect on top."""
-    for y, row in enumerate(reversed(rows)):
-        colour = style.BAND if told_apart(row) else style.MUTED
-        first = _three(row, "effect_pruned", "low", "high")
-        last = _three(row, "effect_final", "final_low", "final_high")
-        _bar(axes, y + 0.14, first, color=colour, marker="o", markersize=7)
-        _bar(axes, y - 0.2, last, color="#d55e00", marker="s", markersize=4.5)
-    labels = [change(row) for row in reversed(rows)]
-    axes.set_yticks(range(len(rows)), labels, color=style.INK, fontsize=10.5)
-    axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.axvline(0, color=style.INK, lw=1.2, ls="--")
-    axes.grid(axis="y", visible=False)
-    style.percent_ticks(axes, x=True)
-
-
-def _reach(rows: list[dict[str, Any]]) -> tuple[float, float]:
+def reach(rows: Sequence[dict[str, Any]]) -> list[float]:
     """The range of the means and half as much on either side; wide intervals are cut off."""
-    fields = ("effect_pruned", "effect_final")
-    means = [0.0, *(x for r in rows for n in fields if (x := number(r.get(n))) is not None)]
-    pad = max(0.01, 0.5 * (max(means) - min(means)))
-    return min(means) - pad, max(means) + pad
+    means = [0.0, *(row["effect"] for row in rows if row["effect"] is not None)]
+    pad = max(1.0, 0.5 * (max(means) - min(means)))
+    return [min(means) - pad, max(means) + pad]
+
+
+def _rows(anchor: dict[str, Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Two rows for each change: right after pruning, and after fine-tuning."""
+    names: dict[str, int] = {}
+    drawn = []
+    for row in rows:
+        name = change(row)
+        names[name] = names.get(name, 0) + 1
+        name = name if names[name] == 1 else f"{name} ({names[name]})"
+        for when, fields in _WHEN.items():
+            effect, low, high = (row.get(field) for field in fields)
+            if number(effect) is None:
+                continue
+            first = when in tuple(_WHEN)[:1]
+            look = _UNCLEAR if first and not told_apart(row) else when
+            tip = parts.lines(change(row, 200), f"{when}: {points(effect)} points",
+                              f"Interval {points_interval(low, high)}",
+                              f"{amount(row.get('n'))} seeds")  # fmt: skip
+            drawn.append({
+                "anchor": clean(anchor.get("name"), 120), "name": name, "when": when, "look": look,
+                "effect": parts.in_percent(effect), "low": parts.in_percent(low),
+                "high": parts.in_percent(high), "n": row.get("n"), "tip": tip,
+            })  # fmt: skip
+    return drawn
+
+
+def _panel(rows: list[dict[str, Any]], window: list[float]) -> alt.LayerChart:
+    """One anchor: the largest effect on top."""
+    looks = (*_WHEN, _UNCLEAR)
+    colour = parts.coloured(looks[:3], (style.BAND, style.SECOND, style.MUTED), "look")
+    shape = parts.shaped(looks[:3], ("circle", "square", "circle"), "look")
+    names = list(dict.fromkeys(row["name"] for row in rows))
+    scale = alt.Scale(domain=list(_WHEN))
+    beside = alt.YOffset("when", type="nominal", scale=scale)
+    y = parts.names_axis(names, labelLimit=230)
+    x = parts.x_axis("effect", "Effect on accuracy (points)", window)
+    bounded = parts.chart(row for row in rows if row["low"] is not None)
+    rule = bounded.mark_rule(strokeWidth=2, clip=True)
+    low = alt.X("low", type="quantitative")
+    base = parts.chart(rows).encode(x=x, y=y, yOffset=beside)
+    return parts.layered(
+        parts.zero_line(),
+        rule.encode(x=low, x2="high", y=y, yOffset=beside, color=colour),
+        base.mark_point(clip=True, size=55).encode(color=colour, shape=shape),
+        base.mark_point(clip=True, size=200, opacity=0).encode(tooltip=parts.tip()),
+    )
 
 
 FIGURE = Figure(

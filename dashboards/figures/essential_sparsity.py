@@ -3,14 +3,31 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from matplotlib.axes import Axes
+import altair as alt
 
-from dashboards import style
-from dashboards.figure import Figure
-from dashboards.text import clean, level, number, percent, plural, points, tolerance_points
+from dashboards import parts, style
+from dashboards.figure import DataTable, Figure, Plot
+from dashboards.text import (
+    amount,
+    clean,
+    level,
+    number,
+    percent,
+    plural,
+    points,
+    points_interval,
+    tolerance_points,
+)
 
-MOST_TOLERANCES = 8  # losses beyond this many tolerances are cut off
+MOST_TOLERANCES = 5  # losses beyond this many tolerances are cut off
+
+COLUMNS = {
+    "sparsity": "Sparsity (%)",
+    "loss": "Loss against dense (points)",
+    "low": "Interval, from",
+    "high": "Interval, to",
+    "n": "Dense models",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,86 +49,159 @@ def data(summary: dict[str, Any]) -> Curve | None:
     return Curve(levels, essential, percent(summary.get("confidence", 0.95), 0)) if levels else None
 
 
-def draw(shown: Curve) -> tuple[Axes, str]:
+def draw(shown: Curve) -> Plot:
     """Loss of the pruned model against sparsity, with the tolerance, s* and its interval."""
-    curve, essential, confidence = shown.levels, shown.essential, shown.confidence
-    (axes,) = style.new_figure(4.1)
-    x, y = _floats(curve, "sparsity"), _floats(curve, "drop")
-    low, high = _floats(curve, "drop_low"), _floats(curve, "drop_high")
-    if np.isfinite(low).any():
-        scope = clean(essential.get("scope"), 40)
-        label = f"{confidence} interval, {scope}" if scope else f"{confidence} interval"
-        axes.fill_between(x, low, high, color=style.BAND, alpha=0.2, lw=0, label=label)
-    recovered = essential.get("reference") == "level_zero"
-    dense = "Level 0, fine-tuned alike" if recovered else "Dense"
-    pruned = "Loss, pruned in one shot and fine-tuned" if recovered else "Loss, pruned in one shot"
-    axes.plot(x, y, "o-", color=style.BAND, label=pruned)
-    axes.axhline(0.0, color=style.INK, lw=1.3, ls="--", label=dense)
-    tolerance = number(essential.get("tolerance"))
+    curve, essential = shown.levels, shown.essential
+    recovered = _recovered(essential)
+    compared = "Level 0, fine-tuned alike" if recovered else "Dense"
+    rows = [_row(row, shown.confidence) for row in curve]
+    tolerance = parts.in_percent(essential.get("tolerance"))
+    window = loss_range(rows, tolerance)
+    against = "level 0" if recovered else "dense"
+    layers: list[Any] = [*_marked(essential, rows), *_curve(rows, window, against)]
     if tolerance is not None:
-        label = f"Tolerance: {tolerance_points(tolerance)}"
-        axes.axhline(tolerance, color=style.INK, lw=1.3, ls=":", label=label)
-    _mark_essential(axes, essential, float(x.min()), float(x.max()))
-    _show_the_crossing(axes, y, tolerance)
-    axes.set_xlabel("Sparsity of the prunable weights (%)")
-    axes.set_ylabel(f"Loss against {'level 0' if recovered else 'dense'} (points)")
-    style.percent_ticks(axes, x=True, y=True)
-    style.legend_below(axes)
-    alt = (
+        label = f"Tolerance: {tolerance_points(essential.get('tolerance'))}"
+        layers.append(parts.level_line(tolerance, label, style.DOTTED))
+    layers.append(parts.level_line(0.0, compared, style.DASHED, above=False))
+    first, last = curve[0], curve[-1]
+    alt_text = (
         f"Loss of validation accuracy against sparsity at {plural(len(curve), 'level')}, from "
-        f"{points(y[0])} points at {level(x[0])} sparsity to {points(y[-1])} at {level(x[-1])}; "
-        f"tolerance {tolerance_points(tolerance)}; "
+        f"{points(first.get('drop'))} points at {level(first['sparsity'])} sparsity to "
+        f"{points(last.get('drop'))} at {level(last['sparsity'])}; "
+        f"tolerance {tolerance_points(essential.get('tolerance'))}; "
         f"essential sparsity {level(essential.get('value'))}."
     )
-    return axes, alt
+    return Plot(
+        chart=parts.layered(*layers).properties(width=style.WIDTH, height=300),
+        title=finding(curve, essential),
+        alt=alt_text,
+        table=DataTable.of(COLUMNS, rows),
+        note=_note(shown),
+    )
 
 
-def _floats(rows: list[dict[str, Any]], field: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """One entry of every row as (N,) float64; None becomes NaN."""
-    values = [number(row.get(field)) for row in rows]
-    return np.array([np.nan if v is None else v for v in values], dtype=np.float64)
+def finding(curve: list[dict[str, Any]], essential: dict[str, Any]) -> str:
+    """What the curve says, in one sentence."""
+    pruned = "pruned in one shot"
+    if _recovered(essential):
+        pruned += " and fine-tuned"
+    value = number(essential.get("value"))
+    if value is None:
+        return f"What it costs to be {pruned}, by sparsity"
+    beyond = next((row for row in curve if float(row["sparsity"]) > value + 1e-9), None)
+    if beyond is None:
+        return f"Even {level(value)}, the highest level, can be {pruned}"
+    lost = f"{level(beyond['sparsity'])} loses {points(beyond.get('drop')).lstrip('+')} points"
+    if value == 0:
+        return f"No level can be {pruned}: {lost}"
+    return f"Up to {level(value)} can be {pruned}; {lost}"
 
 
-def _mark_essential(axes: Axes, essential: dict[str, Any], first: float, last: float) -> None:
-    """s* as a line and its interval as a band; an open end reaches to the outermost level."""
-    value, low, high = (number(essential.get(field)) for field in ("value", "low", "high"))
-    if low is not None or high is not None:
-        left, right = first if low is None else low, last if high is None else high
-        axes.axvspan(left, right, color="#e69f00", alpha=0.18, lw=0, label="Interval of s*")
-    if value is not None:
-        axes.axvline(value, color="#b35900", lw=1.8, label=f"s* = {level(value)}")
-    _mark_other_detectors(axes, essential)
+def _recovered(essential: dict[str, Any]) -> bool:
+    """Whether every level was fine-tuned, level 0 included."""
+    return essential.get("reference") == "level_zero"
 
 
-def _mark_other_detectors(axes: Axes, essential: dict[str, Any]) -> None:
-    """Thin lines for s* of the other detectors."""
-    others = [
-        r
-        for r in essential.get("detectors") or []
-        if r.get("detector") != essential.get("detector")
+def loss_range(rows: list[dict[str, Any]], tolerance: float | None) -> list[float]:
+    """The vertical range in points: near the tolerance, so that a collapse does not hide it."""
+    known = [row[f] for row in rows for f in ("loss", "low", "high") if row[f] is not None]
+    size = tolerance or 1.0
+    top = min(max([*known, 2 * size]), MOST_TOLERANCES * size)
+    bottom = max(min([*known, -0.6 * size]), -2 * size)
+    room = 0.04 * (top - bottom)
+    return [bottom - room, top + room]
+
+
+def _row(row: dict[str, Any], confidence: str) -> dict[str, Any]:
+    loss, low, high = (parts.in_percent(row.get(f)) for f in ("drop", "drop_low", "drop_high"))
+    limits = points_interval(row.get("drop_low"), row.get("drop_high"))
+    tip = parts.lines(
+        f"{level(row['sparsity'])} sparsity",
+        f"Loss {points(row.get('drop'))} points",
+        f"{confidence} interval {limits}" if low is not None else "",
+        f"Val. accuracy {percent(row.get('val_accuracy'))}",
+        f"{amount(row.get('n'))} dense models",
+    )
+    sparsity = parts.in_percent(row["sparsity"])
+    return {"sparsity": sparsity, "loss": loss, "low": low, "high": high, "n": row.get("n"),
+            "tip": tip}  # fmt: skip
+
+
+def _curve(rows: list[dict[str, Any]], window: list[float], against: str) -> list[Any]:
+    """Interval, line, points, and a mark at the edge for each loss beyond it."""
+    x = parts.x_axis("sparsity", "Sparsity of the prunable weights (%)",
+                     parts.span((row["sparsity"] for row in rows), pad=0.03))  # fmt: skip
+    y = parts.y_axis("loss", f"Loss against {against} (points)", window)
+    drawn = parts.chart([row for row in rows if row["loss"] is not None])
+    bounded = parts.chart(
+        [row for row in rows if row["low"] is not None and row["high"] is not None]
+    )
+    inside = parts.chart([r for r in rows if r["loss"] is not None and r["loss"] <= window[1]])
+    outside = [
+        row | {"edge": window[1], "label": f"▲ {row['loss']:.1f}"}
+        for row in rows
+        if row["loss"] is not None and row["loss"] > window[1]
     ]
-    for row, dashes in zip(others, ((0, (1, 1.5)), (0, (5, 2))), strict=False):
-        if (value := number(row.get("value"))) is not None:
-            detector = clean(row.get("detector"), 40).replace("_", " ").capitalize()
-            label = f"{detector}: {level(value)}"
-            axes.axvline(value, color=style.MUTED, lw=1, ls=dashes, label=label)
+    low, high = alt.Y("low", type="quantitative"), alt.Y2("high")
+    ends = parts.chart(outside).mark_text(
+        align="right", baseline="top", dx=-8, dy=2, color=style.BAND
+    )
+    return [
+        bounded.mark_area(color=style.BAND, opacity=0.16, clip=True).encode(x=x, y=low, y2=high),
+        bounded.mark_rule(color=style.BAND, clip=True, strokeWidth=1.4).encode(x=x, y=low, y2=high),
+        drawn.mark_line(color=style.BAND, clip=True).encode(x=x, y=y),
+        inside.mark_point(color=style.BAND).encode(x=x, y=y),
+        ends.encode(x=x, y=alt.Y("edge", type="quantitative"), text="label:N", tooltip=parts.tip()),
+        parts.hover(inside.encode(x=x, y=y)),
+    ]
 
 
-def _show_the_crossing(
-    axes: Axes, losses: np.ndarray[Any, np.dtype[np.float64]], tolerance: float | None
-) -> None:
-    """Cut off a collapse, so that the tolerance and the losses near it stay visible."""
-    finite = losses[np.isfinite(losses)]
-    if tolerance and (finite > MOST_TOLERANCES * tolerance).any():
-        near = finite[finite <= MOST_TOLERANCES * tolerance]
-        bottom = min(-tolerance, float(near.min()) if len(near) else 0.0)
-        axes.set_ylim(1.2 * bottom, MOST_TOLERANCES * tolerance)
+def _marked(essential: dict[str, Any], rows: list[dict[str, Any]]) -> list[Any]:
+    """s* of every detector, and the interval of the chosen one; an open end reaches to the edge."""
+    value, low, high = (parts.in_percent(essential.get(f)) for f in ("value", "low", "high"))
+    marks: list[Any] = []
+    if low is not None or high is not None:
+        left = rows[0]["sparsity"] if low is None else low
+        right = rows[-1]["sparsity"] if high is None else high
+        marks.append(parts.band(left, right, style.MARK, 0.16))
+    chosen = [(value, f"s* = {level(essential.get('value'))}", True)] if value is not None else []
+    for i, (x, label, main) in enumerate([*chosen, *_others(essential)]):
+        here = parts.chart([{"x": x, "label": label, "tip": label}])
+        colour = style.MARK if main else style.MUTED
+        at = alt.X("x", type="quantitative")
+        rule = here.mark_rule(color=colour, strokeWidth=2 if main else 1.2,
+                              strokeDash=style.SOLID if main else style.DOTTED)  # fmt: skip
+        text = here.mark_text(color=colour, fontWeight="bold" if main else "normal")
+        marks.append(rule.encode(x=at, tooltip=parts.tip()))
+        marks.append(text.encode(x=at, y=parts.Y_PIXEL(-8 - 15 * i), text="label:N"))
+    return marks
+
+
+def _others(essential: dict[str, Any]) -> list[tuple[float, str, bool]]:
+    """The other detectors; those that agree share a line."""
+    named: dict[float, list[str]] = {}
+    for row in essential.get("detectors") or []:
+        value = parts.in_percent(row.get("value"))
+        if row.get("detector") != essential.get("detector") and value is not None:
+            name = clean(row.get("detector"), 40).replace("_", " ").capitalize()
+            named.setdefault(value, []).append(name)
+    return [(x, f"{', '.join(names)}: {level(x / 100)}", False) for x, names in named.items()]
+
+
+def _note(shown: Curve) -> str:
+    scope = clean(shown.essential.get("scope"), 40)
+    about = f"Bars: {shown.confidence} interval{f', {scope}' if scope else ''}."
+    value, low = shown.essential.get("value"), shown.essential.get("low")
+    if number(value) is not None and number(low) is not None:
+        about += " Shaded upright: the interval of s*."
+    return about
 
 
 FIGURE = Figure(
     name="essential_sparsity",
     place="essential",
-    caption="Loss of the pruned model against sparsity, with the tolerance [LOTUS, figure 2].",
+    caption="Loss of validation accuracy, paired by image, of models pruned in one shot [LOTUS, "
+    "figure 2].",
     data=data,
     draw=draw,
 )

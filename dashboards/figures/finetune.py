@@ -1,24 +1,34 @@
-"""Learning curves of the recovery, a line for each arm."""
+"""Learning curves of the recovery, a small picture for each arm."""
 
 from dataclasses import dataclass
 from typing import Any
 
+import altair as alt
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
-from dashboards import frames, style
+from dashboards import frames, parts, style
 from dashboards.arms import Arms
-from dashboards.figure import Figure
-from dashboards.text import percent
+from dashboards.figure import DataTable, Figure, Plot
+from dashboards.text import amount, percent, points
 
 NEAR_DENSE = 0.01  # LOTUS and ES call one point below dense "near"
-FAR = 0.10  # an arm further below the best needs a scale of its own
+WINDOW = 0.06  # below the best, of what is drawn: a point stays visible
+COLUMNS = 3
+_INNER, _HEIGHT, _MARGIN = 170, 130, 100
+
+HEADS = {
+    "name": "Arm",
+    "epoch": "Epoch",
+    "mean": "Val. accuracy (%)",
+    "low": "Lowest seed",
+    "high": "Highest seed",
+    "n": "Seeds",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """A table per arm (epoch, mean, low, high), and the accuracy of the dense model."""
+    """A table per arm (epoch, mean, low, high, n), and the accuracy of the dense model."""
 
     by_arm: dict[str, pd.DataFrame]
     dense: float | None
@@ -31,70 +41,113 @@ def data(summary: dict[str, Any]) -> Lines | None:
     return Lines(by_arm, frames.dense_before(summary), Arms.of(summary)) if by_arm else None
 
 
-def draw(shown: Lines) -> tuple[Axes, str]:
-    """Validation accuracy per fine-tuning epoch, one line per arm, spread over seeds."""
-    by_arm = shown.by_arm
-    legend_in = 0.12 * (len(by_arm) + 3)
-    close = close_range(by_arm, shown.dense)
-    panels = style.new_figure(*([2.6, 2.6 + legend_in] if close else [3.3 + legend_in]))
-    for axes in panels:
-        _lines(axes, shown)
-        axes.set_ylabel("Val. accuracy (%)" if close else "Validation accuracy (%)")
-    if close:
-        panels[0].set_title("Full range", loc="left", fontweight="bold")
-        panels[1].set_title("Close to dense", loc="left", fontweight="bold")
-        panels[1].set_ylim(*close)
-    panels[-1].set_xlabel("Fine-tuning epoch")
-    style.legend_below(panels[0])
-    ends = [f"{shown.arms.label(arm)} {percent(t['mean'].iloc[-1])}" for arm, t in by_arm.items()]
-    alt = f"Validation accuracy by epoch. At the last epoch: {'; '.join(ends)}."
-    return panels[0], alt
+def draw(shown: Lines) -> Plot:
+    """Validation accuracy per fine-tuning epoch: mean and range over seeds, beside dense."""
+    names = shown.arms.names(list(shown.by_arm))
+    rows = [row for arm in shown.by_arm for row in _rows(shown, arm, names[arm])]
+    window = accuracy_range(shown)
+    ends = [_end(shown, arm, names[arm], window) for arm in shown.by_arm]
+    panel = parts.layered(*_layers([*rows, *(end for end in ends if end)], shown, names, window))
+    order = alt.EncodingSortField("order", op="min")
+    facets = panel.properties(width=_INNER, height=_HEIGHT).facet(
+        facet=alt.Facet("name", type="nominal", sort=order, title=None), columns=COLUMNS
+    )
+    said = [f"{names[a]} {percent(t['mean'].iloc[-1])}" for a, t in shown.by_arm.items()]
+    return Plot(
+        chart=facets,
+        title=finding(shown),
+        alt=f"Validation accuracy by epoch. At the last epoch: {'; '.join(said)}.",
+        table=DataTable.of(HEADS, rows),
+        inner=_INNER,
+        columns=COLUMNS,
+        margin=_MARGIN,
+    )
 
 
-def close_range(by_arm: dict[str, pd.DataFrame], dense: float | None) -> tuple[float, float] | None:
-    """The range (low, high) of a second, closer panel; None if one panel is enough.
+def finding(shown: Lines) -> str:
+    """Where the whole method ends, or else the best arm."""
+    arms, ends = shown.arms, {a: float(t["mean"].iloc[-1]) for a, t in shown.by_arm.items()}
+    arm = next((a for a in ends if arms.on_top(a)), max(ends, key=lambda a: ends[a]))
+    epochs = amount(shown.by_arm[arm]["epoch"].iloc[-1])
+    text = f"{arms.short(arm)} ends at {percent(ends[arm])} after {epochs} epochs"
+    if epochs == "1":
+        text = text.removesuffix("s")
+    if shown.dense is None:
+        return text
+    gap = ends[arm] - shown.dense
+    side = "above" if gap > 0 else "below"
+    return f"{text}, {points(gap).lstrip('+−')} points {side} dense before fine-tuning"
 
-    A control that collapses, or an arm that starts low, would squeeze the curves near dense into
-    one line.
-    """
-    tops = [float(t["high"].max()) for t in by_arm.values()] + ([] if dense is None else [dense])
-    ends = [float(t["low"].iloc[-1]) for t in by_arm.values()]
-    top = max(tops)
-    near = [end for end in ends if end > top - FAR]
-    bottom = min([*near, top - 2 * NEAR_DENSE])
-    lowest = min(float(t["low"].min()) for t in by_arm.values())
-    if not near or top - lowest < 3 * (top - bottom):
+
+def accuracy_range(shown: Lines) -> list[float]:
+    """The range of accuracies that is drawn, in percent: all, or what is near the best."""
+    tables = list(shown.by_arm.values())
+    tops = [float(t["high"].max()) for t in tables] + ([shown.dense] if shown.dense else [])
+    bottom = max(min(float(t["low"].min()) for t in tables), max(tops) - WINDOW)
+    low, high = parts.span([100 * bottom, 100 * max(tops)], least=2.0)
+    return [low, high]
+
+
+def _rows(shown: Lines, arm: str, name: str) -> list[dict[str, Any]]:
+    """A row per epoch; the first also carries what the panel's dense lines need."""
+    rows = []
+    for i, line in enumerate(shown.by_arm[arm].to_dict("records")):
+        spread = f"seeds {percent(line['low'])} to {percent(line['high'])}"
+        tip = parts.lines(
+            name, f"Epoch {amount(line['epoch'])}", percent(line["mean"]),
+            f"{amount(line.get('n'))} {spread}",
+        )  # fmt: skip
+        row = {"name": name, "order": shown.arms.rank(arm)[0], "epoch": line["epoch"], "tip": tip}
+        row |= {f: parts.in_percent(line[f]) for f in ("mean", "low", "high")}
+        row |= {"n": line.get("n"), "label": ""}
+        if i == 0 and shown.dense is not None:
+            dense = parts.in_percent(shown.dense)
+            row |= {"dense": dense, "near": parts.in_percent(shown.dense - NEAR_DENSE)}
+        rows.append(row)
+    return rows
+
+
+def _end(shown: Lines, arm: str, name: str, window: list[float]) -> dict[str, Any] | None:
+    """What a panel says of an arm that ends below what is drawn."""
+    last = float(shown.by_arm[arm]["mean"].iloc[-1])
+    if 100 * last >= window[0]:
         return None
-    pad = 0.1 * (top - bottom)
-    return bottom - pad, top + pad
+    label = f"▼ ends at {percent(last)}"
+    return {"name": name, "order": shown.arms.rank(arm)[0], "label": label}
 
 
-def _lines(axes: Axes, shown: Lines) -> None:
-    arms, dense = shown.arms, shown.dense
-    for arm, table in shown.by_arm.items():
-        colour = arms.colour(arm)
-        epoch = table["epoch"]
-        axes.fill_between(epoch, table["low"], table["high"], color=colour, alpha=0.15, lw=0)
-        axes.plot(
-            epoch,
-            table["mean"],
-            color=colour,
-            marker=arms.marker(arm),
-            ls=arms.line(arm),
-            zorder=4 if arms.on_top(arm) else 3,
-            label=arms.short(arm),
-        )
-    if dense is not None:
-        axes.axhline(dense, color=style.INK, lw=1.2, ls="--", label="Dense model")
-        axes.axhline(dense - NEAR_DENSE, color=style.INK, lw=1.2, ls=":", label="Dense − 1 point")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
-    style.percent_ticks(axes, y=True)
+def _layers(
+    rows: list[dict[str, Any]], shown: Lines, names: dict[str, str], window: list[float]
+) -> list[Any]:
+    base = parts.chart(rows)
+    epochs = [row["epoch"] for row in rows if row.get("epoch") is not None]
+    x = parts.x_axis("epoch", "Fine-tuning epoch", [min(epochs) - 0.3, max(epochs) + 0.3],
+                     tickMinStep=1, format="d", grid=False, tickCount=5)  # fmt: skip
+    y = parts.y_axis("mean", "Val. accuracy (%)", window, tickCount=4)
+    low, high = alt.Y("low", type="quantitative"), alt.Y2("high")
+    arms = list(names)
+    colour = parts.coloured([*names.values()], [shown.arms.colour(a) for a in arms], legend=False)
+    dash = parts.dashed([*names.values()], [shown.arms.line(a) for a in arms])
+    shape = parts.shaped([*names.values()], [shown.arms.marker(a) for a in arms], legend=False)
+    rule = base.mark_rule(color=style.INK, strokeWidth=1.1, clip=True)
+    text = base.mark_text(align="right", baseline="bottom", dx=-4, dy=-4, fontSize=11.5)
+    return [
+        base.mark_area(opacity=0.22, clip=True).encode(x=x, y=low, y2=high, color=colour),
+        rule.encode(y=alt.Y("dense", type="quantitative"), strokeDash=alt.value(style.DASHED)),
+        rule.encode(y=alt.Y("near", type="quantitative"), strokeDash=alt.value(style.DOTTED)),
+        base.mark_line(clip=True).encode(x=x, y=y, color=colour, strokeDash=dash),
+        base.mark_point(clip=True, size=38).encode(x=x, y=y, color=colour, shape=shape),
+        text.encode(x=parts.X_PIXEL("width"), y=parts.Y_PIXEL("height"), text="label:N"),
+        base.mark_point(size=200, opacity=0, clip=True).encode(x=x, y=y, tooltip=parts.tip()),
+    ]
 
 
 FIGURE = Figure(
     name="finetune",
     place="finetune",
-    caption="Validation accuracy by fine-tuning epoch [LOTUS, figure 4].",
+    caption="Validation accuracy by fine-tuning epoch [LOTUS, figure 4]: mean over seeds, shaded "
+    "from the lowest to the highest. Dashed: the dense model before fine-tuning; dotted: one "
+    "point below. Lines of controls are dashed.",
     data=data,
     draw=draw,
 )

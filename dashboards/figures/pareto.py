@@ -1,52 +1,170 @@
-"""The settings that no other setting dominates, by accuracy and cost."""
+"""Accuracy of every setting against its cost, with those named that no other setting beats."""
 
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from matplotlib.axes import Axes
+import altair as alt
 
-from dashboards import style
-from dashboards.figure import Figure
-from dashboards.search import front
-from dashboards.text import number, percent, plural, ratio
+from dashboards import parts, style, tried
+from dashboards.arms import Arms
+from dashboards.figure import DataTable, Figure, Plot
+from dashboards.text import amount, interval, number, percent, plural, ratio
+
+WINDOW = 6.0  # points below the best that are drawn: a point stays visible
+MOST_NAMED = 6  # in a panel
+_NEAR = 1.0  # points: what the finding counts as nearly as good
+_INNER, _MARGIN, _HEIGHT = 255, 80, 280
+_KINDS = {
+    "Beaten by no other": (style.BAND, "circle"),
+    "Beaten by another": (style.MUTED, "circle"),
+    "Control": (style.SECOND, "cross"),
+}
+_FRONT, _BEATEN, _CONTROL = _KINDS
+_COSTS = {
+    "macs_ratio": "MACs, relative to dense",
+    "speed_ratio": "Measured images/s, relative to dense",
+}
+HEADS = {
+    "name": "Arm",
+    "place": "Setting",
+    "kind": "Kind",
+    "accuracy": "Val. accuracy (%)",
+    "low": "Interval, from",
+    "high": "Interval, to",
+    **_COSTS,
+    "sparsity": "Final sparsity (%)",
+    "n": "Seeds",
+}
 
 
-def data(summary: dict[str, Any]) -> list[dict[str, Any]] | None:
-    """The settings of the front with known cost, if there is more than one."""
-    rows = [
-        r
-        for r in front(summary)
-        if number(r.get("macs_ratio")) is not None and number(r.get("sparsity_mean")) is not None
-    ]
-    return rows or None
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Rows of the summary's `tried` with known multiply-accumulates."""
+
+    rows: list[dict[str, Any]]
+    arms: Arms
 
 
-def draw(rows: list[dict[str, Any]]) -> tuple[Axes, str]:
-    """Accuracy of the front against its multiply-accumulates, coloured by sparsity."""
-    (axes,) = style.new_figure(3.6)
-    x = np.array([float(r["macs_ratio"]) for r in rows])
-    y = np.array([float(r["val_accuracy_mean"]) for r in rows])
-    colour = np.array([100 * float(r["sparsity_mean"]) for r in rows])
-    dots = axes.scatter(
-        x, y, c=colour, cmap="viridis_r", s=46, edgecolors=style.INK, linewidths=0.6
+def data(summary: dict[str, Any]) -> Settings | None:
+    """The settings with a known cost, if the front has more than one."""
+    rows = [r for r in tried.rows(summary) if number(r.get("macs_ratio")) is not None]
+    several = sum(bool(row.get("front")) for row in rows) > 1
+    return Settings(rows, Arms.of(summary)) if several else None
+
+
+def draw(shown: Settings) -> Plot:
+    """Deployed accuracy against MACs, and against measured speed where there is one."""
+    rows = [_row(row, shown.arms) for row in shown.rows]
+    best = max(row["accuracy"] for row in rows if row["kind"] != _CONTROL)
+    drawn = [row for row in rows if row["accuracy"] >= best - WINDOW]
+    costs = [cost for cost in _COSTS if sum(row[cost] is not None for row in rows) > 1]
+    panels = [_panel([r for r in drawn if r[cost] is not None], cost) for cost in costs]
+    inner = _INNER if len(panels) > 1 else style.WIDTH
+    front = [row for row in rows if row["kind"] == _FRONT]
+    lowest, highest = (f(r["accuracy"] for r in front) / 100 for f in (min, max))
+    least, most = (f(r["macs_ratio"] for r in front) for f in (min, max))
+    return Plot(
+        chart=alt.concat(
+            *(panel.properties(width=inner, height=_HEIGHT) for panel in panels), columns=2
+        ),
+        title=finding(front, len(rows)),
+        alt=f"{plural(len(front), 'non-dominated setting')}: validation accuracy from "
+        f"{percent(lowest)} to {percent(highest)} at {ratio(least)} to {ratio(most)} of the "
+        "dense multiply-accumulates.",
+        table=DataTable.of(HEADS, rows),
+        note=_note(len(rows) - len(drawn)),
+        inner=inner,
+        columns=len(panels),
+        margin=_MARGIN,
     )
-    style.figure_of(axes).colorbar(dots, ax=axes, label="Final sparsity (%)")
-    axes.set_xlabel("MACs, relative to dense")
-    axes.set_ylabel("Validation accuracy (%)")
-    axes.margins(0.08)
-    style.percent_ticks(axes, y=True)
-    alt = (
-        f"{plural(len(rows), 'non-dominated setting')}: validation accuracy from "
-        f"{percent(y.min())} to {percent(y.max())} at {ratio(x.min())} to {ratio(x.max())} of the "
-        "dense multiply-accumulates."
+
+
+def finding(front: list[dict[str, Any]], count: int) -> str:
+    """The cheapest setting that is nearly as good as the best."""
+    best = max(row["accuracy"] for row in front)
+    cheap = min((r for r in front if r["accuracy"] >= best - _NEAR), key=lambda r: r["macs_ratio"])
+    return (
+        f"Within {_NEAR:g} point of the best, {cheap['name']} needs the fewest MACs: "
+        f"{ratio(cheap['macs_ratio'])} of dense; {len(front)} of {plural(count, 'setting')} are "
+        "beaten by no other"
     )
-    return axes, alt
+
+
+def _note(hidden: int) -> str:
+    if not hidden:
+        return ""
+    verb = "lies" if hidden == 1 else "lie"
+    return f"{plural(hidden, 'setting')}, {WINDOW:g} points or more below the best, {verb} lower."
+
+
+def _row(row: dict[str, Any], arms: Arms) -> dict[str, Any]:
+    name, place = arms.short(row["arm"]), tried.short(row["setting"])
+    kind = _FRONT if row.get("front") else _CONTROL if arms.is_control(row["arm"]) else _BEATEN
+    speed = number(row.get("speed_ratio"))
+    tip = parts.lines(
+        name, place, f"Val. accuracy {percent(row['mean'])}",
+        f"Interval {interval(row.get('ci_low'), row.get('ci_high'))}",
+        f"MACs {ratio(row['macs_ratio'])} of dense",
+        f"Images/s {ratio(speed)} of dense" if speed is not None else "",
+        f"Final sparsity {percent(row.get('sparsity'))}", f"{amount(row.get('n'))} seeds", kind,
+    )  # fmt: skip
+    return {
+        "name": name, "place": place, "kind": kind, "tip": tip, "n": row.get("n"),
+        "accuracy": parts.in_percent(row["mean"]), "low": parts.in_percent(row.get("ci_low")),
+        "high": parts.in_percent(row.get("ci_high")), "speed_ratio": speed,
+        "macs_ratio": number(row["macs_ratio"]), "sparsity": parts.in_percent(row.get("sparsity")),
+        "label": f"{name} {place}",
+    }  # fmt: skip
+
+
+def _panel(rows: list[dict[str, Any]], cost: str) -> alt.LayerChart:
+    domain = parts.span((row[cost] for row in rows), least=0.1, pad=0.08)
+    x = parts.x_axis(cost, _COSTS[cost], domain, tickCount=5)
+    y = parts.y_axis("accuracy", "Val. accuracy (%)", parts.span(r["accuracy"] for r in rows))
+    kinds = list(_KINDS)
+    colour = parts.coloured(kinds, [c for c, _ in _KINDS.values()], "kind")
+    shape = parts.shaped(kinds, [s for _, s in _KINDS.values()], "kind")
+    own = [row for row in rows if row["kind"] == _FRONT]
+    front = parts.chart(own, cost, "accuracy", "low", "high", "kind")
+    beaten = [row for row in rows if row["kind"] != _FRONT]
+    rest = parts.chart(beaten, cost, "accuracy", "kind").encode(x=x, y=y)
+    all_ = parts.chart(rows, cost, "accuracy", "tip").encode(x=x, y=y)
+    bars = front.mark_rule(strokeWidth=1.2, opacity=0.45, clip=True)
+    low, high = alt.Y("low", type="quantitative"), alt.Y2("high")
+    return parts.layered(
+        bars.encode(x=x, y=low, y2=high, color=colour),
+        rest.mark_point(size=34, opacity=0.6).encode(color=colour, shape=shape),
+        front.encode(x=x, y=y).mark_point(size=75).encode(color=colour, shape=shape),
+        *_labels(rows, cost, sum(domain) / 2),
+        all_.mark_point(size=220, opacity=0).encode(tooltip=parts.tip()),
+    )
+
+
+def _labels(rows: list[dict[str, Any]], cost: str, middle: float) -> list[alt.Chart]:
+    """Names beside the best setting of the front at each cost, towards the middle of the panel."""
+    best: dict[float, dict[str, Any]] = {}
+    for row in rows:
+        if row["kind"] == _FRONT:
+            best.setdefault(round(row[cost], 2), row)  # the rows come best first
+    chosen = sorted(best.values(), key=lambda r: -r["accuracy"])[:MOST_NAMED]
+    texts = []
+    for left in (True, False):
+        named = [row for row in chosen if (row[cost] < middle) == left]
+        here = parts.chart(named, cost, "accuracy", "label")
+        text = here.mark_text(align="left" if left else "right", dx=9 if left else -9, dy=-9,
+                              fontSize=11, limit=_INNER // 2 + 30)  # fmt: skip
+        at = alt.X(cost, type="quantitative")
+        texts.append(text.encode(x=at, y=alt.Y("accuracy", type="quantitative"), text="label:N"))
+    return texts
 
 
 FIGURE = Figure(
     name="pareto",
     place="pareto",
-    caption="The settings that no other setting beats.",
+    caption="Deployed validation accuracy against multiply-accumulates, the choice of patches "
+    "included, and against measured speed on the kept patches. Bars: intervals of the settings "
+    "that no other setting beats in accuracy, MACs and final sparsity at once; the best at each "
+    "cost is named (s: one-shot level, d: patches dropped, f: data for the masks).",
     data=data,
     draw=draw,
 )

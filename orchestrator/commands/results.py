@@ -17,24 +17,64 @@ from orchestrator.commands.options import (
 )
 from orchestrator.commands.terminal import show_text
 from orchestrator.planning.config import SweepConfig
+from orchestrator.planning.sweepfile import load_sweep
 
 
 @click.command()
 @sweep_argument
+@click.argument("other", metavar="[OTHER]", required=False)
 @tracking_option
 @folder_option("Folder to write to. Default: the sweep's own.")
-def report(sweep: SweepConfig, tracking_uri: str | None, output: Path | None) -> int:
-    """Write a sweep's report again.
+@click.option("--live", is_flag=True, help="Write it again until the sweep has ended.")
+def report(
+    sweep: SweepConfig,
+    other: str | None,
+    tracking_uri: str | None,
+    output: Path | None,
+    live: bool,
+) -> int:
+    """Write a sweep's report again, or show two sweeps beside each other.
 
     Everything is read from the tracking store, so this works on any machine that reaches it.
+    With a second sweep, the page has what both found, and how much they differ at the settings
+    that both have.
     """
+    if other is not None:
+        return _beside(with_tracking(sweep, tracking_uri), other, tracking_uri, output, live=live)
+    tracked = with_tracking(sweep, tracking_uri)
+    return _live(tracked, output) if live else _once(tracked, output)
+
+
+def _beside(
+    sweep: SweepConfig, other: str, tracking_uri: str | None, output: Path | None, *, live: bool
+) -> int:
+    """Two sweeps on one page."""
+    from orchestrator.reading.beside import report_beside
+
+    if live:
+        raise click.UsageError("--live renews the report of one sweep: leave the second one out.")
+    second = with_tracking(load_sweep(other), tracking_uri)
+    console.print(f"Report    {report_beside(sweep, second, output)}", soft_wrap=True)
+    return OK
+
+
+def _live(sweep: SweepConfig, output: Path | None) -> int:
+    """Again and again, until the sweep has ended."""
+    from orchestrator.reading.live import renewed
+
+    for written in renewed(sweep, output):
+        next_one = "" if written.wait_s is None else f"; again in {written.wait_s:.0f} s"
+        console.print(f"Report    {written.page}{next_one}", soft_wrap=True)
+    return OK
+
+
+def _once(sweep: SweepConfig, output: Path | None) -> int:
     from orchestrator.commands.ui import trials_of
     from orchestrator.reading.report import report as make_report
 
-    tracked = with_tracking(sweep, tracking_uri)
-    page = make_report(tracked, output)
+    page = make_report(sweep, output)
     console.print(f"Report    {page}", soft_wrap=True)
-    if trials := trials_of(tracked):
+    if trials := trials_of(sweep):
         console.print(trials, soft_wrap=True, markup=False, highlight=False)
     return OK
 

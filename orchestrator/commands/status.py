@@ -296,6 +296,6 @@ def describe_selection(found: Selection) -> str:
     lines = [str(said["essential"])]
     if (best := found.recommended) is None:
         return "\n".join([*lines, "Nothing is recommended: no trial of a LOTUS arm has finished."])
-    lines += [str(said[name]) for name in ("recommended", "saves", "costs")]
+    lines += [str(said[name]) for name in ("recommended", "saves", "costs", "surer")]
     lines += [best.reason, f"Its model: {best.name}, {model_words(best.n)}."]
     return "\n".join(lines)

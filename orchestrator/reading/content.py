@@ -134,8 +134,12 @@ def with_curves(read: Read, summary: dict[str, Any]) -> dict[str, Any]:
     return summary | {"finetuning": curves}
 
 
-def report_data(read: Read, summary: dict[str, Any]) -> ReportData:
-    """The data of the report page."""
+def report_data(read: Read, summary: dict[str, Any], live: bool = False) -> ReportData:
+    """The data of the report page.
+
+    Args:
+        live: whether the page will be written again while the sweep runs.
+    """
     return ReportData(
         summary=summary,
         trials=read.table,
@@ -143,6 +147,7 @@ def report_data(read: Read, summary: dict[str, Any]) -> ReportData:
         sweep_yaml=resolved_yaml(read.sweep),
         facts=_facts(read) | ages.facts(summary["versions"] or {}),
         command=report_command(read.sweep, read.tracker.address),
+        live=live,
     )
 
 

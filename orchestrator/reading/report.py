@@ -7,7 +7,7 @@ write_report    the page (`dashboards`)
 publish_*       both on the sweep's run (`publishing/parent.py`)
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -83,17 +83,24 @@ def _best_model(plan: Plan, store: Store, read: Read, summary: dict[str, Any]) -
         publish_best(plan, store, read.tracker, key, retention, run_id, summary["answer"])
 
 
-def _write(read: Read, summary: dict[str, Any], folder: Path, upload: bool) -> Path:
+def _write(
+    read: Read, summary: dict[str, Any], folder: Path, upload: bool, live: bool = False
+) -> Path:
     """Write the page, and with `upload` put everything on the sweep's run."""
-    page = write_report(report_data(read, summary), folder)
+    page = write_report(report_data(read, summary, live), folder)
     if upload:
         publish_findings(read.sweep, read.tracker, summary, page)
         publish_report(read.tracker, page, summary[standing.FIELD])
     return page
 
 
-def report(sweep: SweepConfig, output: Path | None = None) -> Path:
+def report(
+    sweep: SweepConfig, output: Path | None = None, live: Callable[[Read], bool] = lambda _: False
+) -> Path:
     """Make the report again from the tracking store.
+
+    Args:
+        live: says of the sweep as it was read whether the report will be written again.
 
     Raises:
         LotusError: the sweep has never run there; or artifacts are missing, and the report was
@@ -112,7 +119,8 @@ def report(sweep: SweepConfig, output: Path | None = None) -> Path:
     if output is None:
         standing.adopt_older(sweep, read.run_ids)
     summary = with_curves(read, summarise(read))
-    page = _write(read, summary, output or report_folder(sweep), upload=output is None)
+    folder = output or report_folder(sweep)
+    page = _write(read, summary, folder, upload=output is None, live=live(read))
     if lost := gone(read.tracker, read.runs):
         raise LotusError(f"{lost}. The report is written without them: {page}")
     return page

@@ -9,7 +9,7 @@ from orchestrator.selection.curve import CURVE_COLUMNS, EssentialSparsity
 from orchestrator.selection.recommendation import Recommended
 from orchestrator.selection.rows import rows
 from orchestrator.selection.verdicts import level, points_of, ratio, share
-from orchestrator.selection.wording import in_words
+from orchestrator.selection.wording import in_words, to_be_surer
 from trials.arms import BASE_AXES, BY_NAME
 
 
@@ -18,13 +18,15 @@ def answer(essential: EssentialSparsity | None, best: Recommended | None) -> dic
 
     Returns:
         `essential` (how much may be removed), `recommended` (which setting), `saves` (what it
-        saves), `costs` (in accuracy, and how sure that is); None for what was not measured.
+        saves), `costs` (in accuracy, and how sure that is), `surer` (what would make it surer);
+        None for what was not measured.
     """
     return {
         "essential": essential_words(essential),
         "recommended": f"{_standing(best)}: {setting_words(best)}." if best else None,
         "saves": saving_words(best) if best else None,
         "costs": in_words(best) if best else None,
+        "surer": to_be_surer(best) if best else None,
     }
 
 

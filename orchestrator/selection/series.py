@@ -7,21 +7,34 @@ Rows hold plain values, accuracies as fractions. Intervals are for the mean, by
 models.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from orchestrator.selection.analysis import Analysis
+from orchestrator.selection.pareto import front
 from orchestrator.selection.rows import Row, grouped, rows
 from orchestrator.selection.seeds import FEWEST_SEEDS
-from orchestrator.selection.settings import Setting, best_settings, comparable
+from orchestrator.selection.settings import (
+    VAL,
+    WHOLE,
+    Setting,
+    best_settings,
+    comparable,
+    macs_ratio,
+    speed_ratio,
+)
 from orchestrator.selection.statistics import accuracy_interval
 from orchestrator.vocabulary import Metric
-from trials.arms import BASE_AXES, ISSP_ARMS, LOTUS
+from trials.arms import BASE_AXES, CONTROLS, ISSP_ARMS, LOTUS
 
 _STAGES = ("issp", "final")
+FEWEST_AXES, FEWEST_TRIALS = 3, 30
+"""Below them `importance` says nothing."""
 Curves = Mapping[str, Sequence[tuple[int, float]]]
 """Trial key -> (epoch from 1, validation accuracy on whole images)."""
 
@@ -130,6 +143,76 @@ def _mask_data_row(s: Setting, stage: str, confidence: float) -> Row | None:
     return {"arm": s.arm, **place, "stage": stage, **limits}
 
 
+def tried(settings: Sequence[Setting], confidence: float = 0.95) -> list[Row]:
+    """Accuracy and cost of every setting with an accuracy, on validation, the best first.
+
+    Returns:
+        arm, setting (axis -> value), front (whether no other setting dominates it, see
+        `pareto.front`), macs_ratio (deployed, relative to dense), speed_ratio (measured images/s
+        relative to dense; None if all patches are kept), sparsity (reached), and `spread` over
+        seeds of the deployed accuracy.
+    """
+    undominated = {id(s) for s in front(settings)}
+    found = []
+    for s in settings:
+        measured = s.mean[VAL] is not None
+        values = [r[VAL if measured else WHOLE[VAL]] for r in s.seeds]
+        known = [float(v) for v in values if v is not None]
+        if known:
+            found.append({
+                "arm": s.arm,
+                "setting": dict(s.axes),
+                "front": id(s) in undominated,
+                "macs_ratio": macs_ratio(s.mean),
+                "speed_ratio": speed_ratio(s.mean),
+                "sparsity": s.mean[Metric.FINAL_SPARSITY],
+            } | spread(known, s.mean[Metric.DENSE_VAL_N], confidence))  # fmt: skip
+    return sorted(found, key=lambda row: -row["mean"])
+
+
+def importance(settings: Sequence[Setting]) -> dict[str, Any] | None:
+    """How much of the variance of accuracy each axis explains alone, in the arm with most settings.
+
+    The share is that between the means of an axis' values in the whole variance over settings
+    (eta squared); what is left is the axes together. None with fewer than FEWEST_AXES axes
+    that vary or FEWEST_TRIALS trials, where a share says little.
+
+    Returns:
+        arm, n (trials), and axes: rows with axis and share (0 to 1), the largest first.
+    """
+    measured = [s for s in settings if s.arm not in CONTROLS and math.isfinite(s.val_accuracy)]
+    arms = grouped([{"setting": s} for s in measured], _arm)
+    own = max(([r["setting"] for r in rows_] for rows_ in arms), key=len, default=[])
+    trials = sum(len(s.trials) for s in own)
+    axes = own[0].axes if own else ()
+    names = [axis for axis in axes if len({comparable(s.axes[axis]) for s in own}) > 1]
+    if len(names) < FEWEST_AXES or trials < FEWEST_TRIALS:
+        return None
+    accuracy = np.array([s.val_accuracy for s in own])
+    whole = float(((accuracy - accuracy.mean()) ** 2).sum())
+    if not whole:
+        return None
+    shares = [
+        {"axis": axis, "share": _between([comparable(s.axes[axis]) for s in own], accuracy) / whole}
+        for axis in names
+    ]
+    shares.sort(key=lambda row: -float(row["share"]))
+    return {"arm": own[0].arm, "n": trials, "axes": shares}
+
+
+def _arm(row: Row) -> str:
+    return str(row["setting"].arm)
+
+
+def _between(values: Sequence[Any], accuracy: NDArray[np.float64]) -> float:
+    """The sum of squares between the means of equal values."""
+    total = 0.0
+    for value in set(values):
+        here = accuracy[[v == value for v in values]]
+        total += len(here) * float(here.mean() - accuracy.mean()) ** 2
+    return total
+
+
 def stage_seconds(results: pd.DataFrame) -> list[Row]:
     """Seconds per stage, as recorded by trials: stage, total_s, median_s, n; longest first."""
     stages = []
@@ -175,6 +258,8 @@ SERIES: dict[str, Callable[[Analysis], Any]] = {
     "by_mask_data": lambda analysis: by_mask_data(
         analysis.settings, _recommended_setting(analysis), analysis.confidence
     ),
+    "tried": lambda analysis: tried(analysis.settings, analysis.confidence),
+    "importance": lambda analysis: importance(analysis.settings),
     "stage_seconds": lambda analysis: stage_seconds(analysis.results),
     "throughput": lambda analysis: throughput(analysis.results),
 }

@@ -23,6 +23,7 @@ from orchestrator.selection.recommendation import Recommended, recommend
 from orchestrator.selection.rows import plain
 from orchestrator.selection.series import SERIES
 from orchestrator.selection.settings import group_settings
+from orchestrator.selection.trust import trust
 
 Part = Callable[[Analysis], Any]
 
@@ -40,6 +41,7 @@ PARTS: dict[str, Part] = {
     "comparisons": lambda analysis: [asdict(comparison) for comparison in analysis.comparisons],
     "recommended": lambda analysis: analysis.recommended and asdict(analysis.recommended),
     "answer": lambda analysis: answer(analysis.essential, analysis.recommended),
+    "trust": trust,
     "claims": lambda analysis: paper_claims(
         analysis.results, analysis.tolerance, analysis.confidence, analysis.outcomes,
         analysis.measured,

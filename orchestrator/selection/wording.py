@@ -2,6 +2,7 @@
 
 from orchestrator.selection.recommendation import Recommended
 from orchestrator.selection.scopes import THESE_MODELS
+from orchestrator.selection.seeds import FEWEST_SEEDS
 from orchestrator.selection.verdicts import between, percent, points_of
 
 
@@ -29,14 +30,33 @@ def in_words(best: Recommended) -> str:
         "exceeded": f"Shown to lose more than {tolerated}",
         "not shown": f"Not shown to be within {tolerated} of dense",
     }[best.verdict]
-    would = f"; {best.would_show}" if best.would_show else ""
     return (
         f"{start} on test: {percent(best.test_accuracy)} against "
         f"{percent(best.dense_test_accuracy)} for {source} "
         f"({_seeds(best)}). "
         f"{100 * best.confidence:g} % intervals: these models {models}; other seeds {seeds}. "
-        f"{conclusion} ({best.scope}){would}."
+        f"{conclusion} ({best.scope})."
     )
+
+
+def to_be_surer(best: Recommended) -> str:
+    """What would decide what is still open about the setting, or that nothing is."""
+    steps = []
+    if best.difference is None:
+        steps.append("a test accuracy of the setting and of dense would say what it costs")
+    elif best.would_show:
+        within = f"whether it is within {points_of(best.tolerance)} of dense"
+        steps.append(f"{best.would_show} {within}")
+    if best.scope == THESE_MODELS:
+        steps.append(
+            f"{FEWEST_SEEDS} seeds (now {best.n_compared}) would say something about other seeds"
+        )
+    if best.reference == "before_fine_tuning":
+        steps.append("the arm `dense` would show what equal fine-tuning gives the dense model")
+    if not steps:
+        return f"Nothing is left to decide at a tolerance of {points_of(best.tolerance)}."
+    text = "; ".join(steps)
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _seeds(best: Recommended) -> str:

@@ -28,8 +28,8 @@ def test_so_have_arms_beyond_the_colours() -> None:
 def test_an_arm_that_the_summary_lacks_keeps_its_name_and_can_be_drawn() -> None:
     for arms in (KNOWN, NONE):
         assert (arms.label("new_arm"), arms.short("new_arm")) == ("new_arm", "New_arm")
-        assert (arms.colour("new_arm"), arms.marker("new_arm")) == (style.MUTED, ".")
-        assert arms.line("new_arm") == "-"
+        assert (arms.colour("new_arm"), arms.marker("new_arm")) == (style.MUTED, "stroke")
+        assert arms.line("new_arm") == style.SOLID
         assert arms.mask("new_arm") is None
     assert NONE.mask_controls() == []
 
@@ -42,9 +42,16 @@ def test_labels_are_short_where_room_is() -> None:
 
 def test_controls_are_dashed_and_those_of_the_mask_are_known() -> None:
     assert KNOWN.line("random_patches") == style.DASHED
-    assert KNOWN.line("lotus") == "-"
+    assert KNOWN.line("lotus") == style.SOLID
     assert KNOWN.mask_controls() == ["magnitude", "random_mask"]
 
 
 def test_the_whole_method_alone_is_drawn_on_top() -> None:
     assert [arm.name for arm in ARMS if KNOWN.on_top(arm.name)] == ["lotus"]
+
+
+def test_labels_in_one_figure_are_all_different() -> None:
+    long = "x" * 40
+    named = NONE.names([f"{long}b", f"{long}a", "zebra", "zebra"])
+    assert list(named.values()) == ["X" + "x" * 27, "X" + "x" * 27 + " (2)", "Zebra"]
+    assert list(named) == [f"{long}a", f"{long}b", "zebra"]

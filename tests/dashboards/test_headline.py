@@ -22,22 +22,61 @@ def spaces(text: str) -> str:
 
 
 def test_the_top_says_the_summarys_own_sentences(summary: dict[str, Any]) -> None:
-    said, told = headline.answer(summary), summary["answer"]
-    assert said == [told[name] for name in ("essential", "recommended", "saves", "costs")]
+    rows, told = headline.answer(summary), summary["answer"]
+    said = [row.words for row in rows]
+    assert said == [told[name] for name in ("essential", "recommended", "saves", "costs", "surer")]
     assert all(sentence.endswith(".") for sentence in said)
+    assert [row.label for row in rows] == list(headline.ROWS.values())
     assert said[1] == (
         "Recommended: LOTUS (one-shot level 30 %, final sparsity 50 %, 10 % of the patches "
         "dropped, masks from 10 % of the data)."
     )
 
 
+def test_the_figure_beside_a_sentence_is_the_summarys(summary: dict[str, Any]) -> None:
+    summary["recommended"] |= {"macs_ratio": 0.756, "difference": -0.0104, "arm": "tickets"}
+    figures = {row.label: spaces(row.figure) for row in headline.answer(summary)}
+    assert figures["What to use"] == "Tickets only"
+    assert figures["What it saves"] == "0.76× MACs"
+    assert figures["What it costs"] == "−1.0 points"
+    summary["recommended"] |= {"macs_ratio": None, "difference": None}
+    assert {row.figure for row in headline.answer(summary)} == {"", "Tickets only"}
+
+
+def test_the_strip_of_trust_is_the_summarys_and_never_by_colour_alone(
+    summary: dict[str, Any],
+) -> None:
+    rows = summary["trust"]
+    assert [(m.about, m.words) for m in headline.trust(summary)] == [
+        (row["about"], row["words"]) for row in rows
+    ]
+    rows[0]["standing"], rows[1]["standing"], rows[2]["standing"] = "good", "bad", "<b>"
+    found = headline.trust(summary)
+    assert [m.standing for m in found[:3]] == ["good", "bad", "open"]
+    assert [m.meaning for m in found[:3]] == ["good", "not good", "open"]
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ({"planned": 3, "finished": 2, "failed": 1}, ""),
+        ({"planned": 3, "finished": 1, "failed": 1},
+         "Not finished: 1 of 3 trials finished, 1 failed. All numbers will change."),
+    ],
+)  # fmt: skip
+def test_an_unfinished_sweep_says_so(counts: dict[str, int], said: str) -> None:
+    assert headline.unfinished({"trials": counts}) == said
+
+
 def test_a_sweep_that_recommends_nothing_says_so(summary: dict[str, Any]) -> None:
-    summary["answer"] |= dict.fromkeys(("recommended", "saves", "costs"))
+    summary["answer"] |= dict.fromkeys(("recommended", "saves", "costs", "surer"))
     summary["recommended"] = None
-    assert headline.answer(summary) == [
+    assert [row.words for row in headline.answer(summary)] == [
         summary["answer"]["essential"], "The trials that finished allow no recommendation.",
     ]  # fmt: skip
     assert card(summary, "Setting").note == "No trial qualifies yet."
+    summary["diagnosis"] = {"sentences": ["It was the merge.", "And more."]}
+    assert headline.answer(summary)[-1].words == "It was the merge."
 
 
 def test_every_number_of_the_cards_is_the_recommended_settings(summary: dict[str, Any]) -> None:

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from dashboards import ReportData, search, style, write_report
-from dashboards.figures import pareto
+from dashboards import ReportData, search, write_report
 
 SETTING = {"sparsity": 0.3, "patch_drop": 0.1, "mask_data_fraction": 0.1, "finetune.lr": 1e-3}
 
@@ -19,7 +18,18 @@ def row(accuracy: float, macs: float, **more: Any) -> dict[str, Any]:
     } | more  # fmt: skip
 
 
-FRONT = {"pareto": [row(0.97, 0.9), row(0.96, 0.7)]}
+def tried(accuracy: float, macs: float, **more: Any) -> dict[str, Any]:
+    return {
+        "arm": "lotus", "n": 3, "mean": accuracy, "ci_low": accuracy - 0.01,
+        "ci_high": accuracy + 0.01, "macs_ratio": macs, "speed_ratio": None, "sparsity": 0.5,
+        "front": True, "setting": SETTING,
+    } | more  # fmt: skip
+
+
+FRONT = {
+    "pareto": [row(0.97, 0.9), row(0.96, 0.7)],
+    "tried": [tried(0.97, 0.9), tried(0.96, 0.7)],
+}
 HALVING = {
     "halving": {
         "rungs": [{"epochs": 1, "candidates": 4, "kept": 2, "best_val_accuracy": 0.8},
@@ -35,10 +45,11 @@ HALVING = {
 
 
 def test_a_sweep_without_a_search_has_no_such_section(full: ReportData, tmp_path: Path) -> None:
-    alone = full.summary | {"pareto": full.summary["pareto"][:1], "halving": None}
+    alone = full.summary | {"pareto": full.summary["pareto"][:1], "halving": None, "tried": []}
     page = write_report(replace(full, summary=alone), tmp_path).read_text()
-    assert 'id="search"' not in page
-    assert "#search" not in page
+    for name in ("pareto", "halving"):
+        assert f'id="{name}"' not in page
+        assert f'"#{name}"' not in page
 
 
 @pytest.mark.parametrize(
@@ -47,19 +58,18 @@ def test_a_sweep_without_a_search_has_no_such_section(full: ReportData, tmp_path
 def test_what_was_found_stands_on_the_page(
     full: ReportData, tmp_path: Path, found: dict[str, Any]
 ) -> None:
-    data = replace(full, summary=full.summary | {"pareto": [], "halving": None} | found)
+    data = replace(
+        full, summary=full.summary | {"pareto": [], "tried": [], "halving": None} | found
+    )
     page = write_report(data, tmp_path).read_text()
-    assert 'id="search"' in page
-    assert ("Successive halving" in page) == ("halving" in found)
-    assert ("No other setting" in page) == ("pareto" in found)
     for name in ("pareto", "halving"):
+        assert (f'<section id="{name}">' in page) == (name in found)
+        assert (f'<a href="#{name}">' in page) == (name in found)
         assert (tmp_path / f"figures/{name}.png").exists() == (name in found)
 
 
 def test_one_setting_is_no_front() -> None:
     assert search.pareto_table({"pareto": [row(0.9, 1.0)]}).rows == ()
-    with style.drawing_rules():
-        assert pareto.FIGURE.drawing({"pareto": [row(0.9, 1.0)]}) is None
 
 
 def test_final_numbers_stand_beside_winners_only() -> None:

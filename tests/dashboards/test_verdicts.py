@@ -29,7 +29,7 @@ def test_every_place_of_a_claim_is_a_section_of_the_page(full: ReportData, tmp_p
         assert f'<section id="{place}">' in source
         assert f'<a href="#{place}">Figure' in source
     assert "&lt;keeps&gt;" in source
-    assert '<td class="status bad">not reproduced</td>' in source
+    assert '<span class="mark bad">not reproduced</span>' in source
 
 
 def test_the_diagnosis_table_puts_each_anchor_before_its_changes() -> None:

@@ -290,7 +290,7 @@ def test_status_and_select_of_a_finished_sweep(tracked_trial: Any, lotus: Lotus)
     assert found["essential_sparsity"]["tolerance"] == 0.5
     assert found["recommended"]["name"] == "lotus-s0.30-d0.10-f0.10-seed0"
     said = lotus("select", path, "--tolerance", "0.5")[1]
-    assert said.splitlines()[:4] == list(found["answer"].values())
+    assert said.splitlines()[:5] == list(found["answer"].values())
     assert "Its model: lotus-s0.30-d0.10-f0.10-seed0, " in said
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 SLOW = (
-    "numpy", "pandas", "scipy.stats", "pydantic", "sqlalchemy", "matplotlib.backends.backend_agg",
+    "numpy", "pandas", "scipy.stats", "pydantic", "sqlalchemy", "altair",
     "torch", "torchvision", "timm", "safetensors.torch", "mlflow", "mlflow.tracking",
     "mlflow.store.tracking.sqlalchemy_store",
 )  # fmt: skip

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dashboards import style
 from dashboards.figures.issp_by_fraction import FIGURE, shown_levels
 
 
@@ -15,8 +14,8 @@ def by_fraction(**row: Any) -> dict[str, Any]:
 
 
 def test_one_fraction_or_none_is_no_comparison() -> None:
-    assert FIGURE.drawing({}) is None
-    assert FIGURE.drawing({"by_mask_data": by_fraction(sparsity=0.3)["by_mask_data"][:1]}) is None
+    assert FIGURE.data({}) is None
+    assert FIGURE.data({"by_mask_data": by_fraction(sparsity=0.3)["by_mask_data"][:1]}) is None
 
 
 def test_many_sparsities_are_thinned_evenly() -> None:
@@ -27,11 +26,15 @@ def test_many_sparsities_are_thinned_evenly() -> None:
 def test_a_sparsity_that_each_trial_finds_is_a_line_too() -> None:
     rows = [row for s in ("auto", 0.3) for row in by_fraction(sparsity=s)["by_mask_data"]]
     assert shown_levels(pd.DataFrame(rows)) == [0.3, "auto"]
-    with style.drawing_rules():
-        assert FIGURE.drawing({"by_mask_data": rows}) is not None
+    drawing = FIGURE.drawing({"by_mask_data": rows})
+    assert drawing is not None
+    assert {row[1] for row in drawing.table.rows} == {"30\u00a0% sparsity", "auto sparsity"}
 
 
-def test_equal_accuracies_that_are_rounded_to_different_sides_are_drawn() -> None:
-    mean = 0.1 + 0.2  # a little above 0.3
-    with style.drawing_rules():
-        assert FIGURE.drawing(by_fraction(sparsity=0.3, mean=mean, low=mean, high=0.3)) is not None
+def test_the_title_says_what_fewer_data_change() -> None:
+    rows = by_fraction(sparsity=0.3)["by_mask_data"]
+    rows[0]["mean"] = 0.45
+    assert FIGURE.draw(FIGURE.data({"by_mask_data": rows})).title.replace("\u00a0", " ") == (
+        "Masks from 10 % of the data instead of 100 % change accuracy by −5.0 points right after "
+        "ISSP"
+    )

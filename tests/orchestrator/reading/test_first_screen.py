@@ -311,7 +311,7 @@ def test_the_model_named_is_the_median_seed_on_validation_on_every_screen(
 def test_every_screen_says_the_same_sentences(screens: Screens) -> None:
     answer = screens.summary["answer"]
     assert screens.selection["answer"] == answer
-    assert list(answer) == ["essential", "recommended", "saves", "costs"]
+    assert list(answer) == ["essential", "recommended", "saves", "costs", "surer"]
     note = screens.raw.parent.data.tags["mlflow.note.content"]
     for sentence in answer.values():
         assert sentence in screens.page

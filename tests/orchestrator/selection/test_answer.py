@@ -15,7 +15,7 @@ from orchestrator.selection.answer import (
 )
 from orchestrator.selection.curve import CURVE_COLUMNS, EssentialSparsity
 from orchestrator.selection.recommendation import Recommended
-from orchestrator.selection.wording import in_words
+from orchestrator.selection.wording import in_words, to_be_surer
 
 
 def essential(**changes: Any) -> EssentialSparsity:
@@ -167,7 +167,7 @@ def test_the_price_in_accuracy_names_both_scopes_and_its_verdict() -> None:
         ({"models_low": None}, ": these models too few images to say; "),
         ({"verdict": "exceeded"}, ". Shown to lose more than 1 point (other seeds)."),
         ({"verdict": "not shown", "would_show": "about 9 seeds would decide"},
-         ". Not shown to be within 1 point of dense (other seeds); about 9 seeds would decide."),
+         ". Not shown to be within 1 point of dense (other seeds)."),
         ({"difference": None}, "Its accuracy on test was not compared with dense."),
     ],
 )  # fmt: skip
@@ -175,6 +175,23 @@ def test_what_is_not_known_is_said_in_words(changes: dict[str, Any], said: str) 
     found = in_words(best(**changes))
     assert said in found
     assert "None" not in found
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "Nothing is left to decide at a tolerance of 1 point."),
+        ({"would_show": "about 9 seeds would decide"},
+         "About 9 seeds would decide whether it is within 1 point of dense."),
+        ({"scope": "these models", "n_compared": 1},
+         "3 seeds (now 1) would say something about other seeds."),
+        ({"difference": None, "reference": "before_fine_tuning"},
+         "A test accuracy of the setting and of dense would say what it costs; the arm `dense` "
+         "would show what equal fine-tuning gives the dense model."),
+    ],
+)  # fmt: skip
+def test_what_would_make_it_surer(changes: dict[str, Any], said: str) -> None:
+    assert to_be_surer(best(**changes)) == said
 
 
 def test_why_a_model_stands_for_its_setting_is_said() -> None:

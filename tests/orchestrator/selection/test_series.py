@@ -11,9 +11,11 @@ from orchestrator.selection.series import (
     by_mask_data,
     curves_of,
     finetuning,
+    importance,
     spread,
     stage_seconds,
     throughput,
+    tried,
 )
 from orchestrator.selection.settings import best_settings, group_settings
 from trials.arms import BASE_AXES
@@ -194,3 +196,65 @@ def test_throughput_counts_trials_without_a_drop_as_all_patches_and_no_failed_on
         {"patch_drop": 0.0, "mean": 410.0, "low": 400.0, "high": 420.0, "n": 2},
         {"patch_drop": 0.3, "mean": 550.0, "low": 500.0, "high": 600.0, "n": 2},
     ]
+
+
+# --- accuracy and cost of all settings ------------------------------------------------
+
+
+def test_every_setting_with_an_accuracy_is_listed_the_best_first() -> None:
+    table = tried(found(
+        trial(seed=0), trial(seed=1, **{"final/val_accuracy": 0.92}),
+        trial("dense", **{"final/val_accuracy": 0.95}),
+        trial("tickets", **{"final/val_accuracy": None}),
+    ))  # fmt: skip
+    assert [(row["arm"], row["n"]) for row in table] == [("dense", 1), ("lotus", 2)]
+    assert table[1]["mean"] == pytest.approx(0.91)
+    assert table[1]["setting"] == {"sparsity": 0.3, "patch_drop": 0.1, "mask_data_fraction": 0.1}
+    assert table[1]["ci_low"] < 0.91 < table[1]["ci_high"]
+
+
+def test_costs_are_relative_to_dense_and_the_front_is_marked() -> None:
+    costs = {"final/macs_dense": 100.0, "final/sparsity": 0.3, "final/macs": 80.0}
+    cheap = trial(**costs, **{"final/macs_deployed": 90.0, "final/deployed_val_accuracy": 0.9})
+    worse = trial(sparsity=0.5, **costs,
+                  **{"final/macs_deployed": 95.0, "final/deployed_val_accuracy": 0.8})  # fmt: skip
+    table = tried(found(cheap, worse))
+    assert [(row["front"], row["macs_ratio"]) for row in table] == [
+        (True, pytest.approx(0.9)),
+        (False, pytest.approx(0.95)),
+    ]
+
+
+def grid(effect: float = 0.0) -> list[dict[str, Any]]:
+    """36 trials over three axes; accuracy falls with sparsity, and with patch drop by `effect`."""
+    return [
+        trial(sparsity=s, patch_drop=d, mask_data_fraction=f,
+              **{"final/val_accuracy": 0.9 - s - effect * d})
+        for s in (0.1, 0.2, 0.3, 0.4) for d in (0.1, 0.2, 0.3) for f in (0.1, 0.3, 1.0)
+    ]  # fmt: skip
+
+
+def test_an_axis_that_alone_moves_accuracy_explains_all_of_it() -> None:
+    said = importance(found(*grid()))
+    assert said is not None
+    assert (said["arm"], said["n"]) == ("lotus", 36)
+    assert [(row["axis"], row["share"]) for row in said["axes"]] == [
+        ("sparsity", pytest.approx(1.0)),
+        ("patch_drop", pytest.approx(0.0, abs=1e-9)),
+        ("mask_data_fraction", pytest.approx(0.0, abs=1e-9)),
+    ]
+
+
+def test_shares_of_axes_that_do_not_act_together_add_up() -> None:
+    said = importance(found(*grid(effect=1.0)))
+    assert said is not None
+    shares = {row["axis"]: row["share"] for row in said["axes"]}
+    # Variance of 4 levels 0.1 apart: 0.0125; of 3: 0.02 / 3.
+    assert shares["sparsity"] == pytest.approx(0.0125 / (0.0125 + 0.02 / 3))
+    assert sum(shares.values()) == pytest.approx(1.0)
+
+
+def test_few_trials_or_axes_say_nothing_of_importance() -> None:
+    assert importance(found(*grid()[:29])) is None
+    assert importance(found(*(row | {"mask_data_fraction": 0.1} for row in grid()))) is None
+    assert importance([]) is None

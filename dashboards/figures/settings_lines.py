@@ -1,0 +1,167 @@
+"""Every setting as a line through its axes: parallel coordinates."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+import numpy as np
+
+from dashboards import parts, style, tried
+from dashboards.arms import Arms
+from dashboards.figure import DataTable, Figure, Plot
+from dashboards.text import amount, number, percent, plural
+
+FEWEST, MOST = 6, 300  # lines: below, a table says it better; above, they are thinned
+_BEST = 0.1  # of the settings, which are highlighted
+_KINDS = ("The best tenth", "Others")
+HEADS = {"line": "Setting", "axis": "Axis", "text": "Value", "kind": "Kind"}
+_ACCURACY = "Val. accuracy"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of one arm with all axes that vary, the best first."""
+
+    rows: list[dict[str, Any]]
+    axes: list[str]
+    arms: Arms
+
+
+def data(summary: dict[str, Any]) -> Settings | None:
+    """The settings, if there are enough of them and two axes vary."""
+    rows = tried.of_one_arm(summary)
+    axes = tried.varied(rows)
+    rows = [row for row in rows if all(row["setting"].get(a) is not None for a in axes)]
+    enough = len(rows) >= FEWEST and len(axes) > 1
+    return Settings(rows, axes, Arms.of(summary)) if enough else None
+
+
+def draw(shown: Settings) -> Plot:
+    """A line for each setting, the best tenth in colour and on top."""
+    count = best_count(shown.rows)
+    drawn = thinned(shown.rows, count)
+    heights = {axis: _heights(shown, axis) for axis in shown.axes}
+    points = [point for i in drawn for point in _line(i, shown, count, heights)]
+    name = shown.arms.short(shown.rows[0]["arm"])
+    note = f"Shown is {name}, the arm with most settings."
+    if len(drawn) < len(shown.rows):
+        note += f" {len(drawn)} of {len(shown.rows)} settings are drawn, the best among them."
+    return Plot(
+        chart=_chart(points, shown).properties(width=style.WIDTH, height=270),
+        title=finding(shown, count),
+        alt=f"{plural(len(drawn), 'setting')} of {name} as lines through "
+        f"{', '.join(map(tried.axis_name, shown.axes))} and validation accuracy, from "
+        f"{percent(shown.rows[-1]['mean'])} to {percent(shown.rows[0]['mean'])}.",
+        table=DataTable.of(HEADS, points),
+        note=note,
+    )
+
+
+def finding(shown: Settings, count: int) -> str:
+    """What the best settings have in common."""
+    said = []
+    for axis in shown.axes:
+        found = [tried.value_text(axis, v) for v in tried.values(shown.rows[:count], axis)]
+        if len(found) < len(tried.values(shown.rows, axis)):
+            one = found[0] if len(found) == 1 else f"{found[0]} to {found[-1]}"
+            said.append(f"{tried.axis_name(axis).lower()} {one}")
+    name = shown.arms.short(shown.rows[0]["arm"])
+    best = f"The best {count} of {len(shown.rows)} settings of {name}"
+    if not said:
+        return f"{best} lie all over the axes"
+    return f"{best}: {', '.join(said)}"
+
+
+def best_count(rows: list[dict[str, Any]]) -> int:
+    """How many settings are highlighted."""
+    return max(1, round(_BEST * len(rows)))
+
+
+def thinned(rows: list[dict[str, Any]], count: int) -> list[int]:
+    """The numbers of the rows that are drawn: the best `count`, and others evenly spread."""
+    if len(rows) <= MOST:
+        return list(range(len(rows)))
+    kept = min(count, MOST // 2)
+    others = np.linspace(kept, len(rows) - 1, MOST - kept).round().astype(int)
+    return [*range(kept), *map(int, others)]
+
+
+def _heights(shown: Settings, axis: str) -> dict[Any, float]:
+    """Value -> height between 0 and 1: numbers to scale, and text evenly."""
+    found = tried.values(shown.rows, axis)
+    numbers = [number(v) for v in found]
+    if any(x is None for x in numbers):
+        return {v: i / (len(found) - 1) for i, v in enumerate(found)}
+    low, high = float(found[0]), float(found[-1])
+    return {v: (float(v) - low) / (high - low) for v in found}
+
+
+def _accuracy_height(shown: Settings, mean: float) -> float:
+    low, high = float(shown.rows[-1]["mean"]), float(shown.rows[0]["mean"])
+    return (mean - low) / (high - low) if high > low else 0.5
+
+
+def _line(
+    i: int, shown: Settings, count: int, heights: dict[str, dict[Any, float]]
+) -> list[dict[str, Any]]:
+    """The points of one setting."""
+    row = shown.rows[i]
+    kind = _KINDS[0] if i < count else _KINDS[1]
+    tip = parts.lines(tried.short(row["setting"]), f"Val. accuracy {percent(row['mean'])}",
+                      f"{amount(row.get('n'))} seeds")  # fmt: skip
+    line = {"line": i + 1, "kind": kind, "tip": tip}
+    points = []
+    for axis in shown.axes:
+        value = row["setting"][axis]
+        at = {"axis": tried.axis_name(axis), "text": tried.value_text(axis, value)}
+        points.append(line | at | {"height": round(heights[axis][value], 4)})
+    at = {"axis": _ACCURACY, "text": percent(row["mean"], 2)}
+    height = _accuracy_height(shown, float(row["mean"]))
+    return [*points, line | at | {"height": round(height, 4)}]
+
+
+def _ticks(shown: Settings) -> list[dict[str, Any]]:
+    """The values beside every axis; of many the outermost and evenly spread ones."""
+    ticks = []
+    for axis in shown.axes:
+        heights = list(_heights(shown, axis).items())
+        picked = np.linspace(0, len(heights) - 1, min(len(heights), 7)).round().astype(int)
+        for value, height in (heights[i] for i in picked):
+            text = tried.value_text(axis, value)
+            ticks.append({"axis": tried.axis_name(axis), "height": height, "text": text})
+    ends = {1.0: shown.rows[0]["mean"], 0.0: shown.rows[-1]["mean"]}
+    return ticks + [
+        {"axis": _ACCURACY, "height": height, "text": percent(mean, 2)}
+        for height, mean in ends.items()
+    ]
+
+
+def _chart(points: list[dict[str, Any]], shown: Settings) -> alt.LayerChart:
+    names = [*map(tried.axis_name, shown.axes), _ACCURACY]
+    x = alt.X(
+        "axis", type="nominal", title=None,
+        scale=alt.Scale(type="point", domain=names, padding=0.3),
+        axis=alt.Axis(labelAngle=0, grid=True, gridColor=style.MUTED, domain=False, ticks=False,
+                      labelColor=style.INK, labelPadding=10, orient="top"),
+    )  # fmt: skip
+    y = alt.Y("height", type="quantitative", title=None, axis=None,
+              scale=alt.Scale(domain=[-0.04, 1.04], nice=False))  # fmt: skip
+    colour = parts.coloured(_KINDS, (style.BAND, style.MUTED), "kind")
+    layers: list[Any] = []
+    for kind, width, opacity in ((_KINDS[1], 1.0, 0.35), (_KINDS[0], 2.2, 0.9)):
+        here = parts.chart(point for point in points if point["kind"] == kind)
+        line = here.mark_line(strokeWidth=width, opacity=opacity)
+        layers.append(line.encode(x=x, y=y, color=colour, detail="line:N", tooltip=parts.tip()))
+    ticks = parts.chart(_ticks(shown)).encode(x=x, y=y, text=alt.Text("text", type="nominal"))
+    halo = ticks.mark_text(align="right", dx=-7, fontSize=11.5, stroke=style.PAPER, strokeWidth=4)
+    text = ticks.mark_text(align="right", dx=-7, fontSize=11.5, limit=110)
+    return parts.layered(*layers, halo, text)
+
+
+FIGURE = Figure(
+    name="settings_lines",
+    place="pareto",
+    caption="Each line is a setting; deployed validation accuracy, mean over seeds.",
+    data=data,
+    draw=draw,
+)

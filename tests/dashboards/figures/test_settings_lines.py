@@ -1,0 +1,57 @@
+"""TEST DATA, made up."""
+
+import json
+
+from dashboards.figures.settings_lines import FIGURE, MOST, thinned
+from dashboards.text import AUTO
+from tests.dashboards.figures.test_settings_heat import GRID, setting, summary
+from tests.dashboards.reading_figures import rows
+
+
+def test_few_settings_or_one_axis_are_no_figure() -> None:
+    assert FIGURE.data({}) is None
+    assert FIGURE.data(summary(*GRID[:4])) is None
+    one = [setting(0.9, 0.05 * i, 0.1, 0.1) for i in range(9)]
+    assert FIGURE.data(summary(*one)) is None
+
+
+def test_every_setting_is_a_line_through_the_axes_that_vary() -> None:
+    plot = FIGURE.draw(FIGURE.data(summary(*GRID)))
+    points = [row for row in rows(plot, "line") if row["line"] == 1]
+    assert {row["axis"]: (row["text"].replace("\u00a0", " "), row["height"]) for row in points} == {
+        "One-shot level": ("10 %", 0),
+        "Patches dropped": ("10 %", 0),
+        "Data for the masks": ("10 %", 0),
+        "Val. accuracy": ("96.00 %", 1),
+    }
+    assert plot.title.startswith("The best 1 of 8 settings of LOTUS: one-shot level 10")
+
+
+def test_values_that_are_no_numbers_stand_evenly() -> None:
+    levels = (0.1, 0.2, AUTO)
+    settings = [setting(0.9, level, d, 0.1) for level in levels for d in (0.1, 0.3)]
+    plot = FIGURE.draw(FIGURE.data(summary(*settings)))
+    heights = {r["text"]: r["height"] for r in rows(plot, "line") if r["axis"] == "One-shot level"}
+    assert heights == {"10\u00a0%": 0, "20\u00a0%": 0.5, "auto": 1}
+
+
+def test_settings_of_equal_accuracy_are_drawn() -> None:
+    settings = [row | {"mean": 0.9} for row in GRID]
+    drawing = FIGURE.drawing(summary(*settings))
+    assert drawing is not None
+    assert "NaN" not in drawing.svg
+
+
+def test_many_settings_are_thinned_and_the_best_are_kept() -> None:
+    many = [{"mean": i} for i in range(5_000)]
+    drawn = thinned(many, 500)
+    assert len(drawn) == len(set(drawn)) == MOST
+    assert drawn[:100] == list(range(100))
+    assert drawn[-1] == 4_999
+
+
+def test_a_thousand_settings_stay_small() -> None:
+    settings = [setting(0.9 - i / 1e4, i % 9 / 10, i % 7 / 10, i % 5 / 10) for i in range(1_000)]
+    plot = FIGURE.draw(FIGURE.data(summary(*settings)))
+    assert f"{MOST} of 1000 settings are drawn" in plot.note
+    assert len(json.dumps(plot.chart.to_dict())) < 600_000
