@@ -13,9 +13,10 @@ from orchestrator.memory import keep
 from orchestrator.planning.assuming import Assuming
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.forecasting import Forecast, forecast
-from orchestrator.planning.plan import Plan
+from orchestrator.planning.plan import Plan, PlannedTrial
 from orchestrator.planning.plan import plan as make_plan
 from orchestrator.storage.store import Store
+from trials.reduction.config import tokens_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ def foreseen_json(seen: Foreseen) -> dict[str, Any]:
         **asdict(seen.predicted),
         "assumed": list(seen.assumed),
         "names": [trial.name for trial in planned.trials],
+        "tokens": {trial.name: trial.tokens for trial in planned.trials if trial.tokens},
     }
 
 
@@ -90,8 +92,19 @@ def foreseen_table(seen: Foreseen) -> Table:
     table.add_row("unique stages", f"{predicted.stages}{stored}")
     table.add_row("shared by two trials or more", str(len(planned.shared)))
     table.add_row("predicted", predicted_words(planned.sweep, predicted))
+    for words in dict.fromkeys(token_words(trial) for trial in planned.trials if trial.tokens):
+        table.add_row("tokens per block", words)
     table.add_row("store grows by", f"{predicted.bytes / 2**20:,.0f} MiB, of stages seen before")
     return table
+
+
+def token_words(trial: PlannedTrial) -> str:
+    """`65/49/33/17 → 9 (tome, r 16)`."""
+    config = trial.config.reduction
+    setting = f"r {config.r}" if config.method == "tome" else f"keep {config.keep:g}"
+    drop = trial.axes.get("patch_drop")
+    tickets = f", patch_drop {drop:g}" if drop else ""
+    return f"{tokens_text(trial.tokens)} ({config.method}, {setting}{tickets})"
 
 
 def predicted_words(sweep: SweepConfig, predicted: Forecast) -> str:

@@ -20,6 +20,7 @@ from orchestrator.planning.problems import Place, Problem, from_pydantic, known_
 from orchestrator.planning.search_checks import check_method, check_ranges
 from orchestrator.planning.trial_checks import (
     check_auto,
+    check_halving,
     check_levels,
     check_other_images,
     check_pattern,
@@ -139,3 +140,4 @@ def _check_combinations(sweep: SweepConfig, block: SearchBlock, where: Place) ->
         yield from check_targets(trial, block, where)
         yield from check_pattern(trial, block, where)
         yield from check_other_images(trial, block, where)
+        yield from check_halving(trial, block, where)

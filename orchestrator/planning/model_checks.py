@@ -22,7 +22,8 @@ def check_models(
     for i, block in enumerate(sweep.search):
         where: Place = ("search",) if single else ("search", i)
         for trial in map(plainly, combinations(sweep, block)):
-            for name, message in misfits(trial, block.arm, counts_of(trial)):
+            drops = block.extremes("patch_drop")
+            for name, message in misfits(trial, block.arm, counts_of(trial), drops):
                 place: Place = (*where, name) if name in block.further else _path(name)
                 problem = Problem(place, message)
                 if problem not in seen:

@@ -20,13 +20,14 @@ from trials.arms import BASE_AXES
 from trials.config import TrialConfig
 from trials.data.config import DataConfig
 from trials.data.datasets import Dataset
-from trials.graph.fitting import fitted
+from trials.graph.fitting import fitted, tokens_of
 from trials.graph.pipeline import TrialGraph, pipeline
 from trials.graph.shared import Shared
 from trials.graph.sources import Opened, Sources, open_sources
 from trials.model.fit import fits
 from trials.model.repository import Remote, resolved
 from trials.model.vit import ModelConfig
+from trials.reduction.tokens import BlockTokens
 from trials.stage import Node, closure
 
 Find = Callable[[DataConfig, ModelConfig], Opened | Sources]
@@ -42,6 +43,7 @@ class PlannedTrial:
     Attributes:
         key: the key of its last stage.
         axes: the axes that its arm uses, with their values.
+        tokens: in attention and MLP of each block, where some leave inside; else nothing.
     """
 
     key: str
@@ -49,6 +51,7 @@ class PlannedTrial:
     config: TrialConfig
     graph: TrialGraph
     axes: dict[str, Any]
+    tokens: BlockTokens = ()
 
 
 @dataclass(frozen=True)
@@ -228,7 +231,12 @@ class Planner:
             if point.rungs:
                 axes["rung"] = point.rungs[-1]
             self._trials[point.ident] = PlannedTrial(
-                key_of(graph.final), trial_name(axes, self.sweep), config, graph, axes
+                key_of(graph.final),
+                trial_name(axes, self.sweep),
+                config,
+                graph,
+                axes,
+                tokens_of(config, sources.counts),
             )
         return self._trials[point.ident]
 
@@ -294,7 +302,8 @@ def _check_fit(config: TrialConfig, opened: Opened) -> None:
 def used_axes(config: TrialConfig, point: dict[str, Any]) -> dict[str, Any]:
     """The axes that a trial's arm does not ignore."""
     ignored = set(BASE_AXES) - config.used_axes
-    return {name: value for name, value in point.items() if name not in ignored}
+    used = {name: value for name, value in point.items() if name not in ignored}
+    return {name: value for name, value in used.items() if config.reads(name)}
 
 
 def trial_name(axes: dict[str, Any], sweep: SweepConfig) -> str:

@@ -11,6 +11,7 @@ from orchestrator.versions import in_words
 from orchestrator.vocabulary import Tag
 from orchestrator.worker.job import Job
 from trials.graph.pipeline import TrialGraph
+from trials.reduction.config import tokens_text
 from trials.stage import Node
 from trials.stages.essential import Probe
 from trials.stages.probe import as_one_shot
@@ -65,7 +66,8 @@ def trial_params(trial: PlannedTrial, results: Mapping[str, Any]) -> dict[str, A
         if "pick" in results:
             axes["sparsity"] = results["pick"].sparsity
     points = ("arm", "sparsity", "patch_drop", "mask_data_fraction", "seed")
-    settings = {k: v for k, v in flat(trial.config).items() if k not in points}
+    written = flat(trial.config).items()
+    settings = {k: v for k, v in written if k not in points and trial.config.reads(k)}
     return settings | axes
 
 
@@ -81,6 +83,8 @@ def trial_tags(trial: PlannedTrial) -> dict[str, str]:
         tags[Tag.RUNG] = str(trial.config.rungs[-1])
     if trial.axes.get("sparsity") == "auto":
         tags[Tag.SPARSITY] = "auto"
+    if trial.tokens:
+        tags[Tag.TOKENS] = tokens_text(trial.tokens)
     return tags
 
 

@@ -12,7 +12,7 @@ import yaml
 
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.storage.store import Entry
-from orchestrator.vocabulary import FINETUNE_EPOCHS, Artifact, Metric, of, seconds
+from orchestrator.vocabulary import FINETUNE_EPOCHS, REDUCED_EPOCHS, Artifact, Metric, of, seconds
 from orchestrator.worker.balanced import balanced_metrics
 from orchestrator.worker.pictures import EXAMPLES, ticket_examples_png
 from trials import formats
@@ -50,6 +50,7 @@ def epoch_metrics(epoch: Epoch, stage: str = FINETUNE_EPOCHS) -> Metrics:
         of(stage, "train_loss"): epoch.train_loss,
         of(stage, "val_loss"): epoch.val_loss,
         of(stage, "val_accuracy"): epoch.val_accuracy,
+        **{of(REDUCED_EPOCHS, name): value for name, value in epoch.numbers.items()},
     }
 
 
