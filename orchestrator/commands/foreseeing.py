@@ -100,11 +100,9 @@ def foreseen_table(seen: Foreseen) -> Table:
 
 def token_words(trial: PlannedTrial) -> str:
     """`65/49/33/17 → 9 (tome, r 16)`."""
-    config = trial.config.reduction
-    setting = f"r {config.r}" if config.method == "tome" else f"keep {config.keep:g}"
     drop = trial.axes.get("patch_drop")
     tickets = f", patch_drop {drop:g}" if drop else ""
-    return f"{tokens_text(trial.tokens)} ({config.method}, {setting}{tickets})"
+    return f"{tokens_text(trial.tokens)} ({trial.config.reduction.words}{tickets})"
 
 
 def predicted_words(sweep: SweepConfig, predicted: Forecast) -> str:

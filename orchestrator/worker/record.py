@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from trials.context import Epoch, Outcomes
 from trials.data.datasets import Dataset
 from trials.errors import FormatError
 from trials.model.vit import Arch, Checkpoint
+from trials.reduction.attached import Attached
 from trials.sparsity import masks
 from trials.stages.denoise import Candidates
 from trials.stages.dense import Dense
@@ -286,6 +288,8 @@ def write_checkpoint(result: Dense | Finetuned, path: Path, key: str) -> None:
         "mean": json.dumps(arch.mean),
         "std": json.dumps(arch.std),
     }
+    if arch.reduction is not None:
+        header["reduction"] = json.dumps(asdict(arch.reduction))
     state: Any = result.checkpoint.state
     raw = any(isinstance(one, formats.Raw) for one in state.values())
     save = formats.save_raw if raw else formats.save_checkpoint
@@ -301,7 +305,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
     header, state = formats.load_with_header(path)
     try:
         mean, std = (tuple(map(float, json.loads(header[name]))) for name in ("mean", "std"))
-        arch = Arch(header["timm_model"], dict(json.loads(header["timm_kwargs"])), mean, std)
+        known = json.loads(header.get("reduction", "null"))
+        reduction = None if known is None else Attached(**known)
+        if reduction is not None:
+            _ = reduction.config  # raises where these are no settings
+        kwargs = dict(json.loads(header["timm_kwargs"]))
+        arch = Arch(header["timm_model"], kwargs, mean, std, reduction)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise FormatError(f"{path}: the header does not describe a model ({error})") from None
     return Checkpoint(arch, state)

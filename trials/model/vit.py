@@ -18,7 +18,7 @@ from trials.errors import ModelError
 from trials.lazy import torch
 from trials.model import repository, weights
 from trials.model.families import HOMES, Module, family_of
-from trials.reduction import attach
+from trials.reduction import PREDICTORS, attach
 from trials.reduction.attached import Attached
 from trials.reduction.config import ReductionConfig
 from trials.seeding import global_seed
@@ -236,8 +236,14 @@ def reducing(checkpoint: Checkpoint, config: ReductionConfig, seed: int) -> Chec
     made = build_empty(replace(arch, reduction=None))
     attach(config, made, seed)
     # Of the same module, whose other tensors have no values.
-    own = {n: t for n, t in made.state_dict().items() if n.startswith("reducer.")}
+    own = {n: t for n, t in made.state_dict().items() if n.startswith(PREDICTORS)}
     return Checkpoint(arch, checkpoint.state | own)
+
+
+def whole(checkpoint: Checkpoint) -> Checkpoint:
+    """The same model with all tokens staying: what plain timm makes of its weights."""
+    state = {n: t for n, t in checkpoint.state.items() if not n.startswith(PREDICTORS)}
+    return Checkpoint(replace(checkpoint.arch, reduction=None), state)
 
 
 def build_empty(arch: Arch) -> Module:

@@ -172,6 +172,14 @@ class ReductionConfig(StageConfig):
         return self.method != "none" and self.keep < 1
 
     @property
+    def words(self) -> str:
+        """`tome, r 8` or `evit, keep 0.7, not fused`."""
+        if self.method == "tome":
+            return f"tome, r {self.r}"
+        loose = ", not fused" if self.method == "evit" and self.fuse is False else ""
+        return f"{self.method}, keep {self.keep:g}{loose}"
+
+    @property
     def predicts(self) -> bool:
         """Whether there are predictors to train, which a dense model teaches."""
         return self.method == "dynamicvit" and self.acts

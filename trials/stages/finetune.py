@@ -80,8 +80,8 @@ class Finetuned:
         history: validation on whole images after each epoch.
         validation: image by image after the last epoch.
         images_per_s: median training speed over the epochs, evaluation excluded; 0 without any.
-        train_macs: of a training image's forward pass, on average over the steps, where tokens
-            left inside; None elsewhere.
+        train_macs: of a training image's forward pass, on average, where tokens left inside; None
+            elsewhere.
     """
 
     checkpoint: Checkpoint

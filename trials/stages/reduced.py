@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Unpack
 
 from pydantic import Field
@@ -9,12 +10,12 @@ from pydantic import Field
 from trials.context import Context
 from trials.model import cost
 from trials.model.capability import of_arch
-from trials.model.module import Model
 from trials.reduction.config import ReductionConfig
 from trials.stage import stage
 from trials.stages.finetune import Finetuned, RecoverConfig, Recovery, recovery, speed
 from trials.stages.tickets import Tickets
 from trials.training.evaluation import evaluate
+from trials.training.train import Trainer
 
 
 class ReducedConfig(RecoverConfig):
@@ -57,20 +58,26 @@ def reduced(
         history=history,
         validation=trainer.validation or evaluate(model, trainer.data, "validation", ctx),
         images_per_s=speed(history),
-        train_macs=_train_macs(cfg, model, inputs["tickets"], trainer.done),
+        train_macs=_train_macs(cfg, trainer, inputs["tickets"]),
     )
 
 
-def _train_macs(cfg: ReducedConfig, model: Model, tickets: Tickets | None, steps: int) -> float:
-    """Of a training image's forward pass, on average over the steps; 0 of none."""
-    known = of_arch(model.arch)
+def _train_macs(cfg: ReducedConfig, trainer: Trainer, tickets: Tickets | None) -> float:
+    """Of a training image's forward pass, on average over all of them; 0 of none."""
+    known = of_arch(trainer.model.arch)
     kept = None if tickets is None else int(tickets.kept)
 
+    @cache
     def macs(config: ReductionConfig) -> float:
         return cost.reduced_macs(known, config, kept, training=True)
 
-    shrinks = cfg.reduction.shrink_start + cfg.reduction.shrink_epochs > 0
-    if cfg.reduction.method != "evit" or not shrinks or not steps:
-        return macs(cfg.reduction) if steps else 0.0
-    each = steps / cfg.epochs
-    return sum(macs(cfg.reduction.at(step / each)) for step in range(steps)) / steps
+    reducing, images = trainer.reducing, trainer.images
+    if not cfg.epochs or reducing is None or reducing.at(0) is None:
+        return macs(cfg.reduction) if cfg.epochs else 0.0
+    starts = range(0, images, cfg.batch_size)
+    found = 0.0
+    for epoch in range(cfg.epochs):
+        for step, start in enumerate(starts):
+            now = cfg.reduction.at(epoch + step / len(starts))
+            found += min(cfg.batch_size, images - start) * macs(now)
+    return found / (cfg.epochs * images)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from trials.model import layers
 from trials.model.forward import Module
+from trials.reduction import PREDICTORS
 from trials.training.recipe import DecayConfig
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ SCALE = "lr_scale"
 
 HELD = "held"
 """Entry of a group: whether its rate is 0 in a training's first epochs."""
-
-PREDICTORS = "reducer."
-"""How the names of what a reducer has to learn begin."""
 
 
 def groups(

@@ -119,7 +119,7 @@ class Trainer:
             seconds = time.perf_counter() - start
             outcomes = evaluate(self.model, self.data, "validation", self.ctx)
             self.validation = outcomes
-            speed, numbers = self._images / max(seconds, 1e-9), self._numbers
+            speed, numbers = self.images / max(seconds, 1e-9), dict(self._numbers)
             if self.reducing is not None:
                 numbers |= self.reducing.scheduled(self.model, self.data, self.ctx, epoch + 1)
             history.append(Epoch(loss, outcomes.loss, outcomes.accuracy, speed, numbers))
@@ -147,17 +147,18 @@ class Trainer:
         return sum(loss * n for loss, n in zip(losses, steps, strict=True)) / max(count, 1)
 
     @property
-    def _images(self) -> int:
+    def images(self) -> int:
+        """Training images of an epoch."""
         return len(self.data.train) if self.subset is None else len(self.subset)
 
     @property
     def _per_epoch(self) -> int:
         """Optimizer steps of a whole epoch."""
-        return math.ceil(self._images / self.cfg.batch_size)
+        return math.ceil(self.images / self.cfg.batch_size)
 
     def _rows(self, epoch: int, most: int | None) -> Tensor:
         """Which training images an epoch sees, in its order, on the host."""
-        order = torch.randperm(self._images, generator=generator(self.seed, "order", epoch))
+        order = torch.randperm(self.images, generator=generator(self.seed, "order", epoch))
         order = order if most is None else order[: most * self.cfg.batch_size]
         return order if self.subset is None else self.subset[order]
 
@@ -249,7 +250,7 @@ class Trainer:
     def _training(self) -> dict[str, Any]:
         """What tells this training from another one that a state may have been saved of."""
         recipe = self.cfg.model_dump(mode="json")
-        return {"recipe": recipe, "seed": self.seed, "images": self._images, "total": self._total}
+        return {"recipe": recipe, "seed": self.seed, "images": self.images, "total": self._total}
 
     def _snapshot(self, history: list[Any]) -> None:
         state = Saved(self.model.module.state_dict(), self.optimizer_state(), history, self._done)
