@@ -193,6 +193,18 @@ SHOWN: tuple[tuple[str, str, int], ...] = tuple(
 )
 """Name, label and look of all that tables list, in their order."""
 
+SYSTEM_CONTROLS: tuple[tuple[str, str, str], ...] = (
+    ("tickets", "random_tickets", "choosing patches by attention"),
+    ("evit", "random", "ranking tokens by attention"),
+)
+"""Of what is no control of LOTUS: what is controlled, by what, as they are shown, and what is shown
+to help where the first does better."""
+
+TESTS: dict[str, str] = {arm.name: arm.tests for arm in ARMS if arm.control} | {
+    control: tests for _, control, tests in SYSTEM_CONTROLS
+}
+"""Control, as it is shown -> what is shown to help where the other does better."""
+
 SEED_SYSTEMS = tuple(arm.name for arm in ARMS if arm.seed_system)
 
 CONTROLS = tuple(arm.name for arm in ARMS if arm.control)
