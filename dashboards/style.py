@@ -32,6 +32,13 @@ COLOURS: dict[str, tuple[str, str]] = {
     "arm-5": ("#cc79a7", "#e29cc3"),
     "arm-6": ("#8c959f", "#a8b1bb"),
     "arm-7": ("#d55e00", "#ff8f57"),
+    # Then Tol's muted ones.
+    "arm-8": ("#332288", "#a79bf0"),
+    "arm-9": ("#882255", "#e08fb5"),
+    "arm-10": ("#117733", "#5fc98a"),
+    "arm-11": ("#aa4499", "#e08ad2"),
+    "arm-12": ("#999933", "#cfcf6b"),
+    "arm-13": ("#661100", "#e39a86"),
     # An ordered quantity, along one hue order that survives grey print.
     "level-0": ("#08306b", "#9db8f2"),
     "level-1": ("#0072b2", "#5ab0ea"),
@@ -80,12 +87,11 @@ def css() -> str:
 
 INK, MUTED, GRID, PAPER = colour("ink"), colour("muted"), colour("grid"), colour("paper")
 BAND, SECOND, GREEN, MARK = colour("band"), colour("second"), colour("green"), colour("mark")
-ARM_COLOURS = tuple(colour(f"arm-{i}") for i in range(8))
+ARM_COLOURS = tuple(colour(f"arm-{i}") for i in range(14))
 ARM_SHAPES = (
     "diamond", "square", "triangle-up", "triangle-right",
     "circle", "triangle-down", "cross", "triangle-left",
 )  # fmt: skip
-ARM_LOOKS = tuple(zip(ARM_COLOURS, ARM_SHAPES, strict=True))
 LEVEL_COLOURS = tuple(colour(f"level-{i}") for i in range(6))
 LEVEL_SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")
 HEAT_COLOURS = tuple(colour(f"heat-{i}") for i in range(7))
@@ -94,7 +100,7 @@ SOLID, DASHED, DOTTED = [1, 0], [6, 3], [2, 3]
 
 def arm_look(number: int) -> tuple[str, str]:
     """Colour and marker for the number of a look; the first 64 are all different."""
-    round_, first = divmod(number, len(ARM_LOOKS))
+    round_, first = divmod(number, len(ARM_COLOURS))
     return ARM_COLOURS[first], ARM_SHAPES[(first + round_) % len(ARM_SHAPES)]
 
 

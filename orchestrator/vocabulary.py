@@ -33,6 +33,9 @@ class Tag:
     SPARSITY: Final = "lotus.sparsity"
     """`auto` if the trial found its own sparsity."""
 
+    TOKENS: Final = "lotus.tokens"
+    """Tokens in the attention of each block, where some leave inside, and those that come out."""
+
     # Of shared stages.
     STAGE: Final = "lotus.stage"
     CACHED: Final = "lotus.cached"
@@ -196,6 +199,10 @@ class Metric:
     TIME: Final = "time/"
     CACHE: Final = "cache/"
 
+
+REDUCED_EPOCHS: Final = "reduced"
+"""Group of what else the recovery of a model tells, whose tokens leave inside: parts of its loss,
+the share of the patches that each stage keeps."""
 
 DENSE_EPOCHS: Final = "dense/epoch"
 """Group of the dense model's learning curve."""

@@ -14,7 +14,9 @@ from trials.arms import BY_NAME
 
 ROOT = Path(__file__).parent.parent
 TABLE = "trials/arms.py"
-OTHER_MEANINGS = {"dense", "tickets", "essential", "issp", "lotus", "magnitude"}
+OTHER_MEANINGS = {
+    *("dense", "tickets", "essential", "issp", "lotus", "magnitude", "reduced"),
+}
 ALLOWED: dict[tuple[str, str], str] = {}
 """(file, name) -> why it may stand there."""
 

@@ -25,7 +25,7 @@ DESIGN = ROOT / "orchestrator/DESIGN.md"
 PRODUCT = ("trials", "orchestrator", "dashboards")
 ROOMS = (*PRODUCT, "tests", "docs", ".ci")
 MOST_WORDS = 1000
-PAGES = ("sweep-file", "methods")
+PAGES = ("sweep-file", "methods", "seed-systems")
 """Those that name all choices."""
 
 ELSEWHERE = {
@@ -360,6 +360,15 @@ CHOICES = (
     "finetune.weights",
     "dense.train",
     "dense.no_decay",
+    "reduction.method",
+    "reduction.count",
+    "reduction.r_schedule",
+    "reduction.metric",
+    "reduction.merge",
+    "reduction.random",
+    "reduction.token_loss",
+    "reduction.token_reduce",
+    "reduction.reference_teacher",
 )
 """Settings of the sweep file that have a few names as values."""
 

@@ -128,12 +128,12 @@ WINGS: dict[str, set[str]] = {
     "data": set(),
     "tokens": set(),
     "reduction": {"tokens"},
-    "model": {"data", "tokens"},
+    "model": {"data", "tokens", "reduction"},
     "sparsity": {"model"},
-    "training": {"data", "tokens", "model", "sparsity"},
-    "stages": {"data", "tokens", "model", "sparsity", "training"},
-    "config": {"data", "tokens", "model", "sparsity", "stages"},
-    "graph": {"data", "tokens", "model", "sparsity", "training", "stages", "config"},
+    "training": {"data", "tokens", "reduction", "model", "sparsity"},
+    "stages": {"data", "tokens", "reduction", "model", "sparsity", "training"},
+    "config": {"data", "tokens", "reduction", "model", "sparsity", "stages"},
+    "graph": {"data", "tokens", "reduction", "model", "sparsity", "training", "stages", "config"},
 }
 """The packages of `trials`, the description of a trial among them, and which others each imports.
 Below them all are the modules beside them."""

@@ -14,6 +14,8 @@ ArmName = Literal[
     "essential",
     "issp",
     "lotus",
+    "reduced",
+    "random_tickets",
     "random_patches",
     "random_mask",
     "magnitude",
@@ -23,6 +25,7 @@ ArmName = Literal[
 DENSE: Final = "dense"
 TICKETS: Final = "tickets"
 LOTUS: Final = "lotus"
+REDUCED: Final = "reduced"
 RANDOM_PATCHES: Final = "random_patches"
 RANDOM_MASK: Final = "random_mask"
 MAGNITUDE: Final = "magnitude"
@@ -48,6 +51,7 @@ class Arm:
             `essential`, ISSP, or, for a control of the mask, one-shot pruning by this criterion.
         patches: on which patches it is fine-tuned; all but "all" have tickets, which also say how
             many the random ones are.
+        seed_system: whether it is no part of LOTUS, but what LOTUS stands on and is compared with.
         replaces: of a control, the part of LOTUS that it replaces.
         tests: of a control, what is shown to help where LOTUS does better, in words.
     """
@@ -58,6 +62,7 @@ class Arm:
     words: str = ""
     mask: Mask | None = None
     patches: Patches = "all"
+    seed_system: bool = False
     replaces: Part | None = None
     tests: str = ""
 
@@ -65,6 +70,11 @@ class Arm:
     def ticketed(self) -> bool:
         """Whether it has tickets."""
         return self.patches != "all"
+
+    @property
+    def reducible(self) -> bool:
+        """Whether `reduction` is about it: not about what all else is measured against."""
+        return self.name != DENSE
 
     @property
     def control(self) -> bool:
@@ -110,6 +120,15 @@ ARMS: tuple[Arm, ...] = (
     ),
     Arm(name="issp", label="ISSP, all patches", look=3, words="ISSP on all patches", mask="issp"),
     Arm(name="lotus", label="LOTUS", look=4, mask="issp", patches="ticket"),
+    Arm(name="reduced", label="Token reduction", look=8, seed_system=True),
+    Arm(
+        name="random_tickets",
+        label="Random tickets (PatchDropout)",
+        look=9,
+        words="Random tickets",
+        patches="random",
+        seed_system=True,
+    ),
     Arm(
         name="random_patches",
         label="Control: random patches",
@@ -141,12 +160,52 @@ ARMS: tuple[Arm, ...] = (
 """As tables list them: from the fewest parts of LOTUS to all of them, then the controls, of each
 part from the one that knows least."""
 
+REDUCED_AS: dict[str, tuple[str, int]] = {
+    "evit": ("EViT", 10),
+    "tome": ("ToMe", 11),
+    "dynamicvit": ("DynamicViT", 12),
+    "random": ("Random tokens", 13),
+}
+"""Method of `reduction` -> how the arm `reduced` is shown with it: label and look."""
+
 BY_NAME: dict[str, Arm] = {arm.name: arm for arm in ARMS}
 
 NAMES: tuple[str, ...] = tuple(arm.name for arm in ARMS)
 
-LOTUS_ARMS = tuple(arm.name for arm in ARMS if not arm.control and arm.name != DENSE)
+LOTUS_ARMS = tuple(
+    arm.name for arm in ARMS if not (arm.control or arm.seed_system or arm.name == DENSE)
+)
 """Parts of LOTUS, up to all of it: what can be recommended."""
+
+
+def shown_as(arm: str, method: str | None) -> str:
+    """The name under which tables and figures list a trial: its method's where it has that only."""
+    return method if arm == REDUCED and method in REDUCED_AS else arm
+
+
+SHOWN: tuple[tuple[str, str, int], ...] = tuple(
+    row
+    for arm in ARMS
+    for row in (
+        (arm.name, arm.label, arm.look),
+        *((name, *seen) for name, seen in REDUCED_AS.items() if arm.name == REDUCED),
+    )
+)
+"""Name, label and look of all that tables list, in their order."""
+
+SYSTEM_CONTROLS: tuple[tuple[str, str, str], ...] = (
+    ("tickets", "random_tickets", "choosing patches by attention"),
+    ("evit", "random", "ranking tokens by attention"),
+)
+"""Of what is no control of LOTUS: what is controlled, by what, as they are shown, and what is shown
+to help where the first does better."""
+
+TESTS: dict[str, str] = {arm.name: arm.tests for arm in ARMS if arm.control} | {
+    control: tests for _, control, tests in SYSTEM_CONTROLS
+}
+"""Control, as it is shown -> what is shown to help where the other does better."""
+
+SEED_SYSTEMS = tuple(arm.name for arm in ARMS if arm.seed_system)
 
 CONTROLS = tuple(arm.name for arm in ARMS if arm.control)
 MASK_CONTROLS = tuple(arm.name for arm in ARMS if arm.replaces == "mask")

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 from trials.arms import BY_NAME, LOTUS, MASK_DATA, Arm, ArmName
 from trials.data.config import DataConfig
 from trials.model.vit import ModelConfig
+from trials.reduction.config import READS, ReductionConfig
 from trials.sparsity.presets import ESSENTIAL_PRESETS, PRESETS, EssentialPreset, Preset
 from trials.sparsity.target import rounds_to_target
 from trials.stage import StageConfig
@@ -24,6 +25,9 @@ from trials.tokens.tickets import Score
 MOST_ROUNDS = 100
 
 Level = Annotated[float, Field(ge=0, lt=1)]
+GRAD_CLIP = 1.0
+"""Of DynamicViT where nothing is written: without, its loss was reported to become infinite."""
+
 Levels = Annotated[tuple[Level, ...], AfterValidator(lambda given: tuple(sorted(set(given))))]
 """Ascending and unique, as the detectors read them."""
 
@@ -202,6 +206,7 @@ class TrialConfig(StageConfig):
     essential: EssentialSection = EssentialSection()
     issp: IsspSection = IsspSection()
     finetune: FinetuneSection = FinetuneSection()
+    reduction: ReductionConfig = ReductionConfig()
     arm: ArmName = LOTUS
     sparsity: Level | Literal["auto"] = 0.3
     patch_drop: Level = 0.1
@@ -250,6 +255,18 @@ class TrialConfig(StageConfig):
         return self.parts.axes(self._count_open) | others
 
     @property
+    def reduces(self) -> bool:
+        """Whether tokens leave inside the model of its arm."""
+        return self.reduction.method != "none" and self.parts.reducible
+
+    def reads(self, setting: str) -> bool:
+        """Whether a setting by its dotted name changes something, as far as `reduction` says."""
+        section, _, name = setting.partition(".")
+        if section != "reduction":
+            return True
+        return self.reduces and name in ("method", *READS[self.reduction.method])
+
+    @property
     def _count_open(self) -> bool:
         """Whether a control of the mask can know its sparsity only from ISSP's."""
         return self.parts.replaces == "mask" and not self.issp.resolved().ends_at_target
@@ -260,3 +277,18 @@ class TrialConfig(StageConfig):
         if essential is self.essential and issp is self.issp:
             return self
         return self.model_copy(update={"essential": essential} | {"issp": issp})
+
+    def completed(self) -> "TrialConfig":
+        """With what follows from its arm and was not written; again = the same.
+
+        DynamicViT counts the patches that a ticket leaves, and its gradients are clipped.
+        """
+        if not self.reduces:
+            return self
+        changes: dict[str, StageConfig] = {}
+        reduction = self.reduction.resolved(tickets=self.parts.ticketed)
+        if reduction is not self.reduction:
+            changes["reduction"] = reduction
+        if reduction.method == "dynamicvit" and "grad_clip" not in self.finetune.model_fields_set:
+            changes["finetune"] = self.finetune.model_copy(update={"grad_clip": GRAD_CLIP})
+        return self.model_copy(update=changes) if changes else self

@@ -14,12 +14,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """One line of a learning curve. Accuracies are fractions; the speed excludes evaluation."""
+    """One line of a learning curve. Accuracies are fractions; the speed excludes evaluation.
+
+    Attributes:
+        numbers: what else a training has to say of itself, by name: parts of its loss, shares.
+    """
 
     train_loss: float
     val_loss: float
     val_accuracy: float
     images_per_s: float
+    numbers: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import pandas as pd
 from orchestrator.commands.status import Tracked, tracked_results
 from orchestrator.driver.state import look
 from orchestrator.planning.config import SweepConfig
-from orchestrator.publishing.card import measured
+from orchestrator.publishing.card import measured, number
 from orchestrator.publishing.datasets import KnownData, data_of, read_data
 from orchestrator.publishing.model_card import described, model_card, said_of_setting
 from orchestrator.secrets import redacted
@@ -31,6 +31,7 @@ from trials import formats
 from trials.errors import LotusError
 from trials.model import export as files
 from trials.model import vit
+from trials.reduction.config import ReductionConfig
 
 ABOUT = "lotus.json"
 SHORTEST_KEY = 8
@@ -54,7 +55,12 @@ class Exported:
 
 
 def export(
-    sweep: SweepConfig, folder: Path, trial: str | None = None, format: Format = "safetensors"
+    sweep: SweepConfig,
+    folder: Path,
+    trial: str | None = None,
+    format: Format = "safetensors",
+    *,
+    all_tokens: bool = False,
 ) -> Exported:
     """Write the model of a trial as files for other programs.
 
@@ -62,9 +68,11 @@ def export(
         folder: made if it is not there; must not hold an export already.
         trial: key, the beginning of one, or name; None = the one that the sweep recommends.
         format: `onnx` writes `model.onnx` as well.
+        all_tokens: write a model whose tokens leave inside although plain timm keeps them all.
 
     Raises:
-        LotusError: no such trial, its checkpoint is kept nowhere, or the folder is not free.
+        LotusError: no such trial, its checkpoint is kept nowhere, the folder is not free, or
+            plain timm would run another model and `all_tokens` does not allow that.
     """
     seen = tracked_results(sweep)
     found: Sequence[str] = ()
@@ -75,7 +83,7 @@ def export(
     with tempfile.TemporaryDirectory(dir=_made(folder.absolute().parent)) as place:
         # Written beside its place and moved when it is whole: an interrupt leaves no half export.
         made = Path(place)
-        _write(sweep, row, found, made, format)
+        _write(sweep, row, found, made, format, all_tokens=all_tokens)
         folder.mkdir(exist_ok=True)
         names = sorted(path.name for path in made.iterdir())
         for name in names:
@@ -133,7 +141,13 @@ def _free(folder: Path) -> None:
 
 
 def _write(
-    sweep: SweepConfig, row: Mapping[str, Any], found: Sequence[str], folder: Path, format: Format
+    sweep: SweepConfig,
+    row: Mapping[str, Any],
+    found: Sequence[str],
+    folder: Path,
+    format: Format,
+    *,
+    all_tokens: bool,
 ) -> None:
     address = find_sweep(sweep)
     if address is None:
@@ -142,6 +156,11 @@ def _write(
     checkpoint = _checkpoint(sweep, tracker, row)
     data = data_of(row, read_data(tracker))
     about = _about(sweep, row, data)
+    if (reduction := checkpoint.arch.reduction) is not None:
+        if not all_tokens:
+            raise LotusError(_other_in_timm(reduction.config, row))
+        about["reduction"] = reduction.settings
+        checkpoint = vit.whole(checkpoint)
     header = {"lotus_key": str(row["key"]), "format": "pt"}
     files.write_timm_folder(checkpoint, folder, header, data.class_names if data else ())
     tags = tracker.ask(lambda: tracker.client.get_run(row["run_id"])).data.tags
@@ -153,6 +172,22 @@ def _write(
         if mask is not None:
             formats.save_mask(formats.load_mask(mask), folder / "mask.safetensors")
     (folder / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+
+def _other_in_timm(reduction: ReductionConfig, row: Mapping[str, Any]) -> str:
+    """Why a model is not simply exported: both accuracies, and what to add."""
+    whole, deployed = (
+        "an unknown share" if value is None else f"{100 * value:.1f} %"
+        for value in (
+            number(row, Metric.FINAL_TEST_ACCURACY),
+            number(row, Metric.FINAL_DEPLOYED_TEST_ACCURACY),
+        )
+    )
+    does = "merges" if reduction.method == "tome" else "drops"
+    return (
+        f"this model {does} tokens inside ({reduction.words}): plain timm would run all of them, "
+        f"at {whole} instead of {deployed}; add --all-tokens to export it so"
+    )
 
 
 def _checkpoint(sweep: SweepConfig, tracker: Tracker, row: Mapping[str, Any]) -> vit.Checkpoint:

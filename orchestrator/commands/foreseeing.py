@@ -11,12 +11,13 @@ from orchestrator.memory import keep
 from orchestrator.planning.assuming import Assuming
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.forecasting import Forecast, forecast
-from orchestrator.planning.plan import Plan
+from orchestrator.planning.plan import Plan, PlannedTrial
 from orchestrator.planning.plan import plan as make_plan
 from orchestrator.selection.resolution import Resolution, resolution, words
 from orchestrator.storage.keys import canonical
 from orchestrator.storage.store import Store
 from trials.arms import CONTROLS, DENSE
+from trials.reduction.config import tokens_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,7 @@ def foreseen_json(seen: Foreseen) -> dict[str, Any]:
         "assumed": list(seen.assumed),
         "smallest_difference": asdict(seen.resolution) if seen.resolution else None,
         "names": [trial.name for trial in planned.trials],
+        "tokens": {trial.name: trial.tokens for trial in planned.trials if trial.tokens},
     }
 
 
@@ -120,7 +122,16 @@ def foreseen_rows(seen: Foreseen) -> Iterator[tuple[str, str]]:
     yield "predicted", predicted_words(planned.sweep, predicted)
     if seen.resolution is not None:
         yield "smallest difference told apart", words(seen.resolution)
+    for tokens in dict.fromkeys(token_words(trial) for trial in planned.trials if trial.tokens):
+        yield "tokens per block", tokens
     yield "store grows by", f"{predicted.bytes / 2**20:,.0f} MiB, of stages seen before"
+
+
+def token_words(trial: PlannedTrial) -> str:
+    """`65/49/33/17 → 9 (tome, r 16)`."""
+    drop = trial.axes.get("patch_drop")
+    tickets = f", patch_drop {drop:g}" if drop else ""
+    return f"{tokens_text(trial.tokens)} ({trial.config.reduction.words}{tickets})"
 
 
 def predicted_words(sweep: SweepConfig, predicted: Forecast) -> str:

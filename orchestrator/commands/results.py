@@ -130,13 +130,23 @@ def select(
     show_default=True,
     help="With onnx, model.onnx is written as well.",
 )
+@click.option(
+    "--all-tokens",
+    is_flag=True,
+    help="Export a model whose tokens leave inside, although plain timm keeps all of them.",
+)
 def export(
-    sweep: SweepConfig, tracking_uri: str | None, output: Path, trial: str | None, format: Any
+    sweep: SweepConfig,
+    tracking_uri: str | None,
+    output: Path,
+    trial: str | None,
+    format: Any,
+    all_tokens: bool,
 ) -> int:
     """Write a trained model to a folder that timm can load."""
     from orchestrator.commands.export import export as write
 
-    found = write(with_tracking(sweep, tracking_uri), output, trial, format)
+    found = write(with_tracking(sweep, tracking_uri), output, trial, format, all_tokens=all_tokens)
     console.print(f"{found.trial}: written to {found.folder}", soft_wrap=True)
     for path in found.paths:
         size = f"{path.stat().st_size / 2**20:8.2f} MiB"

@@ -21,6 +21,7 @@ from orchestrator.planning.round_checks import check_auto_rounds, check_rounds
 from orchestrator.planning.search_checks import check_method, check_ranges
 from orchestrator.planning.trial_checks import (
     check_auto,
+    check_halving,
     check_levels,
     check_other_images,
     check_pattern,
@@ -142,3 +143,4 @@ def _check_combinations(sweep: SweepConfig, block: SearchBlock, where: Place) ->
         yield from check_auto_rounds(trial, block, where)
         yield from check_pattern(trial, block, where)
         yield from check_other_images(trial, block, where)
+        yield from check_halving(trial, block, where)

@@ -31,6 +31,7 @@ from trials.config import (
 )
 from trials.data.config import DataConfig
 from trials.model.vit import ModelConfig
+from trials.reduction.config import ReductionConfig
 from trials.stage import StageConfig
 from trials.stages.dense import DenseConfig
 
@@ -46,7 +47,7 @@ __all__ = [
     "with_axis",
 ]
 
-SECTIONS = ("data", "model", "dense", "tickets", "essential", "issp", "finetune")
+SECTIONS = ("data", "model", "dense", "tickets", "essential", "issp", "finetune", "reduction")
 
 WITH_PRESETS = tuple(
     name for name in SECTIONS if hasattr(TrialConfig.model_fields[name].default, "preset")
@@ -268,6 +269,7 @@ class SweepConfig(StageConfig):
     essential: EssentialSection = EssentialSection()
     issp: IsspSection = IsspSection()
     finetune: FinetuneSection = FinetuneSection()
+    reduction: ReductionConfig = ReductionConfig()
     search: tuple[SearchBlock, ...] = Field(
         (SearchBlock(),), min_length=1, json_schema_extra=_schema_of_search
     )

@@ -33,8 +33,8 @@ def check_models(
     for i, block in enumerate(sweep.search):
         where: Place = ("search",) if single else ("search", i)
         for trial in map(plainly, combinations(sweep, block)):
-            counts = counts_of(trial)
-            found = [*misfits(trial, block.arm, counts), *_schedules(trial, block, counts)]
+            counts, drops = counts_of(trial), block.extremes("patch_drop")
+            found = [*misfits(trial, block.arm, counts, drops), *_schedules(trial, block, counts)]
             if _untrained(trial, block) and fresh_head(trial):
                 found.append(FRESH)
             for name, message in found:

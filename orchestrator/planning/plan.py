@@ -20,13 +20,14 @@ from trials.arms import BASE_AXES
 from trials.config import TrialConfig
 from trials.data.config import DataConfig
 from trials.data.datasets import Counts, Dataset
-from trials.graph.fitting import fitted
+from trials.graph.fitting import fitted, tokens_of
 from trials.graph.pipeline import TrialGraph, pipeline
 from trials.graph.shared import Shared
 from trials.graph.sources import Opened, Sources, open_sources
 from trials.model.fit import fits
 from trials.model.repository import Remote, resolved
 from trials.model.vit import ModelConfig
+from trials.reduction.tokens import BlockTokens
 from trials.stage import Node, closure
 
 Find = Callable[[DataConfig, ModelConfig], Opened | Sources]
@@ -45,6 +46,7 @@ class PlannedTrial:
     Attributes:
         key: the key of its last stage.
         axes: the axes that its arm uses, with their values.
+        tokens: in attention and MLP of each block, where some leave inside; else nothing.
     """
 
     key: str
@@ -52,6 +54,7 @@ class PlannedTrial:
     config: TrialConfig
     graph: TrialGraph
     axes: dict[str, Any]
+    tokens: BlockTokens = ()
 
 
 @dataclass(frozen=True)
@@ -235,7 +238,12 @@ class Planner:
                 axes["rung"] = point.rungs[-1]
             key = key_of(graph.final)
             self._trials[point.ident] = PlannedTrial(
-                key, trial_name(axes, key), config, graph, axes
+                key,
+                trial_name(axes, key),
+                config,
+                graph,
+                axes,
+                tokens_of(config, sources.counts),
             )
         return self._trials[point.ident]
 
@@ -308,7 +316,8 @@ def _check_fit(config: TrialConfig, opened: Opened) -> None:
 def used_axes(config: TrialConfig, point: dict[str, Any]) -> dict[str, Any]:
     """The axes that a trial's arm does not ignore."""
     ignored = set(BASE_AXES) - config.used_axes
-    return {name: value for name, value in point.items() if name not in ignored}
+    used = {name: value for name, value in point.items() if name not in ignored}
+    return {name: value for name, value in used.items() if config.reads(name)}
 
 
 def trial_name(axes: dict[str, Any], key: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from orchestrator.planning.config import SearchBlock
 from orchestrator.planning.problems import Place, Problem
-from trials.arms import MASKED, PRUNED, RANDOM_PATCHES, TICKETED
+from trials.arms import BY_NAME, MASKED, PRUNED, RANDOM_PATCHES, REDUCED, TICKETED
 from trials.config import TrialConfig
 from trials.data.readers import reader_of
 from trials.sparsity.allocation import UNSTRUCTURED, fits_pattern, pattern_sparsity
@@ -27,6 +27,7 @@ def check_trial(trial: TrialConfig, arms: set[str]) -> Iterator[tuple[str, str]]
         yield from _check_mask(trial)
         yield from _check_start(trial)
     yield from _check_tickets(trial, arms.intersection(TICKETED))
+    yield from _check_reduction(trial, arms)
     if trial.model.pretrained is not False:
         return
     # A random model has no pretrained weights to read attention or magnitudes from.
@@ -171,6 +172,63 @@ def _check_tickets(trial: TrialConfig, arms: set[str]) -> Iterator[tuple[str, st
             "tickets.scope",
             " = global: one threshold needs the scores of all images, which online selection never "
             "has; write `scope: image` or `selection: static`",
+        )
+
+
+def _check_reduction(trial: TrialConfig, arms: set[str]) -> Iterator[tuple[str, str]]:
+    """Tokens that leave inside the model, against what else the trial does."""
+    reduction, recovery = trial.reduction, trial.finetune
+    if reduction.method == "none":
+        if REDUCED in arms:
+            yield (
+                "reduction.method",
+                f" = none: the arm {REDUCED} needs one; write evit, tome, dynamicvit or random",
+            )
+        return
+    reducing = {arm for arm in arms if BY_NAME[arm].reducible}
+    if reducing.intersection(TICKETED):
+        yield from _check_reduced_tickets(trial)
+    if not reducing or not reduction.train:
+        return
+    if reduction.predicts and recovery.distill:
+        yield (
+            "finetune.distill",
+            f" = {recovery.distill:g}: dynamicvit has a teacher of its own; write 0, and its "
+            "weight as reduction.teacher_weight",
+        )
+    falls = reduction.shrink_start + reduction.shrink_epochs
+    if reduction.method == "evit" and falls > recovery.epochs:
+        yield (
+            "reduction.shrink_epochs",
+            f" = {reduction.shrink_epochs}: after the {recovery.epochs} of finetune.epochs, "
+            f"shrink_start = {reduction.shrink_start} of them at keep 1, keep would still be "
+            "falling; lower one of the two",
+        )
+
+
+def _check_reduced_tickets(trial: TrialConfig) -> Iterator[tuple[str, str]]:
+    section, method = trial.tickets, trial.reduction.method
+    if section.removal != "gather":
+        yield (
+            "tickets.removal",
+            f" = {section.removal}: hidden tokens would be counted as kept by reduction.method = "
+            f"{method}; write gather",
+        )
+    if section.scope == "global":
+        yield (
+            "tickets.scope",
+            f" = global: reduction.method = {method} needs equally many tokens in every image; "
+            "write scope: image",
+        )
+
+
+def check_halving(trial: TrialConfig, block: SearchBlock, where: Place) -> Iterator[Problem]:
+    """Rungs of successive halving are recoveries in which no token leaves inside."""
+    if block.method == "halving" and trial.reduction.method != "none":
+        yield Problem(
+            (*where, "method"),
+            f" = halving: does not stop trainings with reduction.method = {trial.reduction.method} "
+            "early; write grid or random",
         )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.visible import markdown_code
 from orchestrator.vocabulary import Metric
-from trials.arms import TICKETED
+from trials.arms import REDUCED_AS, TICKETED
 
 Row = Mapping[str, Any]
 """Params and metrics of a trial's run, by name."""
@@ -47,6 +47,22 @@ def measured(row: Row) -> dict[str, Any]:
 
 def tokens(row: Row) -> str:
     """The patches of an image that a deployed model sees, in words."""
+    entering, inside = _entering(row), _inside(row)
+    return f"{entering}; {inside}" if inside else entering
+
+
+def _inside(row: Row) -> str:
+    """How tokens leave inside the model; empty where none does."""
+    method = row.get("reduction.method")
+    if method not in REDUCED_AS:
+        return ""
+    tome = method == "tome"
+    setting = f"r {row.get('reduction.r')}" if tome else f"keep {row.get('reduction.keep')}"
+    return f"tokens {'merge' if tome else 'leave'} inside ({method}, {setting})"
+
+
+def _entering(row: Row) -> str:
+    """The patches that enter the first block, in words."""
     kept, drop = number(row, Metric.TICKETS_KEPT_PATCHES), number(row, "patch_drop")
     if row.get("arm") not in TICKETED or not drop or kept is None:
         return ALL

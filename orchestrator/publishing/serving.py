@@ -25,7 +25,9 @@ class SparseVit(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
 
         with safe_open(context.artifacts["checkpoint"], framework="pt") as file:
             header = file.metadata()
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            # Without the predictors that leave tokens out inside: plain timm keeps all of them.
+            names = [name for name in file.keys() if not name.startswith("reducer.")]  # noqa: SIM118
+            state = {name: file.get_tensor(name) for name in names}
         self.class_names = json.loads(header.get("class_names", "[]"))
         self.model = timm.create_model(header["timm_model"], **json.loads(header["timm_kwargs"]))
         self.model.load_state_dict(state)

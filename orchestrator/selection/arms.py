@@ -32,7 +32,7 @@ from orchestrator.selection.statistics import (
     sayable,
 )
 from orchestrator.vocabulary import Metric, of
-from trials.arms import ARMS, DENSE, LOTUS
+from trials.arms import BY_NAME, DENSE, LOTUS, SHOWN
 
 Reference = Literal["fine_tuned", "before_fine_tuning"]
 """The dense model that a sweep is measured against: with equal fine-tuning, if that was run."""
@@ -93,12 +93,13 @@ def known_arms() -> list[dict[str, Any]]:
 
     Returns:
         arm, label, mask (what prunes it), replaces (of controls) and look as in `trials.arms`;
-        full (all of LOTUS).
+        full (all of LOTUS). The arm of token reduction is also listed under each of its methods.
     """
     return [
-        {"arm": arm.name, "label": arm.label, "mask": arm.mask, "replaces": arm.replaces,
-         "full": arm.name == LOTUS, "look": arm.look}
-        for arm in ARMS
+        {"arm": name, "label": label, "mask": arm.mask if arm else None,
+         "replaces": arm.replaces if arm else None, "full": name == LOTUS, "look": look}
+        for name, label, look in SHOWN
+        for arm in [BY_NAME.get(name)]
     ]  # fmt: skip
 
 

@@ -30,7 +30,15 @@ from orchestrator.selection.settings import (
     same_sparsity,
 )
 from orchestrator.vocabulary import Metric
-from trials.arms import BY_NAME, CONTROLS, ISSP_ARMS, LOTUS_ARMS, MASK_CONTROLS
+from trials.arms import (
+    BY_NAME,
+    CONTROLS,
+    ISSP_ARMS,
+    LOTUS_ARMS,
+    MASK_CONTROLS,
+    SYSTEM_CONTROLS,
+    TICKETED,
+)
 from trials.arms import DENSE as DENSE_ARM
 
 Family = Literal["against_dense", "against_controls", "after_pruning"]
@@ -119,6 +127,11 @@ def _against_controls(ordered: Sequence[Setting]) -> Iterator[Contrast]:
         if pair := _match(differing, FULLEST, control, _differ_in_one_thing):
             a, b = pair
             yield Contrast(family="against_controls", a=a, b=b, of_a=FINAL, of_b=FINAL)
+    for system, chance, _ in SYSTEM_CONTROLS:
+        whole = [s for s in ordered if s.arm not in TICKETED or s.axes["patch_drop"] != 0]
+        if pair := _match(whole, (system,), chance, _differ_in_method):
+            a, b = pair
+            yield Contrast(family="against_controls", a=a, b=b, of_a=FINAL, of_b=FINAL)
 
 
 def _after_pruning(ordered: Sequence[Setting]) -> Iterator[Contrast]:
@@ -158,6 +171,10 @@ def _differ_in_one_thing(a: Setting, b: Setting) -> bool:
     # An arm without tickets keeps all patches; a control that drops some would differ twice.
     dropped = (a.axes["patch_drop"] or 0) == (b.axes["patch_drop"] or 0)
     return dropped and _equal_sparsity(a, b) and agree(a, b)
+
+
+def _differ_in_method(a: Setting, b: Setting) -> bool:
+    return _equal_sparsity(a, b) and agree(a, b, ignored="reduction.method")
 
 
 def _equal_sparsity(a: Setting, b: Setting) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from orchestrator.selection.comparisons import ArmComparison
 from orchestrator.selection.verdicts import percent_points, points_between
-from trials.arms import BY_NAME
+from trials.arms import TESTS
 
 
 def control_warnings(comparisons: Sequence[ArmComparison]) -> Iterator[str]:
@@ -24,6 +24,6 @@ def control_warnings(comparisons: Sequence[ArmComparison]) -> Iterator[str]:
         yield (
             f"{c.a} {relation} its control `{c.b}`: {100 * c.mean:+z.1f} points on {c.split}, "
             f"paired by image ({limits}; {basis}). This sweep does not show that "
-            f"{BY_NAME[c.b].tests} "
+            f"{TESTS[c.b]} "
             f"helps{'; ' + c.would_decide if c.would_decide else ''}."
         )

@@ -27,7 +27,16 @@ from trials.arms import BASE_AXES, ISSP_ARMS
 PRESET = "issp.preset"
 MOST_ANCHORS = 4
 AROUND = 3  # suspects that must vary around a second anchor of the same reading
-_SECTIONS = ("data.", "model.", "dense.", "tickets.", "essential.", "issp.", "finetune.")
+_SECTIONS = (
+    "data.",
+    "model.",
+    "dense.",
+    "tickets.",
+    "essential.",
+    "issp.",
+    "finetune.",
+    "reduction.",
+)
 _SUSPECT = ("issp.", "finetune.", "essential.")
 _IDENTITY = (
     "key",

@@ -21,7 +21,7 @@ from orchestrator.selection.rows import (
 from orchestrator.selection.seeds import FEWEST_SEEDS
 from orchestrator.selection.settings import unmeasured
 from orchestrator.vocabulary import Metric
-from trials.arms import BY_NAME, CONTROLS, CURVE_ARMS, MASK_CONTROLS, MASKED, NAMES
+from trials.arms import BY_NAME, CONTROLS, CURVE_ARMS, MASK_CONTROLS, MASKED, NAMES, SEED_SYSTEMS
 
 COARSE = 0.1  # widest bracket of the essential sparsity without a warning
 
@@ -46,7 +46,7 @@ def not_measured(analysis: Analysis) -> list[str]:
 
 def _not_measured(analysis: Analysis) -> Iterator[str]:
     present = {a.arm for a in analysis.arms}
-    if missing := [a for a in NAMES if a not in present and a not in CONTROLS]:
+    if missing := [a for a in NAMES if a not in {*present, *CONTROLS, *SEED_SYSTEMS}]:
         yield (
             f"Arms without a finished trial: {', '.join(missing)}. What their parts add is unknown."
         )

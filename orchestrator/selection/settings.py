@@ -23,14 +23,14 @@ from orchestrator.selection.rows import (
     rows,
 )
 from orchestrator.vocabulary import Metric, of
-from trials.arms import BASE_AXES, NAMES
+from trials.arms import BASE_AXES, SHOWN, shown_as
 
 EQUAL_SPARSITY = 1e-6
 """Sparsities that differ by less, in prunable weights, keep the same number of weights."""
 
 VAL, TEST = Metric.FINAL_DEPLOYED_VAL_ACCURACY, Metric.FINAL_DEPLOYED_TEST_ACCURACY
 _IDENTITY = (
-    "run_id", "key", "name", "arm", "status", "seed", "rung", "auto_sparsity",
+    "run_id", "key", "name", "arm", "status", "seed", "rung", "auto_sparsity", "reduction.method",
     "patch_drop", "stage.dense", "stage.finetune", "stage.issp", "stage.control",
 )  # fmt: skip
 WHOLE = {
@@ -135,7 +135,11 @@ def group_settings(results: pd.DataFrame, axes: Sequence[str] = ()) -> list[Sett
         for column in ("arm", *axis_columns[len(BASE_AXES) :]):
             if column not in results:
                 raise missing_column(results, column, "a comparison of arms")
-    arms = [r for r in finished if r["arm"] is not None]
+    arms = [
+        r | {"arm": shown_as(r["arm"], r["reduction.method"])}
+        for r in finished
+        if r["arm"] is not None
+    ]
     return [
         setting_of(group, axis_columns)
         for group in grouped(arms, lambda r: place_of(r, axis_columns))
@@ -177,7 +181,7 @@ def best_settings(settings: Sequence[Setting]) -> dict[str, Setting]:
 
     Ties: more seeds, then the smaller axis values.
     """
-    order = {arm: i for i, arm in enumerate(NAMES)}
+    order = {name: i for i, (name, _, _) in enumerate(SHOWN)}
     best: dict[str, Setting] = {}
     for s in sorted(settings, key=lambda s: (order.get(s.arm, len(order)), s.arm, preference(s))):
         best.setdefault(s.arm, s)

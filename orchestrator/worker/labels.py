@@ -10,6 +10,7 @@ from orchestrator.storage.store import Entry
 from orchestrator.versions import in_words
 from orchestrator.vocabulary import Tag
 from trials.graph.pipeline import TrialGraph
+from trials.reduction.config import tokens_text
 from trials.stage import Node
 from trials.stages.essential import Probe
 from trials.stages.probe import as_one_shot
@@ -71,7 +72,8 @@ def trial_params(trial: PlannedTrial, results: Mapping[str, Any]) -> dict[str, A
         if "pick" in results:
             axes["sparsity"] = results["pick"].sparsity
     points = ("arm", "sparsity", "patch_drop", "mask_data_fraction", "seed")
-    settings = {k: v for k, v in flat(trial.config).items() if k not in points}
+    written = flat(trial.config).items()
+    settings = {k: v for k, v in written if k not in points and trial.config.reads(k)}
     return settings | axes
 
 
@@ -100,6 +102,8 @@ def trial_tags(trial: PlannedTrial) -> dict[str, str]:
         tags[Tag.RUNG] = str(trial.config.rungs[-1])
     if trial.axes.get("sparsity") == "auto":
         tags[Tag.SPARSITY] = "auto"
+    if trial.tokens:
+        tags[Tag.TOKENS] = tokens_text(trial.tokens)
     return tags
 
 

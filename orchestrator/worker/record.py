@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import yaml
 
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.storage.store import Entry
-from orchestrator.vocabulary import FINETUNE_EPOCHS, Artifact, Metric, of, seconds
+from orchestrator.vocabulary import FINETUNE_EPOCHS, REDUCED_EPOCHS, Artifact, Metric, of, seconds
 from orchestrator.worker.balanced import balanced_metrics
 from orchestrator.worker.pictures import EXAMPLES, ticket_examples_png
 from trials import container, formats
@@ -20,6 +21,7 @@ from trials.context import Epoch, Outcomes
 from trials.data.datasets import Dataset
 from trials.errors import FormatError
 from trials.model.vit import Arch, Checkpoint
+from trials.reduction.attached import Attached
 from trials.sparsity import masks
 from trials.stages.denoise import Candidates
 from trials.stages.dense import Dense
@@ -52,6 +54,7 @@ def epoch_metrics(epoch: Epoch, stage: str = FINETUNE_EPOCHS) -> Metrics:
         of(stage, "train_loss"): epoch.train_loss,
         of(stage, "val_loss"): epoch.val_loss,
         of(stage, "val_accuracy"): epoch.val_accuracy,
+        **{of(REDUCED_EPOCHS, name): value for name, value in epoch.numbers.items()},
     }
 
 
@@ -306,6 +309,8 @@ def write_checkpoint(
     }
     if class_names:
         header["class_names"] = json.dumps(list(class_names))
+    if arch.reduction is not None:
+        header["reduction"] = json.dumps(asdict(arch.reduction))
     state: Any = result.checkpoint.state
     raw = any(isinstance(one, container.Raw) for one in state.values())
     save = container.save_raw if raw else formats.save_checkpoint
@@ -321,7 +326,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
     header, state = formats.load_with_header(path)
     try:
         mean, std = (tuple(map(float, json.loads(header[name]))) for name in ("mean", "std"))
-        arch = Arch(header["timm_model"], dict(json.loads(header["timm_kwargs"])), mean, std)
+        known = json.loads(header.get("reduction", "null"))
+        reduction = None if known is None else Attached(**known)
+        if reduction is not None:
+            _ = reduction.config  # raises where these are no settings
+        kwargs = dict(json.loads(header["timm_kwargs"]))
+        arch = Arch(header["timm_model"], kwargs, mean, std, reduction)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise FormatError(f"{path}: the header does not describe a model ({error})") from None
     return Checkpoint(arch, state)

@@ -6,6 +6,7 @@ import pytest
 
 from trials import arms
 from trials.arms import ARMS, BY_NAME, ArmName
+from trials.reduction.config import Method
 from trials.sparsity.criteria import CRITERIA
 
 
@@ -17,10 +18,11 @@ def test_every_name_that_a_sweep_file_may_write_has_one_row_in_the_same_order() 
 def test_the_groups_are_those_that_results_were_computed_with() -> None:
     assert arms.LOTUS_ARMS == ("tickets", "essential", "issp", "lotus")
     assert arms.CONTROLS == ("random_patches", "random_mask", "magnitude")
-    assert ("dense", *arms.LOTUS_ARMS, *arms.CONTROLS) == arms.NAMES
+    assert ("dense", *arms.LOTUS_ARMS, *arms.SEED_SYSTEMS, *arms.CONTROLS) == arms.NAMES
+    assert arms.SEED_SYSTEMS == ("reduced", "random_tickets")
     assert arms.MASK_CONTROLS == ("random_mask", "magnitude")
     assert (*arms.LOTUS_ARMS[1:], *arms.CONTROLS) == arms.PRUNED
-    assert ("tickets", "lotus", *arms.CONTROLS) == arms.TICKETED
+    assert ("tickets", "lotus", "random_tickets", *arms.CONTROLS) == arms.TICKETED
     assert arms.MASKED == ("issp", "lotus", "random_patches")
     assert arms.ISSP_ARMS == ("issp", "lotus")
     assert ("essential", *arms.MASKED) == arms.CURVE_ARMS
@@ -51,6 +53,8 @@ def test_a_control_of_the_mask_is_pruned_by_a_criterion_that_looks_at_no_images(
         ("essential", {"sparsity"}, {"sparsity"}),
         ("issp", {"sparsity", "mask_data_fraction"}, {"sparsity", "mask_data_fraction"}),
         ("lotus", set(arms.BASE_AXES), set(arms.BASE_AXES)),
+        ("reduced", set(), set()),
+        ("random_tickets", {"patch_drop"}, {"patch_drop"}),
         ("random_patches", set(arms.BASE_AXES), set(arms.BASE_AXES)),
         ("random_mask", {"patch_drop"}, set(arms.BASE_AXES)),
         ("magnitude", {"patch_drop"}, set(arms.BASE_AXES)),
@@ -64,8 +68,16 @@ def test_an_arm_uses_its_axes_and_a_control_of_an_open_count_those_of_issp_too(
 
 
 def test_no_two_arms_have_one_label_or_one_look() -> None:
-    assert len({arm.label for arm in ARMS}) == len(ARMS)
-    assert sorted(arm.look for arm in ARMS) == list(range(len(ARMS)))
+    names, labels, looks = zip(*arms.SHOWN, strict=True)
+    assert len(set(names)) == len(set(labels)) == len(names)
+    assert sorted(looks) == list(range(len(names)))
+
+
+def test_token_reduction_is_shown_under_its_methods_name() -> None:
+    assert set(arms.REDUCED_AS) == set(get_args(Method)) - {"none"}
+    assert arms.shown_as("reduced", "tome") == "tome"
+    assert arms.shown_as("reduced", None) == "reduced"
+    assert arms.shown_as("lotus", "tome") == "lotus"
 
 
 def test_controls_stand_last() -> None:

@@ -16,6 +16,7 @@ from trials.stages.attention import SCORE_BATCH, AttentionConfig, score_images
 from trials.tokens.patches import Patches
 from trials.training.evaluation import evaluate
 from trials.training.recipe import TrainConfig
+from trials.training.reducing import Reducing
 from trials.training.train import Trainer
 
 STEPS = 2
@@ -37,8 +38,13 @@ def dry_run(trial: TrialConfig, data: Dataset, ctx: Context) -> None:
     section = trial.model.model_copy(update={"pretrained": False})
     start = vit.create(section, classes=data.classes, channels=data.channels, seed=0)
     recipe = trial.finetune.part(TrainConfig, batch_size=largest_batch(trial))
+    reduction = trial.reduction if trial.reduces and trial.reduction.train else None
+    teaches = trial.finetune.distill or (reduction is not None and reduction.predicts)
+    teacher = Model.of(start, ctx.device) if teaches else None
+    masked = masks.ones_like(masks.prunable(start))
+    if reduction is not None:
+        start = vit.reducing(start, reduction, seed=0)
     model = Model.of(start, ctx.device)
-    teacher = Model.of(start, ctx.device) if trial.finetune.distill else None
     score = partial(
         score_images,
         trial.tickets.part(AttentionConfig),
@@ -56,10 +62,11 @@ def dry_run(trial: TrialConfig, data: Dataset, ctx: Context) -> None:
         recipe.model_copy(update={"crop": recipe.crop if patches is not None else 0}),
         ctx,
         0,
-        keep=masks.ones_like(masks.prunable(start)),
+        keep=masked,
         patches=patches,
         teacher=teacher,
         distill=trial.finetune.distill,
+        reducing=None if reduction is None else Reducing(reduction, 0, teacher),
     )
     trainer.steps(STEPS)
     evaluate(model, data, "validation", ctx)

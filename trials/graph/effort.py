@@ -23,6 +23,7 @@ from trials.stages.essential import OneShotConfig
 from trials.stages.finetune import Finetuned, RecoverConfig
 from trials.stages.probe import ProbeConfig
 from trials.stages.recovered import RecoveredConfig
+from trials.stages.reduced import ReducedConfig
 from trials.stages.round_train import RoundTrainConfig
 from trials.stages.soup_train import SoupTrainConfig
 from trials.stages.tickets import Tickets, TicketsConfig
@@ -37,8 +38,10 @@ def passes_of(recovery: Node[Finetuned], counts: Counts) -> Passes:
     nodes = _needed(recovery)
     decide = {id(one) for node in nodes for one in _deciding(node)}
     own = [_own(node, counts, decides=id(node) in decide) for node in nodes]
-    trained, trained_kept, looked_at = map(sum, zip(*own, strict=True))
-    return Passes(trained=trained, trained_kept=trained_kept, looked_at=looked_at)
+    trained, trained_kept, looked_at, reduced = map(sum, zip(*own, strict=True))
+    return Passes(
+        trained=trained, trained_kept=trained_kept, looked_at=looked_at, trained_reduced=reduced
+    )
 
 
 def reads_scores(tickets: Node[Tickets]) -> bool:
@@ -98,7 +101,7 @@ def _deciding(node: Node[Any]) -> Iterator[Node[Any]]:
             yield from found
 
 
-def _own(node: Node[Any], counts: Counts, *, decides: bool) -> tuple[int, int, int]:
+def _own(node: Node[Any], counts: Counts, *, decides: bool) -> tuple[int, int, int, int]:
     """Of one stage alone, in the order of `Passes`."""
     train, trained, looked_at = counts.train, 0, 0
     match cfg := node.config:
@@ -130,15 +133,17 @@ def _own(node: Node[Any], counts: Counts, *, decides: bool) -> tuple[int, int, i
             spent = cfg.ingredients if cfg.count_look_ahead else 0
             steps = left_steps(cfg.steps, spent, images, cfg.batch_size)
             trained = step_images(steps, images, cfg.batch_size)
-    return trained, 0, looked_at
+    return trained, 0, looked_at, 0
 
 
-def _recovery(node: Node[Any], cfg: RecoverConfig, counts: Counts) -> tuple[int, int, int]:
+def _recovery(node: Node[Any], cfg: RecoverConfig, counts: Counts) -> tuple[int, int, int, int]:
     seen = share_images(counts.train, cfg.other_than) if cfg.other_than else 0
     images = cfg.epochs * (counts.train - seen)
     if cfg.span is not None:
         images = step_images(cfg.span.steps, counts.train - seen, cfg.batch_size)
     whole, tickets = cfg.patches == "all", node.inputs.get("tickets")
     scored = cfg.online is not None and isinstance(tickets, Node) and reads_scores(tickets)
-    looked_at = images * ((cfg.distill > 0) + scored)
-    return (images, 0, looked_at) if whole else (0, images, looked_at)
+    looked_at = images * ((node.inputs.get("teacher") is not None) + scored)
+    if isinstance(cfg, ReducedConfig):
+        return 0, 0, looked_at, images
+    return (images, 0, looked_at, 0) if whole else (0, images, looked_at, 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from trials.arms import TICKETED
@@ -12,8 +12,11 @@ from trials.errors import ModelError
 from trials.model.capability import Capability, capability_of
 from trials.model.forward import POOLS
 from trials.model.repository import resolved
+from trials.reduction.refusals import why_not
+from trials.reduction.tokens import BlockTokens, block_tokens
 from trials.sparsity.allocation import UNSTRUCTURED, n_and_m
 from trials.stage import StageConfig
+from trials.tokens.tickets import keep_count
 
 
 def plainly(trial: TrialConfig) -> TrialConfig:
@@ -39,7 +42,7 @@ def model_of(trial: TrialConfig, counts: Counts) -> Capability:
 def fitted(
     trial: TrialConfig, counts: Counts, part: Callable[..., Any] = StageConfig.part
 ) -> TrialConfig:
-    """The trial with what follows from its model; again = the same.
+    """The trial with what follows from its arm and its model; again = the same.
 
     A score that nobody wrote is `cls`, or `received` where there is no class token. And where
     the first token is a register, its attention is no class token's to be evened out.
@@ -50,6 +53,7 @@ def fitted(
     Raises:
         ModelError: the model cannot be used.
     """
+    trial = trial.completed()
     section = trial.tickets
     if section.score is not None and section.sink != "cls_mean":
         return trial
@@ -63,6 +67,20 @@ def fitted(
     return trial.model_copy(update={"tickets": filled})
 
 
+def tokens_of(trial: TrialConfig, counts: Counts) -> BlockTokens:
+    """Tokens in attention and MLP of each block, where some leave inside; else nothing.
+
+    Raises:
+        ModelError: the model cannot be used.
+        ValueError: a stage would keep nothing, or nothing can be merged.
+    """
+    if not trial.reduces:
+        return ()
+    model = model_of(trial, counts)
+    kept = keep_count(model.patches, trial.patch_drop) if trial.parts.ticketed else None
+    return block_tokens(trial.completed().reduction, model, kept)
+
+
 def require(trial: TrialConfig, counts: Counts) -> None:
     """Refuse a trial that does not fit its model.
 
@@ -73,8 +91,17 @@ def require(trial: TrialConfig, counts: Counts) -> None:
         raise ModelError("; ".join(found))
 
 
-def misfits(trial: TrialConfig, arms: Iterable[str], counts: Counts) -> Iterator[tuple[str, str]]:
-    """Setting and message of each problem; the setting is empty where the message names it."""
+def misfits(
+    trial: TrialConfig,
+    arms: Iterable[str],
+    counts: Counts,
+    drops: Sequence[float] = (),
+) -> Iterator[tuple[str, str]]:
+    """Setting and message of each problem; the setting is empty where the message names it.
+
+    Args:
+        drops: values of `patch_drop`; none = the trial's own.
+    """
     try:
         model = model_of(trial, counts)
     except ModelError as error:
@@ -87,6 +114,30 @@ def misfits(trial: TrialConfig, arms: Iterable[str], counts: Counts) -> Iterator
         yield from _removal(trial, model)
     if any(trial.model_copy(update={"arm": arm}).prunes_once for arm in named):
         yield from _pattern(trial, model)
+    own = [trial.model_copy(update={"arm": arm}) for arm in sorted(named)]
+    if reducing := [one for one in own if one.reduces]:
+        yield from _reduction(reducing, model, drops or [trial.patch_drop])
+
+
+def _reduction(
+    trials: Iterable[TrialConfig], model: Capability, drops: Sequence[float]
+) -> Iterator[tuple[str, str]]:
+    """Models that a method cannot reduce, and numbers of tokens that cannot be."""
+    found: list[str] = []
+    for trial in trials:
+        config = trial.completed().reduction
+        if reason := why_not(config, model):
+            found.append(reason)
+            continue
+        kept = [keep_count(model.patches, drop) for drop in drops]
+        for count in kept if trial.parts.ticketed else [None]:
+            try:
+                block_tokens(config, model, count)
+            except ValueError as error:
+                found.append(str(error))
+    for text in dict.fromkeys(found):
+        name, _, rest = text.partition(" ")
+        yield name.rstrip(":"), (":" if name.endswith(":") else "") + f" {rest}"
 
 
 def _data(trial: TrialConfig, model: Capability, counts: Counts) -> Iterator[tuple[str, str]]:

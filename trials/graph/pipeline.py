@@ -11,6 +11,7 @@ from trials.config import TrialConfig
 from trials.graph import effort
 from trials.graph.fitting import fitted
 from trials.graph.pruning import Pruning
+from trials.graph.reducing import Reductions, reduction_of
 from trials.graph.shared import Shared
 from trials.graph.sources import Sources
 from trials.model.cost import Passes, Work
@@ -39,6 +40,8 @@ from trials.training.budget import Span, pass_steps
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialGraph:
     """The stages of one trial. None = the arm does not have this stage.
+
+    `finetune` is the recovery, whose stage is `reduced` where tokens leave inside the model.
 
     A trial that is stopped early (`TrialConfig.rungs`) ends with `rung`: it has no `finetune` and
     no `profile`, and `final`, the last node of every trial, is that rung.
@@ -194,7 +197,28 @@ class _Builder:
         return self.shared.node(choose_tickets, cfg, seed, {"scores": self.attention})
 
     @cached_property
+    def reductions(self) -> Reductions | None:
+        """What lets tokens leave inside the model; None = nothing does."""
+        reduction = reduction_of(self.trial)
+        if reduction is None:
+            return None
+        kept = self.kept_patches if self._recovery_patches != "all" else None
+        return Reductions(self.trial, reduction, self.models, kept, self.work, self.shared)
+
+    @cached_property
     def finetune(self) -> Node[Finetuned]:
+        made, arm = self.reductions, self.trial.parts
+        if made is None:
+            return self._plain_recovery
+        inputs = self._recover_inputs()
+        if not made.reduction.train:
+            finished = self.dense if arm.seed_system else self._plain_recovery
+            return made.as_it_is(inputs, finished)
+        cfg = self._recover_config
+        return made.trained(cfg, inputs, self._recovery_work(cfg, cfg.epochs))
+
+    @cached_property
+    def _plain_recovery(self) -> Node[Finetuned]:
         cfg = self._recover_config
         work = partial(self._recovery_work, cfg, cfg.epochs)
         return self.shared.node(finetune, cfg, self.trial.seed, self._recover_inputs(), work)
@@ -302,6 +326,8 @@ class _Builder:
     def profile(self) -> Node[Profile]:
         drop = self.trial.patch_drop if self.trial.parts.ticketed else 0.0
         settings = {"model": self.identity, "counted": not self.work.model.plain}
+        if self.reductions is not None:
+            settings["reduction"] = self.reductions.reduction.inference()
         cfg = self.shared.config(ProfileConfig, **settings, patch_drop=drop, removal=self.removal)
         inputs: dict[str, Any] = {"data": self.sources.data}
         if self.trial.parts.ticketed and self.trial.tickets.scope == "global":
@@ -336,6 +362,8 @@ class _Builder:
 
     def _final_work(self) -> Load:
         counts, whole = self.sources.counts, self.work.forward(self.sources.counts.test)
+        if self.reductions is not None:
+            whole += self.work.forward(counts.validation + counts.test)
         if not self.trial.parts.ticketed or not self.trial.patch_drop:
             return whole
         return whole + self.work.forward(counts.validation + counts.test, self.kept_patches)

@@ -22,11 +22,12 @@ from trials.model.families import Module, family_of
 from trials.model.forward import POOLS
 from trials.model.shape import differential_modules, input_size
 from trials.model.vit import BUILD_ERRORS, Arch, build_empty, is_of_timm, one_line
+from trials.reduction.refusals import undivided
 
 if TYPE_CHECKING:
     from torch import nn
 
-EXAMINED = 1
+EXAMINED = 2
 """Raise it when the same model gets another answer: older ones on disk are then not read."""
 
 
@@ -42,8 +43,11 @@ class Capability:
         class_token: whether the first of them is a class token.
         depth: blocks.
         width: numbers of a token.
+        heads: of the attention in its first block.
         pool: how the head looks at tokens, timm's `global_pool`.
         drops: the model drops patches itself, in training (`patch_drop_rate`).
+        undivided: why its blocks cannot be run half by half, so that no token can leave inside;
+            empty where they can.
         attention: `differential` where it is the difference of two.
         prunable: name, outputs and inputs of every Linear weight in the blocks, in timm's order.
         fixed, by_token, by_pair: multiply-accumulates of an image's pass, the classifier left
@@ -61,8 +65,10 @@ class Capability:
     class_token: bool
     depth: int
     width: int
+    heads: int
     pool: str
     drops: bool
+    undivided: str
     attention: Literal["softmax", "differential"]
     prunable: tuple[tuple[str, int, int], ...]
     fixed: int
@@ -79,6 +85,17 @@ class Capability:
     def patches(self) -> int:
         """Patches of a whole image."""
         return self.grid[0] * self.grid[1]
+
+    @property
+    def patch_inputs(self) -> int:
+        """Numbers in a patch."""
+        return self.patch[0] * self.patch[1] * self.channels
+
+    @property
+    def hidden(self) -> float:
+        """Channels inside the mlp: its multiply-accumulates of a token are 2 d hidden."""
+        inside = sum(out * into for name, out, into in self.prunable if ".mlp." in name)
+        return inside / (2 * self.width * self.depth)
 
     @property
     def prunable_names(self) -> frozenset[str]:
@@ -145,6 +162,7 @@ def _examined(name: str, model: Module) -> Capability:
     _check_embedding(name, model)
     _check_blocks(name, model)
     family, blocks, formula = family_of(model), model.blocks, formula_of(model)
+    reason = undivided(model)
     # Equal blocks take and give the same, so that passes need only one of each.
     equal = Counter(map(build_of, blocks))
     model.blocks = torch.nn.Sequential(*{build_of(block): block for block in blocks}.values())
@@ -160,8 +178,10 @@ def _examined(name: str, model: Module) -> Capability:
         class_token=family.has_class_token(model),
         depth=len(blocks),
         width=model.embed_dim,
+        heads=int(getattr(getattr(blocks[0], "attn", None), "num_heads", 0)),
         pool=model.global_pool,
         drops=getattr(getattr(model, "patch_drop", None), "prob", 0.0) > 0,
+        undivided=reason,
         attention="differential" if any(map(differential_modules, blocks)) else "softmax",
         prunable=tuple(
             (f"blocks.{part}.weight", layer.out_features, layer.in_features)

@@ -5,11 +5,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 from trials.data.datasets import Counts
 from trials.model.capability import Capability, capability_of
-from trials.stage import Load, StageConfig
+from trials.reduction import tokens
+from trials.reduction.config import ReductionConfig
+from trials.stage import Later, Load, StageConfig
 
 EVAL_BATCH = 512
 """Images that a pass without training looks at together."""
@@ -28,6 +30,30 @@ def forward_macs(model: Capability, kept_patches: int | None = None) -> float:
     """
     n = model.prefix + (model.patches if kept_patches is None else kept_patches)
     return float(model.fixed + model.by_token * n + model.by_pair * n * n)
+
+
+def reduced_macs(
+    model: Capability,
+    reduction: ReductionConfig,
+    kept_patches: int | None = None,
+    *,
+    training: bool = False,
+) -> float:
+    """MACs of one image whose tokens leave inside the model, predictors and similarities included.
+
+    What is saved is counted by `trials.reduction.tokens` and taken off `forward_macs`, so that
+    the two are equal where nothing leaves.
+
+    Args:
+        training: of a training's forward pass, which for DynamicViT keeps all tokens.
+
+    Raises:
+        ValueError: a stage would keep nothing, or nothing can be merged.
+    """
+    counted = tokens.training_forward_macs if training else tokens.forward_macs
+    whole = tokens.forward_macs(ReductionConfig(), model, kept_patches).total
+    saved = whole - counted(reduction, model, kept_patches).total
+    return forward_macs(model, kept_patches) - saved
 
 
 def training_macs(model: Capability, images: float, kept_patches: int | None = None) -> float:
@@ -51,24 +77,35 @@ class Passes(StageConfig):
         trained: whole images, forward and backward.
         trained_kept: forward and backward, of which only the kept patches are seen.
         looked_at: whole images, forward only: by teachers, scoring models and criteria.
+        trained_reduced: forward and backward, by a model whose tokens leave inside.
     """
 
     trained: int = 0
     trained_kept: int = 0
     looked_at: int = 0
+    trained_reduced: Annotated[int, Later()] = 0
 
 
-def total_macs(passes: Passes, model: Capability, kept_forward_macs: float) -> float:
+def total_macs(
+    passes: Passes,
+    model: Capability,
+    kept_forward_macs: float,
+    reduced_forward_macs: float | None = None,
+) -> float:
     """MACs of everything that makes a trial's model; a backward pass costs two forward ones.
 
-    3 * (trained * dense + trained_kept * kept) + looked_at * dense. All models of a trial
-    have one architecture. Masks do not lower it, as they do not lower `forward_macs`.
+    3 * (trained * dense + trained_kept * kept + trained_reduced * reduced) + looked_at * dense.
+    All models of a trial have one architecture. Masks do not lower it, as they do not lower
+    `forward_macs`.
 
     Args:
         kept_forward_macs: of one training image's kept patches, on average.
+        reduced_forward_macs: of one training image, tokens leaving inside, on average; None where
+            no such training was.
     """
     dense = forward_macs(model)
     trained = passes.trained * dense + passes.trained_kept * kept_forward_macs
+    trained += passes.trained_reduced * (reduced_forward_macs or 0.0)
     return 3.0 * trained + passes.looked_at * dense
 
 

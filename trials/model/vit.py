@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,9 @@ from trials.errors import ModelError
 from trials.lazy import torch
 from trials.model import repository, weights
 from trials.model.families import HOMES, Module, family_of
+from trials.reduction import PREDICTORS, attach
+from trials.reduction.attached import Attached
+from trials.reduction.config import ReductionConfig
 from trials.seeding import global_seed
 from trials.stage import StageConfig
 
@@ -101,12 +104,17 @@ class ModelConfig(StageConfig):
 
 @dataclass(frozen=True, slots=True)
 class Arch:
-    """Everything that rebuilds a model and feeds it, weights apart."""
+    """Everything that rebuilds a model and feeds it, weights apart.
+
+    Attributes:
+        reduction: how tokens leave inside it; None = none does.
+    """
 
     name: str
     kwargs: dict[str, Any]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    reduction: Attached | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,10 +223,36 @@ def _per_channel(values: Sequence[float], channels: int) -> tuple[float, ...]:
     raise ModelError(f"model.mean and model.std need {channels} values, one per channel")
 
 
+def reducing(checkpoint: Checkpoint, config: ReductionConfig, seed: int) -> Checkpoint:
+    """The same model with tokens that leave inside, and new predictors where the method has such.
+
+    Args:
+        seed: of the predictors' weights, and of what the method draws.
+
+    Raises:
+        ModelError: the method cannot reduce this model.
+    """
+    arch = replace(checkpoint.arch, reduction=Attached.of(config, seed))
+    made = build_empty(replace(arch, reduction=None))
+    attach(config, made, seed)
+    # Of the same module, whose other tensors have no values.
+    own = {n: t for n, t in made.state_dict().items() if n.startswith(PREDICTORS)}
+    return Checkpoint(arch, checkpoint.state | own)
+
+
+def whole(checkpoint: Checkpoint) -> Checkpoint:
+    """The same model with all tokens staying: what plain timm makes of its weights."""
+    state = {n: t for n, t in checkpoint.state.items() if not n.startswith(PREDICTORS)}
+    return Checkpoint(replace(checkpoint.arch, reduction=None), state)
+
+
 def build_empty(arch: Arch) -> Module:
     """A module that has its shapes and no weights (on the meta device)."""
     with torch.device("meta"), _undrawn():
-        return _timm(arch.name, pretrained=False, **arch.kwargs)
+        made = _timm(arch.name, pretrained=False, **arch.kwargs)
+        if arch.reduction is not None:
+            attach(arch.reduction.config, made, arch.reduction.seed)
+        return made
 
 
 VALUES = ("uniform_", "normal_", "erfinv_", "mul_", "add_", "div_", "clamp_", "zero_", "fill_")

@@ -21,6 +21,10 @@ REDUCERS: dict[Method, Callable[[ReductionConfig, Module], Reducer]] = {
 """Every method but `none`."""
 
 
+PREDICTORS = "reducer."
+"""How the names of what a reducer has to learn begin."""
+
+
 def attach(config: ReductionConfig, model: Module, seed: int) -> None:
     """Give a model what its reducer has to learn, as `model.reducer`.
 

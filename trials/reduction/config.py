@@ -12,6 +12,25 @@ Method = Literal["none", "evit", "tome", "dynamicvit", "random"]
 
 Times = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
+_STAGES = ("blocks", "keep", "count")
+READS: dict[Method, tuple[str, ...]] = {
+    "none": (),
+    "evit": (*_STAGES, "fuse", "shrink_start", "shrink_epochs", "train"),
+    "tome": ("r", "r_schedule", "prop_attn", "metric", "merge", "train"),
+    "dynamicvit": (
+        *_STAGES,
+        *("tau", "ratio_weight", "teacher_weight", "token_weight", "token_loss", "token_reduce"),
+        *("backbone_lr", "hold", "freeze_embeddings", "predictor_lr", "reference_teacher"),
+    ),
+    "random": (*_STAGES, "fuse", "train", "random"),
+}
+"""The settings of each method, beside `method`."""
+
+TRAINING = frozenset(READS["dynamicvit"][len(_STAGES) :]) | {
+    *("shrink_start", "shrink_epochs", "train", "random")
+}
+"""Those that change no forward pass of a finished model."""
+
 
 class ReductionConfig(StageConfig):
     """`reduction:` in a sweep file. A method reads its own settings and ignores the others'.
@@ -133,12 +152,37 @@ class ReductionConfig(StageConfig):
             raise ValueError("count = initial is evit's: dynamicvit has published and entering")
         return self
 
+    def read(self) -> "ReductionConfig":
+        """With every setting that the method does not read at its default."""
+        return self._only(READS[self.method])
+
+    def inference(self) -> "ReductionConfig":
+        """What of it a finished model still has, the rest at its default."""
+        return self._only([name for name in READS[self.method] if name not in TRAINING])
+
+    def _only(self, names: Sequence[str]) -> "ReductionConfig":
+        known: dict[str, object] = {name: getattr(self, name) for name in names}
+        return ReductionConfig.model_validate({"method": self.method} | known)
+
     @property
     def acts(self) -> bool:
         """Whether a token ever leaves; where none does, the model runs as it is."""
         if self.method == "tome":
             return max(self.r if isinstance(self.r, tuple) else (self.r,)) > 0
         return self.method != "none" and self.keep < 1
+
+    @property
+    def words(self) -> str:
+        """`tome, r 8` or `evit, keep 0.7, not fused`."""
+        if self.method == "tome":
+            return f"tome, r {self.r}"
+        loose = ", not fused" if self.method == "evit" and self.fuse is False else ""
+        return f"{self.method}, keep {self.keep:g}{loose}"
+
+    @property
+    def predicts(self) -> bool:
+        """Whether there are predictors to train, which a dense model teaches."""
+        return self.method == "dynamicvit" and self.acts
 
     @property
     def draws(self) -> bool:

@@ -75,9 +75,15 @@ class Attentive(Reducer):
         return frozenset({"cls"}) if block in self.stages else NOTHING
 
     def between(self, block: int, x: Tensor, seen: Seen, state: State) -> tuple[Tensor, State]:
-        """The attentive ones, then the fused one."""
-        if block not in self.stages or seen.cls is None:
+        """The attentive ones, then the fused one.
+
+        Raises:
+            ValueError: `seen` has no attention of the class token.
+        """
+        if block not in self.stages:
             return x, state
+        if seen.cls is None:
+            raise ValueError(f"block {block}: the class token's attention was not looked at")
         there, stage = x.shape[1] - self.prefix, self.stages.index(block)
         count = kept_patches(
             self.config, block, stage, there, whole=self.whole, entered=state.entered

@@ -35,8 +35,8 @@ class Sizes(Protocol):
         """Channels of a token."""
 
     @property
-    def hidden(self) -> int:
-        """Channels inside the MLP."""
+    def hidden(self) -> float:
+        """Channels inside the MLP: its MACs of a token are 2 d hidden."""
 
     @property
     def heads(self) -> int:
@@ -172,6 +172,24 @@ def forward_macs(config: ReductionConfig, sizes: Sizes, kept: int | None = None)
     elif config.acts and config.method == "dynamicvit":
         entered = sizes.patches if kept is None else kept
         left = [entered, *(m - sizes.prefix for _, m in tokens)]
-        seen = sum(left[block] for block in config.stages(sizes.depth))
-        choosing = seen * (d * d * 13 / 8 + d / 2)
+        choosing = _predicting(sizes, sum(left[block] for block in config.stages(sizes.depth)))
     return Macs(network, choosing)
+
+
+def training_forward_macs(config: ReductionConfig, sizes: Sizes, kept: int | None = None) -> Macs:
+    """MACs of one image's forward pass in training.
+
+    DynamicViT keeps all tokens in the sequence, and each of its predictors sees all of them; the
+    teacher is not counted. Otherwise `forward_macs`.
+    """
+    if config.method != "dynamicvit" or not config.acts:
+        return forward_macs(config, sizes, kept)
+    entered = sizes.patches if kept is None else kept
+    whole = forward_macs(ReductionConfig(), sizes, kept).network
+    return Macs(whole, _predicting(sizes, entered * len(config.stages(sizes.depth))))
+
+
+def _predicting(sizes: Sizes, patches: int) -> float:
+    """MACs of DynamicViT's predictors, which see so many patches in all."""
+    d = sizes.width
+    return patches * (d * d * 13 / 8 + d / 2)

@@ -72,13 +72,13 @@ def run_blocks(
 
     Args:
         tokens: (B, p + K, d), positions added.
-        reducer: None = timm's own blocks.
+        reducer: None = timm's own blocks; else the model has passed `trials.reduction.refusals`.
         state: of the tokens as they enter.
 
     Returns:
         Features (B, N, d) of the tokens that are left, and their state.
     """
-    x = model.norm_pre(tokens)
+    x = model.norm_pre(model.patch_drop(tokens))
     for number, block in enumerate(model.blocks):
         if reducer is None:
             x = block(x)

@@ -11,6 +11,7 @@ from trials.model import cost
 from trials.model.capability import Capability, of_arch
 from trials.model.cost import Passes
 from trials.model.module import Model
+from trials.reduction.tokens import BlockTokens, block_tokens
 from trials.sparsity import masks
 from trials.sparsity.masks import Masked
 from trials.stage import StageConfig, stage
@@ -51,9 +52,10 @@ class Final:
     `macs_selector`, the outcomes on whole images with `macs_dense`.
 
     Attributes:
-        validation: on whole images, as `test`.
+        validation: on whole images, of which all tokens stay, as `test`.
         deployed_validation: under exactly the tokens that `macs` counts: on ticketed images
-            where the arm has tickets, else on whole ones; `deployed_test` alike.
+            where the arm has tickets, else on whole ones, and with tokens leaving inside where
+            the model has a reduction; `deployed_test` alike.
         test_ticket: `deployed_test`; None for an arm without tickets.
         sparsity: of the prunable weights; 0 without a mask.
         sparsity_model: masked weights over all parameters of the model.
@@ -62,6 +64,7 @@ class Final:
             scoring model, which has the same shape; 0 where patches are drawn, or all kept.
         macs_training: of everything that made the model; see `trials.graph.effort`.
         epochs_to_near_dense: first epoch within `near` of the dense model; None = never.
+        block_tokens: in attention and MLP of each block, where tokens leave inside; else nothing.
     """
 
     validation: Outcomes
@@ -76,6 +79,7 @@ class Final:
     macs_selector: float
     macs_training: float
     epochs_to_near_dense: int | None
+    block_tokens: tuple[tuple[int, int], ...] = ()
 
 
 @stage("evaluate", version=2)
@@ -91,7 +95,7 @@ def evaluate_final(
     profile: Profile,
 ) -> Final:
     """Evaluate the final model on whole images and as it would be deployed."""
-    arch, own = model.checkpoint.arch, Model.of(model.checkpoint, ctx.device)
+    known, own = of_arch(model.checkpoint.arch), Model.of(model.checkpoint, ctx.device)
     pruned = masks.size(mask.keep) - masks.kept(mask.keep) if mask is not None else 0
 
     def deployed(split: Literal["validation", "test"], whole: Outcomes, keep: Tensor) -> Outcomes:
@@ -100,11 +104,15 @@ def evaluate_final(
             return whole
         return evaluate(own, data, split, ctx, keep, cfg.removal)
 
-    validation, test = model.validation, evaluate(own, data, "test", ctx)
-    own_validation, own_test = validation, test
+    own_validation, own_test = model.validation, evaluate(own, data, "test", ctx)
+    validation, test = own_validation, own_test
+    if own.reducer is not None:
+        plain = own.reduced_by(None)
+        validation = evaluate(plain, data, "validation", ctx)
+        test = evaluate(plain, data, "test", ctx)
     if tickets is not None:
-        own_validation = deployed("validation", validation, tickets.validation)
-        own_test = deployed("test", test, tickets.test)
+        own_validation = deployed("validation", own_validation, tickets.validation)
+        own_test = deployed("test", own_test, tickets.test)
     return Final(
         validation=validation,
         test=test,
@@ -116,8 +124,9 @@ def evaluate_final(
         macs=profile.macs,
         macs_dense=profile.macs_dense,
         macs_selector=_selector_macs(cfg, tickets, profile),
-        macs_training=_training_macs(cfg, of_arch(arch), tickets),
+        macs_training=_training_macs(cfg, known, tickets, model.train_macs),
         epochs_to_near_dense=near(model.history, dense.validation.accuracy - cfg.near),
+        block_tokens=_block_tokens(own, known, tickets),
     )
 
 
@@ -127,12 +136,24 @@ def _selector_macs(cfg: EvaluateConfig, tickets: Tickets | None, profile: Profil
     return profile.macs_dense if cfg.scored and chosen else 0.0
 
 
-def _training_macs(cfg: EvaluateConfig, architecture: Capability, tickets: Tickets | None) -> float:
+def _block_tokens(model: Model, known: Capability, tickets: Tickets | None) -> BlockTokens:
+    reduction = model.arch.reduction
+    if reduction is None:
+        return ()
+    return block_tokens(reduction.config, known, None if tickets is None else int(tickets.kept))
+
+
+def _training_macs(
+    cfg: EvaluateConfig,
+    architecture: Capability,
+    tickets: Tickets | None,
+    reduced: float | None,
+) -> float:
     kept = cost.forward_macs(architecture)
     if tickets is not None and cfg.removal == "gather":
         counts = [int(count) for count in tickets.train.sum(1)]
         kept = cost.mean_forward_macs(architecture, counts)
-    return cost.total_macs(cfg.passes, architecture, kept)
+    return cost.total_macs(cfg.passes, architecture, kept, reduced)
 
 
 def near(history: tuple[Epoch, ...], goal: float) -> int | None:

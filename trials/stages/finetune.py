@@ -15,7 +15,8 @@ from trials.data.datasets import Dataset, fraction_indices
 from trials.errors import StageInputError
 from trials.lazy import torch
 from trials.model.module import Model
-from trials.model.vit import Checkpoint
+from trials.model.vit import Checkpoint, reducing
+from trials.reduction.config import ReductionConfig
 from trials.sparsity import masks
 from trials.sparsity.masks import Masked
 from trials.stage import Later, stage
@@ -31,6 +32,7 @@ from trials.tokens.patches import Patches
 from trials.training.budget import Span
 from trials.training.evaluation import evaluate
 from trials.training.recipe import TrainConfig
+from trials.training.reducing import Reducing
 from trials.training.train import Trainer
 
 if TYPE_CHECKING:
@@ -82,13 +84,16 @@ class Finetuned:
     Attributes:
         history: validation on whole images after each epoch.
         validation: image by image after the last epoch.
-        images_per_s: median training speed over the epochs, evaluation excluded.
+        images_per_s: median training speed over the epochs, evaluation excluded; 0 without any.
+        train_macs: of a training image's forward pass, on average, where tokens left inside; None
+            elsewhere.
     """
 
     checkpoint: Checkpoint
     history: tuple[Epoch, ...]
     validation: Outcomes
     images_per_s: float
+    train_macs: float | None = None
 
 
 class Recovery(TypedDict):
@@ -103,10 +108,10 @@ class Recovery(TypedDict):
     """
 
     data: Dataset
-    model: Pretrained | Dense | Issp | SoupTrained | RoundTrained
+    model: Pretrained | Dense | Issp | SoupTrained | RoundTrained | Finetuned
     mask: Masked | None
     tickets: Tickets | None
-    teacher: Dense | None
+    teacher: Pretrained | Dense | None
     scorer: NotRequired[Pretrained | Dense | None]
 
 
@@ -130,16 +135,29 @@ def finetune(
 
 
 def speed(history: tuple[Epoch, ...]) -> float:
-    """Median training images per second over the epochs."""
-    return statistics.median(epoch.images_per_s for epoch in history)
+    """Median training images per second over the epochs; 0 of none."""
+    return statistics.median(epoch.images_per_s for epoch in history) if history else 0.0
 
 
-def recovery(cfg: RecoverConfig, ctx: Context, seed: int, inputs: Recovery) -> Trainer:
-    """The training that recovers theta ⊙ mask, before its first step."""
+def recovery(
+    cfg: RecoverConfig,
+    ctx: Context,
+    seed: int,
+    inputs: Recovery,
+    reduction: ReductionConfig | None = None,
+) -> Trainer:
+    """The training that recovers theta ⊙ mask, before its first step.
+
+    Args:
+        reduction: how tokens leave inside; None = none does.
+    """
     data, model = inputs["data"], inputs["model"]
     mask, teacher = inputs["mask"], inputs["teacher"]
     keep = mask.keep if mask is not None else None
     start = masks.masked(model.checkpoint, keep) if keep is not None else model.checkpoint
+    taught = Model.of(teacher.checkpoint, ctx.device) if teacher else None
+    if reduction is not None:
+        start = reducing(start, reduction, seed)
     return Trainer(
         Model.of(start, ctx.device),
         data,
@@ -149,10 +167,11 @@ def recovery(cfg: RecoverConfig, ctx: Context, seed: int, inputs: Recovery) -> T
         subset=_other_images(cfg.other_than, data, seed),
         keep=keep,
         patches=_patches(cfg, ctx, inputs["tickets"], inputs.get("scorer")),
-        teacher=Model.of(teacher.checkpoint, ctx.device) if teacher else None,
+        teacher=taught,
         distill=cfg.distill,
         span=cfg.span,
         moments=carried(model, cfg.span),
+        reducing=None if reduction is None else Reducing(reduction, seed, taught),
     )
 
 

@@ -13,9 +13,10 @@ from trials.context import Context
 from trials.data.datasets import Dataset
 from trials.lazy import torch
 from trials.model import cost, vit
-from trials.model.capability import of_arch
+from trials.model.capability import Capability, of_arch
 from trials.model.module import Model
 from trials.model.vit import ModelConfig
+from trials.reduction.config import ReductionConfig
 from trials.seeding import generator
 from trials.stage import StageConfig, stage
 from trials.stages.pretrained import PretrainedConfig
@@ -33,12 +34,14 @@ class ProfileConfig(StageConfig):
     Attributes:
         counted: the formula of a plain transformer is not the architecture's. In no key where it
             is, so that what was stored when there was only the formula stays valid.
+        reduction: how tokens leave inside; None = none does, and it is in no key.
     """
 
     model: PretrainedConfig
     counted: bool = Field(False, exclude_if=lambda counted: not counted)
     patch_drop: float = Field(0.0, ge=0, lt=1)
     removal: Removal = "gather"
+    reduction: ReductionConfig | None = Field(None, exclude_if=lambda one: one is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,8 @@ def profile(
     """
     model = cfg.model.part(ModelConfig, pretrained=False)
     made = vit.create(model, classes=data.classes, channels=data.channels, seed=0)
+    if cfg.reduction is not None:
+        made = vit.reducing(made, cfg.reduction, seed=0)
     architecture = of_arch(made.arch)
     count = algebra.keep_count(architecture.patches, cfg.patch_drop)
     built = Model.of(made, ctx.device)
@@ -78,18 +83,27 @@ def profile(
     if tickets is not None:
         keep = tickets.train[: len(x)]
     kept = Kept.of_tickets(keep, cfg.removal).to(ctx.device)
+    whole = built.reduced_by(None)
+    noise = built.noise(len(x), "profile")
     with torch.no_grad():
-        dense_s, kept_s = _time(ctx, lambda: built(x), lambda: built(x, kept))
+        dense_s, kept_s = _time(ctx, lambda: whole(x), lambda: built(x, kept, noise))
     counts = [count] if tickets is None else [int(n) for n in tickets.test.sum(1)]
-    whole = cost.forward_macs(architecture)
-    gathered = cfg.removal == "gather"
     return Profile(
-        macs=cost.mean_forward_macs(architecture, counts) if gathered else whole,
-        macs_dense=whole,
+        macs=_macs(cfg, architecture, counts),
+        macs_dense=cost.forward_macs(architecture),
         images_per_s=len(x) / kept_s,
         images_per_s_dense=len(x) / dense_s,
         parameters=sum(tensor.numel() for tensor in made.state.values()),
     )
+
+
+def _macs(cfg: ProfileConfig, model: Capability, counts: list[int]) -> float:
+    """Of an image on average, by how many patches of each enter."""
+    if cfg.reduction is not None:
+        return cost.reduced_macs(model, cfg.reduction, counts[0])
+    if cfg.removal != "gather":
+        return cost.forward_macs(model)
+    return cost.mean_forward_macs(model, counts)
 
 
 def _time(ctx: Context, *passes: Callable[[], torch.Tensor]) -> list[float]:

@@ -16,6 +16,7 @@ from trials.lazy import torch
 from trials.tokens.kept import Kept
 from trials.tokens.patches import Moves, Patches
 from trials.training.recipe import TrainConfig
+from trials.training.reducing import Noise
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +37,7 @@ class Batch:
         moves: how they are augmented.
         kept: the patches that are seen of them; None = all. With a scorer only as many.
         counts: int64 (B,): the number of these patches; None unless a scorer reads it.
+        noise: float32 (B, stages, P, 2), what the model draws; None = nothing.
     """
 
     rows: Tensor
@@ -43,6 +45,7 @@ class Batch:
     moves: Moves
     kept: Kept | None
     counts: Tensor | None
+    noise: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -62,23 +65,27 @@ class Batches:
     patches: Patches | None
     columns: int
 
-    def of(self, rows: Tensor, draw: torch.Generator) -> Iterator[Batch]:
+    def of(
+        self, rows: Tensor, draw: torch.Generator, noise: Noise | None = None
+    ) -> Iterator[Batch]:
         """The batches of an epoch, or of its beginning.
 
         Args:
             rows: int64, on the host: which training images, in the order of the epoch.
             draw: of the augmentation and of random patches; used batch by batch, in order.
+            noise: what a model draws inside, with a generator of its own.
         """
-        for part in torch.split(rows, self._at_once()):
-            yield from self._drawn(part, draw)
+        for part in torch.split(rows, self._at_once(noise)):
+            yield from self._drawn(part, draw, noise)
 
-    def _at_once(self) -> int:
+    def _at_once(self, noise: Noise | None) -> int:
         """Images that are drawn for at once: whole batches."""
         patches = 1 if self.patches is None else self.patches.keep_NP.shape[1]
-        batches = AT_ONCE_BYTES // (BYTES_OF_A_PATCH * patches * self.cfg.batch_size)
+        image = BYTES_OF_A_PATCH * patches + (0 if noise is None else noise.bytes_of_an_image)
+        batches = AT_ONCE_BYTES // (image * self.cfg.batch_size)
         return max(1, batches) * self.cfg.batch_size
 
-    def _drawn(self, rows: Tensor, draw: torch.Generator) -> Iterator[Batch]:
+    def _drawn(self, rows: Tensor, draw: torch.Generator, noise: Noise | None) -> Iterator[Batch]:
         size, place = self.cfg.batch_size, self.ctx.placed
         moved: list[Moves] = []
         drawn: list[Tensor] = []
@@ -96,8 +103,10 @@ class Batches:
             else:
                 counts = place(table.counts)
         here, moves = place(rows), moves.placed(place)
+        inside = None if noise is None else place(noise.of(rows))
         for start in range(0, len(rows), size):
             part = slice(start, start + size)
             kept = None if table is None else table.batch(part)
             own = None if counts is None else counts[part]
-            yield Batch(here[part], rows[part], moves[part], kept, own)
+            drawn_inside = None if inside is None else inside[part]
+            yield Batch(here[part], rows[part], moves[part], kept, own, drawn_inside)

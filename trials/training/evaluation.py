@@ -41,12 +41,15 @@ def evaluate(
     correct: list[Tensor] = []
     losses: list[Tensor] = []
     at_once = ctx.at_once(EVAL_BATCH)
+    # Of the whole split at once, so that nothing hangs on where it is cut.
+    noise = model.noise(len(images), split)
     with torch.no_grad():
         for start in range(0, len(images), at_once):
             part = slice(start, start + at_once)
             kept = None if table is None else table.batch(part)
             ahead = (len(images) - start) // at_once
-            logits = _logits(model, images[part], kept, ctx, ahead)
+            own = None if noise is None else ctx.placed(noise[part])
+            logits = _logits(model, images[part], kept, own, ctx, ahead)
             losses.append(F.cross_entropy(logits, labels[part], reduction="sum"))
             correct.append(logits.argmax(-1) == labels[part])
     mean = total(losses) / len(images)
@@ -58,23 +61,39 @@ def evaluate(
     return Outcomes(torch.cat(correct).cpu(), mean)
 
 
-def _logits(model: Model, images: Tensor, kept: Kept | None, ctx: Context, ahead: int) -> Tensor:
+def _logits(
+    model: Model,
+    images: Tensor,
+    kept: Kept | None,
+    noise: Tensor | None,
+    ctx: Context,
+    ahead: int,
+) -> Tensor:
     """Logits, float32, of some images; in several passes where these are faster.
 
     Args:
+        noise: of these images, where the model draws.
         ahead: how often as many images are evaluated yet, these among them.
     """
 
     def run(at_once: int) -> Tensor:
         parts = [slice(start, start + at_once) for start in range(0, len(images), at_once)]
-        found = [model(model.inputs(images[p]), None if kept is None else kept[p]) for p in parts]
+        found = [
+            model(
+                model.inputs(images[p]),
+                None if kept is None else kept[p],
+                None if noise is None else noise[p],
+            )
+            for p in parts
+        ]
         return torch.cat(found).float()
 
     if ctx.device.type != "cpu":
         return run(len(images))
     seen = None if kept is None else (kept.indices.shape[1], kept.padded, kept.removal)
     arch = model.arch
-    case = (arch.name, repr(arch.kwargs), seen, len(images), torch.get_num_threads())
+    kind = (arch.name, repr(arch.kwargs), repr(arch.reduction))
+    case = (*kind, seen, len(images), torch.get_num_threads())
     return run(pace.images_at_once(case, len(images), run, ahead=ahead))
 
 

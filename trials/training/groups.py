@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from trials.model import layers
 from trials.model.forward import Module
+from trials.reduction import PREDICTORS
 from trials.training.recipe import DecayConfig
 
 if TYPE_CHECKING:
@@ -16,30 +17,44 @@ if TYPE_CHECKING:
 SCALE = "lr_scale"
 """Entry of a group: the factor on the learning rate, by the name that timm's schedulers know."""
 
+HELD = "held"
+"""Entry of a group: whether its rate is 0 in a training's first epochs."""
 
-def groups(module: Module, cfg: DecayConfig, weight_decay: float) -> list[dict[str, Any]]:
+
+def groups(
+    module: Module, cfg: DecayConfig, weight_decay: float, *, others: float = 1.0
+) -> list[dict[str, Any]]:
     """Parameter groups for a torch optimizer, of the tensors that require a gradient.
 
     Args:
         module: a timm model.
         weight_decay: of the tensors that have any.
+        others: further factor on the rate of all that is no predictor of a reducer.
 
     Returns:
-        Groups with `params`, `weight_decay` and `lr_scale`. Without layer-wise decay two: with and
-        without weight decay. With it up to two for each layer, from the embedding to the head,
-        scaled by layer_decay ** (layers above it).
+        Groups with `params`, `weight_decay`, `lr_scale` and `held` (not the predictors). Without
+        layer-wise decay two, and two more for predictors: with and without weight decay. With it
+        up to as many for each layer, from the embedding to the head, scaled by
+        layer_decay ** (layers above it).
 
     Source: BEiT (Bao et al. 2022), as `timm.optim.param_groups_layer_decay` has it.
     """
     scales = _scales(module, cfg.layer_decay)
-    found: dict[tuple[float, bool], list[Tensor]] = {}
+    found: dict[tuple[float, bool, bool], list[Tensor]] = {}
     for scale in sorted(set(scales.values())):
-        found |= {(scale, True): [], (scale, False): []}
+        for own, held in ((scale * others, True), (scale, False)):
+            found |= {(own, held, True): [], (own, held, False): []}
     for name, tensor, decays in _trained(module, cfg.no_decay):
-        found[scales[name], decays].append(tensor)
+        held = not name.startswith(PREDICTORS)
+        found[scales[name] * (others if held else 1.0), held, decays].append(tensor)
     return [
-        {"params": tensors, "weight_decay": weight_decay if decays else 0.0, SCALE: scale}
-        for (scale, decays), tensors in found.items()
+        {
+            "params": tensors,
+            "weight_decay": weight_decay if decays else 0.0,
+            SCALE: scale,
+            HELD: held,
+        }
+        for (scale, held, decays), tensors in found.items()
         if tensors
     ]
 

@@ -248,4 +248,7 @@ def read_epoch(saved: Any) -> Epoch:
     Raises:
         TypeError, ValueError: it is none.
     """
-    return Epoch(**{name: read_number(value) for name, value in dict(saved).items()})
+    values = dict(saved)
+    numbers = dict(values.pop("numbers", {}))
+    plain = {name: read_number(value) for name, value in values.items()}
+    return Epoch(**plain, numbers={name: read_number(value) for name, value in numbers.items()})

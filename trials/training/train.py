@@ -18,21 +18,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from trials.context import Context, Epoch, Outcomes, Progress
 from trials.data.datasets import Dataset
 from trials.errors import StageInputError
-from trials.lazy import F, torch
+from trials.lazy import torch
 from trials.model.module import Model
 from trials.seeding import generator, global_seed
 from trials.sparsity.masks import KeepMask
 from trials.tokens import tickets
-from trials.tokens.kept import Kept
 from trials.tokens.patches import Patches
 from trials.training import snapshots
 from trials.training.batches import Batch, Batches
 from trials.training.budget import Span, step_images
 from trials.training.evaluation import evaluate, total
-from trials.training.groups import SCALE, freeze_all_but_the_head, groups, train_mode
+from trials.training.groups import HELD, SCALE, freeze_all_but_the_head, groups, train_mode
 from trials.training.masking import Masking
 from trials.training.moments import moments_of, steps_of, take_moments
+from trials.training.objective import Objective, Seen
 from trials.training.recipe import TrainConfig
+from trials.training.reducing import Reducing, objective_of
 from trials.training.snapshots import Expected, Saved
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Trainer:
         span: where this training lies in a longer schedule; None = the schedule is its own. It says
             how many steps there are, whatever the epochs: the last one may be a part of one.
         moments: with which the optimizer starts, of the training before; empty = none.
+        reducing: how tokens leave inside the model, which carries a reducer; None = none does.
         validation: what the model gets right after the last epoch; None before the first.
     """
 
@@ -72,12 +74,16 @@ class Trainer:
     head_only: bool = False
     span: Span | None = None
     moments: Mapping[str, Tensor] = field(default_factory=dict)
+    reducing: Reducing | None = None
     validation: Outcomes | None = field(init=False, default=None)
     _optimizer: torch.optim.AdamW = field(init=False)
     _masking: Masking = field(init=False)
     _batches: Batches = field(init=False)
+    _objective: Objective = field(init=False)
+    _numbers: dict[str, float] = field(init=False, default_factory=dict)
     _total: int = field(init=False, default=0)
     _done: int = field(init=False, default=0)
+    _held: int = field(init=False, default=0)
     _history: list[Epoch] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
@@ -86,7 +92,12 @@ class Trainer:
         module = self.model.module
         if self.head_only:
             freeze_all_but_the_head(module)
-        made = groups(module, self.cfg, self.cfg.weight_decay)
+        reducing, device = self.reducing, self.ctx.device
+        self._objective = objective_of(reducing, self.cfg, device, self.teacher, self.distill)
+        if reducing is not None:
+            reducing.freeze(self.model)
+        others = 1.0 if reducing is None else reducing.others
+        made = groups(module, self.cfg, self.cfg.weight_decay, others=others)
         self._optimizer = torch.optim.AdamW(made, lr=self.cfg.lr, fused=True)
         self._masking = Masking.of(dict(module.named_parameters()), self.keep or {})
         self._masking.apply()
@@ -105,6 +116,7 @@ class Trainer:
             StageInputError: the loss is not finite.
         """
         self._total = count * self._per_epoch if self.span is None else self.span.steps
+        self._held = 0 if self.reducing is None else self.reducing.held(count) * self._per_epoch
         end = self._total if stop is None else min(stop * self._per_epoch, self._total)
         until = math.ceil(end / self._per_epoch)
         history = self._restored(snapshots.read_epoch, end)
@@ -117,10 +129,11 @@ class Trainer:
             seconds = time.perf_counter() - start
             outcomes = evaluate(self.model, self.data, "validation", self.ctx)
             self.validation = outcomes
-            images = step_images(self._done - before, self._images, self.cfg.batch_size)
-            history.append(
-                Epoch(loss, outcomes.loss, outcomes.accuracy, images / max(seconds, 1e-9))
-            )
+            images = step_images(self._done - before, self.images, self.cfg.batch_size)
+            speed, numbers = images / max(seconds, 1e-9), dict(self._numbers)
+            if self.reducing is not None:
+                numbers |= self.reducing.scheduled(self.model, self.data, self.ctx, epoch + 1)
+            history.append(Epoch(loss, outcomes.loss, outcomes.accuracy, speed, numbers))
             self.ctx.progress(Progress("epoch", len(history), until, history[-1]))
             if len(history) < until:
                 self._snapshot([asdict(epoch) for epoch in history])
@@ -152,17 +165,18 @@ class Trainer:
         return self.cfg.rate(self.span.first + self._done, self.span.total)
 
     @property
-    def _images(self) -> int:
+    def images(self) -> int:
+        """Training images of an epoch."""
         return len(self.data.train) if self.subset is None else len(self.subset)
 
     @property
     def _per_epoch(self) -> int:
         """Optimizer steps of a whole epoch."""
-        return math.ceil(self._images / self.cfg.batch_size)
+        return math.ceil(self.images / self.cfg.batch_size)
 
     def _rows(self, epoch: int, most: int | None) -> Tensor:
         """Which training images an epoch sees, in its order, on the host."""
-        order = torch.randperm(self._images, generator=generator(self.seed, "order", epoch))
+        order = torch.randperm(self.images, generator=generator(self.seed, "order", epoch))
         order = order if most is None else order[: most * self.cfg.batch_size]
         return order if self.subset is None else self.subset[order]
 
@@ -173,19 +187,26 @@ class Trainer:
         draw = generator(self.seed, "augment", epoch)
         losses: list[Tensor] = []
         odd: list[Tensor] = []
+        numbers: list[Tensor] = []
+        inside = None if self.reducing is None else self.reducing.noise(self.model, epoch)
         train_mode(self.model.module, head_only=self.head_only)
         with global_seed(self.seed, "dropout", epoch):
-            for batch in self._batches.of(rows, draw):
-                losses.append(self._step(batch, odd) * len(batch))
+            for batch in self._batches.of(rows, draw, inside):
+                loss, own = self._step(batch, odd)
+                losses.append(loss * len(batch))
+                numbers += [] if own is None else [own * len(batch)]
         self.model.module.eval()
         if odd and bool(torch.stack(odd).any()):
             raise tickets.nan_scores()
         mean = total(losses) / len(rows)
         if not math.isfinite(mean):
+            advice = "" if self.reducing is None else self.reducing.advice(self.cfg)
             raise StageInputError(
                 f"the training loss became {mean} in epoch {epoch + 1}: lower `lr` "
-                f"(now {self.cfg.lr}) or set `grad_clip`"
+                f"(now {self.cfg.lr}) or set `grad_clip`{advice}"
             )
+        means = torch.stack(numbers).sum(0).div(len(rows)).tolist() if numbers else []
+        self._numbers = dict(zip(self._objective.names, means, strict=bool(means)))
         return mean
 
     def _gathered(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -196,8 +217,8 @@ class Trainer:
         moved = batch.moves.move(images[rows], self.cfg.crop)
         return self.model.inputs(moved), labels[batch.rows]
 
-    def _step(self, batch: Batch, odd: list[Tensor]) -> Tensor:
-        """One optimizer step; the mean loss of the batch, on the device.
+    def _step(self, batch: Batch, odd: list[Tensor]) -> tuple[Tensor, Tensor | None]:
+        """One optimizer step; the mean loss of the batch and its other numbers, on the device.
 
         Args:
             odd: takes whether scores are NaN, which nobody looks at before the epoch ends.
@@ -208,50 +229,45 @@ class Trainer:
             kept, nan = self.patches.scored(x, batch.counts, kept)
             odd.append(nan)
         for group in self._optimizer.param_groups:
-            group["lr"] = self.cfg.lr * self._rate * group[SCALE]
+            held = group[HELD] and self._done < self._held
+            group["lr"] = self.cfg.lr * (0.0 if held else self._rate) * group[SCALE]
         self._optimizer.zero_grad(set_to_none=True)
-        loss = self._backward(x, labels, kept)
+        epoch = self._done / self._per_epoch
+        now = None if self.reducing is None else self.reducing.at(epoch)
+        loss, numbers = self._backward(Seen(x, labels, kept, batch.noise, now))
         if self.cfg.grad_clip is not None:
             torch.nn.utils.clip_grad_norm_(self.model.module.parameters(), self.cfg.grad_clip)
         self._optimizer.step()
         # After every step: momentum, weight decay and averages would leak into masked weights.
         self._masking.apply()
         self._done += 1
-        return loss
+        return loss, numbers
 
-    def _backward(self, x: Tensor, labels: Tensor, kept: Kept | None) -> Tensor:
-        """Add up the gradients of a batch's mean loss, as many images at once as may be; that loss.
+    def _backward(self, seen: Seen) -> tuple[Tensor, Tensor | None]:
+        """Add up the gradients of a batch's mean loss, as many images at once as may be.
 
         All draws have been made, so nothing but rounding depends on where the batch is cut.
+
+        Returns:
+            That loss, and the objective's other numbers.
         """
-        at_once = self.ctx.at_once(len(x))
-        losses = []
-        for start in range(0, len(x), at_once):
-            part = slice(start, start + at_once)
-            own = None if kept is None else kept[part]
-            share = len(x[part]) / len(x)
-            loss = self._loss(x[part], labels[part], own) * share
+        losses, numbers = [], []
+        parts = seen.cut(self.ctx.at_once(len(seen)))
+        whole = self._objective.whole(self.model, parts)
+        for part in parts:
+            share = len(part) / len(seen)
+            found, own = self._objective(self.model, part, whole)
+            loss = found * share
             loss.backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
-        return torch.stack(losses).sum()
-
-    def _loss(self, x: Tensor, labels: Tensor, kept: Kept | None) -> Tensor:
-        with _autocast(self.cfg.precision, self.ctx.device):
-            logits = self.model(x, kept)
-            loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.cfg.label_smoothing)
-            if self.teacher is None or self.distill == 0.0:
-                return loss
-            with torch.no_grad():
-                target = self.teacher(x).float().log_softmax(-1)
-        own = logits.float().log_softmax(-1)
-        divergence = F.kl_div(own, target, log_target=True, reduction="batchmean")
-        return (1 - self.distill) * loss + self.distill * divergence
+            numbers += [] if own is None else [own * share]
+        return torch.stack(losses).sum(), torch.stack(numbers).sum(0) if numbers else None
 
     @property
     def _training(self) -> dict[str, Any]:
         """What tells this training from another one that a state may have been saved of."""
         recipe = self.cfg.model_dump(mode="json")
-        own = {"recipe": recipe, "seed": self.seed, "images": self._images, "total": self._total}
+        own = {"recipe": recipe, "seed": self.seed, "images": self.images, "total": self._total}
         return own if self.span is None else own | {"span": self.span.model_dump(mode="json")}
 
     def _snapshot(self, history: list[Any]) -> None:
@@ -287,26 +303,20 @@ class Trainer:
     def resume(
         self,
         model: Mapping[str, Tensor],
-        optimizer: Mapping[str, Tensor],
+        moments: Mapping[str, Tensor],
         history: Sequence[Epoch],
         done: int,
     ) -> None:
         """Go on from where a training of the same recipe stood after its last whole epoch.
 
         Args:
-            optimizer: see `optimizer_state`.
+            moments: see `optimizer_state`.
             done: optimizer steps that it had made.
         """
-        self._take(model, optimizer, done)
+        self._take(model, moments, done)
         self._history = list(history)
 
-    def _take(
-        self, model: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], done: int
-    ) -> None:
+    def _take(self, model: Mapping[str, Tensor], moments: Mapping[str, Tensor], done: int) -> None:
         self.model.module.load_state_dict(model)
-        take_moments(self._optimizer, optimizer)
+        take_moments(self._optimizer, moments)
         self._done = done
-
-
-def _autocast(precision: str, device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")

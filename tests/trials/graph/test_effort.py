@@ -14,9 +14,10 @@ from trials.graph.sources import Sources
 from trials.model import cost
 from trials.model.capability import of_arch
 from trials.model.cost import Passes
+from trials.reduction.config import ReductionConfig
 from trials.stage import Source
 from trials.stages import attention, finetune
-from trials.training.train import Trainer
+from trials.training.objective import Predicted, Supervised
 
 COUNTS = Counts(train=1000, validation=200, test=500, classes=10, channels=1)
 WHOLE = Sources(Source("data", "d"), Source("weights", "w"), fresh_head=False, counts=COUNTS)
@@ -70,6 +71,22 @@ HAND: dict[str, tuple[dict[str, Any], Passes]] = {
     "a teacher looks at each image in each epoch": (
         {"arm": "dense", "finetune": TUNE | {"distill": 0.5}},
         Passes(trained=4000, looked_at=2000),
+    ),
+    "tokens leave inside": (
+        {"arm": "reduced", "reduction": {"method": "evit"}},
+        Passes(trained=2000, trained_reduced=2000),
+    ),
+    "a finished model whose tokens leave inside is not trained": (
+        {"arm": "reduced", "reduction": {"method": "evit", "train": False}},
+        Passes(trained=2000),
+    ),
+    "nor is that of another arm, once it is finished": (
+        {"arm": "tickets", "reduction": {"method": "tome", "train": False}},
+        Passes(trained=2000, trained_kept=2000, looked_at=1000),
+    ),
+    "predictors have a teacher": (
+        {"arm": "reduced", "reduction": {"method": "dynamicvit"}},
+        Passes(trained=2000, trained_reduced=2000, looked_at=2000),
     ),
     "lotus": (
         {"arm": "lotus", "issp": SOUP},
@@ -181,25 +198,34 @@ class Seen:
     """Images that really went through models while a trial was made."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.trained: list[int] = []
-        """Patches seen of every image that was trained on."""
+        self.trained: list[tuple[int, ReductionConfig | None]] = []
+        """Patches that entered of every image that was trained on, and how tokens left inside."""
         self.looked_at = 0
-        step, score = Trainer._loss, attention.score_images
+        score = attention.score_images
 
-        def counting_step(trainer: Trainer, x: Any, labels: Any, kept: Any) -> Any:
-            # Padding is no patch, and only gathering leaves patches out.
-            gathered = trainer.patches is not None and trainer.patches.removal == "gather"
-            whole = [trainer.model.module.patch_embed.num_patches] * len(x)
-            self.trained += (kept.indices < 16).sum(1).tolist() if gathered else whole
-            if trainer.teacher is not None:
-                self.looked_at += len(x)
-            return step(trainer, x, labels, kept)
+        def counting(step: Any) -> Any:
+            def counted(own: Any, model: Any, seen: Any, whole: Any) -> Any:
+                # Padding is no patch, and only gathering leaves patches out.
+                gathered = seen.kept is not None and seen.kept.removal == "gather"
+                kept = [model.module.patch_embed.num_patches] * len(seen)
+                if gathered:
+                    kept = (seen.kept.indices < 16).sum(1).tolist()
+                reduction = model.arch.reduction
+                config = None if reduction is None else seen.config or reduction.config
+                self.trained += [(one, config) for one in kept]
+                if own.teacher is not None:
+                    self.looked_at += len(seen)
+                return step(own, model, seen, whole)
+
+            return counted
+
+        for kind in (Supervised, Predicted):
+            monkeypatch.setattr(kind, "__call__", counting(kind.__call__))
 
         def counting_score(cfg: Any, model: Any, x: Any, at_once: Any = None) -> Any:
             self.looked_at += len(x)
             return score(cfg, model, x, at_once)
 
-        monkeypatch.setattr(Trainer, "_loss", counting_step)
         for place in (attention, finetune):
             monkeypatch.setattr(place, "score_images", counting_score)
 
@@ -211,9 +237,21 @@ RUNS: dict[str, tuple[dict[str, Any], int]] = {
     **{arm: ({"arm": arm}, MEASURED) for arm in get_args(ArmName)},
     "dense": ({"arm": "dense"}, 0),
     "essential": ({"arm": "essential"}, 0),
+    "reduced": ({"arm": "reduced", "reduction": {"method": "tome", "r": 3}}, 0),
+    "as it is": ({"arm": "reduced", "reduction": {"method": "tome", "train": False}}, 0),
+    "shrinking": (
+        {"arm": "issp", "reduction": {"method": "evit", "keep": 0.5, "shrink_epochs": 2}},
+        0,
+    ),
+    "predictors": ({"arm": "reduced", "reduction": {"method": "dynamicvit"}}, 0),
+    "predictors and tickets": (
+        {"arm": "tickets", "reduction": {"method": "dynamicvit", "keep": 0.8}},
+        MEASURED,
+    ),
     "issp": ({"arm": "issp"}, 0),
     # Its own patches are drawn: the scores are for its test alone.
     "random_patches": ({"arm": "random_patches"}, MEASURED + 200),
+    "random_tickets": ({"arm": "random_tickets"}, MEASURED + 200),
     "global": ({"arm": "lotus", "tickets": {"scope": "global"}}, MEASURED),
     "zero": ({"arm": "lotus", "tickets": {"removal": "zero"}}, MEASURED),
     "online": ({"arm": "tickets", "tickets": {"selection": "online"}}, MEASURED + 200),
@@ -239,6 +277,11 @@ def test_training_macs_are_those_of_the_passes_that_are_really_made(
     made = run_trial(tiny_trial(**settings))
     arch = made.results["finetune"].checkpoint.arch
     architecture = of_arch(arch)
-    expected = 3 * sum(cost.forward_macs(architecture, kept) for kept in seen.trained)
+    expected = 3 * sum(
+        cost.forward_macs(architecture, kept)
+        if config is None
+        else cost.reduced_macs(architecture, config, kept, training=True)
+        for kept, config in seen.trained
+    )
     expected += (seen.looked_at - besides) * cost.forward_macs(architecture)
     assert made.results["final"].macs_training == pytest.approx(expected, rel=1e-12)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 import trials
 from trials import Context, TrialConfig, TrialResult, run_trial
-from trials.arms import MASKED, TICKETED, ArmName
+from trials.arms import MASKED, PRUNED, SEED_SYSTEMS, TICKETED, ArmName
 from trials.graph.execute import Direct, call
 from trials.model.vit import Checkpoint, ModelConfig
 from trials.sparsity import masks
@@ -50,7 +50,8 @@ def state_of(result: TrialResult) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("arm", ARMS)
 def test_a_trial_of_every_arm_runs_from_end_to_end(run: Run, arm: str) -> None:
-    result = run(arm=arm)
+    inside = arm in SEED_SYSTEMS and arm not in TICKETED
+    result = run(arm=arm, **({"reduction": {"method": "tome", "r": 3}} if inside else {}))
     final, state, keep = result.results["final"], state_of(result), mask_of(result)
     arch = result.results["finetune"].checkpoint.arch
 
@@ -62,7 +63,7 @@ def test_a_trial_of_every_arm_runs_from_end_to_end(run: Run, arm: str) -> None:
     # It has exactly the asked sparsity, and zeros outside its mask.
     total = masks.size(masks.prunable(Checkpoint(arch, state)))
     level = 0.5 if arm in MASKED or "control" in result.results else 0.3
-    if arm in ("dense", "tickets"):
+    if arm not in PRUNED:
         assert keep == {}
         assert final.sparsity == 0
     else:
@@ -74,13 +75,16 @@ def test_a_trial_of_every_arm_runs_from_end_to_end(run: Run, arm: str) -> None:
 
     # What is reported fits together.
     assert (final.test_ticket is not None) == (arm in TICKETED)
-    assert (final.macs < final.macs_dense) == (arm in TICKETED)
+    fewer = inside or arm in TICKETED
+    assert (final.macs < final.macs_dense) == fewer
+    assert (final.block_tokens != ()) == inside
     assert final.macs_selector == (final.macs_dense if arm in TICKETED else 0)
-    assert (final.deployed_test is final.test) == (arm not in TICKETED)
+    assert (final.deployed_test is final.test) == (not fewer)
     assert final.macs_training > 2 * 3 * 200 * final.macs
     assert len(final.validation.correct) == 200
     assert len(final.test.correct) == 500
-    assert final.validation.loss == result.results["finetune"].history[-1].val_loss
+    measured = final.deployed_validation if inside else final.validation
+    assert measured.loss == result.results["finetune"].history[-1].val_loss
     if arm in TICKETED:
         assert result.results["tickets"].kept == 12
     if arm in MASKED:

@@ -27,6 +27,8 @@ STAGES = {
     "essential": BASE | {"essential"},
     "issp": BASE | PHASE2,
     "lotus": BASE | PHASE1 | PHASE2,
+    "reduced": BASE,
+    "random_tickets": BASE | PHASE1,
     "random_patches": BASE | PHASE1 | PHASE2,
     "random_mask": BASE | PHASE1 | {"control"},
     "magnitude": BASE | PHASE1 | {"control"},
@@ -68,7 +70,8 @@ def test_the_arms_inputs_of_the_recovery(graph: Graph, arm: str) -> None:
     made = graph(arm=arm)
     inputs = made.finetune.inputs
     patches = made.finetune.config.patches  # type: ignore[attr-defined]
-    expected = "random" if arm == "random_patches" else "ticket" if arm in TICKETED else "all"
+    drawn = arm in ("random_patches", "random_tickets")
+    expected = "random" if drawn else "ticket" if arm in TICKETED else "all"
     assert patches == expected
     assert inputs["tickets"] is made.tickets
     assert inputs["mask"] is made.mask
@@ -90,6 +93,8 @@ USES = {
     "essential": {"sparsity"},
     "issp": {"sparsity", "mask_data_fraction", "issp"},
     "lotus": set(AXES),
+    "reduced": set(),
+    "random_tickets": {"patch_drop", "tickets"},
     "random_patches": set(AXES),
     "random_mask": {"patch_drop", "tickets"},
     "magnitude": {"patch_drop", "tickets"},

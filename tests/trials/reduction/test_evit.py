@@ -118,6 +118,16 @@ def test_registers_and_distillation_tokens_are_never_ranked() -> None:
         assert left.places.tolist() == [[4, 5, 6, 7]] * 2
 
 
+def test_without_the_attention_that_it_asked_for_it_refuses() -> None:
+    own = reducer_of(settings("evit", blocks=[1]), build())
+    assert own is not None
+    assert own.wants(0) == frozenset()
+    assert own.wants(1) == {"cls"}
+    state = State(torch.arange(PATCHES).expand(1, -1), PATCHES)
+    with pytest.raises(ValueError, match="block 1: the class token's attention"):
+        own.between(1, torch.zeros(1, 17, 32), Seen(), state)
+
+
 @torch.no_grad()
 def test_the_fused_token_is_last_nobodys_patch_and_counts_as_one_later() -> None:
     model, x = build(depth=4), images()

@@ -7,6 +7,7 @@ from tests.trials.reduction.models import build, settings
 from trials.errors import ModelError
 from trials.reduction import REDUCERS, attach, reducer_of
 from trials.reduction.config import Method
+from trials.sparsity.masks import prunable
 
 
 def test_every_method_has_a_reducer() -> None:
@@ -21,6 +22,12 @@ def test_only_dynamicvit_adds_weights() -> None:
         added = set(model.state_dict()) - before
         assert bool(added) == (method == "dynamicvit")
         assert all(name.startswith("reducer.") for name in added)
+
+
+def test_no_mask_sees_a_predictor() -> None:
+    plain, reduced = build(), build()
+    attach(settings("dynamicvit"), reduced, seed=0)
+    assert list(prunable(plain.state_dict())) == list(prunable(reduced.state_dict()))
 
 
 def test_predictors_are_in_the_models_mode_and_move_with_it() -> None:
