@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from orchestrator.selection.analysis import Analysis
 from orchestrator.selection.seeds import FEWEST_SEEDS
-from trials.arms import CONTROLS, NAMES
+from trials.arms import CONTROLS, NAMES, SEED_SYSTEMS
 
 Standing = Literal["good", "open", "bad"]
 
@@ -54,13 +54,14 @@ def _seeds(analysis: Analysis) -> Mark:
 def _controls(analysis: Analysis) -> Mark:
     """Which controls the fullest arm beats, by the corrected verdicts."""
     found = {c.b: c.verdict for c in analysis.comparisons if c.family == "against_controls"}
+    found = {control: found[control] for control in CONTROLS if control in found}
     groups: dict[str, list[str]] = {
         "beaten": [c for c, verdict in found.items() if verdict == "better"],
         "not beaten": [c for c, verdict in found.items() if verdict in ("worse", "equal")],
         "undecided": [c for c, verdict in found.items() if verdict == "undecided"],
         "not compared": [c for c in CONTROLS if c not in found],
     }
-    words = "; ".join(f"{state}: {', '.join(names)}" for state, names in groups.items() if names)
+    words = "; ".join(f"{state}: {_listed(names)}" for state, names in groups.items() if names)
     standing: Standing = "open"
     if groups["not beaten"]:
         standing = "bad"
@@ -82,7 +83,7 @@ def _failures(analysis: Analysis) -> Mark:
 def _not_run(analysis: Analysis) -> Mark:
     """Arms and curve that the sweep lacks; controls have a point of their own."""
     present = {arm.arm for arm in analysis.arms}
-    missing = [a for a in NAMES if a not in present and a not in CONTROLS]
+    missing = [a for a in NAMES if a not in {*present, *CONTROLS, *SEED_SYSTEMS}]
     parts = [*_arms(missing), *([] if analysis.essential else ["the one-shot curve"])]
     if not parts:
         return Mark(about="Not run", standing="good", words="no arm is missing")
@@ -90,4 +91,8 @@ def _not_run(analysis: Analysis) -> Mark:
 
 
 def _arms(missing: Sequence[str]) -> list[str]:
-    return [f"arm{'' if len(missing) == 1 else 's'} {', '.join(missing)}"] if missing else []
+    return [f"arm{'' if len(missing) == 1 else 's'} {_listed(missing)}"] if missing else []
+
+
+def _listed(arms: Sequence[str]) -> str:
+    return ", ".join(arm.replace("_", " ") for arm in arms)

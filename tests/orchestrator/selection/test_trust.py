@@ -54,20 +54,20 @@ def test_controls_stand_under_their_verdict(
     whole: Analysis, verdict: str, standing: str, words: str
 ) -> None:
     found = marks(judged(whole, dict.fromkeys(CONTROLS, verdict)))["Controls"]
-    assert found == (standing, words + ", ".join(CONTROLS))
+    assert found == (standing, words + ", ".join(CONTROLS).replace("_", " "))
 
 
 def test_one_control_that_is_not_beaten_is_enough_for_doubt(whole: Analysis) -> None:
     verdicts = dict.fromkeys(CONTROLS, "better") | {CONTROLS[0]: "equal"}
     standing, words = marks(judged(whole, verdicts))["Controls"]
     assert standing == "bad"
-    assert words.endswith(f"not beaten: {CONTROLS[0]}")
+    assert words.endswith(f"not beaten: {CONTROLS[0]}".replace("_", " "))
 
 
 def test_a_control_that_was_not_run_is_no_proof(whole: Analysis) -> None:
     standing, words = marks(judged(whole, {CONTROLS[0]: "better"}))["Controls"]
     assert standing == "open"
-    assert words.startswith(f"beaten: {CONTROLS[0]}; not compared: ")
+    assert words.startswith(f"beaten: {CONTROLS[0]}; not compared: ".replace("_", " "))
 
 
 def test_two_seeds_and_a_lone_arm_are_said(whole: Analysis) -> None:
