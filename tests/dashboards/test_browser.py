@@ -270,3 +270,30 @@ def test_the_answer_is_read_without_scrolling(chromium: Chromium, pages: dict[st
     )
     assert len(below) > 8
     assert max(below) <= 900
+
+
+@pytest.mark.parametrize("kind", ["whole", "failures"])
+def test_no_table_is_wider_than_the_width_below_which_it_becomes_a_list(
+    kind: str, chromium: Chromium, pages: dict[str, Path]
+) -> None:
+    chromium.open(pages[kind], 3_000)
+    chromium.run("for (const part of document.querySelectorAll('details')) part.open = true")
+    found = chromium.run(
+        "[...document.querySelectorAll('.table table')].map((t) => { t.style.width = '1px'; return "
+        "[Number(t.className.replace('stack-', '')), t.getBoundingClientRect().width] })"
+    )
+    assert len(found) > 8
+    assert [pair for pair in found if pair[0] < pair[1]] == []
+
+
+def test_the_page_of_a_running_sweep_loads_itself_again_while_the_reader_wants_it(
+    chromium: Chromium, full: ReportData, tmp_path: Path
+) -> None:
+    page = tmp_path / "live.html"
+    page.write_text(undrawn(replace(full, live=True)), "utf-8")
+    chromium.open(page)
+    assert "written again while the sweep runs" in chromium.run("document.body.innerText")
+    assert chromium.run("document.getElementById('renew-box').checked")
+    page.write_text(undrawn(full), "utf-8")
+    chromium.open(page)
+    assert chromium.run("document.getElementById('renew-box')") is None
