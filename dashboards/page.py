@@ -74,7 +74,7 @@ def render(
         "csv": embedded.all_trials(csv, len(data.trials)),
         "specifications": embed.specifications(drawings),
     }
-    script = f"{asset('report.js')}\n{embed.script()}"
+    script = asset("report.js") + (f"\n{embed.script()}" if drawings else "")
     return filled("report.html.j2", shown, f"{style(shown)}\n{embed.css()}", script)
 
 

@@ -40,7 +40,8 @@ def renewed(
 
     Between two writings it waits so long that writing takes at most SHARE of a core, and never
     less than LEAST_S. Processor time counts, because on a busy machine a writing takes long on the
-    clock and no more from the sweep. The page says that it will be written again; the last one does not.
+    clock and no more from the sweep. The page says that it will be written again; the last one
+    does not.
 
     Args:
         output: a folder; None = the sweep's own, and its run in MLflow.

@@ -115,12 +115,15 @@ def test_a_policy_without_eval_holds(chromium: Chromium, pages: dict[str, Path])
     assert chromium.complaints() == []
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("kind", ["whole", "failures", "empty"])
+@pytest.mark.parametrize(("kind", "dark"), [("whole", False), ("whole", True), ("failures", False)])
 def test_axe_finds_nothing_serious(
     kind: str, dark: bool, chromium: Chromium, pages: dict[str, Path]
 ) -> None:
     chromium.open(pages[kind], dark=dark)
+    # Rows are alike, and axe takes seconds for hundreds of them.
+    chromium.run(
+        "for (const row of document.querySelectorAll('tbody tr:nth-child(n+8)')) row.remove()"
+    )
     chromium.run(files("axe_core_python").joinpath("axe.min.js").read_text("utf-8") + ";0")
     found = json.loads(chromium.run(
         "axe.run().then((r) => JSON.stringify(r.violations.map((v) => "
