@@ -13,6 +13,7 @@ from dashboards.text import amount, interval, number, percent, plural, ratio
 WINDOW = 6.0  # points below the best that are drawn: a point stays visible
 MOST_NAMED = 6  # in a panel
 _NEAR = 1.0  # points: what the finding counts as nearly as good
+_SAME = 0.995  # of the MACs of dense: 1.00 when rounded
 _INNER, _MARGIN, _HEIGHT = 255, 80, 280
 _KINDS = {
     "Beaten by no other": (style.BAND, "circle"),
@@ -72,7 +73,7 @@ def draw(shown: Settings) -> Plot:
         f"{percent(lowest)} to {percent(highest)} at {ratio(least)} to {ratio(most)} of the "
         "dense multiply-accumulates.",
         table=DataTable.of(HEADS, rows),
-        note=_note(len(rows) - len(drawn)),
+        note=f"{parts.sample(row['n'] for row in rows)} {_note(len(rows) - len(drawn))}".strip(),
         inner=inner,
         columns=len(panels),
         margin=_MARGIN,
@@ -83,10 +84,12 @@ def finding(front: list[dict[str, Any]], count: int) -> str:
     """The cheapest setting that is nearly as good as the best."""
     best = max(row["accuracy"] for row in front)
     cheap = min((r for r in front if r["accuracy"] >= best - _NEAR), key=lambda r: r["macs_ratio"])
+    unbeaten = f"{len(front)} of {plural(count, 'setting')} are beaten by no other"
+    if cheap["macs_ratio"] > _SAME:
+        return f"Nothing within {_NEAR:g} point of the best needs fewer MACs than dense; {unbeaten}"
     return (
         f"Within {_NEAR:g} point of the best, {cheap['name']} needs the fewest MACs: "
-        f"{ratio(cheap['macs_ratio'])} of dense; {len(front)} of {plural(count, 'setting')} are "
-        "beaten by no other"
+        f"{ratio(cheap['macs_ratio'])} of dense; {unbeaten}"
     )
 
 

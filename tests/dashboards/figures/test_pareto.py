@@ -33,6 +33,11 @@ def test_the_title_names_the_cheapest_within_a_point_of_the_best() -> None:
     )
 
 
+def test_the_title_says_when_nothing_as_good_needs_fewer_macs() -> None:
+    plot = FIGURE.draw(FIGURE.data(summary(tried(0.97, 1.0), tried(0.9, 0.5))))
+    assert plot.title.startswith("Nothing within 1 point of the best needs fewer MACs than dense")
+
+
 def test_each_setting_is_of_one_kind_and_only_the_front_has_bars_and_names() -> None:
     plot = FIGURE.draw(FIGURE.data(summary(
         tried(0.97, 1.0), tried(0.96, 0.8), tried(0.95, 0.9, front=False),
@@ -56,7 +61,7 @@ def test_measured_speed_has_a_panel_where_it_was_measured() -> None:
 
 def test_what_lies_far_below_is_counted_and_does_not_squeeze_the_rest() -> None:
     plot = FIGURE.draw(FIGURE.data(summary(tried(0.97, 1.0), tried(0.96, 0.8), tried(0.5, 0.4))))
-    assert plot.note == "1 setting, 6 points or more below the best, lies lower."
+    assert plot.note == "n = 3 seeds. 1 setting, 6 points or more below the best, lies lower."
     drawn = [row for _, here in units(plot) for row in here]
     assert min(row["accuracy"] for row in drawn) == 96
     assert len(plot.table.rows) == 3
