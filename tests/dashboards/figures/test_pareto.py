@@ -46,9 +46,16 @@ def test_each_setting_is_of_one_kind_and_only_the_front_has_bars_and_names() -> 
     kinds = [row[2] for row in plot.table.rows]
     assert kinds == ["Beaten by no other"] * 2 + ["Beaten by another", "Control"]
     assert len(rows(plot, "low")) == 2
-    assert [row["label"].replace("\u00a0", " ") for row in rows(plot, "label")] == [
-        "LOTUS s 30 %, d 10 %, f 10 %, finetune.lr 0.001"
-    ] * 2
+    assert {row["label"].replace("\u00a0", " ") for row in rows(plot, "label")} == {
+        "LOTUS s30 d10 f10"
+    }
+
+
+def test_a_name_that_would_run_over_a_better_one_is_left_out() -> None:
+    near = [tried(0.97 - 1e-4 * i, 0.5 + 0.1 * i) for i in range(5)]
+    far = tried(0.93, 1.0)
+    plot = FIGURE.draw(FIGURE.data(summary(*near, far)))
+    assert [row["accuracy"] for row in rows(plot, "label")] == [97, 93]
 
 
 def test_measured_speed_has_a_panel_where_it_was_measured() -> None:
