@@ -85,7 +85,9 @@ def place_words(mine: dict[str, Any], theirs: dict[str, Any]) -> str:
     letters = dict(zip(AXES, ("s", "d", "f"), strict=True))
     both = {**theirs, **{axis: v for axis, v in mine.items() if v is not None}}
     parts = [
-        f"{letters.get(axis) or clean(axis, 60)} {level(v) if axis in letters else clean(v, 60)}"
+        f"{letters[axis]}\u00a0{level(v)}"
+        if axis in letters
+        else f"{clean(axis, 60)} {clean(v, 60)}"
         for axis, v in both.items()
         if v is not None
     ]

@@ -28,7 +28,7 @@ ROWS = {
 }
 """The summary's sentences, each with its label on the first screen."""
 
-_STANDINGS = {"good": "good", "open": "open", "bad": "bad"}
+_MEANINGS = {"good": "good", "open": "open", "bad": "not good"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +84,13 @@ def answer(summary: dict[str, Any]) -> list[Said]:
 
 def trust(summary: dict[str, Any]) -> list[Mark]:
     """The strip of trust."""
-    return [
-        Mark(
-            clean(row.get("about"), 40),
-            standing := _STANDINGS.get(str(row.get("standing")), "open"),
-            {"good": "good", "open": "open", "bad": "not good"}[standing],
-            clean(row.get("words"), 300),
-        )
-        for row in summary.get("trust") or []
-    ]
+    marks = []
+    for row in summary.get("trust") or []:
+        standing = str(row.get("standing"))
+        standing = standing if standing in _MEANINGS else "open"
+        about, words = clean(row.get("about"), 40), clean(row.get("words"), 300)
+        marks.append(Mark(about, standing, _MEANINGS[standing], words))
+    return marks
 
 
 def unfinished(summary: dict[str, Any]) -> str:

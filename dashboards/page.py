@@ -74,7 +74,7 @@ def render(
         "csv": embedded.all_trials(csv, len(data.trials)),
         "specifications": embed.specifications(drawings),
     }
-    script = f"{asset('report.js')}\n{embed.script()}"
+    script = asset("report.js") + (f"\n{embed.script()}" if drawings else "")
     return filled("report.html.j2", shown, f"{style(shown)}\n{embed.css()}", script)
 
 
@@ -227,8 +227,15 @@ def style(shown: dict[str, Any]) -> str:
     tables = [part for part in shown.values() if isinstance(part, Table)]
     tables += [figure.table for place in shown.get("figures", {}).values() for figure in place]
     stacked = asset("report_stacked.css")
-    rules = [stacked.replace("WIDTH", f"{px}") for px in sorted({t.least_px for t in tables})]
+    rules = [
+        stacked.replace("WIDTH", f"{px}").replace("PAPER", f"{round(_PAPER * px)}")
+        for px in sorted({t.least_px for t in tables})
+    ]
     return "\n".join([asset("report.css"), *rules])
+
+
+_PAPER = 0.75
+"""Letters in tables on paper, as a part of those on the screen; see `report.css`."""
 
 
 @cache
@@ -244,5 +251,6 @@ def _csp_hash(text: str) -> str:
 
 
 def coded(text: str) -> Markup:
-    """A sentence as HTML, with text in backticks as code and everything else escaped."""
+    """A sentence as HTML: text in backticks as code, no line break in `30 %`, all else escaped."""
+    text = re.sub(r"(?<=\d) %", "\u00a0%", text)
     return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(text))))

@@ -152,6 +152,20 @@ def band(low: float, high: float, colour: str = style.BAND, opacity: float = 0.1
     return drawn
 
 
+def label_margin(names: Iterable[str], most: int = 230) -> int:
+    """About the room in CSS pixels that names take at the left of an axis."""
+    return min(most, round(30 + 6.6 * max(map(len, names), default=0)))
+
+
+def sample(counts: Iterable[Any], word: str = "seed") -> str:
+    """`n = 3 seeds.`, or `n = 1 to 3 seeds.`; empty if no count is known."""
+    known = sorted({int(n) for count in counts if (n := number(count)) is not None})
+    if not known:
+        return ""
+    several = f"{known[0]} to {known[-1]}" if len(known) > 1 else f"{known[0]}"
+    return f"n = {several} {word}{'' if known[-1] == 1 else 's'}."
+
+
 def lines(*parts: str) -> str:
     """Text of several lines for `tip`; empty parts are left out."""
     return "\n".join(part for part in parts if part)

@@ -14,10 +14,10 @@ from dashboards.text import DASH, clean, level, number
 AXES = ("sparsity", "patch_drop", "mask_data_fraction")
 AXIS_HEADS = ("One-shot level", "Patch drop", "Mask data")
 
-_STEP_PX = 50
+_STEP_PX = 20
 
 
-_TEXT_PX, _HEAD_PX, _PADDING_PX = 8.0, 8.4, 15.0
+_TEXT_PX, _HEAD_PX, _PADDING_PX = 8.1, 8.8, 10.5
 _LEAST_PX = {"name": 144.0, "error": 224.0, "key": 116.0}
 
 
@@ -40,7 +40,7 @@ class Table:
 
     @property
     def least_px(self) -> int:
-        """Width in CSS pixels below which each row becomes a list, in steps of 50.
+        """Width in CSS pixels below which each row becomes a list, in steps of 20.
 
         Estimated from the longest word of each column, so that no column is ever cut.
         """

@@ -59,6 +59,12 @@ def words(setting: Row) -> str:
     )
 
 
+def tight(setting: Row) -> str:
+    """`s30 d10 f10`: the axes of LOTUS that a setting has, in percent, where room is scarce."""
+    known = ((letter, number(setting.get(axis))) for axis, letter in _LETTERS.items())
+    return " ".join(f"{letter}{round(100 * x, 1):g}" for letter, x in known if x is not None)
+
+
 def short(setting: Row) -> str:
     """`s 30 %, d 10 %, f 10 %`: the axes that a setting has."""
     return ", ".join(

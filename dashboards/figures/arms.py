@@ -65,19 +65,17 @@ def draw(shown: Forest) -> Plot:
         for kind in _KINDS
         if any(r["kind"] == kind for r in rows)
     ]
+    shaded = f"; shaded: within {tolerance_points(shown.tolerance)} of dense"
     said = "; ".join(f"{row['name']} {points(row['difference'] / 100)}" for row in rows)
     return Plot(
         chart=alt.vconcat(*panels, spacing=14),
         title=finding(shown),
         alt=f"Test accuracy minus dense, in points: {said}.",
         table=DataTable.of(HEADS, rows),
-        note=f"Intervals {shown.confidence}, each on its own"
-        + (
-            f"; shaded: within {tolerance_points(shown.tolerance)} of dense."
-            if shown.tolerance
-            else "."
-        ),
-        margin=200,
+        note=f"Intervals: {shown.confidence}, each on its own"
+        + (f"{shaded}. " if shown.tolerance else ". ")
+        + parts.sample(row.get("n") for row in shown.rows),
+        margin=parts.label_margin(shown.names.values()),
     )
 
 

@@ -55,7 +55,7 @@ def draw(shown: Cost) -> Plot:
         title=finding(shown),
         alt=f"Cost: {'; '.join(said)}.",
         table=DataTable.of(HEADS, rows),
-        margin=190,
+        margin=parts.label_margin(row["name"] for row in rows if row["what"] != "Training speed"),
     )
 
 

@@ -53,7 +53,8 @@ def draw(groups: Groups) -> Plot:
         alt=f"Effect of {count} on accuracy, largest first; the largest is {change(best, 200)} "
         f"with {points(effect)} points.",
         table=DataTable.of(HEADS, [row for _, rows in drawn for row in rows]),
-        margin=250,
+        margin=parts.label_margin(row["name"] for _, rows in drawn for row in rows),
+        note=parts.sample(row["n"] for _, rows in drawn for row in rows),
     )
 
 

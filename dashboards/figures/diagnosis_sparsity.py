@@ -54,6 +54,7 @@ def draw(shown: Masks) -> Plot:
         title=finding(shown),
         alt=alt_text,
         table=DataTable.of(HEADS, [*masks, *controls]),
+        note=parts.sample(row["n"] for row in [*masks, *controls]),
     )
 
 
@@ -111,7 +112,7 @@ def _chart(
     dense, limit = (parts.in_percent(shown.diagnosis.get(f)) for f in ("dense", "limit"))
     edges = [dense - limit] if dense is not None and limit is not None else []
     x = parts.x_axis("sparsity", "Sparsity reached, of the prunable weights (%)",
-                     parts.span(row["sparsity"] for row in rows))  # fmt: skip
+                     parts.span((row["sparsity"] for row in rows), least=5.0))  # fmt: skip
     heights = parts.span([*(row["accuracy"] for row in rows), dense, *edges], 2.0)
     y = parts.y_axis("accuracy", "Val. accuracy, just pruned (%)", heights)
     line = parts.chart(controls).mark_line(strokeDash=style.DASHED, strokeWidth=1.5)

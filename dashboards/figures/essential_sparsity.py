@@ -194,7 +194,7 @@ def _note(shown: Curve) -> str:
     value, low = shown.essential.get("value"), shown.essential.get("low")
     if number(value) is not None and number(low) is not None:
         about += " Shaded upright: the interval of s*."
-    return about
+    return f"{about} {parts.sample((r.get('n') for r in shown.levels), 'dense model')}".strip()
 
 
 FIGURE = Figure(

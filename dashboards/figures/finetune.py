@@ -58,6 +58,7 @@ def draw(shown: Lines) -> Plot:
         title=finding(shown),
         alt=f"Validation accuracy by epoch. At the last epoch: {'; '.join(said)}.",
         table=DataTable.of(HEADS, rows),
+        note=parts.sample(row["n"] for row in rows),
         inner=_INNER,
         columns=COLUMNS,
         margin=_MARGIN,

@@ -47,7 +47,7 @@ def draw(shown: Shares) -> Plot:
         alt=f"Share of the variance of validation accuracy: {said}.",
         table=DataTable.of(HEADS, rows),
         note=f"Shown is {name}, {amount(shown.found.get('n'))} trials.",
-        margin=190,
+        margin=parts.label_margin(row["name"] for row in rows),
     )
 
 

@@ -59,6 +59,7 @@ def draw(shown: Fractions) -> Plot:
         alt="Validation accuracy by mask data fraction, one line per sparsity; "
         f"{_WHEN[stages[0]]} between {percent(first.min())} and {percent(first.max())}.",
         table=DataTable.of(HEADS, rows),
+        note=parts.sample(row["n"] for row in rows),
         inner=_INNER,
         columns=2,
         margin=_MARGIN,

@@ -13,6 +13,8 @@ from dashboards.text import amount, interval, number, percent, plural, ratio
 WINDOW = 6.0  # points below the best that are drawn: a point stays visible
 MOST_NAMED = 6  # in a panel
 _NEAR = 1.0  # points: what the finding counts as nearly as good
+_LABEL, _LINE, _NARROWEST = 130, 12, 150  # CSS pixels: of a name, its line, and a narrow panel
+_SAME = 0.995  # of the MACs of dense: 1.00 when rounded
 _INNER, _MARGIN, _HEIGHT = 255, 80, 280
 _KINDS = {
     "Beaten by no other": (style.BAND, "circle"),
@@ -72,7 +74,7 @@ def draw(shown: Settings) -> Plot:
         f"{percent(lowest)} to {percent(highest)} at {ratio(least)} to {ratio(most)} of the "
         "dense multiply-accumulates.",
         table=DataTable.of(HEADS, rows),
-        note=_note(len(rows) - len(drawn)),
+        note=f"{parts.sample(row['n'] for row in rows)} {_note(len(rows) - len(drawn))}".strip(),
         inner=inner,
         columns=len(panels),
         margin=_MARGIN,
@@ -83,10 +85,12 @@ def finding(front: list[dict[str, Any]], count: int) -> str:
     """The cheapest setting that is nearly as good as the best."""
     best = max(row["accuracy"] for row in front)
     cheap = min((r for r in front if r["accuracy"] >= best - _NEAR), key=lambda r: r["macs_ratio"])
+    unbeaten = f"{len(front)} of {plural(count, 'setting')} are beaten by no other"
+    if cheap["macs_ratio"] > _SAME:
+        return f"Nothing within {_NEAR:g} point of the best needs fewer MACs than dense; {unbeaten}"
     return (
         f"Within {_NEAR:g} point of the best, {cheap['name']} needs the fewest MACs: "
-        f"{ratio(cheap['macs_ratio'])} of dense; {len(front)} of {plural(count, 'setting')} are "
-        "beaten by no other"
+        f"{ratio(cheap['macs_ratio'])} of dense; {unbeaten}"
     )
 
 
@@ -113,7 +117,7 @@ def _row(row: dict[str, Any], arms: Arms) -> dict[str, Any]:
         "accuracy": parts.in_percent(row["mean"]), "low": parts.in_percent(row.get("ci_low")),
         "high": parts.in_percent(row.get("ci_high")), "speed_ratio": speed,
         "macs_ratio": number(row["macs_ratio"]), "sparsity": parts.in_percent(row.get("sparsity")),
-        "label": f"{name} {place}",
+        "label": f"{name} {tried.tight(row['setting'])}".strip(),
     }  # fmt: skip
 
 
@@ -135,27 +139,46 @@ def _panel(rows: list[dict[str, Any]], cost: str) -> alt.LayerChart:
         bars.encode(x=x, y=low, y2=high, color=colour),
         rest.mark_point(size=34, opacity=0.6).encode(color=colour, shape=shape),
         front.encode(x=x, y=y).mark_point(size=75).encode(color=colour, shape=shape),
-        *_labels(rows, cost, sum(domain) / 2),
+        *_labels(rows, cost, domain),
         all_.mark_point(size=220, opacity=0).encode(tooltip=parts.tip()),
     )
 
 
-def _labels(rows: list[dict[str, Any]], cost: str, middle: float) -> list[alt.Chart]:
-    """Names beside the best setting of the front at each cost, towards the middle of the panel."""
-    best: dict[float, dict[str, Any]] = {}
-    for row in rows:
-        if row["kind"] == _FRONT:
-            best.setdefault(round(row[cost], 2), row)  # the rows come best first
-    chosen = sorted(best.values(), key=lambda r: -r["accuracy"])[:MOST_NAMED]
+def _labels(rows: list[dict[str, Any]], cost: str, domain: list[float]) -> list[alt.Chart]:
+    """Names beside the best settings of the front, towards the middle of the panel."""
+    named = placed(rows, cost, domain)
     texts = []
-    for left in (True, False):
-        named = [row for row in chosen if (row[cost] < middle) == left]
-        here = parts.chart(named, cost, "accuracy", "label")
-        text = here.mark_text(align="left" if left else "right", dx=9 if left else -9, dy=-9,
-                              fontSize=11, limit=_INNER // 2 + 30)  # fmt: skip
+    for side in ("left", "right"):
+        here = parts.chart((r for r in named if r["side"] == side), cost, "accuracy", "label")
+        text = here.mark_text(align="left" if side == "left" else "right", fontSize=11, dy=-9,
+                              dx=9 if side == "left" else -9, limit=_LABEL)  # fmt: skip
         at = alt.X(cost, type="quantitative")
         texts.append(text.encode(x=at, y=alt.Y("accuracy", type="quantitative"), text="label:N"))
     return texts
+
+
+def placed(rows: list[dict[str, Any]], cost: str, domain: list[float]) -> list[dict[str, Any]]:
+    """The best setting of the front at each cost, with the `side` of the panel it stands on.
+
+    Those whose name would run over that of a better one are left out; hovering names them.
+    """
+    best: dict[float, dict[str, Any]] = {}
+    for row in rows:  # the best first
+        if row["kind"] == _FRONT:
+            best.setdefault(round(row[cost], 2), row)
+    heights = parts.span(row["accuracy"] for row in rows)
+    line = 2.2 * _LINE / _HEIGHT * (heights[1] - heights[0])
+    taken: list[tuple[float, float, float]] = []
+    chosen = []
+    for row in sorted(best.values(), key=lambda r: -r["accuracy"])[:MOST_NAMED]:
+        left = row[cost] < sum(domain) / 2
+        # As wide as in the narrowest panel, so that a page may fit the figure to its room.
+        wide = min(6.0 * len(row["label"]), _LABEL) / _NARROWEST * (domain[1] - domain[0])
+        start, end = (row[cost], row[cost] + wide) if left else (row[cost] - wide, row[cost])
+        if all(end < a or start > b or abs(row["accuracy"] - y) > line for a, b, y in taken):
+            taken.append((start, end, row["accuracy"]))
+            chosen.append(row | {"side": "left" if left else "right"})
+    return chosen
 
 
 FIGURE = Figure(
@@ -164,7 +187,7 @@ FIGURE = Figure(
     caption="Deployed validation accuracy against multiply-accumulates, the choice of patches "
     "included, and against measured speed on the kept patches. Bars: intervals of the settings "
     "that no other setting beats in accuracy, MACs and final sparsity at once; the best at each "
-    "cost is named (s: one-shot level, d: patches dropped, f: data for the masks).",
+    "cost is named (in percent, s: one-shot level, d: patches dropped, f: data for the masks).",
     data=data,
     draw=draw,
 )

@@ -60,7 +60,8 @@ def draw(shown: Maps) -> Plot:
     rows = list(cells.values())
     name = shown.arms.short(shown.settings[0]["arm"])
     total = len(tried.values(shown.settings, _SPARSITY))
-    notes = [f"Shown is {name}, the arm with most settings."]
+    sample = parts.sample(row["n"] for row in rows)
+    notes = [f"Shown is {name}, the arm with most settings; {sample}"]
     if len(levels) < total:
         notes.append(f"{len(levels)} of {total} sparsities are drawn.")
     if any(row["settings"] > 1 for row in rows):

@@ -43,7 +43,8 @@ def draw(shown: Settings) -> Plot:
     heights = {axis: _heights(shown, axis) for axis in shown.axes}
     points = [point for i in drawn for point in _line(i, shown, count, heights)]
     name = shown.arms.short(shown.rows[0]["arm"])
-    note = f"Shown is {name}, the arm with most settings."
+    note = f"Shown is {name}, the arm with most settings; "
+    note += parts.sample(row.get("n") for row in shown.rows)
     if len(drawn) < len(shown.rows):
         note += f" {len(drawn)} of {len(shown.rows)} settings are drawn, the best among them."
     return Plot(

@@ -79,7 +79,7 @@ def test_right_after_pruning_it_is_the_mask_that_is_compared(full: ReportData) -
 def test_an_axis_that_only_the_second_arm_uses_is_said() -> None:
     comparison = {"setting_a": {"patch_drop": None}, "setting_b": {"patch_drop": 0.1}}
     (row,) = contrasts.comparisons_table({"comparisons": [comparison]}).rows
-    assert row[3].text == "d 10\u00a0%"
+    assert row[3].text == "d\u00a010\u00a0%"
 
 
 def test_pairs_of_a_kind_are_counted_once(full: ReportData) -> None:

@@ -70,7 +70,7 @@ def test_an_unfinished_sweep_says_so(counts: dict[str, int], said: str) -> None:
 
 def test_a_sweep_that_recommends_nothing_says_so(summary: dict[str, Any]) -> None:
     summary["answer"] |= dict.fromkeys(("recommended", "saves", "costs", "surer"))
-    summary["recommended"] = None
+    summary |= {"recommended": None, "diagnosis": None}
     assert [row.words for row in headline.answer(summary)] == [
         summary["answer"]["essential"], "The trials that finished allow no recommendation.",
     ]  # fmt: skip

@@ -34,6 +34,15 @@ def test_what_is_no_number_is_nothing() -> None:
     assert [parts.in_percent(v) for v in (0.123456789, None, float("nan"))] == [12.3457, None, None]
 
 
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [([3, 3.0], "n = 3 seeds."), ([1, None, 3], "n = 1 to 3 seeds."), ([1], "n = 1 seed."),
+     ([None], ""), ([], "")],
+)  # fmt: skip
+def test_a_sample_is_said_in_words(counts: list[float | None], said: str) -> None:
+    assert parts.sample(counts) == said
+
+
 def test_only_the_named_fields_are_drawn() -> None:
     chart = parts.chart([{"x": 1, "tip": "long"}], "x").mark_point()
     assert chart.to_dict()["datasets"].popitem()[1] == [{"x": 1}]

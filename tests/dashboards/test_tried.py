@@ -31,4 +31,5 @@ def test_values_are_sorted_as_numbers_and_text_comes_last() -> None:
 def test_a_setting_is_named_by_the_axes_that_it_has() -> None:
     setting = {"sparsity": 0.3, "patch_drop": None, "issp.merge": "union"}
     assert tried.short(setting) == "s 30\u00a0%, issp.merge union"
+    assert tried.tight(setting | {"mask_data_fraction": 0.125}) == "s30 f12.5"
     assert tried.words(setting) == "one-shot level 30\u00a0%, issp.merge union"

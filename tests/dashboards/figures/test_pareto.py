@@ -33,6 +33,11 @@ def test_the_title_names_the_cheapest_within_a_point_of_the_best() -> None:
     )
 
 
+def test_the_title_says_when_nothing_as_good_needs_fewer_macs() -> None:
+    plot = FIGURE.draw(FIGURE.data(summary(tried(0.97, 1.0), tried(0.9, 0.5))))
+    assert plot.title.startswith("Nothing within 1 point of the best needs fewer MACs than dense")
+
+
 def test_each_setting_is_of_one_kind_and_only_the_front_has_bars_and_names() -> None:
     plot = FIGURE.draw(FIGURE.data(summary(
         tried(0.97, 1.0), tried(0.96, 0.8), tried(0.95, 0.9, front=False),
@@ -41,9 +46,16 @@ def test_each_setting_is_of_one_kind_and_only_the_front_has_bars_and_names() -> 
     kinds = [row[2] for row in plot.table.rows]
     assert kinds == ["Beaten by no other"] * 2 + ["Beaten by another", "Control"]
     assert len(rows(plot, "low")) == 2
-    assert [row["label"].replace("\u00a0", " ") for row in rows(plot, "label")] == [
-        "LOTUS s 30 %, d 10 %, f 10 %, finetune.lr 0.001"
-    ] * 2
+    assert {row["label"].replace("\u00a0", " ") for row in rows(plot, "label")} == {
+        "LOTUS s30 d10 f10"
+    }
+
+
+def test_a_name_that_would_run_over_a_better_one_is_left_out() -> None:
+    near = [tried(0.97 - 1e-4 * i, 0.5 + 0.1 * i) for i in range(5)]
+    far = tried(0.93, 1.0)
+    plot = FIGURE.draw(FIGURE.data(summary(*near, far)))
+    assert [row["accuracy"] for row in rows(plot, "label")] == [97, 93]
 
 
 def test_measured_speed_has_a_panel_where_it_was_measured() -> None:
@@ -56,7 +68,7 @@ def test_measured_speed_has_a_panel_where_it_was_measured() -> None:
 
 def test_what_lies_far_below_is_counted_and_does_not_squeeze_the_rest() -> None:
     plot = FIGURE.draw(FIGURE.data(summary(tried(0.97, 1.0), tried(0.96, 0.8), tried(0.5, 0.4))))
-    assert plot.note == "1 setting, 6 points or more below the best, lies lower."
+    assert plot.note == "n = 3 seeds. 1 setting, 6 points or more below the best, lies lower."
     drawn = [row for _, here in units(plot) for row in here]
     assert min(row["accuracy"] for row in drawn) == 96
     assert len(plot.table.rows) == 3

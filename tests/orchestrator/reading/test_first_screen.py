@@ -115,7 +115,9 @@ def screens(
         raw=raw,
         seeds=seeds,
         tuned="dense" in arms,
-        page=re.sub(r"<[^>]+>", "\n", html.unescape(page.read_text("utf-8"))),
+        page=re.sub(
+            r"<[^>]+>", "\n", html.unescape(page.read_text("utf-8")).replace("\u00a0", " ")
+        ),
         summary=summary,
         terminal={name.strip(): text for name, text in console.answer_rows(summary)},
         selected=selected.output,
