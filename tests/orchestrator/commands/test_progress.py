@@ -1,5 +1,6 @@
 """Progress while a sweep works."""
 
+import threading
 from collections.abc import Iterator
 from typing import Literal
 
@@ -168,3 +169,27 @@ def test_a_live_block_leaves_only_what_was_said(clock: list[float]) -> None:
     assert "  a failed: it broke" in said(console)
     assert raw.count("\x1b[?25l") == raw.count("\x1b[?25h") == 1, "the cursor is shown again"
     assert raw.rstrip().endswith("\x1b[2K"), "the block is wiped"
+
+
+def test_the_block_is_drawn_by_another_thread_while_things_start_and_end() -> None:
+    console = screen(80)
+    display = Display(console, trials=1, stages=0)
+    broken: list[BaseException] = []
+
+    def draw() -> None:
+        try:
+            for _ in range(200):
+                list(lines(display, console))
+        except RuntimeError as error:  # a dictionary changed size
+            broken.append(error)
+
+    drawing = threading.Thread(target=draw)
+    drawing.start()
+    number = 0
+    while drawing.is_alive():
+        number += 1
+        display.running[str(number)] = item(str(number))
+        display.running.pop(str(number - 50), None)
+    drawing.join()
+    assert number > 50
+    assert broken == []
