@@ -26,6 +26,10 @@ WARNINGS = 2
 """How many are shown; the others are counted."""
 
 
+FAILURES = 10
+"""How many are named at the end; each was said as it happened, too."""
+
+
 def trial_count(planned: Plan) -> str:
     """`12`, or `4 known (up to 12)` while results decide about the rest."""
     known = len(planned.trials)
@@ -96,12 +100,14 @@ def show_failed(console: Console, finished: Finished) -> None:
     stages = finished.failed_stages
     parts = [_counted(len(finished.failed) - stages, "trial"), _counted(stages, "shared stage")]
     show_line(console, f"{' and '.join(filter(None, parts))} failed:", "red")
-    for name, reason in finished.failed.items():
+    for name, reason in list(finished.failed.items())[:FAILURES]:
         first = (reason.splitlines() or [""])[0]
         show_text(console, f"  {name}: {first}")
         if name in finished.runs:
             where = f"    log and traceback: MLflow run {finished.runs[name]}, artifacts failure/"
             show_text(console, where)
+    if (more := len(finished.failed) - FAILURES) > 0:
+        show_text(console, f"  and {more} more, which `lotus status` lists")
     show_text(
         console,
         "Mend the cause and run the same command again: only these run. To give up on some, take "

@@ -179,7 +179,11 @@ class Display(Watcher):
 
     @property
     def _trials_running(self) -> int:
-        return sum(item.kind == "trial" for item in self.running.values())
+        return sum(item.kind == "trial" for item in self._running())
+
+    def _running(self) -> list[Item]:
+        """What runs, at one moment: the thread that draws the block asks as well."""
+        return list(self.running.values())
 
     def _best(self) -> Iterator[str]:
         """The best pruned model so far and the best dense one, in words; nothing without either."""
@@ -190,7 +194,7 @@ class Display(Watcher):
 
     def _now(self) -> str:
         """What runs, or what happens while nothing does."""
-        running = [item.name for item in self.running.values()]
+        running = [item.name for item in self._running()]
         if running:
             return some(running, NAMED)
         ended = self.done.total() + self.failed.total()

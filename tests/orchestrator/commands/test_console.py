@@ -147,3 +147,14 @@ def test_what_failed_is_named_with_its_reason_its_run_and_the_way_on() -> None:
     assert "  dense-b: its process died [bold]\n" in told
     assert "run the same command again: only these run" in told
     assert "more" not in told.split("Mend")[0]
+
+
+def test_of_many_failures_some_are_named_and_the_others_counted() -> None:
+    console = log()
+    failed = {f"trial-{n}": "dense failed: no" for n in range(300)}
+    finished: Any = SimpleNamespace(failed=failed, runs={}, failed_stages=0)
+    show_failed(console, finished)
+    told = said(console)
+    assert told.startswith("300 trials failed:\n")
+    assert told.count("dense failed: no") == 10
+    assert "  and 290 more, which `lotus status` lists\n" in told

@@ -168,3 +168,13 @@ def test_a_live_block_leaves_only_what_was_said(clock: list[float]) -> None:
     assert "  a failed: it broke" in said(console)
     assert raw.count("\x1b[?25l") == raw.count("\x1b[?25h") == 1, "the cursor is shown again"
     assert raw.rstrip().endswith("\x1b[2K"), "the block is wiped"
+
+
+def test_the_block_is_drawn_from_one_moment_whatever_starts_and_ends_meanwhile() -> None:
+    """Another thread draws it, and a dictionary must not change while it is looked through."""
+    display = Display(log(), trials=3, stages=0)
+    display.started(item("a"))
+    seen = display._running()
+    display.started(item("b"))
+    assert seen == [item("a")]
+    assert display._running() == [item("a"), item("b")]
