@@ -23,6 +23,7 @@ from trials.tokens.kept import Removal
 from trials.tokens.tickets import Score
 
 MOST_ROUNDS = 100
+"""Of ISSP."""
 
 Level = Annotated[float, Field(ge=0, lt=1)]
 GRAD_CLIP = 1.0

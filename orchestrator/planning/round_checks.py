@@ -66,6 +66,12 @@ def _check_one_pass(trial: TrialConfig, arms: set[str]) -> Iterator[tuple[str, s
             f" = {recovery.weights}: with `issp.rate: one_pass` the recovery is the rest of the "
             "training in the rounds; write current, or `issp.rate: constant`",
         )
+    if recovery.distill:
+        yield (
+            "finetune.distill",
+            f" = {recovery.distill:g}: with `issp.rate: one_pass` rounds and recovery are one "
+            "training, and the rounds have no teacher; write 0, or `issp.rate: constant`",
+        )
     if recovery.data == "other_images":
         yield (
             "finetune.data",

@@ -113,7 +113,8 @@ def denoise(
 ) -> Candidates:
     """Train N copies briefly and differently; each proposes the mask of its own magnitudes.
 
-    No warm-up: a look-ahead shorter than its warm-up moves weights by 1e-5 and the masks agree.
+    No warm-up unless it is asked for: a look-ahead shorter than its warm-up moves weights by 1e-5
+    and the masks agree.
     All patches are seen. A round that starts within `stop_within` of the target trains nothing.
 
     Args:

@@ -226,6 +226,10 @@ BAD = [
         GOOD.replace("weights: current}", "weights: random}") + "issp: {order: train_first, "
         "rate: one_pass}\n",
         ("finetune.weights = random: with `issp.rate: one_pass` the recovery is the rest",)),
+    Bad("one pass and a teacher at its end",
+        GOOD.replace("weights: current}", "weights: current, distill: 0.5}")
+        + "issp: {order: train_first, rate: one_pass}\n",
+        ("finetune.distill = 0.5: with `issp.rate: one_pass`", "write 0")),
     Bad("one pass and other images",
         GOOD.replace("weights: current}", "weights: current, data: other_images}")
         + "issp: {order: train_first, rate: one_pass}\n",

@@ -14,6 +14,7 @@ from trials.sparsity.target import (
     absolute_sparsity,
     goal_count,
     ingredient_count,
+    rounds_to_target,
     stopped,
     target_count,
 )
@@ -21,7 +22,7 @@ from trials.sparsity.target import (
 TOTAL = 1000
 LEVEL = st.floats(0.0, 0.95)
 ROUNDS = st.integers(1, 12)
-SCHEDULE = st.sampled_from(["geometric", "cubic", "remaining"])
+SCHEDULE = st.sampled_from(["geometric", "cubic", "remaining", "linear"])
 
 
 def mask(level: float, total: int = TOTAL) -> KeepMask:
@@ -135,3 +136,29 @@ def test_a_round_stops_at_exactly_the_distance_that_is_asked_for() -> None:
     assert not stopped(cfg, mask(0.3), mask(0.449))
     never = RoundConfig(target_sparsity=0.5)
     assert not stopped(never, mask(0.5), mask(0.5))
+
+
+def test_linear_rounds_remove_equally_many_of_all_weights() -> None:
+    settings = {"schedule": "linear", "round_fraction": 0.15, "rounds": 4, "target_sparsity": 0.5}
+    assert counts(mask(0.0), **settings) == [850, 700, 550, 500]
+
+
+@given(LEVEL, st.floats(0.01, 0.95), st.floats(0.02, 0.9), st.sampled_from(["remaining", "linear"]))
+def test_as_many_rounds_as_are_counted_reach_the_target_and_one_fewer_does_not(
+    s1: float, target: float, fraction: float, schedule: str
+) -> None:
+    rounds = rounds_to_target(schedule, fraction, s1, target)
+    reached = s1
+    for number in range(rounds):
+        assert reached < target or number == rounds - 1
+        step = fraction * (1 - reached) if schedule == "remaining" else fraction
+        reached += step
+    assert reached >= target - 1e-6
+    assert (rounds == 0) == (target <= s1)
+
+
+def test_a_relative_target_needs_as_many_rounds_from_any_first_mask() -> None:
+    assert [rounds_to_target("remaining", 0.15, s1, 0.8, True) for s1 in (0.0, 0.3, 0.6)] == [
+        10
+    ] * 3
+    assert rounds_to_target("linear", 0.1, 0.5, 0.8, True) == 4, "from 0.5 to 0.9"

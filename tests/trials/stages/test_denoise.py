@@ -62,6 +62,22 @@ def test_the_look_ahead_really_moves_the_masks(make: Make) -> None:
     assert len(set(found.losses)) == 3
 
 
+def test_an_ingredient_with_a_recipe_is_trained_by_that_and_nothing_else(make: Make) -> None:
+    recipe = TrainConfig(lr=1e-2, batch_size=10, weight_decay=0.1, schedule="linear")
+    own = {"recipe": recipe, "ingredients": 1}
+    found = make(**own)
+    assert same(found, make(**own, lr=1e-4, batch_size=50, weight_decay=1.0, spread=(1.0, 1.0)))
+    assert not same(found, make(**own | {"recipe": recipe.model_copy(update={"lr": 3e-3})}))
+    assert not same(found, make(**own | {"recipe": recipe.model_copy(update={"warmup_steps": 2})}))
+
+
+def test_a_look_ahead_shorter_than_its_warm_up_hardly_moves_a_mask(make: Make) -> None:
+    plain, warming, still = make(), make(look_ahead_warmup=500), make(steps=0)
+    assert min(warming.jaccard) > 0.95 > min(plain.jaccard)
+    moved = masks.pairwise_jaccard((plain.keeps[0], still.keeps[0]))[0]
+    assert masks.pairwise_jaccard((warming.keeps[0], still.keeps[0]))[0] > moved
+
+
 def test_without_look_ahead_all_candidates_are_the_one_shot_mask(
     make: Make, dense: Dense, half: KeepMask
 ) -> None:
@@ -186,7 +202,7 @@ def test_the_look_ahead_has_no_warm_up_and_moves_at_once(
     make: Make, dense: Dense, half: KeepMask
 ) -> None:
     """A look-ahead shorter than its warm-up moves weights by 1e-5, and all masks agree."""
-    assert not [name for name in DenoiseConfig.model_fields if "warm" in name]
+    assert DenoiseConfig.model_fields["look_ahead_warmup"].default == 0
     moved = make(ingredients=1, steps=1, spread=[1.0, 1.0], mean_weights=True).mean_state
     assert moved is not None
     for name, keep in half.items():

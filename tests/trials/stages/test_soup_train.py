@@ -45,6 +45,7 @@ def make(small: Dataset, ctx: Context, dense: Dense, half: KeepMask) -> Make:
         ({"steps": 2}, 1),
         ({"steps": 3}, 0),
         ({"steps": "pass"}, 0),
+        ({"steps": 2, "count_look_ahead": False}, 5),
     ],
     ids=str,
 )
