@@ -127,9 +127,9 @@ def _against_controls(ordered: Sequence[Setting]) -> Iterator[Contrast]:
         if pair := _match(differing, FULLEST, control, _differ_in_one_thing):
             a, b = pair
             yield Contrast(family="against_controls", a=a, b=b, of_a=FINAL, of_b=FINAL)
-    for system, chance, _ in SYSTEM_CONTROLS:
-        whole = [s for s in ordered if s.arm not in TICKETED or s.axes["patch_drop"] != 0]
-        if pair := _match(whole, (system,), chance, _differ_in_method):
+    for system, other, _ in SYSTEM_CONTROLS:
+        reducing = [s for s in ordered if s.arm not in TICKETED or s.axes["patch_drop"] != 0]
+        if pair := _match(reducing, (system,), other, _differ_in_method):
             a, b = pair
             yield Contrast(family="against_controls", a=a, b=b, of_a=FINAL, of_b=FINAL)
 

@@ -10,6 +10,7 @@ from orchestrator.selection.curve import (
     level_rows,
 )
 from orchestrator.selection.losses import COLLAPSE, collapses
+from orchestrator.selection.predictors import predictor_warnings
 from orchestrator.selection.rows import (
     TIE,
     Row,
@@ -34,6 +35,7 @@ def warnings(analysis: Analysis) -> list[str]:
         *_source_warnings(analysis),
         *_arm_warnings(analysis),
         *control_warnings(analysis.comparisons),
+        *predictor_warnings(analysis.results),
         *_collapse_warnings(analysis),
         *_denoiser_warnings(analysis),
     ]

@@ -107,7 +107,7 @@ def stage_metrics(name: str, result: Any, dense: Dense | None) -> Metrics:
         case Tickets():
             found = {Metric.TICKETS_KEPT_PATCHES: result.kept}
         case Finetuned():
-            found = {Metric.FINAL_TRAIN_IMAGES_PER_S: result.images_per_s}
+            found = {Metric.FINAL_TRAIN_IMAGES_PER_S: result.images_per_s or None}
         case Rung():
             found = {Metric.RUNG_VAL_ACCURACY: result.val_accuracy}
         case Profile():

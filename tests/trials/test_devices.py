@@ -64,6 +64,10 @@ TRIALS: dict[str, dict[str, Any]] = {
     },
     "progressive": {"issp": SOUP | {"rounds": 2, "round_training": "progressive"}},
     "rungs": {"rungs": (1,)},
+    "evit": {"reduction": {"method": "evit", "keep": 0.6, "shrink_epochs": 1}},
+    "tome": {"arm": "reduced", "reduction": {"method": "tome", "r": 3}},
+    "random tokens": {"arm": "reduced", "reduction": {"method": "random", "keep": 0.6}},
+    "dynamicvit": {"reduction": {"method": "dynamicvit", "keep": 0.8}},
 }
 """Settings that together run every stage, every criterion that computes, and every removal.
 
@@ -91,7 +95,9 @@ def test_every_stage_gives_the_bits_of_the_cpu_and_no_float64_on_the_device(
 ) -> None:
     there = run_trial(trial(name), Context(device())).results
     assert not gpu.doubles
-    assert {note.what.rstrip("_") for note in gpu.unstable} <= {"scatter_add"}
+    # Merging tokens adds by a product instead where a GPU has to be deterministic.
+    merging = {"index_add"} if name == "tome" else set()
+    assert {note.what.rstrip("_") for note in gpu.unstable} <= {"scatter_add"} | merging
     assert gpu.waits, "nothing came back from the device"
     here = run_trial(trial(name)).results
     assert list(there) == list(here)

@@ -205,7 +205,7 @@ class Trainer:
                 f"the training loss became {mean} in epoch {epoch + 1}: lower `lr` "
                 f"(now {self.cfg.lr}) or set `grad_clip`{advice}"
             )
-        means = torch.stack(numbers).sum(0).div(len(rows)).tolist() if numbers else []
+        means = torch.stack(numbers).sum(0).div(len(rows)).cpu().tolist() if numbers else []
         self._numbers = dict(zip(self._objective.names, means, strict=bool(means)))
         return mean
 
