@@ -52,7 +52,7 @@ def to_be_surer(best: Recommended) -> str:
             f"{FEWEST_SEEDS} seeds (now {best.n_compared}) would say something about other seeds"
         )
     if best.reference == "before_fine_tuning":
-        steps.append("the arm `dense` would show what equal fine-tuning gives the dense model")
+        steps.append("the dense arm would show what equal fine-tuning gives the dense model")
     if not steps:
         return f"Nothing is left to decide at a tolerance of {points_of(best.tolerance)}."
     text = "; ".join(steps)

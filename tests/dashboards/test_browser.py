@@ -25,6 +25,20 @@ pytestmark = [
 ]
 LOOKS = Path(__file__).with_name("looks.js").read_text("utf-8")
 WIDTHS = (360, 768, 1400, 2560)
+SCROLL = """(async () => {
+  for (let y = 0; y < document.documentElement.scrollHeight; y += 600) {
+    scrollTo(0, y);
+    await new Promise((done) => setTimeout(done, 20));
+  }
+  const places = [...document.querySelectorAll("[data-figure]")];
+  const start = performance.now();
+  while (places.some((p) => !p.dataset.drawn) && performance.now() - start < 20000) {
+    await new Promise((done) => setTimeout(done, 50));
+  }
+  return places.filter((p) => p.dataset.drawn === "yes").length;
+})()"""
+"""Brings every figure into sight; the number of those that the script has drawn."""
+
 KINDS = ("whole", "one", "failures", "thousand", "hostile", "empty")
 RIGHT_TO_LEFT = "\u05e9\u05dc\u05d5\u05dd \u05e2\u05d5\u05dc\u05dd"
 
@@ -86,8 +100,11 @@ def test_nothing_is_cut_and_nothing_scrolls_sideways_at_any_width(
 ) -> None:
     chromium.open(pages[kind])
     chromium.run("for (const part of document.querySelectorAll('details')) part.open = true")
+    figures = chromium.run("document.querySelectorAll('[data-figure]').length")
+    assert (figures > 8) == (kind == "whole")
     for width in WIDTHS:
         chromium.size(width)
+        assert chromium.run(SCROLL) == figures
         assert chromium.run(LOOKS) == [], width
     assert chromium.complaints() == []
 

@@ -13,6 +13,7 @@ import pytest
 from dashboards import Picture, ReportData, write_report
 from dashboards.data import plain
 from dashboards.figures import FIGURES, halving
+from dashboards.files import OLDER_FIGURES
 from dashboards.page import coded
 from dashboards.vega.bundle import bundle
 from tests.dashboards.conftest import make_summary
@@ -304,6 +305,9 @@ def test_no_figure_of_a_search_outlives_it(
     if not listed:
         (tmp_path / "files.json").unlink()
         (tmp_path / "figures/halving.png").write_bytes(b"of an older report")
+        for figure in (tmp_path / "figures").iterdir():  # older reports had fewer
+            if figure.stem not in OLDER_FIGURES and not figure.stem.startswith("tickets"):
+                figure.unlink()
     assert write_report(empty, tmp_path) == found
     assert list((tmp_path / "figures").iterdir()) == []
 

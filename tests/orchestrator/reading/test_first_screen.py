@@ -143,6 +143,7 @@ def cards(s: Screens) -> dict[str, tuple[str, str]]:
     """Label -> value and note, as they stand on the page."""
     lines = [line.strip() for line in s.page.replace("\u00a0", " ").splitlines()]
     told = [line for line in lines if line]
+    told = told[told.index("The recommended setting in numbers") :]  # below the contents
     labels = ("Essential sparsity", "Test accuracy", "Difference to dense", "Final sparsity",
               "MACs per image, relative to dense", "Cost", "Trials finished")  # fmt: skip
     return {name: (told[told.index(name) + 1], told[told.index(name) + 2]) for name in labels}

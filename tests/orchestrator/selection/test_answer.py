@@ -186,7 +186,7 @@ def test_what_is_not_known_is_said_in_words(changes: dict[str, Any], said: str) 
         ({"scope": "these models", "n_compared": 1},
          "3 seeds (now 1) would say something about other seeds."),
         ({"difference": None, "reference": "before_fine_tuning"},
-         "A test accuracy of the setting and of dense would say what it costs; the arm `dense` "
+         "A test accuracy of the setting and of dense would say what it costs; the dense arm "
          "would show what equal fine-tuning gives the dense model."),
     ],
 )  # fmt: skip
