@@ -50,13 +50,18 @@ def doctor(sweep: str | None, overrides: tuple[str, ...], address: str | None, r
     if wrong:
         raise wrong
     if sweep:
-        _conclude(sweep, overrides, bad)
+        _conclude(sweep, overrides, address, bad)
     return FAILED if bad else OK
 
 
-def _conclude(sweep: str, overrides: tuple[str, ...], bad: list[str]) -> None:
-    """What to do next."""
+def _conclude(sweep: str, overrides: tuple[str, ...], address: str | None, bad: list[str]) -> None:
+    """What to do next.
+
+    Args:
+        bad: names of the checks that have found a problem.
+    """
     settings = [part for one in overrides for part in ("--set", one)]
+    settings += ["--address", address] if address else []
     if not bad:
         show_line(console, f"Run it    {shlex.join(['lotus', 'run', sweep, *settings])}")
         return

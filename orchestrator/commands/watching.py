@@ -43,6 +43,8 @@ def show_status(console: Console, rows: Sequence[Row]) -> None:
 
 def counts(row: Row) -> str:
     """`41 of 78 trials finished, 2 running, 1 failed, 34 missing`; what is none is left out."""
+    if not row["planned"]:
+        return "no run yet"
     parts = [f"{row['finished']} of {row['planned']} trials finished"]
     parts += [f"{row[state]} {state}" for state in ("running", "failed", "missing") if row[state]]
     return ", ".join(parts)

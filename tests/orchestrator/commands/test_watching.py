@@ -37,7 +37,7 @@ def test_a_file_is_told_of_each_change_until_every_trial_has_ended() -> None:
     console, slept = log(), list[float]()
     watch(console, lambda: next(looks), 2.0, slept.append)
     assert said(console).splitlines() == [
-        "s  0 of 0 trials finished, 8 missing",
+        "s  no run yet",
         "s  1 of 8 trials finished, 1 running, 6 missing",
         "s  7 of 8 trials finished, 1 failed",
     ]
