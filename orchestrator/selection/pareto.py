@@ -12,7 +12,7 @@ from orchestrator.selection.settings import (
     preference,
 )
 from orchestrator.vocabulary import Metric
-from trials.arms import CONTROLS
+from trials.arms import TESTS
 
 Costs = tuple[float, float, float]
 """Lower is better: minus accuracy, multiply-accumulates, minus sparsity."""
@@ -63,7 +63,7 @@ def pareto(settings: Sequence[Setting]) -> list[dict[str, Any]]:
 
 def _costs(s: Setting) -> Costs | None:
     macs, sparsity = s.mean[Metric.FINAL_MACS_DEPLOYED], s.mean[Metric.FINAL_SPARSITY]
-    if s.arm in CONTROLS or macs is None or sparsity is None or s.mean[VAL] is None:
+    if s.arm in TESTS or macs is None or sparsity is None or s.mean[VAL] is None:
         return None
     # Rounded, because means of equal numbers may differ in the last bits.
     return -round(s.val_accuracy, DIGITS), float(f"{macs:.9g}"), -round(sparsity, DIGITS)

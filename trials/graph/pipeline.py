@@ -212,8 +212,9 @@ class _Builder:
             return self._plain_recovery
         inputs = self._recover_inputs()
         if not made.reduction.train:
-            finished = self.dense if arm.seed_system else self._plain_recovery
-            return made.as_it_is(inputs, finished)
+            # An arm with nothing of its own is finished where it is dense.
+            own = arm.mask is not None or arm.ticketed
+            return made.as_it_is(inputs, self._plain_recovery if own else self.dense)
         cfg = self._recover_config
         return made.trained(cfg, inputs, self._recovery_work(cfg, cfg.epochs))
 

@@ -232,8 +232,8 @@ class Trainer:
             held = group[HELD] and self._done < self._held
             group["lr"] = self.cfg.lr * (0.0 if held else self._rate) * group[SCALE]
         self._optimizer.zero_grad(set_to_none=True)
-        epoch = self._done / self._per_epoch
-        now = None if self.reducing is None else self.reducing.at(epoch)
+        done = self._done / self._per_epoch
+        now = None if self.reducing is None else self.reducing.at(done)
         loss, numbers = self._backward(Seen(x, labels, kept, batch.noise, now))
         if self.cfg.grad_clip is not None:
             torch.nn.utils.clip_grad_norm_(self.model.module.parameters(), self.cfg.grad_clip)
@@ -246,10 +246,8 @@ class Trainer:
     def _backward(self, seen: Seen) -> tuple[Tensor, Tensor | None]:
         """Add up the gradients of a batch's mean loss, as many images at once as may be.
 
-        All draws have been made, so nothing but rounding depends on where the batch is cut.
-
-        Returns:
-            That loss, and the objective's other numbers.
+        All draws have been made, so nothing but rounding depends on where the batch is cut. Gives
+        that loss and the objective's other numbers.
         """
         losses, numbers = [], []
         parts = seen.cut(self.ctx.at_once(len(seen)))

@@ -177,10 +177,10 @@ def test_without_training_seeds_share_what_draws_nothing(tiny: Tiny) -> None:
         assert (node.config.epochs, node.seed) == (0, seeds)
         assert node.inputs["model"] is first.graph.dense
         assert node.inputs["teacher"] is node.inputs["tickets"] is None
-    (after,) = reduced(
-        tiny, "{arm: [tickets], seed: [0], reduction.train: [false]}", "reduction.method=tome"
-    )
-    assert after.graph.finetune.inputs["model"].stage.name == "finetune"
+    for arm in ("tickets", "random_tickets", "issp"):
+        block = f"{{arm: [{arm}], seed: [0], reduction.train: [false]}}"
+        (after,) = reduced(tiny, block, "reduction.method=tome")
+        assert after.graph.finetune.inputs["model"].stage.name == "finetune", arm
 
 
 def test_dynamicvit_has_its_own_rate_clip_count_and_teacher(tiny: Tiny) -> None:

@@ -7,6 +7,7 @@ import pandas as pd
 from dashboards.arms import Arms
 from orchestrator.selection.arms import known_arms
 from orchestrator.selection.contrasts import contrasts
+from orchestrator.selection.pareto import front
 from orchestrator.selection.settings import best_settings, group_settings
 from tests.orchestrator.selection.conftest import ended, trial
 from trials.arms import ARMS, SYSTEM_CONTROLS, TESTS
@@ -37,6 +38,17 @@ def test_each_method_is_a_row_of_its_own_after_the_parts_of_lotus() -> None:
     assert list(best) == ["dense", "tickets", "evit", "tome", "random", "random_tickets"]
     assert best["tome"].axes["reduction.r"] == 8
     assert best["random"].axes["reduction.keep"] == 0.9
+
+
+def test_the_front_has_the_systems_and_not_what_controls_them() -> None:
+    assert {s.arm for s in front(group_settings(table(), AXES))} <= {
+        "dense",
+        "tickets",
+        "evit",
+        "tome",
+    }
+    alone = group_settings(table()[table()["arm"] == "random_tickets"], AXES)
+    assert front(alone) == []
 
 
 def test_pages_know_the_methods_by_name_label_and_look() -> None:
