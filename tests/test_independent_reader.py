@@ -93,7 +93,12 @@ def test_masks_counts_magnitudes_and_checkpoint_hold_for_an_outsider(
     assert sum(int(m.sum()) for m in essential.values()) == total - round(0.3 * total)
     assert sum(int(m.sum()) for m in final.values()) == total - round(0.6 * total)
 
-    dense_run = runs["dense-seed0"]["info"]["run_id"]
+    (dense_run,) = (
+        run["info"]["run_id"]
+        for run in runs.values()
+        if entries(run, "tags").get("lotus.stage") == "dense"
+        and entries(run, "params")["seed"] == "0"
+    )
     dense = load(rest.artifact(dense_run, "checkpoints/dense.safetensors"))
     names = [name for name in dense if name in essential]
     flat = np.concatenate([np.abs(dense[name]).ravel() for name in names])

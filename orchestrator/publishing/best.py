@@ -167,7 +167,6 @@ def _forget(tracker: Tracker, key: str) -> None:
 
     A model that is a version in the registry stays until somebody removes it there.
 
-
     This comes before the new one is written: a sweep that dies in between publishes its best again.
     """
     try:

@@ -20,8 +20,8 @@ from orchestrator.vocabulary import Artifact, ExperimentTag, Tag
 PICTURES = ("essential_sparsity.png", "arms.png", "pareto.png")
 """Figures of the report, the one to show first; of others the first by name."""
 
-
 BETWEEN = "\n\n---\n\n"
+"""Sweeps in the description of an experiment."""
 
 
 def sweep_note(summary: dict[str, Any], where: Address, page: Path | None) -> str:
@@ -73,7 +73,7 @@ def describe_experiment(tracker: Tracker, note: str) -> None:
     if before and _digest(before) not in tags.get(ExperimentTag.NOTE_DIGEST, "").split():
         return
     text = ""
-    for run in tracker.ask(lambda: sweeps_of(client, where.experiment_id)):
+    for run in sweeps_of(client, where.experiment_id):
         own = run.info.run_id == where.parent
         link = run_page(HERE, where.experiment_id, run.info.run_id)
         about = note if own else run.data.tags.get(Tag.NOTE, markdown(run.info.run_name))

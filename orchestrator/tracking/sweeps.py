@@ -113,7 +113,7 @@ def list_sweeps(uri: str) -> list[Run]:
 
 
 def sweeps_of(client: Client, experiment_id: str) -> list[Run]:
-    """The parent runs of the sweeps of an experiment, the newest first. Asks without waiting."""
+    """The parent runs of the sweeps of an experiment, the newest first."""
     found = _runs_of(client, [experiment_id], f"tags.`{Tag.KIND}` = 'sweep'")
     return sorted(found, key=age, reverse=True)
 

@@ -104,6 +104,7 @@ def test_the_newest_numbers_of_a_sweep_are_shown_although_the_clock_was_set_back
     assert sorted(point.step for point in history) == [1, 2, 3, 4]
     log = tracker.sweep_log()
     log.metrics({"trials/finished": 5.0}, 1_795_873_396)  # as an earlier version wrote it
+    log.flush()
     parent_metrics(tracker, log, summary | {"trials": {"finished": 6, "failed": 0}})
     log.finish()
     assert tracker.parent().data.metrics["trials/finished"] == 6
