@@ -16,6 +16,7 @@ from orchestrator.secrets import redacted
 from orchestrator.selection import Selection, wanted_trials
 from orchestrator.selection.answer import answer, model_words
 from orchestrator.selection.pairs import Outcomes
+from orchestrator.selection.short import NOTHING_RECOMMENDED
 from orchestrator.storage.store import Entry, Store, object_path
 from orchestrator.tracking.artifacts import outcomes_of
 from orchestrator.tracking.pending import Pending, all_notes
@@ -295,7 +296,7 @@ def describe_selection(found: Selection) -> str:
     said = answer(found.essential, found.recommended)
     lines = [str(said["essential"])]
     if (best := found.recommended) is None:
-        return "\n".join([*lines, "Nothing is recommended: no trial of a LOTUS arm has finished."])
+        return "\n".join([*lines, NOTHING_RECOMMENDED])
     lines += [str(said[name]) for name in ("recommended", "saves", "costs", "surer")]
     lines += [best.reason, f"Its model: {best.name}, {model_words(best.n)}."]
     return "\n".join(lines)

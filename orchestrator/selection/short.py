@@ -10,6 +10,8 @@ from orchestrator.selection.verdicts import between, level, percent, points_of, 
 
 ZEROS = "zeros alone speed nothing up"
 
+NOTHING_RECOMMENDED = "Nothing is recommended: no trial of a LOTUS arm has finished."
+
 
 def short_answer(summary: Mapping[str, Any]) -> dict[str, str]:
     """What was found, which setting to use, what it saves and what it costs in accuracy.
@@ -18,15 +20,15 @@ def short_answer(summary: Mapping[str, Any]) -> dict[str, str]:
         summary: the content of summary.json.
 
     Returns:
-        `found`, and where a setting is recommended `use`, `saves` and `costs`.
+        `found` and `use`, and where a setting is recommended `saves` and `costs`.
     """
     said, best = summary["answer"], summary["recommended"]
     found = summary.get("essential_sparsity")
     lines = {"found": found_words(found) if found else str(said["essential"])}
-    if best:
-        lines["use"] = str(said["recommended"])
-        lines |= {"saves": saves_words(best), "costs": costs_words(best)}
-    return lines
+    if not best:
+        return lines | {"use": NOTHING_RECOMMENDED}
+    lines["use"] = str(said["recommended"])
+    return lines | {"saves": saves_words(best), "costs": costs_words(best)}
 
 
 def found_words(essential: Mapping[str, Any]) -> str:

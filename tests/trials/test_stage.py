@@ -83,13 +83,13 @@ def test_every_stage_is_registered_under_its_own_name() -> None:
     assert set(STAGES) == {
         "pretrained", "dense", "attention", "tickets", "essential", "pick",
         "calibrate", "denoise", "issp", "soup_train", "round_train", "finetune", "profile",
-        "evaluate", "probe", "rung", "recovered",
+        "evaluate", "probe", "rung", "recovered", "reduced",
     }  # fmt: skip
     assert all(name == found.name for name, found in STAGES.items())
     seeded = {name for name, found in STAGES.items() if found.seeded}
     assert seeded == {
         "pretrained", "dense", "tickets", "calibrate", "essential", "denoise", "soup_train",
-        "round_train", "finetune", "probe", "rung",
+        "round_train", "finetune", "probe", "rung", "reduced",
     }  # fmt: skip
 
 

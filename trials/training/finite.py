@@ -34,6 +34,7 @@ REMEDIES = {
     "soup_train": SOUP,
     "round_train": RECOVERY,
     "finetune": RECOVERY,
+    "reduced": RECOVERY,
     "rung": RECOVERY,
     "evaluate": RECOVERY,
     "profile": "the clock of this machine cannot be used: run it again",

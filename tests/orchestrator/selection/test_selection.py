@@ -555,7 +555,7 @@ def test_the_summary_is_json_with_exactly_the_promised_fields() -> None:
     assert json.loads(json.dumps(out, allow_nan=False)) == out
     assert list(out) == [
         "sweep", "confidence", "trials", "dense", "essential_sparsity", "known_arms", "arms",
-        "comparisons", "recommended", "answer", "claims", "diagnosis", "pareto", "halving", *SERIES,
+        "comparisons", "recommended", "answer", "trust", "claims", "diagnosis", "pareto", "halving", *SERIES,
         "cost", "not_measured", "warnings",
     ]  # fmt: skip
     assert {"by_mask_data", "stage_seconds", "throughput"} <= SERIES.keys()

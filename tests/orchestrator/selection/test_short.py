@@ -105,8 +105,11 @@ def test_what_the_setting_costs(changes: dict[str, Any], words: str) -> None:
     assert costs_words(BEST | changes) == words
 
 
-def test_without_a_recommendation_only_what_was_found_is_said() -> None:
+def test_without_a_recommendation_that_is_said() -> None:
     said = {"essential": "It was not measured.", "recommended": None}
     summary = {"answer": said, "recommended": None, "essential_sparsity": None}
-    assert short_answer(summary) == {"found": "It was not measured."}
+    assert short_answer(summary) == {
+        "found": "It was not measured.",
+        "use": "Nothing is recommended: no trial of a LOTUS arm has finished.",
+    }
     assert list(short_answer(summary | {"recommended": BEST})) == ["found", "use", "saves", "costs"]

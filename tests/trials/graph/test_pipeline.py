@@ -397,7 +397,7 @@ def test_online_selection_reads_the_scoring_model_where_tickets_train(
     section = {"selection": "online", "score": "rollout", "weights": weights, "select": "lowest"}
     made = graph(arm=arm, tickets=section)
     cfg, scorer = made.finetune.config, made.finetune.inputs["scorer"]
-    if arm not in TICKETED or arm == "random_patches":
+    if arm not in TICKETED or BY_NAME[arm].patches == "random":
         assert (cfg.online, scorer) == (None, None)  # type: ignore[attr-defined]
         return
     assert cfg.online.model_dump() == {  # type: ignore[attr-defined]
