@@ -33,7 +33,7 @@ def report(
     output: Path | None,
     live: bool,
 ) -> int:
-    """Write a sweep's report again, or show two sweeps beside each other.
+    """Write a sweep's report again, or compare two sweeps.
 
     Everything is read from the tracking store, so this works on any machine that reaches it.
     With a second sweep, the page has what both found, and how much they differ at the settings

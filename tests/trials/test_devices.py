@@ -64,6 +64,16 @@ TRIALS: dict[str, dict[str, Any]] = {
     },
     "progressive": {"issp": SOUP | {"rounds": 2, "round_training": "progressive"}},
     "rungs": {"rungs": (1,)},
+    "isp as published": {
+        "arm": "issp",
+        "issp": {"preset": "isp_published_votes", "ingredients": 2, "steps": 1},
+        "finetune": FINETUNE | {"epochs": 4},
+    },
+    "es as published": {
+        "arm": "essential",
+        "sparsity": 0.2,
+        "essential": {"preset": "es_published", "levels": (0.0, 0.2)},
+    },
     "evit": {"reduction": {"method": "evit", "keep": 0.6, "shrink_epochs": 1}},
     "tome": {"arm": "reduced", "reduction": {"method": "tome", "r": 3}},
     "random tokens": {"arm": "reduced", "reduction": {"method": "random", "keep": 0.6}},

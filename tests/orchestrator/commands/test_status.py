@@ -72,9 +72,7 @@ def test_a_selection_is_plain_json_and_words(tracked_trial: Any) -> None:
     assert best["trial_key"] == tracked_trial.trial.key
     assert raw["essential_sparsity"].keys() >= {"value", "low", "high", "scope", "bracket",
                                                 "detector", "tolerance"}  # fmt: skip
-    assert raw["answer"].keys() == {
-        "essential", "recommended", "saves", "costs", "surer"
-    }
+    assert raw["answer"].keys() == {"essential", "recommended", "saves", "costs", "surer"}
     words = status.describe_selection(found)
     name = "lotus-s0.30-d0.10-f0.10-seed0"
     assert words.splitlines() == [

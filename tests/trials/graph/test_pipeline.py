@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trials.arms import MASKED, TICKETED, ArmName
+from trials.arms import BY_NAME, MASKED, TICKETED, ArmName
 from trials.config import TrialConfig
 from trials.data.datasets import Counts
 from trials.graph.pipeline import TrialGraph, pipeline

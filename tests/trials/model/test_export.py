@@ -136,8 +136,9 @@ def test_the_folder_is_what_timm_writes_for_the_hub(
     ours = json.loads(json.dumps(export.timm_config(of_a_kind.arch)))
     for name in ("architecture", "num_classes", "num_features", "global_pool"):
         assert ours[name] == theirs[name], name
-    for name in ("custom_load", "input_size", "fixed_input_size", "first_conv", "classifier",
-                 "mean", "std", "interpolation", "num_classes"):  # fmt: skip
+    assert ours["pretrained_cfg"]["input_size"] == [1, 8, 8]  # timm keeps 256 px for DINOv3
+    for name in ("custom_load", "fixed_input_size", "first_conv", "classifier", "mean", "std",
+                 "interpolation", "num_classes"):  # fmt: skip
         assert ours["pretrained_cfg"][name] == theirs["pretrained_cfg"][name], name
     assert ours.keys() == theirs.keys()
     names = {path.name for path in tmp_path.iterdir()}

@@ -5,6 +5,7 @@ import torch
 
 from tests.trials.reduction.models import build, settings
 from trials.errors import ModelError
+from trials.model import vit
 from trials.reduction import REDUCERS, attach, reducer_of
 from trials.reduction.config import Method
 from trials.sparsity.masks import prunable
@@ -25,9 +26,19 @@ def test_only_dynamicvit_adds_weights() -> None:
 
 
 def test_no_mask_sees_a_predictor() -> None:
-    plain, reduced = build(), build()
-    attach(settings("dynamicvit"), reduced, seed=0)
-    assert list(prunable(plain.state_dict())) == list(prunable(reduced.state_dict()))
+    kwargs = {
+        "img_size": 8,
+        "patch_size": 2,
+        "in_chans": 1,
+        "embed_dim": 32,
+        "depth": 2,
+        "num_heads": 2,
+    }
+    cfg = vit.ModelConfig(name="vit_tiny_patch16_224", pretrained=False, kwargs=kwargs)
+    plain = vit.create(cfg, classes=10, channels=1, seed=3)
+    reduced = vit.reducing(plain, settings("dynamicvit"), seed=0)
+    assert any(name.startswith("reducer.") for name in reduced.state)
+    assert list(prunable(plain)) == list(prunable(reduced))
 
 
 def test_predictors_are_in_the_models_mode_and_move_with_it() -> None:
