@@ -59,7 +59,8 @@ def draw(shown: Settings) -> Plot:
     rows = [_row(row, shown.arms) for row in shown.rows]
     best = max(row["accuracy"] for row in rows if row["kind"] != _CONTROL)
     drawn = [row for row in rows if row["accuracy"] >= best - WINDOW]
-    costs = [cost for cost in _COSTS if sum(row[cost] is not None for row in rows) > 1]
+    fast = sum(row["speed_ratio"] is not None for row in drawn) > 1
+    costs = list(_COSTS) if fast else ["macs_ratio"]
     panels = [_panel([r for r in drawn if r[cost] is not None], cost) for cost in costs]
     inner = _INNER if len(panels) > 1 else style.WIDTH
     front = [row for row in rows if row["kind"] == _FRONT]

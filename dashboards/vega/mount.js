@@ -44,7 +44,7 @@
   const box = document.createElement("div");
   box.className = "figure-tip";
   box.hidden = true;
-  box.setAttribute("role", "status");
+  box.setAttribute("role", "tooltip");
   document.body.append(box);
   const tip = (_handler, event, _item, value) => {
     if (value === null || value === undefined || value === "") {
@@ -101,7 +101,7 @@
     clearTimeout(waiting);
     waiting = setTimeout(() => places.forEach(attempt), 150);
   });
-  // The figures in sight first; the others when the browser has time, before printing at the latest.
+  // A figure is drawn when it comes near; until then, and on paper, its picture stands.
   const near = new IntersectionObserver((entries) => {
     for (const entry of entries) {
       if (entry.isIntersecting) {

@@ -66,6 +66,12 @@ def test_measured_speed_has_a_panel_where_it_was_measured() -> None:
         assert len(plot.chart.to_dict()["concat"]) == plot.columns == count
 
 
+def test_a_front_of_which_one_is_near_the_best_is_drawn() -> None:
+    drawing = FIGURE.drawing(summary(tried(0.97, 1.0, speed_ratio=1.0), tried(0.5, 0.4)))
+    assert drawing is not None
+    assert "NaN" not in drawing.svg
+
+
 def test_what_lies_far_below_is_counted_and_does_not_squeeze_the_rest() -> None:
     plot = FIGURE.draw(FIGURE.data(summary(tried(0.97, 1.0), tried(0.96, 0.8), tried(0.5, 0.4))))
     assert plot.note == "n = 3 seeds. 1 setting, 6 points or more below the best, lies lower."

@@ -18,6 +18,14 @@ def test_the_bundle_has_what_the_mount_script_uses() -> None:
     assert used <= set(re.findall(r"(\w+)(?=[:,}])", offered))
 
 
+def test_the_bundle_leaves_one_name_to_the_page() -> None:
+    text = bundle.bundle()
+    assert text.startswith('(() => {"use strict";\n')
+    assert text.endswith("\n})();\n")
+    assert set(re.findall(r"\bwindow\.(\w+)=", text)) == {"lotusVega"}
+    assert bundle.mount().rstrip().endswith("})();")
+
+
 def test_the_mount_script_evaluates_no_text_and_writes_none_as_html() -> None:
     for word in ("eval(", "Function(", "innerHTML", "insertAdjacentHTML", "document.write"):
         assert word not in bundle.mount()
