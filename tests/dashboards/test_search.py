@@ -45,7 +45,12 @@ HALVING = {
 
 
 def test_a_sweep_without_a_search_has_no_such_section(full: ReportData, tmp_path: Path) -> None:
-    alone = full.summary | {"pareto": full.summary["pareto"][:1], "halving": None, "tried": []}
+    alone = full.summary | {
+        "pareto": full.summary["pareto"][:1],
+        "halving": None,
+        "tried": [],
+        "importance": None,
+    }
     page = write_report(replace(full, summary=alone), tmp_path).read_text()
     for name in ("pareto", "halving"):
         assert f'id="{name}"' not in page
@@ -59,7 +64,10 @@ def test_what_was_found_stands_on_the_page(
     full: ReportData, tmp_path: Path, found: dict[str, Any]
 ) -> None:
     data = replace(
-        full, summary=full.summary | {"pareto": [], "tried": [], "halving": None} | found
+        full,
+        summary=full.summary
+        | {"pareto": [], "tried": [], "importance": None, "halving": None}
+        | found,
     )
     page = write_report(data, tmp_path).read_text()
     for name in ("pareto", "halving"):
