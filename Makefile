@@ -32,11 +32,11 @@ types: $(READY)
 	$(BIN)/mypy
 
 ## All tests, without lint and types.
-# One file after the other on each of two processes: most tests keep one core busy, and with three Ray's
-# fixed half minute to start is too short. By default xdist takes the files with the most tests first;
-# the longest have few (tests/conftest.py).
+# One file after the other on each of three processes, for two cores: those that start Ray or servers
+# wait for a third of their time. By default xdist takes the files with the most tests first; the
+# longest have few (tests/conftest.py).
 unit: $(READY)
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 ## List the targets.
 help:

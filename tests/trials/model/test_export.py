@@ -136,7 +136,7 @@ def test_the_folder_is_what_timm_writes_for_the_hub(
     ours = json.loads(json.dumps(export.timm_config(of_a_kind.arch)))
     for name in ("architecture", "num_classes", "num_features", "global_pool"):
         assert ours[name] == theirs[name], name
-    # As the model runs here; timm keeps the 256 pixels of DINOv3's own weights, and that they may vary.
+    # As the model runs here; timm keeps what DINOv3's own weights say of both.
     assert ours["pretrained_cfg"]["input_size"] == [1, 8, 8]
     assert ours["pretrained_cfg"]["fixed_input_size"] is True
     for name in ("custom_load", "first_conv", "classifier", "mean", "std", "interpolation",
