@@ -15,7 +15,9 @@ demo: $(READY)
 	$(BIN)/lotus run digits
 
 ## Everything that must hold: lint, types and all tests.
-test: $(READY) lint types unit
+# Types beside the tests: the long ones wait for Ray most of their time.
+test: $(READY) lint
+	$(MAKE) --no-print-directory -j 2 types unit
 
 # For the inner loop: what needs no Ray, no server and no second machine.
 ## Lint, types and the tests that need no server.

@@ -25,6 +25,7 @@ from orchestrator.driver.starting import start
 from orchestrator.driver.watcher import Watcher
 from orchestrator.planning.config import ResourcesSection, SweepConfig
 from orchestrator.planning.plan import Plan
+from orchestrator.ray_internals.ending import shut_down
 from orchestrator.ray_internals.memory import HeadMemory
 from orchestrator.ray_internals.nodes import autoscales
 from orchestrator.versions import differences, gpu_answer, node_answer, versions
@@ -83,7 +84,7 @@ def connected(
         yield
     finally:
         if not joined_before:
-            ray.shutdown()
+            shut_down()
 
 
 def _check_versions() -> None:

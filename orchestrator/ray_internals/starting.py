@@ -9,6 +9,8 @@ from ray._common.utils import get_default_system_temp_dir
 from ray._private import utils
 from ray._private.node import Node
 
+from orchestrator.ray_internals.ending import shut_down
+
 SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 """The longest of the sockets that Ray makes below its folder."""
 
@@ -94,7 +96,7 @@ def nothing_stays_of_a_failure() -> Iterator[None]:
     except BaseException:
         for node in begun:
             node.kill_all_processes(check_alive=False, allow_graceful=False)
-        ray.shutdown()
+        shut_down()
         raise
     finally:
         Node.start_head_processes = begin

@@ -104,4 +104,4 @@ def test_two_trials_on_a_node_hold_one_copy(opened: Opened, limit: float) -> Non
         for one in both:
             ray.kill(one)
     print(f"{size / 2**20:.1f} MiB of images, two processes grew by {grown / 2**20:.1f} MiB")
-    assert grown < 1.25 * size, "two copies would be twice their size"
+    assert grown < 1.5 * size, "two copies would be twice their size"

@@ -233,7 +233,7 @@ def test_a_sweep_can_be_run_published_and_collected_with_what_a_node_holds(
     ids = {child.key: child.run_id for child in tracker.children()}
     assert {child.status for child in tracker.children()} == {"FINISHED"}
     for trial in (first, second):
-        assert publish_best(planned, store, tracker, trial.key, "best", ids[trial.key])
+        assert publish_best(planned, store, tracker, trial.key, sweep.retention, ids[trial.key])
     kept = {key: [f.path for f in as_nodes.list_artifacts(ids[key], "checkpoints")] for key in ids}
     assert kept[second.key]
     assert not kept[first.key], "the earlier best checkpoint is gone"

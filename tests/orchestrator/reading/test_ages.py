@@ -113,7 +113,7 @@ def test_an_upgraded_package_is_said_at_the_start_and_in_the_report(tmp_path: Pa
         rows = {row["seed"]: of_words(row["versions"]) for row in csv.DictReader(table)}
     assert (rows["0"]["safetensors"], rows["1"]["safetensors"]) == ("0.0.1", both)
     page = (reports / "report.html").read_text()
-    assert f"<dt>safetensors</dt><dd>0.0.1 (1 trial), {both} (1 trial)</dd>" in page
+    assert f"<dt>safetensors</dt><dd><bdi>0.0.1 (1 trial), {both} (1 trial)</bdi></dd>" in page
     third = Program.start(tmp_path / "3", *run, "--set", "search.seed=[0, 1]", env=environment())
     assert third.wait() == 0, third.said
     assert "computed with" not in third.said, "nothing is computed"
