@@ -186,6 +186,7 @@ def test_few_places_talk_to_ray() -> None:
         "orchestrator/driver/fitting.py",
         "orchestrator/worker/exporter.py",
         "orchestrator/ray_internals/job_client.py",
+        "orchestrator/ray_internals/ending.py",
         "orchestrator/ray_internals/joining.py",
         "orchestrator/ray_internals/memory.py",
         "orchestrator/ray_internals/nodes.py",
