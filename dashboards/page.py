@@ -228,14 +228,17 @@ def style(shown: dict[str, Any]) -> str:
     tables += [figure.table for place in shown.get("figures", {}).values() for figure in place]
     stacked = asset("report_stacked.css")
     rules = [
-        stacked.replace("WIDTH", f"{px}").replace("PAPER", f"{round(_PAPER * px)}")
+        stacked.replace("WIDTH", f"{px}")
+        .replace("MEDIUM", medium)
+        .replace("LIMIT", f"{round(letters * px)}")
         for px in sorted({t.least_px for t in tables})
+        for medium, letters in _LETTERS.items()
     ]
     return "\n".join([asset("report.css"), *rules])
 
 
-_PAPER = 0.75
-"""Letters in tables on paper, as a part of those on the screen; see `report.css`."""
+_LETTERS = {"screen": 1.0, "print": 0.75}
+"""How large letters in tables are, as a part of those on the screen; see `report.css`."""
 
 
 @cache

@@ -51,12 +51,13 @@ def _alive(files: Files, path: str, now: float) -> bool:
     info = files.info(path)
     if info is None:
         return False
+    recent = info.modified >= now - DEAD_S
     try:
         mark = json.loads(files.read(path))
         if mark["machine"] and mark["machine"] == machine():
             return bool(born(int(mark["pid"])) == mark["born"])
     except FileNotFoundError:
         return False
-    except (ValueError, KeyError, TypeError):  # of another version, or half-written
-        pass
-    return info.modified >= now - DEAD_S
+    except (ValueError, KeyError, TypeError):
+        return recent  # of another version, or half-written
+    return recent

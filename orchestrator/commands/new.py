@@ -183,7 +183,7 @@ def _draft(wish: "Wish") -> "Draft":
     from orchestrator.commands.drafting import Drafter
     from orchestrator.commands.fitting import TooLittleError
     from orchestrator.costs import device_time
-    from orchestrator.planning.config import StorageSection
+    from orchestrator.planning.sections import StorageSection
     from orchestrator.storage.store import Store
 
     entries = list(Store(StorageSection().path).entries())

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from orchestrator.commands.terminal import Terminal, show_text
 from orchestrator.driver.interrupts import EXIT_CODE
 from orchestrator.planning import sweepfile
-from orchestrator.planning.config import SweepConfig, TrackingSection
+from orchestrator.planning.config import SweepConfig
+from orchestrator.planning.sections import TrackingSection
 
 Command = Callable[..., Any]
 

@@ -9,8 +9,9 @@ import pandas as pd
 
 from orchestrator.commands.collecting import Collected, asker, collect
 from orchestrator.driver.state import look
-from orchestrator.planning.config import SweepConfig, TrackingSection, default_tracking
+from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.plan import plan
+from orchestrator.planning.sections import TrackingSection, default_tracking
 from orchestrator.reading.tables import axis_columns, curve_table, trials_table
 from orchestrator.secrets import redacted
 from orchestrator.selection import Selection, wanted_trials

@@ -19,8 +19,8 @@ from orchestrator.commands.options import (
     with_tracking,
 )
 from orchestrator.commands.terminal import show_line, show_pairs, show_text
-from orchestrator.planning.config import StorageSection, default_tracking
 from orchestrator.planning.problems import SweepError
+from orchestrator.planning.sections import StorageSection, default_tracking
 from orchestrator.planning.sweepfile import load_sweep
 
 

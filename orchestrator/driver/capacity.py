@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import ray
 
 from orchestrator.driver.joining import ClusterError
-from orchestrator.planning.config import ResourcesSection
+from orchestrator.planning.sections import ResourcesSection
 
 Amounts = Mapping[str, float]
 

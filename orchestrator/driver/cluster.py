@@ -23,8 +23,9 @@ from orchestrator.driver.joining import ClusterError, check_joinable
 from orchestrator.driver.sharing import Share
 from orchestrator.driver.starting import start
 from orchestrator.driver.watcher import Watcher
-from orchestrator.planning.config import ResourcesSection, SweepConfig
+from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.plan import Plan
+from orchestrator.planning.sections import ResourcesSection
 from orchestrator.ray_internals.ending import shut_down
 from orchestrator.ray_internals.memory import HeadMemory
 from orchestrator.ray_internals.nodes import autoscales

@@ -19,8 +19,8 @@ import ray
 
 from orchestrator.driver.capacity import ACCELERATOR, SLIVER, living_nodes
 from orchestrator.driver.joining import ClusterError
-from orchestrator.planning.config import SMALLEST, ResourcesSection
 from orchestrator.planning.plan import Plan
+from orchestrator.planning.sections import SMALLEST, ResourcesSection
 from orchestrator.versions import VERSION, versions
 from orchestrator.worker.failures import out_of_memory
 from trials.caches import cache_of

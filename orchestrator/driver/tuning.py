@@ -12,7 +12,7 @@ from orchestrator.driver.callbacks import Starts, StopAll
 from orchestrator.driver.dispatcher import Dispatcher
 from orchestrator.driver.scratch import scratch
 from orchestrator.driver.searcher import TuneSearcher
-from orchestrator.planning.config import ResourcesSection
+from orchestrator.planning.sections import ResourcesSection
 from orchestrator.ray_internals.tuning import (
     ended_trials_are_forgotten,
     every_death_is_known,

@@ -11,14 +11,9 @@ import yaml
 from pydantic import ValidationError
 
 from orchestrator.planning.checks import check
-from orchestrator.planning.config import (
-    DEFAULT_TRACKING,
-    Source,
-    SweepConfig,
-    TrackingSection,
-    nested,
-)
+from orchestrator.planning.config import Source, SweepConfig, nested
 from orchestrator.planning.problems import Problem, SweepError, from_pydantic, suggest
+from orchestrator.planning.sections import DEFAULT_TRACKING, TrackingSection
 from orchestrator.secrets import without_password
 
 

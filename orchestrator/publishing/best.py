@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.planning.config import RetentionSection
 from orchestrator.planning.plan import Plan, PlannedTrial
+from orchestrator.planning.sections import RetentionSection
 from orchestrator.publishing.datasets import known_data
 from orchestrator.publishing.model import ToLog, log_model, tracking_at
 from orchestrator.publishing.model_card import Described, card_text, described, said_of_setting

@@ -69,13 +69,7 @@ def stage_metrics(name: str, result: Any, dense: Dense | None) -> Metrics:
     found: Metrics = {}
     match result:
         case Dense():
-            found = {
-                Metric.DENSE_VAL_ACCURACY: result.validation.accuracy,
-                Metric.DENSE_VAL_LOSS: result.validation.loss,
-                Metric.DENSE_TEST_ACCURACY: result.test.accuracy,
-                Metric.DENSE_VAL_N: len(result.validation.correct),
-                Metric.DENSE_TEST_N: len(result.test.correct),
-            }
+            found = _dense_metrics(result)
         case OneShot() | Issp():
             found = _mask_metrics(name, result, compared)
         case Probe() if result.found is not None:
@@ -84,17 +78,7 @@ def stage_metrics(name: str, result: Any, dense: Dense | None) -> Metrics:
         case Picked():
             found = {Metric.ESSENTIAL_PICKED: result.sparsity}
         case Candidates():
-            overlap = result.jaccard or (1.0,)
-            found = {
-                Metric.DENOISE_JACCARD_MEAN: sum(overlap) / len(overlap),
-                Metric.DENOISE_JACCARD_MIN: min(overlap),
-                Metric.DENOISE_TRAIN_LOSS_MEAN: sum(result.losses) / len(result.losses),
-                # What the two polarities of the union would give: whether a merge can matter.
-                Metric.DENOISE_SPARSITY_UNION_KEPT: masks.sparsity(masks.union(result.keeps)),
-                Metric.DENOISE_SPARSITY_INTERSECT_KEPT: masks.sparsity(
-                    masks.intersection(result.keeps)
-                ),
-            }
+            found = _candidate_metrics(result)
         case SoupTrained():
             found = {
                 of(name, "val_accuracy"): result.validation.accuracy,
@@ -118,6 +102,28 @@ def stage_metrics(name: str, result: Any, dense: Dense | None) -> Metrics:
         case Final():
             found = _final_metrics(result, dense)
     return found
+
+
+def _dense_metrics(result: Dense) -> Metrics:
+    return {
+        Metric.DENSE_VAL_ACCURACY: result.validation.accuracy,
+        Metric.DENSE_VAL_LOSS: result.validation.loss,
+        Metric.DENSE_TEST_ACCURACY: result.test.accuracy,
+        Metric.DENSE_VAL_N: len(result.validation.correct),
+        Metric.DENSE_TEST_N: len(result.test.correct),
+    }
+
+
+def _candidate_metrics(result: Candidates) -> Metrics:
+    """Of the masks that are merged, and what the two polarities of their union would give."""
+    overlap = result.jaccard or (1.0,)
+    return {
+        Metric.DENOISE_JACCARD_MEAN: sum(overlap) / len(overlap),
+        Metric.DENOISE_JACCARD_MIN: min(overlap),
+        Metric.DENOISE_TRAIN_LOSS_MEAN: sum(result.losses) / len(result.losses),
+        Metric.DENOISE_SPARSITY_UNION_KEPT: masks.sparsity(masks.union(result.keeps)),
+        Metric.DENOISE_SPARSITY_INTERSECT_KEPT: masks.sparsity(masks.intersection(result.keeps)),
+    }
 
 
 def _mask_metrics(name: str, result: OneShot | Issp, compared: Outcomes | None) -> Metrics:

@@ -17,7 +17,8 @@ from click.shell_completion import ShellComplete
 from orchestrator import cli as command_line
 from orchestrator.commands import files
 from orchestrator.planning import sweepfile
-from orchestrator.planning.config import StorageSection, SweepConfig, TrackingSection
+from orchestrator.planning.config import SweepConfig
+from orchestrator.planning.sections import StorageSection, TrackingSection
 from orchestrator.planning.sweepfile import about, bundled, load_sweep, resolved_yaml
 from orchestrator.remote.laptop import _hints
 from orchestrator.versions import VERSION

@@ -4,7 +4,7 @@ import pytest
 
 from orchestrator.driver.capacity import Node, bundle, check_fits, slots
 from orchestrator.driver.joining import ClusterError
-from orchestrator.planning.config import ResourcesSection
+from orchestrator.planning.sections import ResourcesSection
 
 NODES = [
     Node("10.0.0.1 (aa)", {"CPU": 8.0, "GPU": 1.0, "accelerator_type:L4": 1.0}),

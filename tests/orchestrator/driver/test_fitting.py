@@ -9,8 +9,8 @@ import torch
 
 from orchestrator import load_sweep
 from orchestrator.driver import capacity, fitting
-from orchestrator.planning.config import ResourcesSection
 from orchestrator.planning.plan import Plan, plan
+from orchestrator.planning.sections import ResourcesSection
 from tests.conftest import tiny_sweep
 
 GIB = 2**30

@@ -13,8 +13,9 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from orchestrator.planning.config import RetentionSection, SweepConfig
+from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.plan import plan
+from orchestrator.planning.sections import RetentionSection
 from orchestrator.publishing.best import publish_best
 from orchestrator.publishing.model import tracking_at
 from orchestrator.storage.store import Store
@@ -27,7 +28,8 @@ BEST = RetentionSection()
 ALONE = """\
 import sys
 from orchestrator.driver.state import look
-from orchestrator.planning.config import RetentionSection, SweepConfig
+from orchestrator.planning.config import SweepConfig
+from orchestrator.planning.sections import RetentionSection
 from orchestrator.publishing.best import publish_best
 state = look(SweepConfig.model_validate_json(sys.stdin.read()))
 key = sys.argv[1]
