@@ -6,8 +6,9 @@
 >>> select(results(sweep)).essential.value                                # doctest: +SKIP
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from orchestrator.lazily import imported_on_use
 
 if TYPE_CHECKING:
     from orchestrator.driver.driver import Finished, run
@@ -29,21 +30,17 @@ __all__ = [
     "select",
 ]
 
-_HOMES = {
-    "SweepConfig": "planning.config",
-    "load_sweep": "planning.sweepfile",
-    "Finished": "driver.driver",
-    "run": "driver.driver",
-    "Plan": "planning.plan",
-    "plan": "planning.plan",
-    "results": "reading.tables",
-    "Selection": "selection",
-    "select": "selection",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import on first use: a worker process needs no tables and no statistics."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = imported_on_use(
+    __name__,
+    {
+        "SweepConfig": "planning.config",
+        "load_sweep": "planning.sweepfile",
+        "Finished": "driver.driver",
+        "run": "driver.driver",
+        "Plan": "planning.plan",
+        "plan": "planning.plan",
+        "results": "reading.tables",
+        "Selection": "selection",
+        "select": "selection",
+    },
+)

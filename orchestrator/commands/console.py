@@ -6,18 +6,20 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
 from orchestrator.commands.progress import duration
 from orchestrator.commands.terminal import show_line, show_pairs, show_text
-from orchestrator.driver.driver import Finished
 from orchestrator.planning.plan import Plan
 from orchestrator.secrets import without_password
 from orchestrator.selection.short import short_answer
 from orchestrator.tracking.pages import trials_page
+
+if TYPE_CHECKING:
+    from orchestrator.driver.driver import Finished
 
 UI = "http://127.0.0.1:5000"
 """Where `lotus ui` serves unless told otherwise."""
@@ -36,7 +38,7 @@ def trial_count(planned: Plan) -> str:
     return str(known) if planned.complete else f"{known} known (up to {planned.expected})"
 
 
-def show_finished(console: Console, finished: Finished, *, ran: bool = True) -> None:
+def show_finished(console: Console, finished: "Finished", *, ran: bool = True) -> None:
     """The end of a sweep in about eight lines.
 
     Args:
@@ -66,7 +68,7 @@ def trials_words(trials: dict[str, int]) -> str:
     return f"{trials['finished']} of {trials['planned']} trials finished{failed}"
 
 
-def warned(finished: Finished) -> Iterator[str]:
+def warned(finished: "Finished") -> Iterator[str]:
     """The first warnings, each by its first sentence; without a report also how many more."""
     warnings = finished.summary["warnings"]
     for warning in warnings[:WARNINGS]:
@@ -79,7 +81,7 @@ def _more(warnings: list[str]) -> str:
     return _counted(max(0, len(warnings) - WARNINGS), "more warning")
 
 
-def places(finished: Finished) -> Iterator[tuple[str, str]]:
+def places(finished: "Finished") -> Iterator[tuple[str, str]]:
     """Where the report is, and how the MLflow UI is opened."""
     if finished.report:
         more = _more(finished.summary["warnings"])
@@ -95,7 +97,7 @@ def first_sentence(text: str) -> str:
     return re.split(r"(?<=[.?!])\s+(?=[A-Z`])", text, maxsplit=1)[0]
 
 
-def show_failed(console: Console, finished: Finished) -> None:
+def show_failed(console: Console, finished: "Finished") -> None:
     """What failed and why, where its log is, and how to run only that again."""
     stages = finished.failed_stages
     parts = [_counted(len(finished.failed) - stages, "trial"), _counted(stages, "shared stage")]

@@ -18,15 +18,20 @@ Pure statistics on the table of trials, one row per trial:
     analysis.py, summary.py                 the shared results, and summary.json
 """
 
-from orchestrator.selection.analysis import CONFIDENCE
-from orchestrator.selection.arms import ArmRow
-from orchestrator.selection.claims import paper_claims
-from orchestrator.selection.comparisons import ArmComparison
-from orchestrator.selection.curve import EssentialSparsity, essential_sparsity, one_shot_curve
-from orchestrator.selection.diagnosis import diagnose
-from orchestrator.selection.recommendation import Recommended
-from orchestrator.selection.statistics import Interval, mean_interval, paired_drop
-from orchestrator.selection.summary import Selection, select, summarise, wanted_trials
+from typing import TYPE_CHECKING
+
+from orchestrator.lazily import imported_on_use
+
+if TYPE_CHECKING:
+    from orchestrator.selection.analysis import CONFIDENCE
+    from orchestrator.selection.arms import ArmRow
+    from orchestrator.selection.claims import paper_claims
+    from orchestrator.selection.comparisons import ArmComparison
+    from orchestrator.selection.curve import EssentialSparsity, essential_sparsity, one_shot_curve
+    from orchestrator.selection.diagnosis import diagnose
+    from orchestrator.selection.recommendation import Recommended
+    from orchestrator.selection.statistics import Interval, mean_interval, paired_drop
+    from orchestrator.selection.summary import Selection, select, summarise, wanted_trials
 
 __all__ = [
     "CONFIDENCE",
@@ -46,3 +51,25 @@ __all__ = [
     "summarise",
     "wanted_trials",
 ]
+
+__getattr__ = imported_on_use(
+    __name__,
+    {
+        "CONFIDENCE": "analysis",
+        "ArmRow": "arms",
+        "paper_claims": "claims",
+        "ArmComparison": "comparisons",
+        "EssentialSparsity": "curve",
+        "essential_sparsity": "curve",
+        "one_shot_curve": "curve",
+        "diagnose": "diagnosis",
+        "Recommended": "recommendation",
+        "Interval": "statistics",
+        "mean_interval": "statistics",
+        "paired_drop": "statistics",
+        "Selection": "summary",
+        "select": "summary",
+        "summarise": "summary",
+        "wanted_trials": "summary",
+    },
+)

@@ -2,19 +2,20 @@
 
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.vocabulary import Metric
 from trials.sparsity.detect import ROUNDING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Row = dict[str, Any]
 
 TIE = ROUNDING
 
 
-def missing_column(results: pd.DataFrame, column: str, question: str) -> ValueError:
+def missing_column(results: "pd.DataFrame", column: str, question: str) -> ValueError:
     """The error for a table without a needed column."""
     have = ", ".join(sorted(map(str, results.columns))) or "none"
     return ValueError(
@@ -23,7 +24,7 @@ def missing_column(results: pd.DataFrame, column: str, question: str) -> ValueEr
     )
 
 
-def rows(table: pd.DataFrame, columns: Iterable[str]) -> list[Row]:
+def rows(table: "pd.DataFrame", columns: Iterable[str]) -> list[Row]:
     """Rows of a table as dicts of Python scalars; None for NaN and for absent columns."""
     wanted = list(dict.fromkeys(columns))
     data = [
@@ -42,6 +43,8 @@ def plain(value: Any) -> Any:
         return [plain(v) for v in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    import pandas as pd  # half a second, which a plan does not spend
+
     return None if value is pd.NA or value is pd.NaT else value
 
 

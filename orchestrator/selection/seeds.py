@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special
+from scipy import special
 
 FEWEST_SEEDS = 3
 """With fewer seeds there is no interval for other seeds."""
@@ -150,6 +150,8 @@ def common(variances: list[Spread]) -> Prior | None:
     excess = float(logs.var(ddof=1) - special.polygamma(1, half).mean())
     if excess <= 1e-6:
         return Prior(math.exp(centre), math.inf)
+    from scipy import optimize  # a quarter of a second, and only tables of results need it
+
     half_df = optimize.brentq(lambda x: float(special.polygamma(1, x)) - excess, 1e-3, 1e7)
     variance = math.exp(centre + float(special.digamma(half_df)) - math.log(half_df))
     return Prior(variance, 2 * half_df)

@@ -9,9 +9,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.selection.rows import (
     Row,
@@ -24,6 +22,9 @@ from orchestrator.selection.rows import (
 )
 from orchestrator.vocabulary import Metric, of
 from trials.arms import BASE_AXES, SHOWN, shown_as
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 EQUAL_SPARSITY = 1e-6
 """Sparsities that differ by less, in prunable weights, keep the same number of weights."""
@@ -114,7 +115,7 @@ class Setting:
         return [seed for seed in self.first if seed in other.first]
 
 
-def group_settings(results: pd.DataFrame, axes: Sequence[str] = ()) -> list[Setting]:
+def group_settings(results: "pd.DataFrame", axes: Sequence[str] = ()) -> list[Setting]:
     """Finished trials with a final validation accuracy, grouped by arm and axes.
 
     Args:
