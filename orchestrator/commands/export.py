@@ -161,6 +161,8 @@ def _write(
             raise LotusError(_other_in_timm(reduction.config, row))
         about["reduction"] = reduction.settings
         checkpoint = vit.whole(checkpoint)
+    if checkpoint.arch.eval_precision != "float32":
+        about["eval_precision"] = checkpoint.arch.eval_precision
     header = {"lotus_key": str(row["key"]), "format": "pt"}
     files.write_timm_folder(checkpoint, folder, header, data.class_names if data else ())
     tags = tracker.ask(lambda: tracker.client.get_run(row["run_id"])).data.tags

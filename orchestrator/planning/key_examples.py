@@ -25,6 +25,7 @@ EXAMPLES = {
     "model.kwargs": "{img_size: 32, patch_size: 4}",
     "model.mean": "[0.485, 0.456, 0.406]",
     "model.std": "[0.229, 0.224, 0.225]",
+    "model.eval_precision": "bfloat16",
     "dense.epochs": "20",
     "dense.lr": "1.0e-4",
     "dense.batch_size": "128",

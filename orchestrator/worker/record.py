@@ -21,6 +21,7 @@ from trials.context import Epoch, Outcomes
 from trials.data.datasets import Dataset
 from trials.errors import FormatError
 from trials.model.vit import Arch, Checkpoint
+from trials.precision import precision_of
 from trials.reduction.attached import Attached
 from trials.sparsity import masks
 from trials.stages.denoise import Candidates
@@ -317,6 +318,8 @@ def write_checkpoint(
         header["class_names"] = json.dumps(list(class_names))
     if arch.reduction is not None:
         header["reduction"] = json.dumps(asdict(arch.reduction))
+    if arch.eval_precision != "float32":
+        header["eval_precision"] = arch.eval_precision
     state: Any = result.checkpoint.state
     raw = any(isinstance(one, container.Raw) for one in state.values())
     save = container.save_raw if raw else formats.save_checkpoint
@@ -337,7 +340,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         if reduction is not None:
             _ = reduction.config  # raises where these are no settings
         kwargs = dict(json.loads(header["timm_kwargs"]))
-        arch = Arch(header["timm_model"], kwargs, mean, std, reduction)
+        precision = precision_of(header.get("eval_precision", "float32"))
+        arch = Arch(header["timm_model"], kwargs, mean, std, reduction, precision)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise FormatError(f"{path}: the header does not describe a model ({error})") from None
     return Checkpoint(arch, state)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -13,7 +13,8 @@ from trials.model import vit
 from trials.model.capability import of_arch
 from trials.model.repository import Remote
 from trials.model.vit import Checkpoint, ModelConfig
-from trials.stage import StageConfig, stage
+from trials.precision import Precision
+from trials.stage import Later, StageConfig, stage
 
 
 class PretrainedConfig(StageConfig):
@@ -24,6 +25,7 @@ class PretrainedConfig(StageConfig):
     kwargs: dict[str, Any] = Field(default_factory=dict)
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    eval_precision: Annotated[Precision, Later()] = "float32"
 
     @classmethod
     def of(

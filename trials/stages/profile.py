@@ -16,6 +16,7 @@ from trials.model import cost, vit
 from trials.model.capability import Capability, of_arch
 from trials.model.module import Model
 from trials.model.vit import ModelConfig
+from trials.precision import autocast
 from trials.reduction.config import ReductionConfig
 from trials.seeding import generator
 from trials.stage import StageConfig, stage
@@ -85,7 +86,7 @@ def profile(
     kept = Kept.of_tickets(keep, cfg.removal).to(ctx.device)
     whole = built.reduced_by(None)
     noise = built.noise(len(x), "profile")
-    with torch.no_grad():
+    with torch.no_grad(), autocast(made.arch.eval_precision, ctx.device):
         dense_s, kept_s = _time(ctx, lambda: whole(x), lambda: built(x, kept, noise))
     counts = [count] if tickets is None else [int(n) for n in tickets.test.sum(1)]
     return Profile(

@@ -11,6 +11,7 @@ from trials.data.datasets import Dataset
 from trials.errors import StageInputError
 from trials.lazy import F, torch
 from trials.model.module import Model
+from trials.precision import autocast
 from trials.tokens.kept import Kept, KeptTable, Removal
 from trials.training import pace
 
@@ -28,7 +29,7 @@ def evaluate(
     keep_NP: Tensor | None = None,
     removal: Removal = "gather",
 ) -> Outcomes:
-    """Which images of a split the model gets right, in float32.
+    """Which images of a split the model gets right, in its `eval_precision`; the loss in float32.
 
     Args:
         keep_NP: a ticket per image (bool, images x patches); None = the model sees all patches.
@@ -43,7 +44,7 @@ def evaluate(
     at_once = ctx.at_once(EVAL_BATCH)
     # Of the whole split at once, so that nothing hangs on where it is cut.
     noise = model.noise(len(images), split)
-    with torch.no_grad():
+    with torch.no_grad(), autocast(model.arch.eval_precision, ctx.device):
         for start in range(0, len(images), at_once):
             part = slice(start, start + at_once)
             kept = None if table is None else table.batch(part)
@@ -92,7 +93,7 @@ def _logits(
         return run(len(images))
     seen = None if kept is None else (kept.indices.shape[1], kept.padded, kept.removal)
     arch = model.arch
-    kind = (arch.name, repr(arch.kwargs), repr(arch.reduction))
+    kind = (arch.name, repr(arch.kwargs), repr(arch.reduction), arch.eval_precision)
     case = (*kind, seen, len(images), torch.get_num_threads())
     return run(pace.images_at_once(case, len(images), run, ahead=ahead))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from trials.lazy import F, torch
 from trials.model.module import Model
+from trials.precision import autocast
 from trials.reduction.config import ReductionConfig
 from trials.reduction.objective import (
     Losses,
@@ -198,8 +199,3 @@ def _decisions(model: Model, seen: Seen) -> tuple[Tensor, ...]:
 def cross_entropy(logits: Tensor, labels: Tensor, recipe: TrainConfig) -> Tensor:
     """Mean over images, in float32."""
     return F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
-
-
-def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """What a recipe's `precision` is on a device."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from trials.precision import Precision
 from trials.stage import Later, StageConfig
 
 
@@ -46,7 +47,7 @@ class TrainConfig(DecayConfig):
         description="pixels of zero-padding of which a random crop is taken; with tickets only "
         "where they are scored online, because it breaks the patch grid",
     )
-    precision: Literal["float32", "bfloat16"] = Field(
+    precision: Precision = Field(
         "float32", description="bfloat16: autocast in forward and backward"
     )
 

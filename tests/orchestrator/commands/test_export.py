@@ -108,7 +108,9 @@ def test_a_model_whose_tokens_leave_inside_needs_a_word_to_be_exported(tmp_path:
         "instead of 74.5 %; add --all-tokens to export it so"
     )
     kwargs = {"img_size": 8, "patch_size": 2, "embed_dim": 32, "depth": 2, "num_heads": 2}
-    model = vit.ModelConfig(name="vit_tiny_patch16_224", pretrained=False, kwargs=kwargs)
+    model = vit.ModelConfig(
+        name="vit_tiny_patch16_224", pretrained=False, kwargs=kwargs, eval_precision="bfloat16"
+    )
     plain = vit.create(model, classes=10, channels=3, seed=0)
     made = vit.reducing(plain, ReductionConfig(method="dynamicvit", keep=0.6), seed=1)
     outcomes = Outcomes(torch.zeros(1, dtype=torch.bool), 0.0)
@@ -125,6 +127,7 @@ def test_a_model_whose_tokens_leave_inside_needs_a_word_to_be_exported(tmp_path:
     }
     whole = vit.whole(again)
     assert whole.arch == plain.arch
+    assert whole.arch.eval_precision == "bfloat16"
     assert whole.state.keys() == plain.state.keys() < again.state.keys()
 
 

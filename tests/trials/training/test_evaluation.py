@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -48,3 +50,21 @@ def test_a_model_that_is_not_finite_is_refused_with_what_to_lower(
         model.module.head.bias[3] = torch.nan
     with pytest.raises(StageInputError, match=r"loss on the test images is nan.*Lower the `lr`"):
         evaluate(model, small, "test", ctx)
+
+
+def test_evaluation_in_bfloat16_is_the_model_under_autocast(
+    small: Dataset, checkpoint: Checkpoint, cpu: torch.device, ctx: Context
+) -> None:
+    arch = replace(checkpoint.arch, eval_precision="bfloat16")
+    model = Model.of(replace(checkpoint, arch=arch), cpu)
+    labels = torch.tensor(small.train.labels)
+    with torch.no_grad():
+        inputs = model.inputs(torch.tensor(small.train.images))
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model.module(inputs).float()
+    found = evaluate(model, small, "train", ctx)
+    assert torch.equal(found.correct, logits.argmax(1) == labels)
+    assert found.loss == pytest.approx(float(F.cross_entropy(logits, labels)), rel=1e-6)
+    exact = evaluate(Model.of(checkpoint, cpu), small, "train", ctx)
+    assert found.loss != exact.loss
+    assert found.loss == pytest.approx(exact.loss, rel=0.02)
