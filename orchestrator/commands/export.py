@@ -26,7 +26,7 @@ from orchestrator.storage.keys import key_of
 from orchestrator.tracking.artifacts import fetched
 from orchestrator.tracking.tracker import Tracker, find_sweep
 from orchestrator.vocabulary import Artifact, Metric
-from orchestrator.worker import record
+from orchestrator.worker import checkpoints
 from trials import formats
 from trials.errors import LotusError
 from trials.model import export as files
@@ -195,7 +195,7 @@ def _other_in_timm(reduction: ReductionConfig, row: Mapping[str, Any]) -> str:
 def _checkpoint(sweep: SweepConfig, tracker: Tracker, row: Mapping[str, Any]) -> vit.Checkpoint:
     with fetched(tracker, row["run_id"], Artifact.CHECKPOINT) as path:
         if path is not None:
-            return record.read_checkpoint(path)
+            return checkpoints.read_checkpoint(path)
     state = look(sweep)
     # By the recovery's own key: the trial's is another one once a version evaluates more.
     recovered = [t.graph.finetune for t in state.plan.trials if t.graph.finetune] if state else []

@@ -6,10 +6,10 @@ from typing import Any
 
 from orchestrator.driver.dispatcher import Ended
 from orchestrator.driver.queue import Item, Step
-from orchestrator.planning.plan import Plan, PlannedTrial, Planner, missing_nodes
+from orchestrator.planning.plan import Plan, PlannedTrial, Planner
 from orchestrator.planning.speeds import Speeds
 from orchestrator.search import Outcome
-from orchestrator.storage.keys import key_of
+from orchestrator.storage.keys import key_of, missing_nodes
 from orchestrator.vocabulary import Metric
 from orchestrator.worker.job import Job, job_of
 from trials.stage import Node

@@ -6,8 +6,9 @@ from typing import Any
 
 from orchestrator.driver.interrupts import INTERRUPTED
 from orchestrator.planning.config import SweepConfig
-from orchestrator.planning.plan import Plan, PlannedTrial, Planner, missing_nodes
+from orchestrator.planning.plan import Plan, PlannedTrial, Planner
 from orchestrator.search import Outcome
+from orchestrator.storage.keys import missing_nodes
 from orchestrator.storage.store import Store
 from orchestrator.tracking import patience
 from orchestrator.tracking.reconcile import LOST

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.planning.config import SweepConfig
-from orchestrator.planning.plan import Plan, missing_nodes
+from orchestrator.planning.plan import Plan
 from orchestrator.planning.speeds import Speeds, error_factor, learned
+from orchestrator.storage.keys import missing_nodes
 from orchestrator.storage.store import Entry
 from trials.stage import Node
 

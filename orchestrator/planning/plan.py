@@ -2,21 +2,20 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from orchestrator import notices
 from orchestrator.memory import nothing_is_garbage
-from orchestrator.planning.config import AXES, Points, SweepConfig
+from orchestrator.planning.config import Points, SweepConfig
 from orchestrator.planning.model_checks import check_models
+from orchestrator.planning.naming import trial_name, used_axes
 from orchestrator.planning.problems import SweepError
 from orchestrator.search import Outcome, Point
 from orchestrator.search.methods import proposer
 from orchestrator.storage.keys import canonical, key_of
-from orchestrator.visible import one_line
-from trials.arms import BASE_AXES
 from trials.config import TrialConfig
 from trials.data.config import DataConfig
 from trials.data.datasets import Counts, Dataset
@@ -32,11 +31,6 @@ from trials.stage import Node, closure
 
 Find = Callable[[DataConfig, ModelConfig], Opened | Sources]
 """Reads data and weights, or says what is known of them without."""
-
-SHORT = dict(zip(BASE_AXES, ("s", "d", "f"), strict=True))
-
-NAME_CHARACTERS = 250
-"""The longest name of a trial; MLflow takes no longer one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,51 +305,3 @@ def _check_fit(config: TrialConfig, opened: Opened) -> None:
         found = fits(config.model, path, weights.digest, classes=classes, channels=channels)
         if found.words:
             notices.say(f"model.pretrained = {config.model.pretrained}: {found.words}")
-
-
-def used_axes(config: TrialConfig, point: dict[str, Any]) -> dict[str, Any]:
-    """The axes that a trial's arm does not ignore."""
-    ignored = set(BASE_AXES) - config.used_axes
-    used = {name: value for name, value in point.items() if name not in ignored}
-    return {name: value for name, value in used.items() if config.reads(name)}
-
-
-def trial_name(axes: dict[str, Any], key: str) -> str:
-    """`lotus-s0.30-d0.10-f0.10-seed0`, `-issp.merge=union_kept` for further axes, `-rung3`.
-
-    It says all axes and every digit, so no two trials of a sweep have the same name. One that is
-    too long is cut and ends with the first digits of its key.
-    """
-    parts = [str(axes["arm"])]
-    for name, letter in SHORT.items():
-        if name in axes:
-            value = axes[name]
-            parts.append(f"{letter}{value}" if value == "auto" else f"{letter}{_digits(value)}")
-    parts.append(f"seed{axes['seed']}")
-    parts += [f"{name}={value}" for name, value in axes.items() if name not in (*AXES, "rung")]
-    parts += [f"rung{axes['rung']}"] if "rung" in axes else []
-    name = one_line("-".join(parts))
-    return name if len(name) <= NAME_CHARACTERS else f"{name[: NAME_CHARACTERS - 9]}-{key[:8]}"
-
-
-def _digits(value: float) -> str:
-    """At least two decimals, more where the value has them."""
-    short = f"{value:.2f}"
-    return short if float(short) == value else repr(float(value))
-
-
-def missing_nodes(nodes: Iterable[Node[Any]], stored: Collection[str]) -> dict[str, Node[Any]]:
-    """The stages that must run for all of `nodes`, by key: nothing above a stored one."""
-    found: dict[str, Node[Any]] = {}
-
-    def visit(current: Node[Any]) -> None:
-        key = key_of(current)
-        if key in stored or key in found:
-            return
-        found[key] = current
-        for parent in current.parents():
-            visit(parent)
-
-    for node in nodes:
-        visit(node)
-    return found

@@ -21,7 +21,7 @@ from orchestrator.tracking.patience import refusals
 from orchestrator.tracking.runlog import TAG_CHARACTERS
 from orchestrator.tracking.tracker import RunLog, Tracker, TrackingError
 from orchestrator.vocabulary import Artifact, Metric, Tag
-from orchestrator.worker import record
+from orchestrator.worker import checkpoints
 from trials.container import KINDS
 from trials.graph.sources import Opened
 from trials.stage import Node
@@ -103,7 +103,7 @@ def _publish(order: Order, store: Store, tracker: Tracker) -> bool:
     key, data = order.trial.key, order.opened.dataset
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / Artifact.CHECKPOINT
-        record.write_checkpoint(tuned, path, key, data.class_names)
+        checkpoints.write_checkpoint(tuned, path, key, data.class_names)
         if order.retention.checkpoints == "best":
             RunLog(tracker.client, order.run_id).artifacts(Path(folder))
         images = np.ascontiguousarray(data.test.images[:2].transpose(0, 2, 3, 1))

@@ -8,6 +8,7 @@ in types that a `Node` does not hold.
 
 import hashlib
 import json
+from collections.abc import Collection, Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -46,3 +47,20 @@ def _input(value: Any) -> Any:
     if isinstance(value, tuple):
         return [key_of(node) for node in value]
     return {value.name: value.digest} if isinstance(value, Source) else None
+
+
+def missing_nodes(nodes: Iterable[Node[Any]], stored: Collection[str]) -> dict[str, Node[Any]]:
+    """The stages that must run for all of `nodes`, by key: nothing above a stored one."""
+    found: dict[str, Node[Any]] = {}
+
+    def visit(current: Node[Any]) -> None:
+        key = key_of(current)
+        if key in stored or key in found:
+            return
+        found[key] = current
+        for parent in current.parents():
+            visit(parent)
+
+    for node in nodes:
+        visit(node)
+    return found

@@ -16,7 +16,7 @@ from orchestrator.storage.store import Entry, Store
 from orchestrator.tracking.runlog import RunLog
 from orchestrator.tracking.runs import Identity
 from orchestrator.vocabulary import DENSE_EPOCHS, Artifact, Tag, seconds
-from orchestrator.worker import record
+from orchestrator.worker import checkpoints, metrics, record
 from orchestrator.worker.cached import Cached
 from orchestrator.worker.job import Job
 from orchestrator.worker.labels import (
@@ -201,9 +201,9 @@ def _of_trial(run: TrialRun, found: Gathered) -> RunRecord:
     recovered = results["rung" if run.trial.config.rungs else "finetune"]
     points = _Points()
     for number, epoch in enumerate(recovered.history, start=1):
-        points.add(record.epoch_metrics(epoch), number)
-    points.add(record.trial_metrics(results, run.data))
-    points.add(record.time_metrics(found.entries, found.hits))
+        points.add(metrics.epoch_metrics(epoch), number)
+    points.add(metrics.trial_metrics(results, run.data))
+    points.add(metrics.time_metrics(found.entries, found.hits))
     points.add(axis_metrics(run.trial, results))
     return RunRecord(
         run.identity,
@@ -220,13 +220,13 @@ def _of_stage(run: StageRun, found: Gathered) -> RunRecord:
     computed = key_of(node) not in found.hits
     dense = found.results["dense"] if name in COMPARED else None
     points, files = _Points(), dict[str, Callable[[Path], None]]()
-    points.add(record.stage_metrics(name, result, dense))
+    points.add(metrics.stage_metrics(name, result, dense))
     points.add({seconds(name): entry.seconds if entry else None})
     if isinstance(result, Dense):
         for number, epoch in enumerate(result.history, start=1):
-            points.add(record.epoch_metrics(epoch, DENSE_EPOCHS), number)
+            points.add(metrics.epoch_metrics(epoch, DENSE_EPOCHS), number)
         if computed:
-            write = partial(record.write_checkpoint, result, key=key_of(node))
+            write = partial(checkpoints.write_checkpoint, result, key=key_of(node))
             files[Artifact.DENSE_CHECKPOINT] = write
     params = flat(node.config) | ({"seed": node.seed} if node.seed is not None else {})
     tags = ({} if computed else {Tag.CACHED: "true"}) | memory_tags(found.micro_batch)
@@ -236,7 +236,7 @@ def _of_stage(run: StageRun, found: Gathered) -> RunRecord:
     if dense is not None and (level := curve_level(node, result, run.graph)):
         params["sparsity"], tags[Tag.STAGE_OF + "essential"] = level
         tags[Tag.STAGE_OF + "dense"] = key_of(run.graph.dense)
-        points.add(record.curve_metrics(dense))
+        points.add(metrics.curve_metrics(dense))
     return RunRecord(run.identity, params, tags, points.given, files)
 
 

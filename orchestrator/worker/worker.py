@@ -19,7 +19,7 @@ from orchestrator.tracking.pending import Pending, note_of
 from orchestrator.tracking.tracker import Identity, RunLog, Tracker
 from orchestrator.versions import differences, host, versions, without_gpu
 from orchestrator.vocabulary import DENSE_EPOCHS, Tag
-from orchestrator.worker import record
+from orchestrator.worker import metrics
 from orchestrator.worker.attempt_log import last_lines
 from orchestrator.worker.cached import Cached, Memory
 from orchestrator.worker.failures import NodeError, failure_of, write_evidence
@@ -142,7 +142,7 @@ def run_stage(here: Worker, job: Job, key: str, opened: Opened) -> None:
 
     def progress(step: Progress) -> None:
         if step.epoch is not None and run.name == "dense":
-            log.metrics(record.epoch_metrics(step.epoch, DENSE_EPOCHS), step.done)
+            log.metrics(metrics.epoch_metrics(step.epoch, DENSE_EPOCHS), step.done)
 
     try:
         cached = here.cached(opened, progress, key, log)
@@ -161,7 +161,7 @@ def run_trial(here: Worker, job: Job, opened: Opened) -> dict[str, float]:
 
     def progress(step: Progress) -> None:
         if step.epoch is not None:
-            log.metrics(record.epoch_metrics(step.epoch), step.done)
+            log.metrics(metrics.epoch_metrics(step.epoch), step.done)
 
     results: dict[str, Any] = {}
     try:

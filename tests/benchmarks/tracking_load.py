@@ -40,7 +40,7 @@ from orchestrator.planning.plan import plan
 from orchestrator.planning.sweepfile import load_sweep
 from orchestrator.tracking.runs import Identity
 from orchestrator.tracking.tracker import Address, Tracker, open_sweep
-from orchestrator.worker import record
+from orchestrator.worker import metrics, record
 from orchestrator.worker.labels import stage_tags, trial_params
 from tests.orchestrator.faults.conftest import Proxy, Server
 from trials.context import Context, Epoch
@@ -121,7 +121,7 @@ class Load:
             time.sleep(kind.epoch_s)
             point = Epoch(1.0 / epoch, 2.0 / epoch, epoch / kind.epochs, 100.0)
             with spent.waiting():
-                log.metrics(record.epoch_metrics(point), epoch)
+                log.metrics(metrics.epoch_metrics(point), epoch)
         with tempfile.TemporaryDirectory() as folder, spent.waiting():
             shutil.copytree(self.sample.files, folder, dirs_exist_ok=True)
             log.metrics(self.sample.metrics)
@@ -142,7 +142,7 @@ class Load:
             one.config, one.local_path = self.sample.params, str(self.sample.files)
             logger.log_trial_start(one)
             for epoch in range(1, kind.epochs + 1):
-                point = record.epoch_metrics(Epoch(1.0, 1.0, 1.0, 1.0))
+                point = metrics.epoch_metrics(Epoch(1.0, 1.0, 1.0, 1.0))
                 result = point | (final if epoch == kind.epochs else {})
                 logger.log_trial_result(epoch, one, result | {"training_iteration": epoch})
             logger.log_trial_end(one)
@@ -159,8 +159,8 @@ def sample(folder: Path) -> Sample:
     results = {name: direct.get(node) for name, node in trial.graph.stages().items()}
     files = folder / "files"
     record.write_all(record.trial_files(trial, results, opened.dataset, True), files)
-    metrics = {**record.trial_metrics(results), **record.time_metrics({}, {})}
-    return Sample(trial_params(trial, results), stage_tags(trial), metrics, files)
+    numbers = {**metrics.trial_metrics(results), **metrics.time_metrics({}, {})}
+    return Sample(trial_params(trial, results), stage_tags(trial), numbers, files)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from orchestrator import load_sweep, results, select
 from orchestrator.cli import cli
 from orchestrator.commands.export import _other_in_timm, export
-from orchestrator.worker import record
+from orchestrator.worker import checkpoints
 from trials.context import Outcomes
 from trials.errors import LotusError
 from trials.formats import load_mask
@@ -115,8 +115,8 @@ def test_a_model_whose_tokens_leave_inside_needs_a_word_to_be_exported(tmp_path:
     made = vit.reducing(plain, ReductionConfig(method="dynamicvit", keep=0.6), seed=1)
     outcomes = Outcomes(torch.zeros(1, dtype=torch.bool), 0.0)
     path = tmp_path / "final.safetensors"
-    record.write_checkpoint(Finetuned(made, (), outcomes, 0.0), path, "key")
-    again = record.read_checkpoint(path)
+    checkpoints.write_checkpoint(Finetuned(made, (), outcomes, 0.0), path, "key")
+    again = checkpoints.read_checkpoint(path)
     assert again.arch == made.arch
     assert again.arch.reduction is not None
     assert again.arch.reduction.settings == {

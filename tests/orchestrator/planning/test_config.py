@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from orchestrator.planning.assuming import Assuming
 from orchestrator.planning.config import SweepConfig, flat
-from orchestrator.planning.plan import plan, trial_name, used_axes
+from orchestrator.planning.naming import trial_name, used_axes
+from orchestrator.planning.plan import plan
 from orchestrator.planning.problems import SweepError
 from orchestrator.planning.sweepfile import bundled, load_sweep, resolved_yaml
 
