@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from orchestrator.commands.status import Tracked, tracked_results
+from orchestrator.commands.selecting import Tracked, tracked_results
 from orchestrator.driver.state import look
 from orchestrator.planning.config import SweepConfig
 from orchestrator.publishing.card import measured, number

@@ -93,7 +93,7 @@ def select(
     sweep: SweepConfig, tracking_uri: str | None, tolerance: float | None, as_json: bool
 ) -> int:
     """Show the essential sparsity and the recommended setting."""
-    from orchestrator.commands.status import describe_selection, selection_json, tracked_results
+    from orchestrator.commands.selecting import describe_selection, selection_json, tracked_results
     from orchestrator.selection import select as choose
 
     wanted = sweep.essential.resolved().tolerance if tolerance is None else tolerance

@@ -97,7 +97,7 @@ def gc(
     Sweeps may be running meanwhile. What a sweep in the tracking store needs is kept.
     """
     from orchestrator.commands.collecting import asker, collect
-    from orchestrator.commands.status import collected_json, describe_collected
+    from orchestrator.commands.sizes import collected_json, describe_collected
     from orchestrator.storage.store import Store
 
     config = load_sweep(sweep, overrides) if sweep else None

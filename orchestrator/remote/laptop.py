@@ -183,7 +183,7 @@ def _local_status(rows: Sequence[Mapping[str, Any]], waiting: str, as_json: bool
     Args:
         waiting: what MLflow has not got yet, in words.
     """
-    from orchestrator.commands.status import describe_store
+    from orchestrator.commands.sizes import describe_store
 
     if as_json:
         click.echo(json.dumps(rows, indent=1))
