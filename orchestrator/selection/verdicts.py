@@ -139,14 +139,17 @@ def points_between(low: float | None, high: float | None) -> str:
 
 
 def between(low: float, high: float, sign: str = "+z") -> str:
-    """Two fractions in points, with enough digits to differ: `-0.02 to +0.02`.
+    """Two fractions in points, with enough digits to differ from each other, and from 0.
+
+    `-0.5 to +1.2`, `-0.02 to +1.33`. Less than a hundredth of a point is 0.
 
     Args:
         sign: the sign option of Python's format.
     """
     for digits in range(1, 7):
         ends = [f"{100 * v:{sign}.{digits}f}" for v in (low, high)]
-        if ends[0] != ends[1]:
+        hidden = digits == 1 and any(0.00005 <= abs(v) < 0.0005 for v in (low, high))
+        if ends[0] != ends[1] and not hidden:
             break
     return f"{ends[0]} to {ends[1]}"
 

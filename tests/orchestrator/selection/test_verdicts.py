@@ -38,4 +38,7 @@ def test_an_interval_shows_two_ends_or_says_that_there_is_none() -> None:
     assert points_between(-0.005, 0.012) == "interval -0.5 to +1.2"
     assert points_between(0.0051, 0.0054) == "interval +0.51 to +0.54"
     assert points_between(-1e-6, 1e-6) == "interval -0.0001 to +0.0001"
+    assert points_between(-0.000176, 0.0133) == "interval -0.02 to +1.33", "it holds 0"
+    assert points_between(0.0, 0.0133) == "interval +0.0 to +1.3"
+    assert points_between(-0.00004, 0.0133) == "interval +0.0 to +1.3"
     assert points_between(None, 0.1) == "no interval: too few images or seeds to say"
