@@ -16,6 +16,7 @@ from dashboards.text import (
     points,
     points_interval,
     ratio,
+    sentence,
     tolerance_points,
 )
 
@@ -68,17 +69,18 @@ def answer(summary: dict[str, Any]) -> list[Said]:
     sentences, best = summary.get("answer") or {}, summary.get("recommended") or {}
     figures = {"recommended": Arms.of(summary).label(best.get("arm")) if best else ""}
     if number(best.get("macs_ratio")) is not None:
-        figures["saves"] = f"{ratio(best['macs_ratio'])} MACs"
+        saves = best["macs_ratio"] < 1
+        figures["saves"] = f"{ratio(best['macs_ratio'])} MACs" if saves else "Nothing"
     if number(best.get("difference")) is not None:
         figures["costs"] = f"{points(best['difference'])} points"
     rows = [
-        Said(label, figures.get(kind, ""), clean(sentences[kind]))
+        Said(label, figures.get(kind, ""), sentence(sentences[kind]))
         for kind, label in ROWS.items() if sentences.get(kind)
     ]  # fmt: skip
     if not sentences.get("recommended"):
         rows.append(Said("What to use", "", "The trials that finished allow no recommendation."))
         causes = (summary.get("diagnosis") or {}).get("sentences") or []
-        rows += [Said("Why ISSP collapses", "", clean(cause)) for cause in causes[:1]]
+        rows += [Said("Why ISSP collapses", "", sentence(cause)) for cause in causes[:1]]
     return rows
 
 

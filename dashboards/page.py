@@ -28,7 +28,7 @@ from dashboards.data import Picture, ReportData
 from dashboards.figure import Drawing, Place
 from dashboards.figures.issp_by_fraction import shown_levels
 from dashboards.tables import Table, values
-from dashboards.text import clean, duration, level, number, percent, plural
+from dashboards.text import clean, duration, level, number, percent, plural, sentence
 from dashboards.vega import embed
 
 
@@ -171,7 +171,7 @@ def _context(
         "cards": headline.cards(summary),
         "trust": headline.trust(summary),
         "unfinished": headline.unfinished(summary),
-        "warnings": [clean(w) for w in summary.get("warnings") or []],
+        "warnings": [sentence(w) for w in summary.get("warnings") or []],
         "not_measured": [clean(s) for s in summary.get("not_measured") or []],
         "figures": _placed(drawings),
         "pictures": [_picture_image(p) for p in pictures],

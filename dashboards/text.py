@@ -8,6 +8,7 @@ DASH = "–"
 
 AUTO = "auto"
 """A sparsity that each trial finds for itself."""
+_NEGATIVE = re.compile(r"(?<![\w.)-])-(?=\d)")
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 # The same as in orchestrator/visible.py, except tab and newline. It must not be imported here; a
 # test compares them.
@@ -74,11 +75,15 @@ def interval(low: Any, high: Any) -> str:
 
 
 def points_interval(low: Any, high: Any) -> str:
-    """`−0.9 to +0.1`, or a dash when an end is unknown."""
+    """`−0.9 to +0.1`, or a dash when an end is unknown.
+
+    An end that is not 0 is not written as 0: `−0.02 to +1.33`.
+    """
     a, b = number(low), number(high)
     if a is None or b is None:
         return DASH
-    digits = _digits(a, b)
+    hidden = any(0.00005 <= abs(end) < 0.0005 for end in (a, b))
+    digits = max(_digits(a, b), 2 if hidden else 1)
     return f"{signed(100 * a, digits)} to {signed(100 * b, digits)}"
 
 
@@ -121,6 +126,11 @@ def amount(value: Any) -> str:
 def plural(count: int, word: str) -> str:
     """`1 trial`, `3 trials`."""
     return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
+def sentence(value: Any, limit: int = 2000) -> str:
+    """A sentence of the summary for the page, which writes a minus as such."""
+    return _NEGATIVE.sub("−", clean(value, limit))
 
 
 def clean(value: Any, limit: int = 2000) -> str:

@@ -94,6 +94,18 @@ class Arm:
         """
         return self.mask == "issp" or (self.replaces == "mask" and count_open)
 
+    def concerned(self, setting: str) -> bool:
+        """Whether a setting such as `issp.merge` is about something that it does at all."""
+        section = setting.partition(".")[0]
+        masked = self.mask is not None or self.replaces == "mask"
+        about = {
+            "tickets": self.ticketed,
+            "essential": masked,
+            "issp": self.mask == "issp" or self.replaces == "mask",
+            "reduction": self.reducible,
+        }
+        return about.get(section, True)
+
     def prunes_once(self, count_open: bool) -> bool:
         """Whether it makes the one-shot mask at the level of the axis `sparsity`."""
         return self.mask == "one_shot" or self.runs_issp(count_open)

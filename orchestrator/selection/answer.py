@@ -111,9 +111,13 @@ def setting_words(best: Recommended) -> str:
         parts.append(f"{level(best.patch_drop)} of the patches dropped")
     if best.mask_data_fraction is not None:
         parts.append(f"masks from {level(best.mask_data_fraction)} of the data")
-    further = {k: v for k, v in best.setting.items() if k not in BASE_AXES and v is not None}
-    parts += [f"{axis} {value}" for axis, value in further.items()]
     arm_row = BY_NAME.get(best.arm)
+    parts += [
+        f"{axis} {value}"
+        for axis, value in best.setting.items()
+        if axis not in BASE_AXES and value is not None
+        and (arm_row is None or arm_row.concerned(axis))
+    ]  # fmt: skip
     arm = best.arm if arm_row is None else arm_row.words or arm_row.label
     return f"{arm} ({', '.join(parts)})" if parts else arm
 
@@ -142,6 +146,8 @@ def saving_words(best: Recommended) -> str:
             f". Choosing the patches costs another {ratio(total_ratio - kept_ratio)}: "
             f"{ratio(total_ratio)} in all, unless they are known beforehand"
         )
+    if total_ratio >= 1:
+        sentence = f"Nothing as it stands. {sentence}"
     return f"{sentence}.{zeros}"
 
 

@@ -24,7 +24,9 @@ def spaces(text: str) -> str:
 def test_the_top_says_the_summarys_own_sentences(summary: dict[str, Any]) -> None:
     rows, told = headline.answer(summary), summary["answer"]
     said = [row.words for row in rows]
-    assert said == [told[name] for name in ("essential", "recommended", "saves", "costs", "surer")]
+    sentences = [told[name] for name in ("essential", "recommended", "saves", "costs", "surer")]
+    assert said == [sentence.replace(" -", " −") for sentence in sentences]
+    assert "these models −0.6 to −0.2" in said[3]
     assert all(sentence.endswith(".") for sentence in said)
     assert [row.label for row in rows] == list(headline.ROWS.values())
     assert said[1] == (

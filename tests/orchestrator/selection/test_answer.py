@@ -119,6 +119,9 @@ def test_only_what_is_shown_is_recommended(changes: dict[str, Any], start: str) 
          "data, finetune.lr 0.001)"),
         ({"arm": "tickets", "sparsity": None, "final_sparsity": 0.0, "mask_data_fraction": None,
           "patch_drop": 0.0}, "Tickets only"),
+        ({"arm": "tickets", "sparsity": None, "final_sparsity": 0.0, "mask_data_fraction": None,
+          "setting": {"issp.preset": "default", "tickets.sink": "none"}},
+         "Tickets only (10 % of the patches dropped, tickets.sink none)"),
     ],
 )  # fmt: skip
 def test_a_setting_names_what_it_has_and_nothing_else(changes: dict[str, Any], said: str) -> None:
@@ -128,10 +131,11 @@ def test_a_setting_names_what_it_has_and_nothing_else(changes: dict[str, Any], s
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({}, "On the patches that it keeps it needs 0.90× the multiply-accumulates (MACs) of "
-             "dense, and does 1.08× as many images/s (measured). Choosing the patches costs "
-             "another 1.00×: 1.90× in all, unless they are known beforehand. 70 % of the prunable "
-             "weights are zero, which by itself speeds nothing up."),
+        ({}, "Nothing as it stands. On the patches that it keeps it needs 0.90× the "
+             "multiply-accumulates (MACs) of dense, and does 1.08× as many images/s (measured). "
+             "Choosing the patches costs another 1.00×: 1.90× in all, unless they are known "
+             "beforehand. 70 % of the prunable weights are zero, which by itself speeds nothing "
+             "up."),
         ({"macs_ratio": 0.9, "images_per_s_ratio": None, "final_sparsity": 0.0},
          "On the patches that it keeps it needs 0.90× the multiply-accumulates (MACs) of dense."),
         ({"macs_ratio": 1.0, "macs_ratio_kept": 1.0, "patch_drop": None},
