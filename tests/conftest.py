@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
+from xdist.workermanage import WorkerController
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("RAY_raylet_start_wait_time_s", "150")  # 30 s: too few on a busy machine
@@ -81,8 +84,8 @@ LONGEST_FIRST = (
     "orchestrator/test_surroundings.py",
     "orchestrator/commands/test_ui.py",
 )
-"""Files of half a minute and more, roughly by their seconds; after them those marked slow. Two
-processes take one file after the other: a long one that is taken last leaves one without work."""
+"""Files of half a minute and more, roughly by their seconds; after them those marked slow. They are
+taken in this order: a long one that is taken last leaves the other processes without work."""
 
 SERVERS = frozenset(
     [
@@ -130,6 +133,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     rank = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST_FIRST)}
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: rank.get(item.path, len(rank) + (item.path not in slow)))
+
+
+class FromBothEnds(LoadFileScheduling):
+    """File by file from the front, where the long ones are; the last process takes from the back.
+
+    The long ones wait for Ray a third of their time, the short ones compute. Side by side they use
+    what one core after the other would leave idle.
+    """
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        if self.numnodes > 1 and node.gateway.id == f"gw{self.numnodes - 1}":
+            self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
+        super()._assign_work_unit(node)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+    """With --dist loadfile, see the Makefile."""
+    return FromBothEnds(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def tiny_sweep(folder: Path, *, at_once: int | None = 1) -> Path:
@@ -196,22 +218,24 @@ def own_tracking_address() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
-    """One Ray on this machine for all tests that need one; sweeps join it."""
+    """One Ray on this machine for all tests that need one, as a sweep starts it; sweeps join it."""
     import logging
 
     import ray
 
+    from orchestrator.ray_internals.starting import for_one_machine
     from tests.warm.server import workers_by
     from tests.warm.starting import python
 
     workers_by(python())
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    with for_one_machine():
+        ray.init(
+            address="local",
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
     yield
     ray.shutdown()
 
