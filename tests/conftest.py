@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import CodeType
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -114,10 +116,36 @@ SERVERS = frozenset(
 """Fixtures that start Ray, a server or a program."""
 
 
+PROGRAMS = frozenset(["subprocess", "Program", "Chromium", "loaded_by"])
+"""What a test names that starts a program."""
+
+_STARTS: dict[CodeType, bool] = {}
+
+
+def starts_a_program(function: Any) -> bool:
+    """Whether a function of the tests, or one of them that it names, starts a program."""
+    code = getattr(function, "__code__", None)
+    if code is None or not code.co_filename.startswith(f"{Path(__file__).parent}{os.sep}"):
+        return False
+    if code not in _STARTS:
+        _STARTS[code] = False  # it may name itself
+        names, within = set(), [code]
+        while within:
+            one = within.pop()
+            names |= set(one.co_names)
+            within += [part for part in one.co_consts if isinstance(part, CodeType)]
+        known = function.__globals__
+        _STARTS[code] = bool(names & PROGRAMS) or any(
+            starts_a_program(known.get(name)) for name in sorted(names)
+        )
+    return _STARTS[code]
+
+
 def needs_a_server(item: pytest.Item) -> bool:
     """Whether a test is left out of `make check`."""
     kind = getattr(getattr(item, "callspec", None), "params", {}).get("store")
-    return kind == "s3" or bool(SERVERS & set(getattr(item, "fixturenames", ())))
+    needed = SERVERS & set(getattr(item, "fixturenames", ()))
+    return kind == "s3" or bool(needed) or starts_a_program(getattr(item, "function", None))
 
 
 def pytest_configure() -> None:

@@ -249,7 +249,7 @@ def test_a_worker_that_eats_all_memory_is_tried_again_with_fewer_images_at_a_tim
         faults, RAY_memory_usage_threshold=f"{limit:.3f}", RAY_memory_monitor_refresh_ms="100"
     )
     args = ("run", str(path), "--no-report", "--set", ONE_TRIAL, "--set", "retry.max_failures=10")
-    program = Program.start(tmp_path / "log", *args, env=env)
+    program = Program.start(tmp_path / "log", *args, env=env, lotus=REAL)
     assert program.wait() == 0, program.said
     assert "ended because the node ran out of memory; it is tried again" in program.said
     seen = look(path)
