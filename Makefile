@@ -34,11 +34,12 @@ types: $(READY)
 	$(BIN)/mypy
 
 ## All tests, without lint and types.
-# One file after the other on each of three processes, for two cores: those that start Ray or servers
-# wait for a third of their time. By default xdist takes the files with the most tests first; the
-# longest have few (tests/conftest.py).
+# One file after the other on each of four processes, for two cores. Three take the long files, which
+# start Ray or servers and wait for a third of their time; the fourth takes the short ones, which
+# compute. By default xdist takes the files with the most tests first; the longest have few
+# (tests/conftest.py).
 unit: $(READY)
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 ## List the targets.
 help:

@@ -165,6 +165,11 @@ MLFLOW = Package(
             "HttpArtifactRepository._host_creds",
             "stopping the download of an artifact that is too large",
         ),
+        PrivateName(
+            "mlflow.utils.requirements_utils",
+            "_MODULES_TO_PACKAGES",
+            "publishing a model without listing the files of all packages",
+        ),
     ),
 )
 

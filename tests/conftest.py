@@ -7,9 +7,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import CodeType
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
+from xdist.workermanage import WorkerController
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("RAY_raylet_start_wait_time_s", "150")  # 30 s: too few on a busy machine
@@ -81,8 +86,8 @@ LONGEST_FIRST = (
     "orchestrator/test_surroundings.py",
     "orchestrator/commands/test_ui.py",
 )
-"""Files of half a minute and more, roughly by their seconds; after them those marked slow. Two
-processes take one file after the other: a long one that is taken last leaves one without work."""
+"""Files of half a minute and more, roughly by their seconds; after them those marked slow. They are
+taken in this order: a long one that is taken last leaves the other processes without work."""
 
 SERVERS = frozenset(
     [
@@ -111,10 +116,36 @@ SERVERS = frozenset(
 """Fixtures that start Ray, a server or a program."""
 
 
+PROGRAMS = frozenset(["subprocess", "Program", "Chromium", "loaded_by"])
+"""What a test names that starts a program."""
+
+_STARTS: dict[CodeType, bool] = {}
+
+
+def starts_a_program(function: Any) -> bool:
+    """Whether a function of the tests, or one of them that it names, starts a program."""
+    code = getattr(function, "__code__", None)
+    if code is None or not code.co_filename.startswith(f"{Path(__file__).parent}{os.sep}"):
+        return False
+    if code not in _STARTS:
+        _STARTS[code] = False  # it may name itself
+        names, within = set(), [code]
+        while within:
+            one = within.pop()
+            names |= set(one.co_names)
+            within += [part for part in one.co_consts if isinstance(part, CodeType)]
+        known = function.__globals__
+        _STARTS[code] = bool(names & PROGRAMS) or any(
+            starts_a_program(known.get(name)) for name in sorted(names)
+        )
+    return _STARTS[code]
+
+
 def needs_a_server(item: pytest.Item) -> bool:
     """Whether a test is left out of `make check`."""
     kind = getattr(getattr(item, "callspec", None), "params", {}).get("store")
-    return kind == "s3" or bool(SERVERS & set(getattr(item, "fixturenames", ())))
+    needed = SERVERS & set(getattr(item, "fixturenames", ()))
+    return kind == "s3" or bool(needed) or starts_a_program(getattr(item, "function", None))
 
 
 def pytest_configure() -> None:
@@ -130,6 +161,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     rank = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST_FIRST)}
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: rank.get(item.path, len(rank) + (item.path not in slow)))
+
+
+class FromBothEnds(LoadFileScheduling):
+    """File by file from the front, where the long ones are; the last process takes from the back.
+
+    The long ones wait for Ray a third of their time, the short ones compute. Side by side they use
+    what one core after the other would leave idle.
+    """
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        if self.numnodes > 1 and node.gateway.id == f"gw{self.numnodes - 1}":
+            self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
+        super()._assign_work_unit(node)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+    """With --dist loadfile, see the Makefile."""
+    return FromBothEnds(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def tiny_sweep(folder: Path, *, at_once: int | None = 1) -> Path:
@@ -196,22 +246,24 @@ def own_tracking_address() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
-    """One Ray on this machine for all tests that need one; sweeps join it."""
+    """One Ray on this machine for all tests that need one, as a sweep starts it; sweeps join it."""
     import logging
 
     import ray
 
+    from orchestrator.ray_internals.starting import for_one_machine
     from tests.warm.server import workers_by
     from tests.warm.starting import python
 
     workers_by(python())
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    with for_one_machine():
+        ray.init(
+            address="local",
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
     yield
     ray.shutdown()
 

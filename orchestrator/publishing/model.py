@@ -69,6 +69,7 @@ def log_model(where: Address, model: ToLog) -> str:
     with (
         tracking_at(where.uri),
         mlflow.start_run(run_id=where.parent),
+        _requirements_are_installed(),
         warnings.catch_warnings(action="ignore"),
     ):
         about = model.about
@@ -118,6 +119,22 @@ def _requirements() -> list[str]:
     installed = versions()
     packages = ("torch", "timm", "safetensors", "numpy")
     return ["mlflow", *(f"{package}=={installed[package]}" for package in packages)]
+
+
+@contextmanager
+def _requirements_are_installed() -> Iterator[None]:
+    """MLflow compares requirements with what is installed; ours name just that.
+
+    To do so it lists every file of every package, which takes a core a second or more.
+    """
+    from mlflow.utils import requirements_utils
+
+    before = requirements_utils._MODULES_TO_PACKAGES
+    requirements_utils._MODULES_TO_PACKAGES = before or {}
+    try:
+        yield
+    finally:
+        requirements_utils._MODULES_TO_PACKAGES = before
 
 
 class Untried:

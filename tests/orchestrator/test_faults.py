@@ -22,7 +22,7 @@ from orchestrator.tracking.lease import Lease, Timing
 from orchestrator.tracking.tracker import Tracker, find_sweep
 
 sys.path.insert(0, str(Path(__file__).parent))
-from programs import STAGES, Program, assert_as_if_undisturbed, copy_of, environment, look
+from programs import REAL, STAGES, Program, assert_as_if_undisturbed, copy_of, environment, look
 
 pytestmark = pytest.mark.slow
 
@@ -84,7 +84,7 @@ def test_a_second_driver_is_refused_and_a_killed_one_is_followed_at_once(
     faults.mkdir()
     (faults / "dense.1.hang").touch()
     run_it = ("run", str(path), "--no-report")
-    first = Program.start(tmp_path / "1", *run_it, env=environment(faults))
+    first = Program.start(tmp_path / "1", *run_it, env=environment(faults), lotus=REAL)
     try:
         first.until(lambda: runs_a_hanging_stage(faults, path))
         second = Program.start(tmp_path / "2", *run_it)
@@ -249,7 +249,7 @@ def test_a_worker_that_eats_all_memory_is_tried_again_with_fewer_images_at_a_tim
         faults, RAY_memory_usage_threshold=f"{limit:.3f}", RAY_memory_monitor_refresh_ms="100"
     )
     args = ("run", str(path), "--no-report", "--set", ONE_TRIAL, "--set", "retry.max_failures=10")
-    program = Program.start(tmp_path / "log", *args, env=env)
+    program = Program.start(tmp_path / "log", *args, env=env, lotus=REAL)
     assert program.wait() == 0, program.said
     assert "ended because the node ran out of memory; it is tried again" in program.said
     seen = look(path)

@@ -29,17 +29,19 @@ SLOW = (
     "numpy", "pandas", "scipy.stats", "pydantic", "sqlalchemy", "altair",
     "torch", "torchvision", "timm", "safetensors.torch", "mlflow", "mlflow.tracking",
     "mlflow.store.tracking.sqlalchemy_store",
+    "aiohttp.web", "aiohttp_cors", "grpc.aio", "opencensus.stats.stats",
+    "opentelemetry.sdk.metrics", "prometheus_client", "rich.console", "fsspec",
 )  # fmt: skip
 
 KNOWS_FORKS = "jemalloc_bg_thd"
 """A thread of pyarrow's allocator, which takes care of forks itself."""
 
 SETTINGS = (
-    "LOTUS_TEST", "RAY_", "PYTHON", "LC_", "LANG", "OMP_", "MKL_", "OPENBLAS_", "KMP_", "CUDA_",
-    "TORCH_", "MLFLOW_", "LD_", "MALLOC_",
+    "LOTUS_TEST", "PYTHON", "LC_", "LANG", "OMP_", "MKL_", "OPENBLAS_", "KMP_", "CUDA_", "TORCH_",
+    "MLFLOW_", "LD_", "MALLOC_",
 )  # fmt: skip
 """So begin the names of what libraries read of the environment when they are imported, or what is
-looked for in the environment of a process."""
+looked for in the environment of a process. Ray is imported after the fork."""
 
 READ_LATER = frozenset([
     # followed here
@@ -49,12 +51,9 @@ READ_LATER = frozenset([
     "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT",
     "MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "RAY_AUTH_MODE", "RAY_LD_PRELOAD_ON_WORKERS",
-    "RAY_USAGE_STATS_ENABLED", "RAY_gcs_server_port_wait_time_s", "RAY_CLIENT_MODE",
     # asked for at each use
     "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_USERNAME",
-    "MLFLOW_TRACKING_PASSWORD", "RAY_ADDRESS", "RAY_AUTH_TOKEN_PATH", "RAY_JOB_ID",
-    "RAY_RAYLET_PID", "RAY_worker_niceness",
+    "MLFLOW_TRACKING_PASSWORD", "PYTHONBREAKPOINT",
 ])  # fmt: skip
 """But these are not."""
 
@@ -118,10 +117,13 @@ def program(argv: list[str]) -> Program | None:
         if context.get("command_prefix") or context.get("override_worker_entrypoint"):
             return None
         env = context.get("env_vars") or {}
-    if rest and rest[0].endswith("ray/_private/workers/default_worker.py"):
+    if rest and rest[0].endswith(("ray/_private/workers/default_worker.py", *AGENTS)):
         return Program(rest[0], rest[1:], env, safe, unbuffered)
     return None
 
+
+AGENTS = ("ray/dashboard/agent.py", "ray/_private/runtime_env/agent/main.py")
+"""Two that every node of Ray has."""
 
 RAYS_OWN = ("--serialized-runtime-env-context=", "--language=")
 """What Ray tells the program that prepares a worker, and not the worker."""

@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import importlib_metadata
 import mlflow
 import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
+from mlflow.utils import requirements_utils
 
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.plan import plan
@@ -138,7 +140,11 @@ def test_when_the_best_changes_its_checkpoint_is_the_only_one(
 
     first, second = run_ids
     assert not any(kept().values())  # nothing is uploaded while trials run
-    assert publish_best(planned, store, tracker, first, BEST, run_ids[first])
+    with monkeypatch.context() as patch:
+        patch.setattr(requirements_utils, "_MODULES_TO_PACKAGES", None)
+        patch.setattr(importlib_metadata, "packages_distributions", lambda: pytest.fail("slow"))
+        assert publish_best(planned, store, tracker, first, BEST, run_ids[first])
+        assert requirements_utils._MODULES_TO_PACKAGES is None
     assert kept() == {first: True, second: False}
     assert not publish_best(planned, store, tracker, first, BEST, run_ids[first])
     assert publish_best(planned, store, tracker, second, BEST, run_ids[second])
