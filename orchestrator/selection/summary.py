@@ -23,6 +23,8 @@ from orchestrator.selection.recommendation import Recommended, recommend
 from orchestrator.selection.rows import plain
 from orchestrator.selection.series import SERIES
 from orchestrator.selection.settings import group_settings
+from orchestrator.selection.systems import planned as side_by_side
+from orchestrator.selection.systems import systems
 from orchestrator.selection.trust import trust
 
 Part = Callable[[Analysis], Any]
@@ -48,6 +50,7 @@ PARTS: dict[str, Part] = {
     ),
     "diagnosis": lambda analysis: analysis.diagnosis,
     "pareto": lambda analysis: pareto(analysis.settings),
+    "systems": systems,
     "halving": lambda analysis: halving(analysis.results, analysis.axes),
     **SERIES,
 }  # fmt: skip
@@ -98,7 +101,7 @@ def wanted_trials(
         all_arms: False = only those of the recommended setting.
     """
     settings = group_settings(full_first(results), [a for a in axes if a in results])
-    planned = contrasts(settings) if all_arms else []
+    planned = [*contrasts(settings), *side_by_side(results, settings)] if all_arms else []
     choice = choose(settings, Spreads(settings), tolerance, CONFIDENCE)
     return needed_trials([*([choice.on_test] if choice else []), *planned])
 

@@ -1,0 +1,285 @@
+"""Systems set side by side: the family of a setting, its name, and what controls it.
+
+A system is a setting under its own name: an arm, a method of token reduction, or a reading of ISP.
+Families are those of `trials.arms`. A control is at equal counts: as many tokens in every block, as
+many patches, or as many weights, with equal fine-tuning.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from orchestrator.selection.contrasts import differ_in_method, differ_in_one_thing
+from orchestrator.selection.design import PRESET
+from orchestrator.selection.rows import Row, rows
+from orchestrator.selection.settings import (
+    Setting,
+    number_or_text,
+    preference,
+    same_sparsity,
+)
+from orchestrator.vocabulary import Metric
+from trials.arms import (
+    BASE_AXES,
+    BY_NAME,
+    CONTROLS,
+    FAMILIES,
+    MAGNITUDE,
+    RANDOM_MASK,
+    REDUCED_AS,
+    SHOWN,
+    SYSTEM_CONTROLS,
+    Family,
+    family_of,
+)
+
+METHOD, KEEP, R = "reduction.method", "reduction.keep", "reduction.r"
+METRIC, MERGE, FUSE = "reduction.metric", "reduction.merge", "reduction.fuse"
+TRAIN = "reduction.train"
+COLUMNS = (
+    METHOD, KEEP, R, METRIC, MERGE, FUSE, TRAIN, PRESET, "tokens", "issp.rate", "issp.steps",
+    "issp.merge", "essential.weights", "finetune.weights", "finetune.epochs", "patch_drop",
+    "sparsity",
+)  # fmt: skip
+"""What is read of a trial, whether it varies in the sweep or not."""
+
+MOST_SETTINGS = 8
+"""Of one system: a grid of LOTUS has hundreds."""
+
+READINGS = {
+    "isp_published": "ISP, merge as published",
+    "isp_published_votes": "ISP, merge by votes",
+    "isp_code": "ISP, released code",
+    "isp_paper": "ISP, first reading",
+    "progressive": "ISP without denoiser",
+    "progressive_published": "Progressive pruning",
+    "lth": "Lottery tickets (LTH)",
+}
+"""Presets of ISSP that are systems of their own."""
+
+_CHANCE = "random"  # a method of reduction, a metric of ToMe
+_LABELS = {name: label.removeprefix("Control: ") for name, label, _ in SHOWN}
+_PRUNING = ("issp.", "essential.")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class System:
+    """One setting, with what says which system it is.
+
+    Attributes:
+        config: COLUMNS of its first trial; numbers as numbers, None for what it does not read.
+    """
+
+    setting: Setting
+    config: Row
+    family: Family | None
+
+    @property
+    def name(self) -> str:
+        """The system in words, as tables list it."""
+        label = _LABELS.get(self.setting.arm, self.setting.arm)
+        label = f"{label[:1].upper()}{label[1:]}"
+        if self.is_issp:
+            label = READINGS.get(str(self.config[PRESET]), label)
+        if self.config[METRIC] == _CHANCE:
+            label += ", random pairs"
+        if self.config[MERGE] == "drop":
+            label += ", dropped instead of merged"
+        return f"{label} with {REDUCED_AS[self.method][0]}" if self.combined else label
+
+    @property
+    def method(self) -> str:
+        """The method of token reduction, `none` without one."""
+        return str(self.config[METHOD] or "none")
+
+    @property
+    def combined(self) -> bool:
+        """Whether tokens leave inside a model that is no plain dense one."""
+        return self.family == "combined" and self.method in REDUCED_AS
+
+    @property
+    def is_issp(self) -> bool:
+        """Whether its mask is ISSP's."""
+        arm = BY_NAME.get(self.setting.arm)
+        return arm is not None and arm.mask == "issp"
+
+    @property
+    def control(self) -> bool:
+        """Whether it is there to show what a part of another system is worth."""
+        arm = self.setting.arm
+        if self.family == "weights":
+            return arm == RANDOM_MASK
+        chance = self.method == _CHANCE or self.config[METRIC] == _CHANCE
+        dropped = self.config[MERGE] == "drop"
+        return chance or dropped or arm in CONTROLS or arm in {c for _, c, _ in SYSTEM_CONTROLS}
+
+    @property
+    def trained(self) -> bool:
+        """False if its tokens leave a finished model, which was not trained for it."""
+        return self.method not in REDUCED_AS or str(self.config[TRAIN]) != "False"
+
+    @property
+    def tokens(self) -> tuple[int, ...] | None:
+        """Tokens in the MLP of every block; None where none leave inside, or it is not known."""
+        text = self.config["tokens"]
+        if self.method not in REDUCED_AS or not text:
+            return None
+        entering, _, last = str(text).partition(" → ")
+        counts = (*map(int, entering.split("/")), int(last))
+        # DynamicViT cuts before a block, the others between its attention and its MLP.
+        return counts[:-1] if self.method == "dynamicvit" else counts[1:]
+
+
+def systems_of(results: pd.DataFrame, settings: Sequence[Setting]) -> list[System]:
+    """The settings as systems, by family, then as tables list them, then by accuracy."""
+    config = {str(row["key"]): row for row in rows(results, ("key", *COLUMNS))}
+    order = {name: i for i, (name, _, _) in enumerate(SHOWN)}
+    families = list(FAMILIES)
+    found = [_system(s, config.get(str(s.trials[0]["key"]), {})) for s in settings]
+    return sorted(
+        found,
+        key=lambda s: (
+            families.index(s.family) if s.family else -1,
+            order.get(s.setting.arm, len(order)),
+            s.name,
+            preference(s.setting),
+        ),
+    )
+
+
+def _system(setting: Setting, row: Mapping[str, Any]) -> System:
+    config = {column: number_or_text(row.get(column)) for column in COLUMNS}
+    reduces = str(config[METHOD] or "none") in REDUCED_AS
+    family = family_of(setting.arm, bool(config["patch_drop"]), reduces)
+    return System(setting, config, family)
+
+
+def several(systems: Sequence[System]) -> bool:
+    """Whether systems of two families or more were run."""
+    return len({s.family for s in systems} - {None}) > 1
+
+
+def shown(systems: Sequence[System]) -> list[System]:
+    """Of every system at most MOST_SETTINGS settings, the best by validation."""
+    counted: dict[tuple[Family | None, str], int] = {}
+    found = []
+    for s in systems:
+        place = (s.family, s.name)
+        counted[place] = counted.get(place, 0) + 1
+        if counted[place] <= MOST_SETTINGS:
+            found.append(s)
+    return found
+
+
+def own_controls(system: System, systems: Sequence[System]) -> list[System]:
+    """The settings that control a system: one of each kind, the best fitting first."""
+    if system.control or system.family is None:
+        return []
+    mine = system.setting
+    found: dict[str, System] = {}
+    for other in systems:
+        fits = _FITS[system.family](system, other)
+        if other.control and fits and mine.seeds_with(other.setting):
+            found.setdefault(other.name, other)
+    return list(found.values())
+
+
+def _equal_tokens(system: System, other: System) -> bool:
+    """As many tokens in every block, chosen or paired otherwise; all else is equal."""
+    chosen_by = {axis for axis in system.setting.axes if axis.startswith("reduction.")}
+    same_model = system.family == other.family and _agree(system, other, chosen_by)
+    if not same_model or (system.combined and system.setting.arm != other.setting.arm):
+        return False
+    if other.method == _CHANCE and system.method == "evit":
+        return differ_in_method(system.setting, other.setting)
+    return (
+        other.method in (_CHANCE, system.method)
+        and system.trained == other.trained
+        and system.tokens is not None
+        and system.tokens == other.tokens
+    )
+
+
+def _equal_patches(system: System, other: System) -> bool:
+    pairs = {(mine, theirs) for mine, theirs, _ in SYSTEM_CONTROLS}
+    return (
+        (system.setting.arm, other.setting.arm) in pairs
+        and bool(system.config["patch_drop"])
+        and differ_in_method(system.setting, other.setting)
+    )
+
+
+def _equal_weights(system: System, other: System) -> bool:
+    """As many weights kept, and recovered alike; how they were chosen may differ in everything."""
+    chosen_by = {axis for axis in system.setting.axes if axis.startswith(_PRUNING)}
+    mine, theirs = (s.setting.mean[Metric.FINAL_SPARSITY] for s in (system, other))
+    return (
+        other.family == "weights"
+        and None not in (mine, theirs)
+        and same_sparsity(mine, theirs)
+        and _agree(system, other, {*chosen_by, *BASE_AXES})
+    )
+
+
+def _part_of_lotus(system: System, other: System) -> bool:
+    arm = BY_NAME.get(other.setting.arm)
+    return (
+        system.family == other.family
+        and arm is not None
+        and arm.control
+        and differ_in_one_thing(system.setting, other.setting)
+    )
+
+
+def _agree(a: System, b: System, ignored: set[str]) -> bool:
+    mine, theirs = a.setting.axes, b.setting.axes
+    return all(
+        axis in ignored or None in (value, theirs.get(axis)) or value == theirs[axis]
+        for axis, value in mine.items()
+    )
+
+
+_FITS: dict[Family, Callable[[System, System], bool]] = {
+    "tokens": _equal_tokens,
+    "tickets": _equal_patches,
+    "weights": _equal_weights,
+    "lotus": _part_of_lotus,
+    "combined": _equal_tokens,
+}
+
+
+def without_control(system: System) -> str | None:
+    """What to add to the sweep file for a control of a system that has none; None for controls."""
+    if system.control or system.family is None:
+        return None
+    return next(_missing(system))
+
+
+def _missing(system: System) -> Iterator[str]:
+    if system.method == "evit":
+        yield "add `random` to `reduction.method`, at the same `reduction.keep`"
+    if system.method == "tome":
+        yield "add `reduction.metric: [random]`, which merges pairs by chance at the same `r`"
+    if system.method == "dynamicvit":
+        yield (
+            "add `reduction.method: [random]` with `reduction.count: [initial]` at the same "
+            "`reduction.keep`"
+        )
+    controls = [theirs for mine, theirs, _ in SYSTEM_CONTROLS if mine == system.setting.arm]
+    if system.family == "tickets" and controls:
+        yield f"add `{controls[0]}` to `search.arm`, at the same `patch_drop`"
+    if system.family == "weights":
+        yield (
+            f"add `{RANDOM_MASK}` to `search.arm`, with the same final sparsity as "
+            "`issp.target_sparsity` and `patch_drop: [0]`"
+        )
+    yield f"add `{'`, `'.join(CONTROLS)}` to `search.arm`, at the same point"
+
+
+def magnitude_once(system: System) -> bool:
+    """Whether a setting is one-shot magnitude on whole images."""
+    arm = BY_NAME.get(system.setting.arm)
+    one_shot = arm is not None and (arm.mask == "one_shot" or arm.name == MAGNITUDE)
+    return system.family == "weights" and one_shot
