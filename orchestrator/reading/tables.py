@@ -22,8 +22,9 @@ def results(sweep: SweepConfig) -> pd.DataFrame:
     mask_data_fraction (NaN if the arm ignores it), rung (epochs after which it was stopped; NaN
     for a full trial, and only those have final/* metrics), auto_sparsity (whether the trial found
     its own sparsity), versions (of the packages that computed its results; None on runs of earlier
-    versions), tokens (in each block, where tokens leave inside; else None), every metric under its own name, every other param dotted, and `stage.<name>`: the
-    key of each stage result that the trial used.
+    versions), tokens (in each block, where tokens leave inside; else None), every metric under its
+    own name, every other param dotted, and `stage.<name>`: the key of each stage result that the
+    trial used.
 
     Accuracy and cost belong together: `final/deployed_val_accuracy` and
     `final/deployed_test_accuracy` with `final/macs_deployed`; `final/val_accuracy` and

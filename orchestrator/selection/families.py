@@ -278,8 +278,8 @@ def _missing(system: System) -> Iterator[str]:
     yield f"add `{'`, `'.join(CONTROLS)}` to `search.arm`, at the same point"
 
 
-def magnitude_once(system: System) -> bool:
-    """Whether a setting is one-shot magnitude on whole images."""
+def one_shot(system: System) -> bool:
+    """Whether a setting is one-shot magnitude, on all patches."""
     arm = BY_NAME.get(system.setting.arm)
-    one_shot = arm is not None and (arm.mask == "one_shot" or arm.name == MAGNITUDE)
-    return system.family == "weights" and one_shot
+    once = arm is not None and (arm.mask == "one_shot" or arm.name == MAGNITUDE)
+    return system.family == "weights" and once

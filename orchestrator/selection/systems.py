@@ -14,6 +14,7 @@ import pandas as pd
 
 from orchestrator.selection.analysis import Analysis
 from orchestrator.selection.arms import test_interval
+from orchestrator.selection.claimed import claimed, matches
 from orchestrator.selection.comparisons import Spreads, compared
 from orchestrator.selection.contrasts import Contrast, against_reference
 from orchestrator.selection.families import (
@@ -30,7 +31,7 @@ from orchestrator.selection.scopes import Difference
 from orchestrator.selection.series import spread
 from orchestrator.selection.settings import TEST, VAL, Setting, macs_ratio
 from orchestrator.vocabulary import Metric
-from trials.arms import FAMILIES, Family
+from trials.arms import FAMILIES
 
 _OF_A_COMPARISON = (
     "n", "n_images", "mean", "models_low", "models_high", "models_corrected_low",
@@ -60,7 +61,7 @@ def systems(analysis: Analysis) -> dict[str, Any] | None:
     Returns:
         families: rows with family, label, comparisons (how many hold together), left_out (settings
         beyond `families.MOST_SETTINGS` of a system) and rows (see `_row`); the dense model is the
-        one row of the first family, None.
+        one row of the first family, None. claims: see `claimed.Claimed`.
     """
     all_systems = systems_of(analysis.results, analysis.settings)
     if not several(all_systems):
@@ -79,7 +80,7 @@ def systems(analysis: Analysis) -> dict[str, Any] | None:
                 "left_out": sum(s.family == family for s in all_systems) - len(own),
                 "rows": [rows_of.row(s, compared_) for s in own],
             })  # fmt: skip
-    return {"families": families}
+    return {"families": families, "claims": claimed(analysis, all_systems)}
 
 
 def planned(results: pd.DataFrame, settings: Sequence[Setting]) -> list[Contrast]:
@@ -87,7 +88,8 @@ def planned(results: pd.DataFrame, settings: Sequence[Setting]) -> list[Contrast
     all_systems = systems_of(results, settings)
     if not several(all_systems):
         return []
-    return [one.contrast for s in shown(all_systems) for one in against(s, all_systems)]
+    rows_ = [one.contrast for s in shown(all_systems) for one in against(s, all_systems)]
+    return [*rows_, *(match.contrast for match in matches(all_systems))]
 
 
 def against(system: System, systems: Sequence[System]) -> Iterator[Against]:

@@ -1,0 +1,274 @@
+"""The published claims of the seed systems against what a sweep measured.
+
+A claim is read at its strongest published level that was run, on test, paired by seed and image.
+The intervals of one paper's claims hold together (Bonferroni). Data and model are the sweep's own,
+so `does not show here` contradicts no paper.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from orchestrator.selection.analysis import Analysis
+from orchestrator.selection.comparisons import Spreads
+from orchestrator.selection.contrasts import Contrast, against_reference
+from orchestrator.selection.design import PRESET
+from orchestrator.selection.families import FUSE, System, one_shot
+from orchestrator.selection.pairs import FINAL, Outcomes
+from orchestrator.selection.published import PUBLISHED, Published, Which
+from orchestrator.selection.rows import TIE
+from orchestrator.selection.scopes import Difference, Scope
+from orchestrator.selection.settings import TEST, preference
+from orchestrator.selection.statistics import Interval
+from orchestrator.selection.verdicts import (
+    between,
+    level,
+    percent,
+    percent_points,
+    points_of,
+    signed,
+)
+from orchestrator.vocabulary import Metric
+from trials.arms import BASE_AXES
+
+Verdict = Literal["shows here", "does not show here", "cannot be told apart", "not tested here"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """One published claim and what this sweep says of it.
+
+    Attributes:
+        at: the level that was read; None = not tested.
+        ours: what was measured, in words; mean, low, high: a minus b, fractions, corrected.
+        n: seeds; scope: of the interval.
+        smallest: the smallest difference that this sweep could have told apart, a fraction.
+        why: the reason for the verdict, or what to run.
+    """
+
+    id: str
+    source: str
+    claim: str
+    numbers: str
+    at: float | None = None
+    ours: str = ""
+    n: int = 0
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+    scope: Scope | None = None
+    smallest: float | None = None
+    verdict: Verdict = "not tested here"
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Two settings at one published level."""
+
+    published: Published
+    at: float
+    a: System
+    b: System | None
+    contrast: Contrast
+
+
+Judge = Callable[[Published, Analysis], Claimed | None]
+"""Judges a claim that no comparison of two settings decides; None = nothing was measured for it."""
+
+
+def claimed(analysis: Analysis, systems: Sequence[System]) -> list[dict[str, Any]]:
+    """Every claim of `PUBLISHED` with its verdict, in that order; see `Claimed`."""
+    spreads, outcomes = Spreads(analysis.settings), analysis.outcomes or {}
+    measured = {
+        match.published.id: (match, gap)
+        for match in matches(systems)
+        if (gap := _gap(match, spreads, outcomes)) is not None
+    }
+    sizes = Counter(match.published.source for match, _ in measured.values())
+    found = []
+    for p in PUBLISHED:
+        if p.id in measured:
+            match, gap = measured[p.id]
+            each = 1 - (1 - analysis.confidence) / sizes[p.source]
+            one = _judged(match, gap, each, analysis.tolerance)
+        else:
+            judge = JUDGES.get(p.id)
+            one = (judge(p, analysis) if judge else None) or _untested(p, systems)
+        found.append(asdict(one))
+    return found
+
+
+def matches(systems: Sequence[System]) -> Iterator[Match]:
+    """What decides each claim, chosen by validation and settings alone."""
+    for p in PUBLISHED:
+        for at in sorted(p.levels, reverse=p.axis != "reduction.keep"):
+            here = list(_at(p, at, systems))
+            if here:
+                # Of several readings the preferred one, then most seeds, then the best.
+                yield min(here, key=lambda m: (*_order(p, m), *preference(m.a.setting)))
+                break
+
+
+def _order(p: Published, m: Match) -> tuple[int, int]:
+    presets = p.a.presets if p.a else ()
+    preset = str(m.a.config[PRESET])
+    place = presets.index(preset) if preset in presets else 0
+    return place, -len(m.a.setting.seeds_with(m.contrast.b))
+
+
+def _at(p: Published, at: float, systems: Sequence[System]) -> Iterator[Match]:
+    settings = [s.setting for s in systems]
+    for a in systems:
+        if p.a is None or not _is(a, p.a) or not _has_level(a, p, at):
+            continue
+        if p.b is None:
+            reference = against_reference(a.setting, settings)
+            if reference.a is not reference.b:
+                yield Match(p, at, a, None, reference)
+            continue
+        for b in systems:
+            if _is(b, p.b) and _has_level(b, p, at) and _alike(a, b):
+                pair = Contrast(
+                    family="side_by_side", a=a.setting, b=b.setting, of_a=FINAL, of_b=FINAL
+                )
+                yield Match(p, at, a, b, pair)
+
+
+def _is(s: System, which: Which) -> bool:
+    if which.method is not None:
+        return (
+            s.family == "tokens"
+            and not s.control
+            and s.method == which.method
+            and which.trained in (None, s.trained)
+            and which.fuse in (None, str(s.config[FUSE]) == "True")
+        )
+    if which.presets:
+        return s.family == "weights" and s.is_issp and s.config[PRESET] in which.presets
+    return s.family == "weights" and (s.control if which.mask == "chance" else one_shot(s))
+
+
+def _has_level(s: System, p: Published, at: float) -> bool:
+    value = s.setting.mean[Metric.FINAL_SPARSITY] if p.axis == "sparsity" else s.config[p.axis]
+    return isinstance(value, int | float) and abs(value - at) <= 1e-6
+
+
+def _alike(a: System, b: System) -> bool:
+    """Whether two settings are trained alike on the same seeds."""
+    other = a.setting.seeds_with(b.setting) and all(
+        axis in BASE_AXES or axis.startswith(("reduction.", "issp.", "essential."))
+        or None in (value, b.setting.axes.get(axis)) or value == b.setting.axes[axis]
+        for axis, value in a.setting.axes.items()
+    )  # fmt: skip
+    return bool(other)
+
+
+def _gap(match: Match, spreads: Spreads, outcomes: Outcomes) -> Difference | None:
+    return spreads.difference(match.contrast, match.contrast.pairs(outcomes))
+
+
+def _judged(match: Match, gap: Difference, confidence: float, tolerance: float) -> Claimed:
+    p = match.published
+    found = gap.interval(gap.scope, confidence)
+    verdict, why = _verdict(p, match.at, found, tolerance)
+    known = found.low is not None and found.high is not None
+    smallest = (found.high - found.low) / 2 if known else None  # type: ignore[operator]
+    if verdict == "cannot be told apart":
+        seen = f"at least {percent_points(smallest)}" if known else "unknown"
+        why += f"; the smallest difference that this sweep could have seen is {seen}"
+    return replace(
+        _of(p),
+        at=match.at,
+        ours=_ours(match, gap, found),
+        n=gap.n,
+        mean=found.mean,
+        low=found.low,
+        high=found.high,
+        scope=gap.scope,
+        smallest=smallest,
+        verdict=verdict,
+        why=why,
+    )
+
+
+def _verdict(p: Published, at: float, i: Interval, tolerance: float) -> tuple[Verdict, str]:
+    """The verdict of an interval of a - b, and its reason."""
+    if i.low is None or i.high is None:
+        return "cannot be told apart", "the interval is too wide to say"
+    published = p.levels[at] / 100
+    if p.asks == "more":
+        if i.low > TIE:
+            return "shows here", "the interval lies above 0"
+        small = i.high <= tolerance + TIE and published > tolerance and i.low >= -tolerance - TIE
+        if i.high <= TIE or small:
+            more = f"above {points_of(tolerance)}" if small else "above 0"
+            return "does not show here", f"the interval has nothing {more}"
+        return "cannot be told apart", "the interval holds 0"
+    if p.asks == "alike":
+        within = points_of(tolerance)
+        if i.low >= -tolerance - TIE and i.high <= tolerance + TIE:
+            return "shows here", f"the interval lies within {within} either way"
+        if i.low > tolerance + TIE or i.high < -tolerance - TIE:
+            return "does not show here", f"the interval lies beyond {within}"
+        return "cannot be told apart", f"the interval is partly beyond {within}"
+    bound = -published + tolerance * p.added_tolerance
+    limit = f"a loss of {points_of(round(bound, 9))}"
+    if p.added_tolerance:
+        limit += f" ({signed_loss(published)} as published and {points_of(tolerance)} of tolerance)"
+    if i.low >= -bound - TIE:
+        return "shows here", f"the interval has no more than {limit}"
+    if i.high < -bound - TIE:
+        return "does not show here", f"the interval has more than {limit}"
+    return "cannot be told apart", f"the interval holds {limit}"
+
+
+def signed_loss(published: float) -> str:
+    """A published difference as a loss in points: -0.005 -> `0.5`."""
+    return f"{abs(100 * published):g}"
+
+
+def _ours(match: Match, gap: Difference, found: Interval) -> str:
+    other = match.b.name if match.b else "dense"
+    limits = ""
+    if found.low is not None and found.high is not None:
+        limits = f" (interval {between(found.low, found.high)}, {gap.scope})"
+    return (
+        f"{match.a.name} at {level_words(match.published, match.at)}: "
+        f"{percent(match.a.setting.mean[TEST])} on test, {signed(gap.mean)} points to {other}"
+        f"{limits}, n = {gap.n}"
+    )
+
+
+def level_words(p: Published, at: float) -> str:
+    """`keep 0.7`, `r 13`, `70 % sparsity`."""
+    if p.axis == "sparsity":
+        return f"{level(at)} sparsity"
+    return f"{p.axis.removeprefix('reduction.')} {at:g}"
+
+
+def _untested(p: Published, systems: Sequence[System]) -> Claimed:
+    """The claim with the reason why it was not tested."""
+    near = [s for s in systems if p.a is not None and _is(s, p.a)]
+    ran = sorted({v for s in near if (v := _level_of(s, p)) is not None})
+    missing = not any(_has_level(s, p, at) for s in near for at in p.levels)
+    if near and ran and missing:
+        shown, published = (
+            ", ".join(level_words(p, v) for v in sorted(values)) for values in (ran, p.levels)
+        )
+        return replace(_of(p), why=f"this sweep ran {shown}; published is {published}")
+    return replace(_of(p), why=f"needs {p.needs}")
+
+
+def _level_of(s: System, p: Published) -> float | None:
+    value = s.setting.mean[Metric.FINAL_SPARSITY] if p.axis == "sparsity" else s.config[p.axis]
+    return round(float(value), 3) if isinstance(value, int | float) else None
+
+
+def _of(p: Published) -> Claimed:
+    return Claimed(id=p.id, source=p.source, claim=p.claim, numbers=p.numbers)
+
+
+JUDGES: dict[str, Judge] = {}
+"""Claim -> what judges it, where that is no comparison of two settings."""
