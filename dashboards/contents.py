@@ -47,6 +47,7 @@ SECTIONS = (
         "No arm has a test accuracy yet: add arms and controls to `search.arm` in the sweep file, "
         "such as `[dense, lotus, random_patches, random_mask, magnitude]`.",
     ),
+    Section("systems", "Seed systems", lambda shown: shown["systems"]),
     Section(
         "issp", "Mask data fraction", _table("fractions"),
         "Instant-Soup pruning was not run: add `issp` or `lotus` to `search.arm` and values such "

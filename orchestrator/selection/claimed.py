@@ -199,34 +199,42 @@ def _verdict(p: Published, at: float, i: Interval, tolerance: float) -> tuple[Ve
         return "cannot be told apart", "the interval is too wide to say"
     published = p.levels[at] / 100
     if p.asks == "more":
-        if i.low > TIE:
-            return "shows here", "the interval lies above 0"
-        small = i.high <= tolerance + TIE and published > tolerance and i.low >= -tolerance - TIE
-        if i.high <= TIE or small:
-            more = f"above {points_of(tolerance)}" if small else "above 0"
-            return "does not show here", f"the interval has nothing {more}"
-        return "cannot be told apart", "the interval holds 0"
+        return _more(i.low, i.high, published, tolerance)
     if p.asks == "alike":
-        within = points_of(tolerance)
-        if i.low >= -tolerance - TIE and i.high <= tolerance + TIE:
-            return "shows here", f"the interval lies within {within} either way"
-        if i.low > tolerance + TIE or i.high < -tolerance - TIE:
-            return "does not show here", f"the interval lies beyond {within}"
-        return "cannot be told apart", f"the interval is partly beyond {within}"
-    bound = -published + tolerance * p.added_tolerance
+        return _alike_within(i.low, i.high, tolerance)
+    return _loses(i.low, i.high, published, tolerance if p.added_tolerance else 0.0)
+
+
+def _more(low: float, high: float, published: float, tolerance: float) -> tuple[Verdict, str]:
+    """A gain; where more than the tolerance is published, an equal result does not show it."""
+    if low > TIE:
+        return "shows here", "the interval lies above 0"
+    if high <= TIE:
+        return "does not show here", "the interval has nothing above 0"
+    if published > tolerance and max(high, -low) <= tolerance + TIE:
+        return "does not show here", f"equal within {percent_points(max(high, -low))}"
+    return "cannot be told apart", "the interval holds 0"
+
+
+def _alike_within(low: float, high: float, tolerance: float) -> tuple[Verdict, str]:
+    within = points_of(tolerance)
+    if max(high, -low) <= tolerance + TIE:
+        return "shows here", f"the interval lies within {within} either way"
+    if low > tolerance + TIE or high < -tolerance - TIE:
+        return "does not show here", f"the interval lies beyond {within}"
+    return "cannot be told apart", f"the interval is partly beyond {within}"
+
+
+def _loses(low: float, high: float, published: float, added: float) -> tuple[Verdict, str]:
+    bound = added - published
     limit = f"a loss of {points_of(round(bound, 9))}"
-    if p.added_tolerance:
-        limit += f" ({signed_loss(published)} as published and {points_of(tolerance)} of tolerance)"
-    if i.low >= -bound - TIE:
+    if added:
+        limit += f" ({abs(100 * published):g} as published, and {points_of(added)} of tolerance)"
+    if low >= -bound - TIE:
         return "shows here", f"the interval has no more than {limit}"
-    if i.high < -bound - TIE:
+    if high < -bound - TIE:
         return "does not show here", f"the interval has more than {limit}"
     return "cannot be told apart", f"the interval holds {limit}"
-
-
-def signed_loss(published: float) -> str:
-    """A published difference as a loss in points: -0.005 -> `0.5`."""
-    return f"{abs(100 * published):g}"
 
 
 def _ours(match: Match, gap: Difference, found: Interval) -> str:

@@ -25,6 +25,7 @@ from orchestrator.selection.families import (
     systems_of,
     without_control,
 )
+from orchestrator.selection.matched import matched
 from orchestrator.selection.pairs import FINAL, Outcomes
 from orchestrator.selection.pareto import front
 from orchestrator.selection.scopes import Difference
@@ -61,7 +62,8 @@ def systems(analysis: Analysis) -> dict[str, Any] | None:
     Returns:
         families: rows with family, label, comparisons (how many hold together), left_out (settings
         beyond `families.MOST_SETTINGS` of a system) and rows (see `_row`); the dense model is the
-        one row of the first family, None. claims: see `claimed.Claimed`.
+        one row of the first family, None. matched: see `matched.matched`. claims: see
+        `claimed.Claimed`.
     """
     all_systems = systems_of(analysis.results, analysis.settings)
     if not several(all_systems):
@@ -80,7 +82,11 @@ def systems(analysis: Analysis) -> dict[str, Any] | None:
                 "left_out": sum(s.family == family for s in all_systems) - len(own),
                 "rows": [rows_of.row(s, compared_) for s in own],
             })  # fmt: skip
-    return {"families": families, "claims": claimed(analysis, all_systems)}
+    return {
+        "families": families,
+        "matched": matched(all_systems, analysis.confidence),
+        "claims": claimed(analysis, all_systems),
+    }
 
 
 def planned(results: pd.DataFrame, settings: Sequence[Setting]) -> list[Contrast]:

@@ -194,3 +194,34 @@ def test_the_outcomes_of_what_is_compared_here_are_read() -> None:
     ]  # fmt: skip
     assert set(compared) - {k for k in compared if "dynamicvit" in k} <= wanted
     assert pd.DataFrame(every_family())["key"].is_unique
+
+
+def test_ways_to_prune_stand_at_equal_sparsity_from_chance_to_isp(whole: dict[str, Any]) -> None:
+    rows = whole["matched"]
+    assert [(row["sparsity"], row["system"]) for row in rows] == [
+        (0.5, name)
+        for name in (
+            "Random mask", "Essential sparsity only", "Progressive pruning",
+            "Lottery tickets (LTH)", "ISP without denoiser", "ISP, merge by votes",
+        )
+    ]  # fmt: skip
+    assert {row["n"] for row in rows} == {3}
+    assert rows[3]["extra"] == "a training before each prune"
+    assert rows[1]["extra"] == ""
+
+
+def test_a_way_that_trains_longer_is_not_matched_with_the_others() -> None:
+    rows = [
+        *system("tickets", 0.0, patch_drop=0.1),
+        *masked("issp", 0.01, 0.5, issp_preset="progressive"),
+        *masked("magnitude", 0.02, 0.5),
+        *[
+            row | {"finetune.epochs": 9.0}
+            for row in masked("issp", 0.0, 0.5, issp_preset="isp_code")
+        ],
+    ]
+    assert [row["system"] for row in found(rows)["matched"]] == [
+        "One-shot magnitude",
+        "ISP without denoiser",
+    ]
+    assert found(rows[:6])["matched"] == [], "a reading alone has nothing beside it"
