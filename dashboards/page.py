@@ -144,6 +144,7 @@ def _tables(summary: dict[str, Any], trials: pd.DataFrame) -> dict[str, Any]:
         "finetune": sections.finetune_table(frames.finetuning(summary), summary),
         "fractions": sections.fraction_table(frames.by_fraction(summary)),
         "overlap": contrasts.overlap_table(summary),
+        "one_shot": contrasts.one_shot_table(summary),
         "arms": sections.arms_table(summary),
         "comparisons": contrasts.comparisons_table(summary),
         "pareto": search.pareto_table(summary),

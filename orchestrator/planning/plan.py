@@ -54,7 +54,7 @@ class PlannedTrial:
     config: TrialConfig
     graph: TrialGraph
     axes: dict[str, Any]
-    tokens: BlockTokens = ()
+    tokens: BlockTokens
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from orchestrator.selection.analysis import Analysis
 from orchestrator.selection.comparisons import Spreads
 from orchestrator.selection.contrasts import Contrast, against_reference
 from orchestrator.selection.design import PRESET
-from orchestrator.selection.families import FUSE, System, one_shot
+from orchestrator.selection.families import FUSE, WITHOUT_LOOK_AHEAD, System, one_shot
 from orchestrator.selection.pairs import FINAL, Outcomes
 from orchestrator.selection.published import PUBLISHED, Published, Which
 from orchestrator.selection.rows import TIE
-from orchestrator.selection.scopes import Difference, Scope
+from orchestrator.selection.scopes import THESE_MODELS, Difference, Scope
 from orchestrator.selection.settings import TEST, preference
 from orchestrator.selection.statistics import Interval
 from orchestrator.selection.verdicts import (
@@ -31,6 +31,9 @@ from orchestrator.selection.verdicts import (
 )
 from orchestrator.vocabulary import Metric
 from trials.arms import BASE_AXES
+
+LEVEL = 5e-4
+"""Levels that differ by less are one: a reached sparsity is a count of weights."""
 
 Verdict = Literal["shows here", "does not show here", "cannot be told apart", "not tested here"]
 
@@ -146,13 +149,15 @@ def _is(s: System, which: Which) -> bool:
             and which.fuse in (None, str(s.config[FUSE]) == "True")
         )
     if which.presets:
-        return s.family == "weights" and s.is_issp and s.config[PRESET] in which.presets
+        preset, looks = s.config[PRESET], s.config["issp.steps"] not in (0, None)
+        as_meant = preset not in WITHOUT_LOOK_AHEAD or not looks
+        return s.family == "weights" and s.is_issp and preset in which.presets and as_meant
     return s.family == "weights" and (s.control if which.mask == "chance" else one_shot(s))
 
 
 def _has_level(s: System, p: Published, at: float) -> bool:
     value = s.setting.mean[Metric.FINAL_SPARSITY] if p.axis == "sparsity" else s.config[p.axis]
-    return isinstance(value, int | float) and abs(value - at) <= 1e-6
+    return isinstance(value, int | float) and abs(value - at) <= LEVEL
 
 
 def _alike(a: System, b: System) -> bool:
@@ -256,15 +261,25 @@ def level_words(p: Published, at: float) -> str:
     return f"{p.axis.removeprefix('reduction.')} {at:g}"
 
 
+def _levels_words(p: Published, levels: Sequence[float]) -> str:
+    """`keep 0.65`, `60 %, 70 % and 80 % sparsity`."""
+    whole = [level_words(p, at) for at in sorted(levels)]
+    start, _, unit = whole[0].rpartition(" ")
+    if p.axis == "sparsity":
+        numbers, before, after = [w.removesuffix(f" {unit}") for w in whole], "", f" {unit}"
+    else:
+        numbers, before, after = [w.rpartition(" ")[2] for w in whole], f"{start} ", ""
+    listed = " and ".join(part for part in (", ".join(numbers[:-1]), numbers[-1]) if part)
+    return f"{before}{listed}{after}"
+
+
 def _untested(p: Published, systems: Sequence[System]) -> Claimed:
     """The claim with the reason why it was not tested."""
     near = [s for s in systems if p.a is not None and _is(s, p.a)]
     ran = sorted({v for s in near if (v := _level_of(s, p)) is not None})
     missing = not any(_has_level(s, p, at) for s in near for at in p.levels)
     if near and ran and missing:
-        shown, published = (
-            ", ".join(level_words(p, v) for v in sorted(values)) for values in (ran, p.levels)
-        )
+        shown, published = (_levels_words(p, values) for values in (ran, [*p.levels]))
         return replace(_of(p), why=f"this sweep ran {shown}; published is {published}")
     return replace(_of(p), why=f"needs {p.needs}")
 
@@ -278,5 +293,39 @@ def _of(p: Published) -> Claimed:
     return Claimed(id=p.id, source=p.source, claim=p.claim, numbers=p.numbers)
 
 
-JUDGES: dict[str, Judge] = {}
-"""Claim -> what judges it, where that is no comparison of two settings."""
+COSINE, LOW, HIGH = 0.98, 0.3, 0.5
+
+
+def _lottery_masks(p: Published, analysis: Analysis) -> Claimed | None:
+    """One-shot masks against those of lottery tickets, by their cosine: the share that both keep.
+
+    The masks are what they are, so each of them counts and there is no interval.
+    """
+    here = [
+        row for row in analysis.overlap.get("one_shot", [])
+        if row["preset"] == "lth" and LOW - LEVEL <= row["sparsity"] <= HIGH + LEVEL
+    ]  # fmt: skip
+    if not here:
+        return None
+    row = max(here, key=lambda r: r["sparsity"])
+    low, high = row["shared_lowest"], row["shared_highest"]
+    verdict: Verdict = "cannot be told apart"
+    if low > COSINE or high <= COSINE:
+        verdict = "shows here" if low > COSINE else "does not show here"
+    return replace(
+        _of(p),
+        at=row["sparsity"],
+        ours=f"at {level(row['sparsity'])} sparsity the masks have a cosine of "
+        f"{low:.3f} to {high:.3f} ({row['n_pairs']} pairs)",
+        n=row["n_pairs"],
+        mean=row["shared"],
+        low=low,
+        high=high,
+        scope=THESE_MODELS,
+        verdict=verdict,
+        why=f"the published cosine is above {COSINE:g}",
+    )
+
+
+JUDGES: dict[str, Judge] = {"es_lottery_masks": _lottery_masks}
+"""Claim -> what judges it, where that is no comparison of two settings. `data_lth` has none yet."""

@@ -35,13 +35,12 @@ from trials.arms import (
     family_of,
 )
 
-METHOD, KEEP, R = "reduction.method", "reduction.keep", "reduction.r"
+METHOD = "reduction.method"
 METRIC, MERGE, FUSE = "reduction.metric", "reduction.merge", "reduction.fuse"
 TRAIN = "reduction.train"
 COLUMNS = (
-    METHOD, KEEP, R, METRIC, MERGE, FUSE, TRAIN, PRESET, "tokens", "issp.rate", "issp.steps",
-    "issp.merge", "essential.weights", "finetune.weights", "finetune.epochs", "patch_drop",
-    "sparsity",
+    METHOD, "reduction.keep", "reduction.r", METRIC, MERGE, FUSE, TRAIN, PRESET, "tokens",
+    "issp.steps", "finetune.weights", "finetune.epochs", "patch_drop",
 )  # fmt: skip
 """What is read of a trial, whether it varies in the sweep or not."""
 
@@ -58,6 +57,16 @@ READINGS = {
     "lth": "Lottery tickets (LTH)",
 }
 """Presets of ISSP that are systems of their own."""
+
+WITHOUT_LOOK_AHEAD = ("progressive", "progressive_published")
+"""Presets that have no look-ahead, unless the sweep file gives them one."""
+
+_VARIANTS = {
+    METRIC: {"random": ", random pairs"},
+    MERGE: {"drop": ", dropped instead of merged"},
+    FUSE: {"False": ", not fused", "normalised": ", fusion normalised"},
+}
+"""Settings that make another system of a method: column -> value -> what its name says more."""
 
 _CHANCE = "random"  # a method of reduction, a metric of ToMe
 _LABELS = {name: label.removeprefix("Control: ") for name, label, _ in SHOWN}
@@ -83,10 +92,10 @@ class System:
         label = f"{label[:1].upper()}{label[1:]}"
         if self.is_issp:
             label = READINGS.get(str(self.config[PRESET]), label)
-        if self.config[METRIC] == _CHANCE:
-            label += ", random pairs"
-        if self.config[MERGE] == "drop":
-            label += ", dropped instead of merged"
+            if self.config[PRESET] in WITHOUT_LOOK_AHEAD and self.config["issp.steps"]:
+                label += f", {self.config['issp.steps']} steps of look-ahead"
+        for column, values in _VARIANTS.items():
+            label += values.get(str(self.config[column]), "")
         return f"{label} with {REDUCED_AS[self.method][0]}" if self.combined else label
 
     @property
@@ -188,18 +197,17 @@ def own_controls(system: System, systems: Sequence[System]) -> list[System]:
 
 def _equal_tokens(system: System, other: System) -> bool:
     """As many tokens in every block, chosen or paired otherwise; all else is equal."""
-    chosen_by = {axis for axis in system.setting.axes if axis.startswith("reduction.")}
-    same_model = system.family == other.family and _agree(system, other, chosen_by)
-    if not same_model or (system.combined and system.setting.arm != other.setting.arm):
+    if system.family != other.family or system.trained != other.trained:
         return False
+    if system.combined and system.setting.arm != other.setting.arm:
+        return False
+    if other.method == system.method:
+        return _agree(system, other, {METRIC, MERGE})
     if other.method == _CHANCE and system.method == "evit":
         return differ_in_method(system.setting, other.setting)
-    return (
-        other.method in (_CHANCE, system.method)
-        and system.trained == other.trained
-        and system.tokens is not None
-        and system.tokens == other.tokens
-    )
+    chosen_by = {axis for axis in system.setting.axes if axis.startswith("reduction.")}
+    known = system.tokens is not None and system.tokens == other.tokens
+    return other.method == _CHANCE and known and _agree(system, other, chosen_by)
 
 
 def _equal_patches(system: System, other: System) -> bool:
@@ -259,7 +267,7 @@ def without_control(system: System) -> str | None:
 
 def _missing(system: System) -> Iterator[str]:
     if system.method == "evit":
-        yield "add `random` to `reduction.method`, at the same `reduction.keep`"
+        yield "add `random` to `reduction.method`, at the same `reduction.keep` and `fuse`"
     if system.method == "tome":
         yield "add `reduction.metric: [random]`, which merges pairs by chance at the same `r`"
     if system.method == "dynamicvit":

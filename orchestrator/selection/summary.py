@@ -1,6 +1,6 @@
 """What a sweep selects, and the parts of its summary.json."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -121,11 +121,13 @@ def summarise(
     curve: pd.DataFrame | None = None,
     extra_warnings: Sequence[str] = (),
     outcomes: Outcomes | None = None,
+    overlap: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The content of `report/summary.json`: Python scalars only, None for what is unknown.
 
     Args:
         results: one row per trial; may be empty. curve, outcomes: see `select`.
+        overlap: of masks (`reading/overlap.py`), for claims about masks; None = none were read.
         sweep, planned: name of the sweep, and the trials that its file asks for.
         device: `cpu` or `gpu`; device_hours, device_hours_saved, wall_s (seconds) as measured.
         tolerance: a fraction. detector: a key of `trials.sparsity.detect.DETECTORS`.
@@ -136,7 +138,7 @@ def summarise(
     Raises:
         ValueError: see `essential_sparsity` and `recommend`.
     """
-    analysis = analyse(results, curve, planned, tolerance, detector, axes, outcomes)
+    analysis = analyse(results, curve, planned, tolerance, detector, axes, outcomes, overlap or {})
     cost = {"device": device, "device_hours": device_hours,
             "device_hours_saved": device_hours_saved, "wall_s": wall_s}  # fmt: skip
     summary = {"sweep": sweep, **{entry: part(analysis) for entry, part in PARTS.items()}}

@@ -201,7 +201,7 @@ def test_ways_to_prune_stand_at_equal_sparsity_from_chance_to_isp(whole: dict[st
     assert [(row["sparsity"], row["system"]) for row in rows] == [
         (0.5, name)
         for name in (
-            "Random mask", "Essential sparsity only", "Progressive pruning",
+            "Random mask", "One-shot magnitude", "Progressive pruning",
             "Lottery tickets (LTH)", "ISP without denoiser", "ISP, merge by votes",
         )
     ]  # fmt: skip
