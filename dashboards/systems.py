@@ -28,6 +28,8 @@ NAMED = (
 )  # fmt: skip
 """Axes that the name of a system says."""
 
+_UNITS = (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6))
+
 _LOOK = {"shows here": "live", "does not show here": "bad"}
 
 
@@ -46,6 +48,7 @@ class Family:
 class Claim:
     """A published claim on the page."""
 
+    tested: bool
     source: str
     claim: str
     numbers: str
@@ -85,7 +88,8 @@ def name(row: Row) -> str:
     """`ToMe (no training)`, `Control: Random tokens`."""
     text = clean(row.get("system"), 80)
     if row.get("control"):
-        text = f"Control: {text[:1].lower()}{text[1:]}"
+        plain = text[1:].partition(" ")[0].islower()  # not a name such as ToMe
+        text = f"Control: {text[:1].lower() if plain else text[:1]}{text[1:]}"
     return text if row.get("trained", True) else f"{text} (no training)"
 
 
@@ -147,16 +151,21 @@ def claims(summary: Row) -> list[Claim]:
     """The published claims with their verdicts, in the summary's order."""
     return [
         Claim(
+            tested=bool(c.get("ours")),
             source=clean(c.get("source"), 100),
             claim=clean(c.get("claim"), 400),
             numbers=clean(c.get("numbers"), 400),
             ours=clean(c.get("ours"), 400),
             verdict=(verdict := clean(c.get("verdict"), 40) or "not tested here"),
             look=_LOOK.get(verdict, ""),
-            why=clean(c.get("why"), 400),
+            why=_sentence(clean(c.get("why"), 400)),
         )
         for c in _entry(summary).get("claims") or []
     ]
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
 def _entry(summary: Row) -> Row:
@@ -167,8 +176,8 @@ def _systems(dense: list[Row], rows: list[Row]) -> Table:
     cells = [_system(row) for row in [*dense, *rows]]
     heads = (
         "System", "Setting", "Seeds", "Val. accuracy", "Test accuracy", "Interval", "MACs",
-        "Weights kept", "Training MACs", "To dense, points", "These models", "Other seeds",
-        "Against dense",
+        "Weights kept", "Training MACs", "To dense, points", "These models, all at once",
+        "Other seeds, all at once", "Against dense",
     )  # fmt: skip
     return table(heads, cells)
 
@@ -209,11 +218,12 @@ def _controls(rows: list[Row]) -> Table:
                 *start, Cell(control), num(amount(c.get("n")), c.get("n")), *_gap(c),
                 Cell(_verdict(c), None, "arm"),
             ))  # fmt: skip
-        if missing := clean(row.get("no_control"), 300):
+        if missing := clean(row.get("no_control"), 300).replace("`", ""):
             nothing = (Cell(DASH), num(DASH), *_gap({}))
             cells.append((*start, *nothing, Cell(f"not measured: {missing}", None, "arm")))
-    heads = ("System", "Setting", "Its control", "Seeds", "Difference, points", "These models")
-    return table((*heads, "Other seeds", "The system is"), cells)
+    heads = ("System", "Setting", "Its control", "Seeds", "Difference, points")
+    limits = ("These models, all at once", "Other seeds, all at once")
+    return table((*heads, *limits, "The system is"), cells)
 
 
 def _verdict(entry: Row | None) -> str:
@@ -222,7 +232,10 @@ def _verdict(entry: Row | None) -> str:
 
 def _training(row: Row) -> Cell:
     macs = number(row.get("macs_training"))
-    return num(DASH if macs is None else f"{macs:.2e}".replace("e+", "e"), macs)
+    if macs is None:
+        return num(DASH)
+    unit, size = next((u for u in _UNITS if macs >= u[1]), _UNITS[-1])
+    return num(f"{macs / size:,.3g}\u00a0{unit}", macs)
 
 
 def _of_dense(row: Row) -> Cell:

@@ -125,7 +125,8 @@ def _row(row: dict[str, Any], arms: Arms) -> dict[str, Any]:
 def _panel(rows: list[dict[str, Any]], cost: str) -> alt.LayerChart:
     domain = parts.span((row[cost] for row in rows), least=0.1, pad=0.08)
     x = parts.x_axis(cost, _COSTS[cost], domain, tickCount=5)
-    y = parts.y_axis("accuracy", "Val. accuracy (%)", parts.span(r["accuracy"] for r in rows))
+    heights = parts.span(row["accuracy"] for row in rows)
+    y = parts.y_axis("accuracy", "Val. accuracy (%)", heights)
     kinds = list(_KINDS)
     colour = parts.coloured(kinds, [c for c, _ in _KINDS.values()], "kind")
     shape = parts.shaped(kinds, [s for _, s in _KINDS.values()], "kind")
@@ -140,14 +141,16 @@ def _panel(rows: list[dict[str, Any]], cost: str) -> alt.LayerChart:
         bars.encode(x=x, y=low, y2=high, color=colour),
         rest.mark_point(size=34, opacity=0.6).encode(color=colour, shape=shape),
         front.encode(x=x, y=y).mark_point(size=75).encode(color=colour, shape=shape),
-        *labels(rows, cost, domain),
+        *labels(rows, cost, domain, heights),
         all_.mark_point(size=220, opacity=0).encode(tooltip=parts.tip()),
     )
 
 
-def labels(rows: list[dict[str, Any]], cost: str, domain: list[float]) -> list[alt.Chart]:
+def labels(
+    rows: list[dict[str, Any]], cost: str, domain: list[float], heights: list[float]
+) -> list[alt.Chart]:
     """Names beside the best settings of the front, towards the middle of the panel."""
-    named = placed(rows, cost, domain)
+    named = placed(rows, cost, domain, heights)
     texts = []
     for side in ("left", "right"):
         here = parts.chart((r for r in named if r["side"] == side), cost, "accuracy", "label")
@@ -158,7 +161,9 @@ def labels(rows: list[dict[str, Any]], cost: str, domain: list[float]) -> list[a
     return texts
 
 
-def placed(rows: list[dict[str, Any]], cost: str, domain: list[float]) -> list[dict[str, Any]]:
+def placed(
+    rows: list[dict[str, Any]], cost: str, domain: list[float], heights: list[float]
+) -> list[dict[str, Any]]:
     """The best setting of the front at each cost, with the `side` of the panel it stands on.
 
     Those whose name would run over that of a better one are left out; hovering names them.
@@ -167,7 +172,6 @@ def placed(rows: list[dict[str, Any]], cost: str, domain: list[float]) -> list[d
     for row in rows:  # the best first
         if row["kind"] == FRONT:
             best.setdefault(round(row[cost], 2), row)
-    heights = parts.span(row["accuracy"] for row in rows)
     line = 2.2 * _LINE / _HEIGHT * (heights[1] - heights[0])
     taken: list[tuple[float, float, float]] = []
     chosen = []

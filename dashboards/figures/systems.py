@@ -115,15 +115,14 @@ def _panel(rows: list[dict[str, Any]], families: list[str]) -> alt.LayerChart:
     domain = parts.span((row[_COST] for row in rows), least=0.1, pad=0.08)
     x = parts.x_axis(_COST, "MACs, relative to dense", domain, tickCount=5)
     ends = (row[end] for row in rows for end in ("accuracy", "low", "high"))
-    y = parts.y_axis("accuracy", "Val. accuracy (%)", parts.span(ends))
-    colour = parts.coloured(families, [style.colour(c) for c in _colours(families)], "family")
-    shape = parts.shaped(list(_LOOKS), list(_LOOKS.values()), "look")
-    size = alt.Size(
-        "kept",
-        type="quantitative",
-        scale=alt.Scale(domain=[0, 100], range=[25, 160]),
-        legend=alt.Legend(title="Weights kept (%)", values=[25, 50, 100]),
-    )
+    heights = parts.span(ends)
+    y = parts.y_axis("accuracy", "Val. accuracy (%)", heights)
+    scale = alt.Scale(domain=families, range=[style.colour(c) for c in _colours(families)])
+    # One narrow legend: the caption says what sizes and shapes mean.
+    colour = alt.Color("family", type="nominal", scale=scale, legend=alt.Legend(columns=2))
+    shape = parts.shaped(list(_LOOKS), list(_LOOKS.values()), "look", legend=False)
+    sizes = alt.Scale(domain=[0, 100], range=[20, 170])
+    size = alt.Size("kept", type="quantitative", scale=sizes, legend=None)
     bars = parts.chart(rows, _COST, "accuracy", "low", "high", "family")
     points = parts.chart(rows, _COST, "accuracy", "family", "look", "kept")
     tips = parts.chart(rows, _COST, "accuracy", "tip").encode(x=x, y=y)
@@ -133,7 +132,7 @@ def _panel(rows: list[dict[str, Any]], families: list[str]) -> alt.LayerChart:
             x=x, y=low, y2=high, color=colour
         ),
         points.mark_point(opacity=0.85).encode(x=x, y=y, color=colour, shape=shape, size=size),
-        *labels(rows, _COST, domain),
+        *labels(rows, _COST, domain, heights),
         tips.mark_point(size=240, opacity=0).encode(tooltip=parts.tip()),
     )
 
@@ -146,9 +145,9 @@ FIGURE = Figure(
     name="systems",
     place="systems",
     caption="Deployed validation accuracy against multiply-accumulates of the same forward pass. "
-    "Colour: family; size: share of the prunable weights kept; cross: control. Bars: intervals. "
-    "Settings that no other beats in accuracy, MACs and final sparsity at once are named where "
-    "there is room. The tables below have the test accuracies.",
+    "Colour: family; size: share of the prunable weights kept; cross: control; diamond: not "
+    "trained. Bars: intervals. Settings that no other beats in accuracy, MACs and final sparsity "
+    "at once are named where there is room. The tables below have the test accuracies.",
     data=data,
     draw=draw,
 )

@@ -26,6 +26,7 @@ from trials.arms import (
     BY_NAME,
     CONTROLS,
     FAMILIES,
+    ISSP_ARMS,
     MAGNITUDE,
     RANDOM_MASK,
     REDUCED_AS,
@@ -90,9 +91,11 @@ class System:
         """The system in words, as tables list it."""
         label = _LABELS.get(self.setting.arm, self.setting.arm)
         label = f"{label[:1].upper()}{label[1:]}"
-        if self.is_issp:
-            label = READINGS.get(str(self.config[PRESET]), label)
-            if self.config[PRESET] in WITHOUT_LOOK_AHEAD and self.config["issp.steps"]:
+        preset = str(self.config[PRESET] or "default")
+        if self.is_issp and preset != "default":
+            reading = READINGS.get(preset, f"ISSP, {preset}")
+            label = reading if self.family == "weights" else f"{label} ({reading})"
+            if preset in WITHOUT_LOOK_AHEAD and self.config["issp.steps"]:
                 label += f", {self.config['issp.steps']} steps of look-ahead"
         for column, values in _VARIANTS.items():
             label += values.get(str(self.config[column]), "")
@@ -110,9 +113,8 @@ class System:
 
     @property
     def is_issp(self) -> bool:
-        """Whether its mask is ISSP's."""
-        arm = BY_NAME.get(self.setting.arm)
-        return arm is not None and arm.mask == "issp"
+        """Whether its mask is ISSP's, and it is no control."""
+        return self.setting.arm in ISSP_ARMS
 
     @property
     def control(self) -> bool:
