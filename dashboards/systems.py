@@ -96,7 +96,7 @@ def name(row: Row) -> str:
 def place(row: Row) -> str:
     """The settings that the name does not say: `d 25 %`, `keep 0.7`."""
     axes = {
-        axis: value for axis, value in (row.get("setting") or {}).items()
+        axis: value for axis, value in (row.get("point") or {}).items()
         if axis not in NAMED and value is not None
     }  # fmt: skip
     own = {axis: v for axis, v in axes.items() if "." not in axis}

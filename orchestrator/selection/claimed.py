@@ -8,7 +8,7 @@ so `does not show here` contradicts no paper.
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from orchestrator.selection.analysis import Analysis
 from orchestrator.selection.comparisons import Spreads
@@ -17,7 +17,7 @@ from orchestrator.selection.design import PRESET
 from orchestrator.selection.families import FUSE, WITHOUT_LOOK_AHEAD, System, one_shot
 from orchestrator.selection.pairs import FINAL, Outcomes
 from orchestrator.selection.published import PUBLISHED, Published, Which
-from orchestrator.selection.rows import TIE
+from orchestrator.selection.published_verdicts import Verdict, verdict_of
 from orchestrator.selection.scopes import THESE_MODELS, Difference, Scope
 from orchestrator.selection.settings import TEST, preference
 from orchestrator.selection.statistics import Interval
@@ -26,7 +26,6 @@ from orchestrator.selection.verdicts import (
     level,
     percent,
     percent_points,
-    points_of,
     signed,
 )
 from orchestrator.vocabulary import Metric
@@ -34,8 +33,6 @@ from trials.arms import BASE_AXES
 
 LEVEL = 5e-4
 """Levels that differ by less are one: a reached sparsity is a count of weights."""
-
-Verdict = Literal["shows here", "does not show here", "cannot be told apart", "not tested here"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,8 +103,10 @@ def claimed(analysis: Analysis, systems: Sequence[System]) -> list[dict[str, Any
 def matches(systems: Sequence[System]) -> Iterator[Match]:
     """What decides each claim, chosen by validation and settings alone."""
     for p in PUBLISHED:
+        mine = [s for s in systems if p.a is not None and _is(s, p.a)]
+        theirs = [s for s in systems if p.b is not None and _is(s, p.b)]
         for at in sorted(p.levels, reverse=p.axis != "reduction.keep"):
-            here = list(_at(p, at, systems))
+            here = list(_at(p, at, mine, theirs, systems))
             if here:
                 # Of several readings the preferred one, then most seeds, then the best.
                 yield min(here, key=lambda m: (*_order(p, m), *preference(m.a.setting)))
@@ -121,18 +120,22 @@ def _order(p: Published, m: Match) -> tuple[int, int]:
     return place, -len(m.a.setting.seeds_with(m.contrast.b))
 
 
-def _at(p: Published, at: float, systems: Sequence[System]) -> Iterator[Match]:
-    settings = [s.setting for s in systems]
-    for a in systems:
-        if p.a is None or not _is(a, p.a) or not _has_level(a, p, at):
+def _at(
+    p: Published,
+    at: float,
+    mine: Sequence[System],
+    theirs: Sequence[System],
+    systems: Sequence[System],
+) -> Iterator[Match]:
+    for a in mine:
+        if not _has_level(a, p, at):
             continue
         if p.b is None:
-            reference = against_reference(a.setting, settings)
+            reference = against_reference(a.setting, [s.setting for s in systems])
             if reference.a is not reference.b:
                 yield Match(p, at, a, None, reference)
-            continue
-        for b in systems:
-            if _is(b, p.b) and _has_level(b, p, at) and _alike(a, b):
+        for b in theirs:
+            if _has_level(b, p, at) and _alike(a, b):
                 pair = Contrast(
                     family="side_by_side", a=a.setting, b=b.setting, of_a=FINAL, of_b=FINAL
                 )
@@ -177,7 +180,7 @@ def _gap(match: Match, spreads: Spreads, outcomes: Outcomes) -> Difference | Non
 def _judged(match: Match, gap: Difference, confidence: float, tolerance: float) -> Claimed:
     p = match.published
     found = gap.interval(gap.scope, confidence)
-    verdict, why = _verdict(p, match.at, found, tolerance)
+    verdict, why = verdict_of(p, match.at, found, tolerance)
     known = found.low is not None and found.high is not None
     smallest = (found.high - found.low) / 2 if known else None  # type: ignore[operator]
     if verdict == "cannot be told apart":
@@ -196,50 +199,6 @@ def _judged(match: Match, gap: Difference, confidence: float, tolerance: float) 
         verdict=verdict,
         why=why,
     )
-
-
-def _verdict(p: Published, at: float, i: Interval, tolerance: float) -> tuple[Verdict, str]:
-    """The verdict of an interval of a - b, and its reason."""
-    if i.low is None or i.high is None:
-        return "cannot be told apart", "the interval is too wide to say"
-    published = p.levels[at] / 100
-    if p.asks == "more":
-        return _more(i.low, i.high, published, tolerance)
-    if p.asks == "alike":
-        return _alike_within(i.low, i.high, tolerance)
-    return _loses(i.low, i.high, published, tolerance if p.added_tolerance else 0.0)
-
-
-def _more(low: float, high: float, published: float, tolerance: float) -> tuple[Verdict, str]:
-    """A gain; where more than the tolerance is published, an equal result does not show it."""
-    if low > TIE:
-        return "shows here", "the interval lies above 0"
-    if high <= TIE:
-        return "does not show here", "the interval has nothing above 0"
-    if published > tolerance and max(high, -low) <= tolerance + TIE:
-        return "does not show here", f"equal within {percent_points(max(high, -low))}"
-    return "cannot be told apart", "the interval holds 0"
-
-
-def _alike_within(low: float, high: float, tolerance: float) -> tuple[Verdict, str]:
-    within = points_of(tolerance)
-    if max(high, -low) <= tolerance + TIE:
-        return "shows here", f"the interval lies within {within} either way"
-    if low > tolerance + TIE or high < -tolerance - TIE:
-        return "does not show here", f"the interval lies beyond {within}"
-    return "cannot be told apart", f"the interval is partly beyond {within}"
-
-
-def _loses(low: float, high: float, published: float, added: float) -> tuple[Verdict, str]:
-    bound = added - published
-    limit = f"a loss of {points_of(round(bound, 9))}"
-    if added:
-        limit += f" ({abs(100 * published):g} as published, and {points_of(added)} of tolerance)"
-    if low >= -bound - TIE:
-        return "shows here", f"the interval has no more than {limit}"
-    if high < -bound - TIE:
-        return "does not show here", f"the interval has more than {limit}"
-    return "cannot be told apart", f"the interval holds {limit}"
 
 
 def _ours(match: Match, gap: Difference, found: Interval) -> str:

@@ -1,26 +1,23 @@
-"""Systems set side by side: the family of a setting, its name, and what controls it.
+"""Systems set side by side: the family of a setting, and its name.
 
 A system is a setting under its own name: an arm, a method of token reduction, or a reading of ISP.
-Families are those of `trials.arms`. A control is at equal counts: as many tokens in every block, as
-many patches, or as many weights, with equal fine-tuning.
+Families are those of `trials.arms`; what controls a system says `own_controls.py`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from orchestrator.selection.contrasts import differ_in_method, differ_in_one_thing
 from orchestrator.selection.design import PRESET
 from orchestrator.selection.rows import Row, rows
 from orchestrator.selection.settings import (
     Setting,
+    comparable,
     number_or_text,
     preference,
-    same_sparsity,
 )
-from orchestrator.vocabulary import Metric
 from trials.arms import (
     BASE_AXES,
     BY_NAME,
@@ -69,7 +66,7 @@ _VARIANTS = {
 }
 """Settings that make another system of a method: column -> value -> what its name says more."""
 
-_CHANCE = "random"  # a method of reduction, a metric of ToMe
+CHANCE = "random"  # a method of reduction, a metric of ToMe
 _LABELS = {name: label.removeprefix("Control: ") for name, label, _ in SHOWN}
 _PRUNING = ("issp.", "essential.")
 
@@ -122,7 +119,7 @@ class System:
         arm = self.setting.arm
         if self.family == "weights":
             return arm == RANDOM_MASK
-        chance = self.method == _CHANCE or self.config[METRIC] == _CHANCE
+        chance = self.method == CHANCE or self.config[METRIC] == CHANCE
         dropped = self.config[MERGE] == "drop"
         return chance or dropped or arm in CONTROLS or arm in {c for _, c, _ in SYSTEM_CONTROLS}
 
@@ -184,108 +181,25 @@ def shown(systems: Sequence[System]) -> list[System]:
     return found
 
 
-def own_controls(system: System, systems: Sequence[System]) -> list[System]:
-    """The settings that control a system: one of each kind, the best fitting first."""
-    if system.control or system.family is None:
-        return []
-    mine = system.setting
-    found: dict[str, System] = {}
-    for other in systems:
-        fits = _FITS[system.family](system, other)
-        if other.control and fits and mine.seeds_with(other.setting):
-            found.setdefault(other.name, other)
-    return list(found.values())
+def telling_axes(systems: Sequence[System]) -> dict[tuple[Family | None, str], set[str]]:
+    """Family and name of a system -> the axes that say where its settings stand.
 
-
-def _equal_tokens(system: System, other: System) -> bool:
-    """As many tokens in every block, chosen or paired otherwise; all else is equal."""
-    if system.family != other.family or system.trained != other.trained:
-        return False
-    if system.combined and system.setting.arm != other.setting.arm:
-        return False
-    if other.method == system.method:
-        return _agree(system, other, {METRIC, MERGE})
-    if other.method == _CHANCE and system.method == "evit":
-        return differ_in_method(system.setting, other.setting)
-    chosen_by = {axis for axis in system.setting.axes if axis.startswith("reduction.")}
-    known = system.tokens is not None and system.tokens == other.tokens
-    return other.method == _CHANCE and known and _agree(system, other, chosen_by)
-
-
-def _equal_patches(system: System, other: System) -> bool:
-    pairs = {(mine, theirs) for mine, theirs, _ in SYSTEM_CONTROLS}
-    return (
-        (system.setting.arm, other.setting.arm) in pairs
-        and bool(system.config["patch_drop"])
-        and differ_in_method(system.setting, other.setting)
-    )
-
-
-def _equal_weights(system: System, other: System) -> bool:
-    """As many weights kept, and recovered alike; how they were chosen may differ in everything."""
-    chosen_by = {axis for axis in system.setting.axes if axis.startswith(_PRUNING)}
-    mine, theirs = (s.setting.mean[Metric.FINAL_SPARSITY] for s in (system, other))
-    return (
-        other.family == "weights"
-        and None not in (mine, theirs)
-        and same_sparsity(mine, theirs)
-        and _agree(system, other, {*chosen_by, *BASE_AXES})
-    )
-
-
-def _part_of_lotus(system: System, other: System) -> bool:
-    arm = BY_NAME.get(other.setting.arm)
-    return (
-        system.family == other.family
-        and arm is not None
-        and arm.control
-        and differ_in_one_thing(system.setting, other.setting)
-    )
-
-
-def _agree(a: System, b: System, ignored: set[str]) -> bool:
-    mine, theirs = a.setting.axes, b.setting.axes
-    return all(
-        axis in ignored or None in (value, theirs.get(axis)) or value == theirs[axis]
-        for axis, value in mine.items()
-    )
-
-
-_FITS: dict[Family, Callable[[System, System], bool]] = {
-    "tokens": _equal_tokens,
-    "tickets": _equal_patches,
-    "weights": _equal_weights,
-    "lotus": _part_of_lotus,
-    "combined": _equal_tokens,
-}
-
-
-def without_control(system: System) -> str | None:
-    """What to add to the sweep file for a control of a system that has none; None for controls."""
-    if system.control or system.family is None:
-        return None
-    return next(_missing(system))
-
-
-def _missing(system: System) -> Iterator[str]:
-    if system.method == "evit":
-        yield "add `random` to `reduction.method`, at the same `reduction.keep` and `fuse`"
-    if system.method == "tome":
-        yield "add `reduction.metric: [random]`, which merges pairs by chance at the same `r`"
-    if system.method == "dynamicvit":
-        yield (
-            "add `reduction.method: [random]` with `reduction.count: [initial]` at the same "
-            "`reduction.keep`"
-        )
-    controls = [theirs for mine, theirs, _ in SYSTEM_CONTROLS if mine == system.setting.arm]
-    if system.family == "tickets" and controls:
-        yield f"add `{controls[0]}` to `search.arm`, at the same `patch_drop`"
-    if system.family == "weights":
-        yield (
-            f"add `{RANDOM_MASK}` to `search.arm`, with the same final sparsity as "
-            "`issp.target_sparsity` and `patch_drop: [0]`"
-        )
-    yield f"add `{'`, `'.join(CONTROLS)}` to `search.arm`, at the same point"
+    Those are the axes of LOTUS, those of token reduction, and what varies among its settings: a
+    sweep's other axes stand in every trial's parameters, whether its arm reads them or not.
+    """
+    groups: dict[tuple[Family | None, str], list[Setting]] = {}
+    for s in systems:
+        groups.setdefault((s.family, s.name), []).append(s.setting)
+    return {
+        place: {
+            axis
+            for axis in settings[0].axes
+            if axis in BASE_AXES
+            or axis.startswith("reduction.")
+            or len({comparable(one.axes[axis]) for one in settings}) > 1
+        }
+        for place, settings in groups.items()
+    }
 
 
 def one_shot(system: System) -> bool:

@@ -19,13 +19,13 @@ from orchestrator.selection.comparisons import Spreads, compared
 from orchestrator.selection.contrasts import Contrast, against_reference
 from orchestrator.selection.families import (
     System,
-    own_controls,
     several,
     shown,
     systems_of,
-    without_control,
+    telling_axes,
 )
 from orchestrator.selection.matched import matched
+from orchestrator.selection.own_controls import own_controls, without_control
 from orchestrator.selection.pairs import FINAL, Outcomes
 from orchestrator.selection.pareto import front
 from orchestrator.selection.scopes import Difference
@@ -125,6 +125,7 @@ class _Rows:
 
     def __init__(self, analysis: Analysis, systems: Sequence[System]) -> None:
         self._systems = systems
+        self._telling = telling_axes(systems)
         self._spreads = Spreads(analysis.settings)
         self._outcomes: Outcomes = analysis.outcomes or {}
         self._confidence = analysis.confidence
@@ -154,12 +155,12 @@ class _Rows:
         """One system at one setting; accuracies and shares are fractions.
 
         Returns:
-            arm, system (name), control, trained (False: applied to a finished model), front,
-            n, setting, tokens; validation: mean, ci_low, ci_high; test_accuracy, ci_low, ci_high
-            and scope; macs, macs_ratio (of the same forward pass, choosing patches included), kept
-            (of the prunable weights), macs_training and training_ratio (to the dense model's);
-            reference (of `dense`), dense, controls (each with `control` and `setting`) and
-            no_control (what to add).
+            arm, system (name), control, trained (False: applied to a finished model), front, n,
+            setting, point (axes that say where it stands), tokens; validation: mean and limits;
+            test_accuracy with limits and scope; macs and macs_ratio (of the same forward pass,
+            choosing patches included), kept (of the prunable weights), macs_training and
+            training_ratio (to the dense model's); reference (of `dense`), dense, controls (each
+            with `control`, `setting` and `point`) and no_control (what to add).
         """
         s = system.setting
         spread_, scope = test_interval(s, self._confidence)
@@ -171,28 +172,34 @@ class _Rows:
         return {
             "arm": s.arm, "system": system.name, "control": system.control,
             "trained": system.trained, "front": id(s) in self._front, "n": len(s.seeds),
-            "setting": dict(s.axes), "tokens": system.config["tokens"],
+            "setting": dict(s.axes), "point": self._point(system),
+            "tokens": system.config["tokens"],
             "validation": {k: val.get(k) for k in ("mean", "ci_low", "ci_high")},
             "test_accuracy": s.mean[TEST], "ci_low": spread_.low if spread_ else None,
             "ci_high": spread_.high if spread_ else None, "scope": scope,
             "macs": s.mean[Metric.FINAL_MACS_DEPLOYED], "macs_ratio": macs_ratio(s.mean),
             "kept": None if sparsity is None else 1 - sparsity,
             "macs_training": training, "training_ratio": relative,
-        } | _compared_words(system, found.get(id(system), ()))  # fmt: skip
+        } | self._comparisons(system, found.get(id(system), ()))  # fmt: skip
 
+    def _point(self, system: System) -> dict[str, Any]:
+        telling = self._telling[system.family, system.name]
+        axes = system.setting.axes.items()
+        return {axis: value for axis, value in axes if axis in telling and value is not None}
 
-def _compared_words(
-    system: System, found: Sequence[tuple[Against, dict[str, Any] | None]]
-) -> dict[str, Any]:
-    dense = [(one, entry) for one, entry in found if one.other is None]
-    controls = [
-        {"control": one.other.name, "setting": dict(one.other.setting.axes), **entry}
-        for one, entry in found if one.other is not None and entry is not None
-    ]  # fmt: skip
-    fine_tuned = any(one.contrast.a is not one.contrast.b for one, _ in dense)
-    return {
-        "reference": "fine_tuned" if fine_tuned else "before_fine_tuning",
-        "dense": dense[0][1] if dense else None,
-        "controls": controls,
-        "no_control": None if controls else without_control(system),
-    }
+    def _comparisons(
+        self, system: System, found: Sequence[tuple[Against, dict[str, Any] | None]]
+    ) -> dict[str, Any]:
+        dense = [(one, entry) for one, entry in found if one.other is None]
+        controls = [
+            {"control": one.other.name, "setting": dict(one.other.setting.axes),
+             "point": self._point(one.other), **entry}
+            for one, entry in found if one.other is not None and entry is not None
+        ]  # fmt: skip
+        fine_tuned = any(one.contrast.a is not one.contrast.b for one, _ in dense)
+        return {
+            "reference": "fine_tuned" if fine_tuned else "before_fine_tuning",
+            "dense": dense[0][1] if dense else None,
+            "controls": controls,
+            "no_control": None if controls else without_control(system),
+        }

@@ -79,7 +79,7 @@ def test_names_of_a_sweep_are_shown_as_text() -> None:
         "system": "<b>x\u202e</b>",
         "control": False,
         "trained": True,
-        "setting": {"a.b": "\x1b[1m"},
+        "point": {"a.b": "\x1b[1m"},
     }
     assert "\u202e" not in systems.name(row)
     assert "\x1b" not in systems.place(row)

@@ -9,7 +9,7 @@ from tests.dashboards.reading_figures import rows, units
 def row(accuracy: float, macs: float | None, **changes: Any) -> dict[str, Any]:
     return {
         "arm": "evit", "system": "EViT", "control": False, "trained": True, "front": False, "n": 3,
-        "setting": {"reduction.keep": "0.7"}, "test_accuracy": accuracy, "macs_ratio": macs,
+        "point": {"reduction.keep": "0.7"}, "test_accuracy": accuracy, "macs_ratio": macs,
         "validation": {"mean": accuracy, "ci_low": accuracy - 0.01, "ci_high": accuracy + 0.01},
         "kept": 1.0, "training_ratio": 0.7, "controls": [],
     } | changes  # fmt: skip

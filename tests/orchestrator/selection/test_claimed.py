@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.selection.claimed import JUDGES, _verdict, level_words
+from orchestrator.selection.claimed import JUDGES, level_words
 from orchestrator.selection.published import PUBLISHED, Published
+from orchestrator.selection.published_verdicts import verdict_of
 from orchestrator.selection.statistics import Interval
 from tests.orchestrator.selection.made_systems import every_family, masked, reduced, system
 from tests.orchestrator.selection.test_systems import found
@@ -119,12 +120,12 @@ def test_a_verdict_follows_from_the_interval_alone(
 ) -> None:
     p = CLAIMS[claim]
     i = Interval(mean=(low + high) / 2, low=low, high=high)
-    assert _verdict(p, max(p.levels), i, 0.01)[0] == verdict
+    assert verdict_of(p, max(p.levels), i, 0.01)[0] == verdict
 
 
 def test_without_an_interval_nothing_is_told_apart() -> None:
     p = CLAIMS["isp_schedule"]
-    said = _verdict(p, 0.8, Interval(mean=0.1, low=None, high=None), 0.01)
+    said = verdict_of(p, 0.8, Interval(mean=0.1, low=None, high=None), 0.01)
     assert said[0] == "cannot be told apart"
 
 

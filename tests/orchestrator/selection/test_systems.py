@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from orchestrator.selection import summarise, wanted_trials
-from orchestrator.selection.families import MOST_SETTINGS, own_controls, systems_of
+from orchestrator.selection.families import MOST_SETTINGS, systems_of
+from orchestrator.selection.own_controls import own_controls
 from orchestrator.selection.settings import group_settings
 from tests.orchestrator.selection.made_systems import (
     AXES,
@@ -225,3 +226,18 @@ def test_a_way_that_trains_longer_is_not_matched_with_the_others() -> None:
         "ISP without denoiser",
     ]
     assert found(rows[:6])["matched"] == [], "a reading alone has nothing beside it"
+
+
+def test_axes_that_a_system_does_not_read_do_not_say_where_it_stands() -> None:
+    rows = [
+        *reduced("evit", 0.01, "17 → 10", reduction_keep=0.7),
+        *masked("magnitude", 0.02, 0.5),
+        *masked("magnitude", 0.02, 0.7),
+    ]
+    rows = [row | {"issp.preset": "default"} for row in rows]
+    rows[:3] = [row | {"issp.target_sparsity": 0.5} for row in rows[:3]]
+    entry = found(rows)
+    evit = rows_of(entry, "tokens")["EViT"]
+    assert evit["point"] == {"reduction.method": "evit", "reduction.keep": 0.7}
+    assert evit["setting"]["issp.target_sparsity"] == 0.5
+    assert rows_of(entry, "weights")["One-shot magnitude"]["point"]["issp.target_sparsity"] == 0.7
