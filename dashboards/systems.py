@@ -23,7 +23,8 @@ from dashboards.tried import short
 Row = dict[str, Any]
 
 NAMED = (
-    "reduction.method", "reduction.metric", "reduction.merge", "reduction.fuse", "reduction.train",
+    "reduction.method", "reduction.metric", "reduction.merge", "reduction.fuse", "reduction.count",
+    "reduction.train",
     "issp.preset",
 )  # fmt: skip
 """Axes that the name of a system says."""

@@ -9,7 +9,7 @@ from dashboards import parts, style
 from dashboards.figure import DataTable, Figure, Plot
 from dashboards.figures.pareto import BEATEN, CONTROL, FRONT, WINDOW, labels
 from dashboards.systems import all_rows, name, place
-from dashboards.text import amount, interval, number, percent, plural, ratio
+from dashboards.text import DASH, amount, interval, number, percent, plural, ratio
 
 _COST = "macs_ratio"
 _HEIGHT = 340
@@ -94,6 +94,7 @@ def _row(family: str, row: dict[str, Any]) -> dict[str, Any]:
     val, title, where = _validation(row), name(row), place(row)
     look = "Control" if row.get("control") else "Trained" if row.get("trained") else "Not trained"
     kind = FRONT if row.get("front") else CONTROL if row.get("control") else BEATEN
+    label = title if where == DASH else f"{title}, {where}"
     tip = parts.lines(
         title, where, family, f"Val. accuracy {percent(val.get('mean'))}",
         f"Interval {interval(val.get('ci_low'), val.get('ci_high'))}",
@@ -106,7 +107,7 @@ def _row(family: str, row: dict[str, Any]) -> dict[str, Any]:
         "family": family, "name": title, "place": where, "look": look, "kind": kind, "tip": tip,
         "n": row.get("n"), "accuracy": parts.in_percent(val["mean"]),
         "low": parts.in_percent(val.get("ci_low")), "high": parts.in_percent(val.get("ci_high")),
-        _COST: number(row[_COST]), "kept": parts.in_percent(row.get("kept")), "label": title,
+        _COST: number(row[_COST]), "kept": parts.in_percent(row.get("kept")), "label": label,
     }  # fmt: skip
 
 

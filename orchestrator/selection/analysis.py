@@ -73,7 +73,7 @@ def analyse(
     detector: str,
     axes: Sequence[str],
     outcomes: Outcomes | None,
-    overlap: Mapping[str, Any],
+    overlap: Mapping[str, Any] | None = None,
 ) -> Analysis:
     """Analyse a table of trials; see `summarise` for the arguments."""
     trials = full_first(results)
@@ -103,7 +103,7 @@ def analyse(
             contrasts(settings), outcomes or {}, spreads, CONFIDENCE, tolerance
         ),
         diagnosis=diagnose(trials, CONFIDENCE, outcomes),
-        overlap=overlap,
+        overlap=overlap or {},
     )
 
 

@@ -46,6 +46,8 @@ Family = Literal["against_dense", "against_controls", "after_pruning", "side_by_
 
 MOST_SEEDS = 30  # bounds what a report reads; the interval hardly narrows beyond
 FULLEST = tuple(reversed(LOTUS_ARMS))
+_NOT_DENSE = ("essential.", "issp.", "reduction.", "tickets.")
+"""Sections of the sweep file that the arm `dense` does not read."""
 INFORMED = tuple(reversed(MASK_CONTROLS))
 """Controls of the mask, the best-informed first."""
 
@@ -95,9 +97,25 @@ def needed_trials(planned: Sequence[Contrast]) -> list[str]:
 def dense_for(setting: Setting, settings: Sequence[Setting]) -> Setting | None:
     """The `dense` arm with a setting's fine-tuning; with most seeds in common, then the best."""
     fitting = [
-        s for s in settings if s.arm == DENSE_ARM and agree(setting, s) and setting.seeds_with(s)
+        s
+        for s in settings
+        if s.arm == DENSE_ARM and _trained_alike(setting, s) and setting.seeds_with(s)
     ]
     return min(fitting, key=lambda s: (-len(setting.seeds_with(s)), preference(s)), default=None)
+
+
+def _trained_alike(setting: Setting, dense: Setting) -> bool:
+    """Whether they agree on every axis that dense reads.
+
+    A trial has the parameters of all sections: a block for `dense` may have another sparsity than
+    that for ISSP.
+    """
+    return all(
+        axis.startswith(_NOT_DENSE)
+        or None in (value, dense.axes[axis])
+        or value == dense.axes[axis]
+        for axis, value in setting.axes.items()
+    )
 
 
 def against_reference(

@@ -33,12 +33,13 @@ from trials.arms import (
     family_of,
 )
 
-METHOD = "reduction.method"
+METHOD, COUNT = "reduction.method", "reduction.count"
+LEVELS = ("reduction.keep", "reduction.r")
 METRIC, MERGE, FUSE = "reduction.metric", "reduction.merge", "reduction.fuse"
 TRAIN = "reduction.train"
 COLUMNS = (
-    METHOD, "reduction.keep", "reduction.r", METRIC, MERGE, FUSE, TRAIN, PRESET, "tokens",
-    "issp.steps", "finetune.weights", "finetune.epochs", "patch_drop",
+    METHOD, COUNT, *LEVELS, METRIC, MERGE, FUSE, TRAIN, PRESET, "tokens", "issp.steps",
+     "finetune.weights", "finetune.epochs", "patch_drop",
 )  # fmt: skip
 """What is read of a trial, whether it varies in the sweep or not."""
 
@@ -62,6 +63,7 @@ WITHOUT_LOOK_AHEAD = ("progressive", "progressive_published")
 _VARIANTS = {
     METRIC: {"random": ", random pairs"},
     MERGE: {"drop": ", dropped instead of merged"},
+    COUNT: {"initial": ", counted from the start"},
     FUSE: {"False": ", not fused", "normalised": ", fusion normalised"},
 }
 """Settings that make another system of a method: column -> value -> what its name says more."""
@@ -184,7 +186,7 @@ def shown(systems: Sequence[System]) -> list[System]:
 def telling_axes(systems: Sequence[System]) -> dict[tuple[Family | None, str], set[str]]:
     """Family and name of a system -> the axes that say where its settings stand.
 
-    Those are the axes of LOTUS, those of token reduction, and what varies among its settings: a
+    Those are the axes of LOTUS, how many tokens leave, and what varies among its settings: a
     sweep's other axes stand in every trial's parameters, whether its arm reads them or not.
     """
     groups: dict[tuple[Family | None, str], list[Setting]] = {}
@@ -195,7 +197,7 @@ def telling_axes(systems: Sequence[System]) -> dict[tuple[Family | None, str], s
             axis
             for axis in settings[0].axes
             if axis in BASE_AXES
-            or axis.startswith("reduction.")
+            or axis in LEVELS
             or len({comparable(one.axes[axis]) for one in settings}) > 1
         }
         for place, settings in groups.items()

@@ -138,7 +138,7 @@ def summarise(
     Raises:
         ValueError: see `essential_sparsity` and `recommend`.
     """
-    analysis = analyse(results, curve, planned, tolerance, detector, axes, outcomes, overlap or {})
+    analysis = analyse(results, curve, planned, tolerance, detector, axes, outcomes, overlap)
     cost = {"device": device, "device_hours": device_hours,
             "device_hours_saved": device_hours_saved, "wall_s": wall_s}  # fmt: skip
     summary = {"sweep": sweep, **{entry: part(analysis) for entry, part in PARTS.items()}}

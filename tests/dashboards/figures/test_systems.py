@@ -17,7 +17,11 @@ def row(accuracy: float, macs: float | None, **changes: Any) -> dict[str, Any]:
 
 def summary(*found: dict[str, Any]) -> dict[str, Any]:
     entries = [
-        {"family": None, "label": "Dense", "rows": [row(0.9, 1.0, system="Dense", front=True)]},
+        {
+            "family": None,
+            "label": "Dense",
+            "rows": [row(0.9, 1.0, system="Dense", front=True, point={})],
+        },
         {"family": "tokens", "label": "Token reduction", "rows": list(found)},
     ]
     return {"systems": {"families": entries}}
@@ -74,4 +78,6 @@ def test_what_is_far_below_is_in_the_table_and_counted() -> None:
 
 def test_only_the_front_is_named() -> None:
     drawn = plot(row(0.88, 0.7, front=True, system="ToMe"), row(0.87, 0.8))
-    assert {r["label"] for r in rows(drawn, "label")} == {"Dense", "ToMe"}
+    assert {r["label"] for r in rows(drawn, "label")} == {
+        "Dense", "ToMe, keep 0.7",
+    }  # fmt: skip

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from orchestrator.selection import summarise, wanted_trials
+from orchestrator.selection.contrasts import dense_for
 from orchestrator.selection.families import MOST_SETTINGS, systems_of
 from orchestrator.selection.own_controls import own_controls
 from orchestrator.selection.settings import group_settings
@@ -238,6 +239,19 @@ def test_axes_that_a_system_does_not_read_do_not_say_where_it_stands() -> None:
     rows[:3] = [row | {"issp.target_sparsity": 0.5} for row in rows[:3]]
     entry = found(rows)
     evit = rows_of(entry, "tokens")["EViT"]
-    assert evit["point"] == {"reduction.method": "evit", "reduction.keep": 0.7}
+    assert evit["point"] == {"reduction.keep": 0.7}
     assert evit["setting"]["issp.target_sparsity"] == 0.5
     assert rows_of(entry, "weights")["One-shot magnitude"]["point"]["issp.target_sparsity"] == 0.7
+
+
+def test_dense_is_the_reference_whatever_its_block_says_of_pruning() -> None:
+    dense = [row | {"issp.target_sparsity": 0.8} for row in system("dense", 0.0)]
+    rows = [*dense, *masked("magnitude", 0.02, 0.5), *system("tickets", 0.01, patch_drop=0.1)]
+    entry = rows_of(found(rows), "weights")["One-shot magnitude"]
+    assert entry["reference"] == "fine_tuned"
+    assert entry["dense"]["mean"] == pytest.approx(-0.02)
+    other = [row | {"finetune.lr": 2.0} for row in dense]
+    rest = [row | {"finetune.lr": 1.0} for row in rows[3:]]
+    trained = group_settings(table([*other, *rest]), [*AXES, "finetune.lr"])
+    mine = next(s for s in trained if s.arm == "magnitude")
+    assert dense_for(mine, trained) is None, "another recipe is no reference"
