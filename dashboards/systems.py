@@ -253,4 +253,13 @@ def _note(entry: Row) -> str:
         text += (
             f" {plural(left, 'further setting')} {verb} not shown, which validation ranks lower."
         )
+    early = sum(
+        bool(row.get("dense")) and row.get("reference") == "before_fine_tuning"
+        for row in entry.get("rows") or []
+    )
+    if early:
+        text += (
+            f" {plural(early, 'difference')} to the dense model before fine-tuning: the dense arm "
+            "was not run with the same training."
+        )
     return text

@@ -66,6 +66,14 @@ def test_claims_have_a_verdict_and_a_reason(summary: dict[str, Any]) -> None:
     assert {c.look for c in found if c.verdict == "not tested here"} == {""}
 
 
+def test_a_family_says_what_is_left_out_and_which_dense_model_is_meant() -> None:
+    rows = [{"reference": "before_fine_tuning", "dense": {"mean": 0.1}}, {"dense": None}]
+    entry = {"family": "tokens", "label": "T", "comparisons": 1, "left_out": 2, "rows": rows}
+    (family,) = systems.families({"systems": {"families": [entry]}})
+    assert "2 further settings are not shown" in family.note
+    assert "1 difference to the dense model before fine-tuning" in family.note
+
+
 def test_nothing_is_said_without_systems() -> None:
     for empty in ({}, {"systems": None}):
         assert systems.families(empty) == []

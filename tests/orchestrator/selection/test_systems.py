@@ -255,3 +255,21 @@ def test_dense_is_the_reference_whatever_its_block_says_of_pruning() -> None:
     trained = group_settings(table([*other, *rest]), [*AXES, "finetune.lr"])
     mine = next(s for s in trained if s.arm == "magnitude")
     assert dense_for(mine, trained) is None, "another recipe is no reference"
+
+
+def test_the_table_of_arms_has_the_same_difference_to_dense() -> None:
+    trials = table()
+    summary = summarise(
+        trials, sweep="s", planned=len(trials), device="cpu", device_hours=0.0,
+        device_hours_saved=0.0, wall_s=None, axes=AXES,
+    )  # fmt: skip
+    rows = [row for f in summary["systems"]["families"] for row in f["rows"] if row["dense"]]
+    compared = 0
+    for arm in summary["arms"]:
+        for row in rows:
+            if (row["arm"], row["setting"]) == (arm["arm"], arm["setting"]):
+                compared += 1
+                assert row["dense"]["mean"] == arm["difference_to_dense"]
+                assert row["dense"]["models_low"] == arm["models_low"]
+                assert row["dense"]["seeds_high"] == arm["seeds_high"]
+    assert compared == len(summary["arms"]) - 1, "all but dense"
