@@ -47,6 +47,7 @@ SECTIONS = (
         "No arm has a test accuracy yet: add arms and controls to `search.arm` in the sweep file, "
         "such as `[dense, lotus, random_patches, random_mask, magnitude]`.",
     ),
+    Section("systems", "Seed systems", lambda shown: shown["systems"]),
     Section(
         "issp", "Mask data fraction", _table("fractions"),
         "Instant-Soup pruning was not run: add `issp` or `lotus` to `search.arm` and values such "
@@ -64,7 +65,7 @@ SECTIONS = (
         "above 0 to `search.patch_drop` in the sweep file.",
     ),
     Section(
-        "overlap", "Mask overlap", _table("overlap"),
+        "overlap", "Mask overlap", lambda shown: shown["overlap"].rows or shown["one_shot"].rows,
         "No two masks differ in one thing only: add values to `search.seed`, "
         "`search.mask_data_fraction` or `search.sparsity`, with `issp` or `lotus` in "
         "`search.arm`.",

@@ -122,6 +122,26 @@ def _group(g: dict[str, Any]) -> tuple[Cell, ...]:
     )
 
 
+def one_shot_table(summary: dict[str, Any]) -> Table:
+    """A row per reading of ISP and sparsity: its masks beside one-shot masks of equal sparsity."""
+    rows = [
+        (
+            Cell(clean(r.get("system"), 80), None, "arm"),
+            num(level(r.get("sparsity")), r.get("sparsity")),
+            num(amount(r.get("n_pairs")), r.get("n_pairs")),
+            num(share(r.get("jaccard")), r.get("jaccard")),
+            num(_range(r.get("jaccard_lowest"), r.get("jaccard_highest"))),
+            num(share(r.get("shared")), r.get("shared")),
+            num(_range(r.get("shared_lowest"), r.get("shared_highest"))),
+            num(share(r.get("random")), r.get("random")),
+        )
+        for r in (summary.get("overlap") or {}).get("one_shot") or []
+    ]
+    heads = ("Pruned by", "Sparsity", "Pairs", "Jaccard, mean", "Lowest to highest")
+    more = ("Kept by both, share", "Lowest to highest ", "Jaccard of random masks")
+    return Table((*heads, *more), tuple(rows)) if rows else Table((), ())
+
+
 def share(value: Any) -> str:
     """A Jaccard index: `0.873`, or a dash."""
     x = number(value)

@@ -24,6 +24,7 @@ Place = Literal[
     "overlap",
     "arms",
     "pareto",
+    "systems",
     "halving",
     "cost",
 ]

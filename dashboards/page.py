@@ -21,6 +21,7 @@ from dashboards import (
     headline,
     search,
     sections,
+    systems,
     verdicts,
 )
 from dashboards.arms import Arms
@@ -143,6 +144,7 @@ def _tables(summary: dict[str, Any], trials: pd.DataFrame) -> dict[str, Any]:
         "finetune": sections.finetune_table(frames.finetuning(summary), summary),
         "fractions": sections.fraction_table(frames.by_fraction(summary)),
         "overlap": contrasts.overlap_table(summary),
+        "one_shot": contrasts.one_shot_table(summary),
         "arms": sections.arms_table(summary),
         "comparisons": contrasts.comparisons_table(summary),
         "pareto": search.pareto_table(summary),
@@ -182,6 +184,7 @@ def _context(
         **_tables(summary, data.trials),
         "fraction_note": _fraction_note(fractions, Arms.of(summary)),
         **_judged(summary),
+        **_side_by_side(summary),
         "overlap_note": contrasts.overlap_note(summary),
         "comparisons_note": contrasts.comparisons_note(summary),
         "trial_count": len(data.trials),
@@ -200,6 +203,16 @@ def _judged(summary: dict[str, Any]) -> dict[str, Any]:
         "causes": [clean(s) for s in diagnosis.get("sentences") or []],
         "suspects": verdicts.diagnosis_table(diagnosis),
         "family": plural(int(number(diagnosis.get("family")) or 0), "interval"),
+    }
+
+
+def _side_by_side(summary: dict[str, Any]) -> dict[str, Any]:
+    """The seed systems beside each other."""
+    return {
+        "systems": systems.families(summary),
+        "training": systems.by_training(summary),
+        "matched": systems.matched_table(summary),
+        "published": systems.claims(summary),
     }
 
 
@@ -225,6 +238,7 @@ def _cost_words(cost: dict[str, Any]) -> dict[str, str]:
 def style(shown: dict[str, Any]) -> str:
     """The style sheet of a page, with a rule for the least width of every table that it shows."""
     tables = [part for part in shown.values() if isinstance(part, Table)]
+    tables += [t for family in shown.get("systems", []) for t in (family.systems, family.controls)]
     tables += [figure.table for place in shown.get("figures", {}).values() for figure in place]
     stacked = asset("report_stacked.css")
     rules = [

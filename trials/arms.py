@@ -37,6 +37,7 @@ BASE_AXES = (SPARSITY, PATCH_DROP, MASK_DATA)
 Mask = Literal["one_shot", "issp", "magnitude", "random"]
 Patches = Literal["all", "ticket", "random"]
 Part = Literal["patches", "mask"]
+Family = Literal["tokens", "tickets", "weights", "lotus", "combined"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +219,35 @@ TESTS: dict[str, str] = {arm.name: arm.tests for arm in ARMS if arm.control} | {
 """Control, as it is shown -> what is shown to help where the other does better."""
 
 SEED_SYSTEMS = tuple(arm.name for arm in ARMS if arm.seed_system)
+
+FAMILIES: dict[Family, str] = {
+    "tokens": "Token reduction",
+    "tickets": "Tickets and PatchDropout",
+    "weights": "Weight pruning",
+    "lotus": "LOTUS: weights and patches",
+    "combined": "With token reduction inside",
+}
+"""Kinds of systems that are set side by side, in the order of tables, and their titles."""
+
+
+def family_of(name: str, drops: bool, reduces: bool) -> Family | None:
+    """The family of a trial; None for what all of them are measured against.
+
+    Args:
+        name: as tables list it, see `shown_as`.
+        drops: whether patches leave before the first block; reduces: whether tokens leave inside.
+    """
+    arm = BY_NAME.get(name)
+    if arm is None or arm.name == REDUCED:
+        return "tokens" if name in REDUCED_AS or arm else None
+    if not arm.reducible:
+        return None
+    if reduces:
+        return "combined"
+    if arm.mask is None:
+        return "tickets"
+    return "lotus" if drops else "weights"
+
 
 CONTROLS = tuple(arm.name for arm in ARMS if arm.control)
 MASK_CONTROLS = tuple(arm.name for arm in ARMS if arm.replaces == "mask")

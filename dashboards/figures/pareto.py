@@ -21,7 +21,7 @@ _KINDS = {
     "Beaten by another": (style.MUTED, "circle"),
     "Control": (style.SECOND, "cross"),
 }
-_FRONT, _BEATEN, _CONTROL = _KINDS
+FRONT, BEATEN, CONTROL = _KINDS
 _COSTS = {
     "macs_ratio": "MACs, relative to dense",
     "speed_ratio": "Measured images/s, relative to dense",
@@ -57,13 +57,13 @@ def data(summary: dict[str, Any]) -> Settings | None:
 def draw(shown: Settings) -> Plot:
     """Deployed accuracy against MACs, and against measured speed where there is one."""
     rows = [_row(row, shown.arms) for row in shown.rows]
-    best = max(row["accuracy"] for row in rows if row["kind"] != _CONTROL)
+    best = max(row["accuracy"] for row in rows if row["kind"] != CONTROL)
     drawn = [row for row in rows if row["accuracy"] >= best - WINDOW]
     fast = sum(row["speed_ratio"] is not None for row in drawn) > 1
     costs = list(_COSTS) if fast else ["macs_ratio"]
     panels = [_panel([r for r in drawn if r[cost] is not None], cost) for cost in costs]
     inner = _INNER if len(panels) > 1 else style.WIDTH
-    front = [row for row in rows if row["kind"] == _FRONT]
+    front = [row for row in rows if row["kind"] == FRONT]
     lowest, highest = (f(r["accuracy"] for r in front) / 100 for f in (min, max))
     least, most = (f(r["macs_ratio"] for r in front) for f in (min, max))
     return Plot(
@@ -104,7 +104,7 @@ def _note(hidden: int) -> str:
 
 def _row(row: dict[str, Any], arms: Arms) -> dict[str, Any]:
     name, place = arms.short(row["arm"]), tried.short(row["setting"])
-    kind = _FRONT if row.get("front") else _CONTROL if arms.is_control(row["arm"]) else _BEATEN
+    kind = FRONT if row.get("front") else CONTROL if arms.is_control(row["arm"]) else BEATEN
     speed = number(row.get("speed_ratio"))
     tip = parts.lines(
         name, place, f"Val. accuracy {percent(row['mean'])}",
@@ -125,13 +125,14 @@ def _row(row: dict[str, Any], arms: Arms) -> dict[str, Any]:
 def _panel(rows: list[dict[str, Any]], cost: str) -> alt.LayerChart:
     domain = parts.span((row[cost] for row in rows), least=0.1, pad=0.08)
     x = parts.x_axis(cost, _COSTS[cost], domain, tickCount=5)
-    y = parts.y_axis("accuracy", "Val. accuracy (%)", parts.span(r["accuracy"] for r in rows))
+    heights = parts.span(row["accuracy"] for row in rows)
+    y = parts.y_axis("accuracy", "Val. accuracy (%)", heights)
     kinds = list(_KINDS)
     colour = parts.coloured(kinds, [c for c, _ in _KINDS.values()], "kind")
     shape = parts.shaped(kinds, [s for _, s in _KINDS.values()], "kind")
-    own = [row for row in rows if row["kind"] == _FRONT]
+    own = [row for row in rows if row["kind"] == FRONT]
     front = parts.chart(own, cost, "accuracy", "low", "high", "kind")
-    beaten = [row for row in rows if row["kind"] != _FRONT]
+    beaten = [row for row in rows if row["kind"] != FRONT]
     rest = parts.chart(beaten, cost, "accuracy", "kind").encode(x=x, y=y)
     all_ = parts.chart(rows, cost, "accuracy", "tip").encode(x=x, y=y)
     bars = front.mark_rule(strokeWidth=1.2, opacity=0.45, clip=True)
@@ -140,14 +141,16 @@ def _panel(rows: list[dict[str, Any]], cost: str) -> alt.LayerChart:
         bars.encode(x=x, y=low, y2=high, color=colour),
         rest.mark_point(size=34, opacity=0.6).encode(color=colour, shape=shape),
         front.encode(x=x, y=y).mark_point(size=75).encode(color=colour, shape=shape),
-        *_labels(rows, cost, domain),
+        *labels(rows, cost, domain, heights),
         all_.mark_point(size=220, opacity=0).encode(tooltip=parts.tip()),
     )
 
 
-def _labels(rows: list[dict[str, Any]], cost: str, domain: list[float]) -> list[alt.Chart]:
+def labels(
+    rows: list[dict[str, Any]], cost: str, domain: list[float], heights: list[float]
+) -> list[alt.Chart]:
     """Names beside the best settings of the front, towards the middle of the panel."""
-    named = placed(rows, cost, domain)
+    named = placed(rows, cost, domain, heights)
     texts = []
     for side in ("left", "right"):
         here = parts.chart((r for r in named if r["side"] == side), cost, "accuracy", "label")
@@ -158,16 +161,17 @@ def _labels(rows: list[dict[str, Any]], cost: str, domain: list[float]) -> list[
     return texts
 
 
-def placed(rows: list[dict[str, Any]], cost: str, domain: list[float]) -> list[dict[str, Any]]:
+def placed(
+    rows: list[dict[str, Any]], cost: str, domain: list[float], heights: list[float]
+) -> list[dict[str, Any]]:
     """The best setting of the front at each cost, with the `side` of the panel it stands on.
 
     Those whose name would run over that of a better one are left out; hovering names them.
     """
     best: dict[float, dict[str, Any]] = {}
     for row in rows:  # the best first
-        if row["kind"] == _FRONT:
+        if row["kind"] == FRONT:
             best.setdefault(round(row[cost], 2), row)
-    heights = parts.span(row["accuracy"] for row in rows)
     line = 2.2 * _LINE / _HEIGHT * (heights[1] - heights[0])
     taken: list[tuple[float, float, float]] = []
     chosen = []

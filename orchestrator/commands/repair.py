@@ -37,6 +37,7 @@ from orchestrator.worker.run_record import (
 )
 from trials.container import digest_of, header_of
 from trials.errors import FormatError
+from trials.graph.fitting import tokens_of
 from trials.graph.pipeline import pipeline
 
 TIMED = (Metric.TIME, Metric.CACHE)
@@ -119,7 +120,8 @@ def _record(state: State, job: Job, stage: str | None) -> RunRecord:
     run: TrialRun | StageRun
     if stage is None:
         keeps = state.plan.sweep.retention.checkpoints == "all"
-        trial = PlannedTrial(job.key, job.name, config, graph, dict(job.axes))
+        tokens = tokens_of(config, opened.sources.counts)
+        trial = PlannedTrial(job.key, job.name, config, graph, dict(job.axes), tokens)
         run = TrialRun(trial, opened.dataset, keeps)
     else:
         run = stage_run(job, graph, stage)

@@ -48,7 +48,7 @@ class PlannedTrial:
     config: TrialConfig
     graph: TrialGraph
     axes: dict[str, Any]
-    tokens: BlockTokens = ()
+    tokens: BlockTokens
 
 
 @dataclass(frozen=True)

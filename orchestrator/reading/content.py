@@ -71,6 +71,7 @@ def summarise(read: Read) -> dict[str, Any]:
     outcomes, unreadable = outcomes_of(read.tracker, table, wanted)
     if lost := gone(read.tracker, read.runs):
         unreadable.insert(0, lost)
+    masks = overlap.measured(read.tracker, table, read.axes)
     summary = selection.summarise(
         table,
         sweep=sweep.name,
@@ -85,13 +86,14 @@ def summarise(read: Read) -> dict[str, Any]:
         curve=curve_table(read.runs),
         extra_warnings=[*ages.warning(mixed), *unreadable],
         outcomes=outcomes,
+        overlap=masks,
     )
     return {
         **summary,
         "experiment": sweep.experiment_name,
         "data": [known.shown for known in read_data(read.tracker)],
         "versions": mixed,
-        "overlap": overlap.measured(read.tracker, table, read.axes),
+        "overlap": masks,
         standing.FIELD: standing.of_runs(sweep, read.runs),
     }
 

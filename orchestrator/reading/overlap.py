@@ -5,7 +5,9 @@ from typing import Any
 
 import pandas as pd
 
+from orchestrator.selection import one_shot_overlap
 from orchestrator.selection.overlap import Mask, chosen_runs, mask_families, summarised
+from orchestrator.selection.settings import group_settings
 from orchestrator.tracking.artifacts import ArtifactError, read_each
 from orchestrator.tracking.tracker import Tracker
 from orchestrator.vocabulary import Artifact
@@ -23,10 +25,14 @@ def measured(tracker: Tracker, table: pd.DataFrame, axes: Sequence[str]) -> dict
         axes: further axes of the sweep, as columns of the table; equal within every pair.
 
     Returns:
-        `groups` and `layers`, see `summarised`.
+        `groups` and `layers`, see `summarised`; `one_shot`, see `one_shot_overlap.measured`.
     """
     families = mask_families(table, axes)
-    return summarised(table, families, _read(tracker, chosen_runs(families)))
+    couples = one_shot_overlap.couples(table, group_settings(table, axes))
+    beside = [run for couple in couples for run in couple.runs]
+    masks = _read(tracker, list(dict.fromkeys([*chosen_runs(families), *beside])))
+    once = one_shot_overlap.measured(couples, masks)
+    return summarised(table, families, masks) | {"one_shot": once}
 
 
 def _read(tracker: Tracker, runs: Sequence[str]) -> dict[str, Mask]:

@@ -22,8 +22,9 @@ def results(sweep: SweepConfig) -> pd.DataFrame:
     mask_data_fraction (NaN if the arm ignores it), rung (epochs after which it was stopped; NaN
     for a full trial, and only those have final/* metrics), auto_sparsity (whether the trial found
     its own sparsity), versions (of the packages that computed its results; None on runs of earlier
-    versions), every metric under its own name, every other param dotted, and `stage.<name>`: the
-    key of each stage result that the trial used.
+    versions), tokens (in each block, where tokens leave inside; else None), every metric under its
+    own name, every other param dotted, and `stage.<name>`: the key of each stage result that the
+    trial used.
 
     Accuracy and cost belong together: `final/deployed_val_accuracy` and
     `final/deployed_test_accuracy` with `final/macs_deployed`; `final/val_accuracy` and
@@ -60,7 +61,17 @@ def curve_table(runs: Iterable[Run]) -> pd.DataFrame:
 
 def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(rows)
-    for column in ("run_id", "name", "key", "arm", "status", "error", "versions", *NUMBERS):
+    for column in (
+        "run_id",
+        "name",
+        "key",
+        "arm",
+        "status",
+        "error",
+        "versions",
+        "tokens",
+        *NUMBERS,
+    ):
         if column not in table:
             table[column] = pd.Series(dtype=float if column in NUMBERS else object)
     for column in NUMBERS:
@@ -94,6 +105,7 @@ def _row(run: Run) -> dict[str, Any]:
         "status": run.info.status,
         "error": tags.get(Tag.ERROR),
         "versions": tags.get(Tag.MADE_WITH),
+        "tokens": tags.get(Tag.TOKENS),
         **run.data.metrics,
         **run.data.params,  # last: an axis that is a number is a metric as well
         **stages,

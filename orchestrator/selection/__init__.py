@@ -11,7 +11,9 @@ Pure statistics on the table of trials, one row per trial:
     contrasts.py, comparisons.py            arms against each other
     design.py, diagnosis.py, causes.py      what caused a collapse
     couples.py, claims.py, verdicts.py      the paper's claims
-    overlap.py                              how much masks overlap
+    overlap.py, one_shot_overlap.py         how much masks overlap
+    families.py, systems.py, matched.py     the seed systems side by side
+    published.py, claimed.py                what their papers claim, and what shows here
     findings.py, controls.py                what is doubtful or was not measured
     answer.py, wording.py                   the answer in words
     series.py                               what figures draw

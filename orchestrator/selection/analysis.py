@@ -1,6 +1,6 @@
 """What every part of the summary reads, computed once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ class Analysis:
         planned: number of trials that the sweep file asks for.
         axes: further axes that trials have; absent_axes: axes that no trial has.
         dense: the `dense` arm to compare the recommended setting with, if it was run.
+        overlap: of masks, the entry of summary.json; nothing where no masks were read.
     """
 
     results: pd.DataFrame
@@ -46,6 +47,7 @@ class Analysis:
     arms: Sequence[ArmRow]
     comparisons: Sequence[ArmComparison]
     diagnosis: dict[str, Any] | None
+    overlap: Mapping[str, Any]
 
     @property
     def finished(self) -> int:
@@ -71,6 +73,7 @@ def analyse(
     detector: str,
     axes: Sequence[str],
     outcomes: Outcomes | None,
+    overlap: Mapping[str, Any] | None = None,
 ) -> Analysis:
     """Analyse a table of trials; see `summarise` for the arguments."""
     trials = full_first(results)
@@ -100,6 +103,7 @@ def analyse(
             contrasts(settings), outcomes or {}, spreads, CONFIDENCE, tolerance
         ),
         diagnosis=diagnose(trials, CONFIDENCE, outcomes),
+        overlap=overlap or {},
     )
 
 

@@ -160,12 +160,13 @@ def compare_arms(
         (c, d) for c in planned if (d := spreads.difference(c, c.pairs(outcomes))) is not None
     ]
     sizes = Counter(c.family for c, _ in measured)
-    return [_compared(c, d, sizes[c.family], confidence, margin) for c, d in measured]
+    return [compared(c, d, sizes[c.family], confidence, margin) for c, d in measured]
 
 
-def _compared(
+def compared(
     c: Contrast, gap: Difference, size: int, confidence: float, margin: float
 ) -> ArmComparison:
+    """A comparison from its difference, as one of a family of `size`."""
     each = 1 - (1 - confidence) / size
     models, seeds = (gap.interval(s, confidence) for s in (THESE_MODELS, OTHER_SEEDS))
     models_all, seeds_all = (gap.interval(s, each) for s in (THESE_MODELS, OTHER_SEEDS))

@@ -41,10 +41,13 @@ from trials.arms import (
 )
 from trials.arms import DENSE as DENSE_ARM
 
-Family = Literal["against_dense", "against_controls", "after_pruning"]
+Family = Literal["against_dense", "against_controls", "after_pruning", "side_by_side"]
+"""`comparisons.py` has the first three, `systems.py` the last."""
 
 MOST_SEEDS = 30  # bounds what a report reads; the interval hardly narrows beyond
 FULLEST = tuple(reversed(LOTUS_ARMS))
+_NOT_DENSE = ("essential.", "issp.", "reduction.", "tickets.")
+"""Sections of the sweep file that the arm `dense` does not read."""
 INFORMED = tuple(reversed(MASK_CONTROLS))
 """Controls of the mask, the best-informed first."""
 
@@ -94,9 +97,25 @@ def needed_trials(planned: Sequence[Contrast]) -> list[str]:
 def dense_for(setting: Setting, settings: Sequence[Setting]) -> Setting | None:
     """The `dense` arm with a setting's fine-tuning; with most seeds in common, then the best."""
     fitting = [
-        s for s in settings if s.arm == DENSE_ARM and agree(setting, s) and setting.seeds_with(s)
+        s
+        for s in settings
+        if s.arm == DENSE_ARM and _trained_alike(setting, s) and setting.seeds_with(s)
     ]
     return min(fitting, key=lambda s: (-len(setting.seeds_with(s)), preference(s)), default=None)
+
+
+def _trained_alike(setting: Setting, dense: Setting) -> bool:
+    """Whether they agree on every axis that dense reads.
+
+    A trial has the parameters of all sections: a block for `dense` may have another sparsity than
+    that for ISSP.
+    """
+    return all(
+        axis.startswith(_NOT_DENSE)
+        or None in (value, dense.axes[axis])
+        or value == dense.axes[axis]
+        for axis, value in setting.axes.items()
+    )
 
 
 def against_reference(
@@ -124,12 +143,12 @@ def _against_controls(ordered: Sequence[Setting]) -> Iterator[Contrast]:
     for control in CONTROLS:
         axis = BY_NAME[control].differs_with
         differing = [s for s in ordered if s.axes[axis] != 0]
-        if pair := _match(differing, FULLEST, control, _differ_in_one_thing):
+        if pair := _match(differing, FULLEST, control, differ_in_one_thing):
             a, b = pair
             yield Contrast(family="against_controls", a=a, b=b, of_a=FINAL, of_b=FINAL)
     for system, other, _ in SYSTEM_CONTROLS:
         reducing = [s for s in ordered if s.arm not in TICKETED or s.axes["patch_drop"] != 0]
-        if pair := _match(reducing, (system,), other, _differ_in_method):
+        if pair := _match(reducing, (system,), other, differ_in_method):
             a, b = pair
             yield Contrast(family="against_controls", a=a, b=b, of_a=FINAL, of_b=FINAL)
 
@@ -167,13 +186,15 @@ def _equal_masks(a: Setting, b: Setting) -> bool:
     return agree(a, b, ignored="patch_drop") and _equal_sparsity(a, b)
 
 
-def _differ_in_one_thing(a: Setting, b: Setting) -> bool:
+def differ_in_one_thing(a: Setting, b: Setting) -> bool:
+    """Whether a control differs from a setting in what it replaces alone."""
     # An arm without tickets keeps all patches; a control that drops some would differ twice.
     dropped = (a.axes["patch_drop"] or 0) == (b.axes["patch_drop"] or 0)
     return dropped and _equal_sparsity(a, b) and agree(a, b)
 
 
-def _differ_in_method(a: Setting, b: Setting) -> bool:
+def differ_in_method(a: Setting, b: Setting) -> bool:
+    """Whether a system and its control differ in what is chosen alone."""
     return _equal_sparsity(a, b) and agree(a, b, ignored="reduction.method")
 
 

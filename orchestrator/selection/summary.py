@@ -1,6 +1,6 @@
 """What a sweep selects, and the parts of its summary.json."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,6 +23,8 @@ from orchestrator.selection.recommendation import Recommended, recommend
 from orchestrator.selection.rows import plain
 from orchestrator.selection.series import SERIES
 from orchestrator.selection.settings import group_settings
+from orchestrator.selection.systems import planned as side_by_side
+from orchestrator.selection.systems import systems
 from orchestrator.selection.trust import trust
 
 Part = Callable[[Analysis], Any]
@@ -48,6 +50,7 @@ PARTS: dict[str, Part] = {
     ),
     "diagnosis": lambda analysis: analysis.diagnosis,
     "pareto": lambda analysis: pareto(analysis.settings),
+    "systems": systems,
     "halving": lambda analysis: halving(analysis.results, analysis.axes),
     **SERIES,
 }  # fmt: skip
@@ -98,7 +101,7 @@ def wanted_trials(
         all_arms: False = only those of the recommended setting.
     """
     settings = group_settings(full_first(results), [a for a in axes if a in results])
-    planned = contrasts(settings) if all_arms else []
+    planned = [*contrasts(settings), *side_by_side(results, settings)] if all_arms else []
     choice = choose(settings, Spreads(settings), tolerance, CONFIDENCE)
     return needed_trials([*([choice.on_test] if choice else []), *planned])
 
@@ -118,11 +121,13 @@ def summarise(
     curve: pd.DataFrame | None = None,
     extra_warnings: Sequence[str] = (),
     outcomes: Outcomes | None = None,
+    overlap: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The content of `report/summary.json`: Python scalars only, None for what is unknown.
 
     Args:
         results: one row per trial; may be empty. curve, outcomes: see `select`.
+        overlap: of masks (`reading/overlap.py`), for claims about masks; None = none were read.
         sweep, planned: name of the sweep, and the trials that its file asks for.
         device: `cpu` or `gpu`; device_hours, device_hours_saved, wall_s (seconds) as measured.
         tolerance: a fraction. detector: a key of `trials.sparsity.detect.DETECTORS`.
@@ -133,7 +138,7 @@ def summarise(
     Raises:
         ValueError: see `essential_sparsity` and `recommend`.
     """
-    analysis = analyse(results, curve, planned, tolerance, detector, axes, outcomes)
+    analysis = analyse(results, curve, planned, tolerance, detector, axes, outcomes, overlap)
     cost = {"device": device, "device_hours": device_hours,
             "device_hours_saved": device_hours_saved, "wall_s": wall_s}  # fmt: skip
     summary = {"sweep": sweep, **{entry: part(analysis) for entry, part in PARTS.items()}}

@@ -29,6 +29,7 @@ from orchestrator.worker.run_record import TrialRun, gathered, record_of, stage_
 from orchestrator.worker.watchdog import limited
 from trials.context import Context, Progress
 from trials.cores import usable_cores
+from trials.graph.fitting import tokens_of
 from trials.graph.pipeline import TrialGraph, pipeline
 from trials.graph.sources import Opened
 from trials.lazy import torch
@@ -155,7 +156,9 @@ def run_stage(here: Worker, job: Job, key: str, opened: Opened) -> None:
 
 def run_trial(here: Worker, job: Job, opened: Opened) -> dict[str, float]:
     """Run one trial and write its run; those of its metrics that search methods read."""
-    trial = PlannedTrial(job.key, job.name, job.config, here.graph(job, opened), dict(job.axes))
+    tokens = tokens_of(job.config, opened.sources.counts)
+    graph, axes = here.graph(job, opened), dict(job.axes)
+    trial = PlannedTrial(job.key, job.name, job.config, graph, axes, tokens)
     run = TrialRun(trial, opened.dataset, here.settings.checkpoints == "all")
     log = here.start(run.identity)
 

@@ -95,3 +95,15 @@ def test_nothing_compared_gives_empty_tables() -> None:
     for summary in ({}, {"comparisons": [], "overlap": {"groups": [], "layers": []}}):
         assert not contrasts.comparisons_table(summary).rows
         assert not contrasts.overlap_table(summary).rows
+
+
+def test_a_reading_of_isp_has_a_row_beside_one_shot() -> None:
+    row = {"system": "Lottery tickets (LTH)", "preset": "lth", "sparsity": 0.5, "n_pairs": 3,
+           "jaccard": 0.6, "jaccard_lowest": 0.5, "jaccard_highest": 0.7, "shared": 0.75,
+           "shared_lowest": 0.7, "shared_highest": 0.8, "random": 0.33}  # fmt: skip
+    found = contrasts.one_shot_table({"overlap": {"one_shot": [row]}})
+    assert [cell.text.replace("\u00a0", " ") for cell in found.rows[0]] == [
+        "Lottery tickets (LTH)", "50 %", "3", "0.600", "0.500 to 0.700", "0.750", "0.700 to 0.800",
+        "0.330",
+    ]  # fmt: skip
+    assert contrasts.one_shot_table({}).rows == ()

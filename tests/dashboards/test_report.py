@@ -25,6 +25,7 @@ SECTIONS = (
     "Essential sparsity",
     "Accuracy against cost",
     "Arms and controls",
+    "Seed systems",
     "Instant-Soup pruning by mask data fraction",
     "Fine-tuning",
     "Data lottery tickets",
