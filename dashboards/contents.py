@@ -59,7 +59,7 @@ SECTIONS = (
         "of 1 or more in the sweep file.",
     ),
     Section(
-        "tickets", "Data lottery tickets", lambda shown: shown["pictures"],
+        "tickets", "Data lottery tickets", lambda shown: shown["gallery"] or shown["pictures"],
         "No ticket pictures were recorded: add `tickets` or `lotus` to `search.arm` and a value "
         "above 0 to `search.patch_drop` in the sweep file.",
     ),

@@ -18,6 +18,7 @@ from dashboards import (
     embedded,
     files,
     frames,
+    gallery,
     headline,
     search,
     sections,
@@ -27,6 +28,7 @@ from dashboards.arms import Arms
 from dashboards.data import Picture, ReportData
 from dashboards.figure import Drawing, Place
 from dashboards.figures.issp_by_fraction import shown_levels
+from dashboards.figures.settings_lines import line_of_trial
 from dashboards.tables import Table, values
 from dashboards.text import clean, duration, level, number, percent, plural
 from dashboards.vega import embed
@@ -74,7 +76,9 @@ def render(
         "csv": embedded.all_trials(csv, len(data.trials)),
         "specifications": embed.specifications(drawings),
     }
-    script = asset("report.js") + (f"\n{embed.script()}" if drawings else "")
+    script = asset("report.js")
+    if drawings:
+        script += f"\n{asset('linked.js')}\n{embed.script()}"
     return filled("report.html.j2", shown, f"{style(shown)}\n{embed.css()}", script)
 
 
@@ -151,7 +155,7 @@ def _tables(summary: dict[str, Any], trials: pd.DataFrame) -> dict[str, Any]:
         "seconds": seconds,
         "rates": rates,
         "failed": sections.failed_table(trials),
-        "trials": sections.trials_table(trials),
+        "trials": sections.trials_table(trials, line_of_trial(summary)),
     }
 
 
@@ -175,6 +179,7 @@ def _context(
         "not_measured": [clean(s) for s in summary.get("not_measured") or []],
         "figures": _placed(drawings),
         "pictures": [_picture_image(p) for p in pictures],
+        "gallery": gallery.examples(data.gallery),
         "confidence": percent(summary.get("confidence", 0.95), 0),
         "detector": clean(essential.get("detector"), 100).replace("_", " "),
         "models": plural(_dense_models(summary), "dense model"),
@@ -187,6 +192,7 @@ def _context(
         "trial_count": len(data.trials),
         "facts": {clean(k, 100): clean(v) for k, v in (data.facts | _data_facts(summary)).items()},
         "live": data.live,
+        "made_at": clean(data.facts.get("made at"), 60),
         "sweep_yaml": clean(data.sweep_yaml, 200_000),
         "regenerate": clean(data.command, 20_000),
     }
@@ -218,6 +224,7 @@ def _dense_models(summary: dict[str, Any]) -> int:
 def _cost_words(cost: dict[str, Any]) -> dict[str, str]:
     return {
         "spent": headline.cost_words(cost),
+        "predicted": clean(cost.get("predicted_words"), 200),
         "wall": "" if cost.get("wall_s") is None else duration(cost["wall_s"]),
     }
 

@@ -15,6 +15,7 @@ from orchestrator.planning.plan import PlannedTrial
 from orchestrator.storage.store import Entry
 from orchestrator.vocabulary import FINETUNE_EPOCHS, REDUCED_EPOCHS, Artifact, Metric, of, seconds
 from orchestrator.worker.balanced import balanced_metrics
+from orchestrator.worker.gallery import gallery
 from orchestrator.worker.pictures import EXAMPLES, ticket_examples_png
 from trials import container, formats
 from trials.context import Epoch, Outcomes
@@ -245,6 +246,7 @@ def trial_files(
         tickets = results["tickets"]
         files[Artifact.TICKETS] = partial(_write_tickets, trial, tickets, data.digest)
         files[Artifact.TICKET_EXAMPLES] = partial(_write_examples, tickets, data)
+        files[Artifact.TICKET_GALLERY] = partial(_write_gallery, trial, results, data)
     files[Artifact.OUTCOMES] = partial(write_outcomes, results)
     if checkpoint:
         write = partial(write_checkpoint, results["finetune"], key=trial.key)
@@ -277,6 +279,15 @@ def _write_tickets(trial: PlannedTrial, tickets: Tickets, digest: str, path: Pat
 def _write_examples(tickets: Tickets, data: Dataset, path: Path) -> None:
     """A picture of some."""
     path.write_bytes(ticket_examples_png(data.train.images[:EXAMPLES], tickets.train))
+
+
+def _write_gallery(
+    trial: PlannedTrial, results: Mapping[str, Any], data: Dataset, path: Path
+) -> None:
+    """What the report draws of a few images."""
+    drop, final = trial.config.patch_drop, results["final"]
+    drawn = gallery(data, drop, results["tickets"], results["attention"], final)
+    path.write_text(json.dumps(drawn, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
 def write_outcomes(results: Mapping[str, Any], path: Path) -> None:

@@ -1,6 +1,8 @@
 """Made-up sweeps for the report's tests. TEST DATA: no number here was ever measured."""
 
 import io
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from dashboards import Picture, ReportData
 from orchestrator.selection import summarise
 from orchestrator.selection.series import finetuning
 from orchestrator.selection.settings import group_settings
+from tests.chromium import Chromium, browser
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5)
 DROPS = (0.1, 0.3)
@@ -236,3 +239,19 @@ def empty() -> ReportData:
         sweep_yaml="name: new\n",
         facts={},
     )
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    with browser(tmp_path_factory.mktemp("profile")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def pages(
+    full: ReportData, empty: ReportData, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """Pages of made-up sweeps, by what they are of."""
+    from tests.dashboards.in_browser import write_pages
+
+    return write_pages(full, empty, tmp_path_factory.mktemp("pages"))
