@@ -34,7 +34,9 @@ def data(summary: dict[str, Any]) -> Masks | None:
             names.append(name)
             rows += found
             at = tried.short(mask.get("setting") or {})
-            places.append(f"{name}: {at}, {amount(mask.get('n'))} seeds")
+            others = ", ".join(arms.short(str(arm)) for arm in mask.get("shared") or [])
+            also = f" (the mask of {others} too)" if others else ""
+            places.append(f"{name}{also}: {at}, {amount(mask.get('n'))} seeds")
     return Masks(names, rows, f"{'; '.join(places)}.") if rows else None
 
 

@@ -24,6 +24,8 @@ from orchestrator.planning.config import Source, SweepConfig
 from orchestrator.reading.standing import report_folder
 from trials.errors import LotusError
 
+COMMAND = (sys.executable, "-m", "orchestrator.reading.alongside")
+
 FIRST_S = 30.0
 """A sweep that ends sooner has only the report at its end."""
 
@@ -79,7 +81,7 @@ class _Beside:
             if self._ended:
                 return
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "orchestrator.reading.alongside"],
+                COMMAND,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=self._errors,

@@ -27,10 +27,15 @@ Layers = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A mask that is shown, and the setting whose trials have it."""
+    """A mask that is shown, and the setting whose trials have it.
+
+    Attributes:
+        shared: further arms with this very mask.
+    """
 
     mask: str
     setting: Setting
+    shared: tuple[str, ...] = ()
 
     @property
     def runs(self) -> list[str]:
@@ -51,13 +56,16 @@ def wanted_masks(
     arms = sorted({s.arm for s in pruned}, key=lambda arm: (arm != LOTUS, PRUNED.index(arm)))
     nearest = [_nearest([s for s in pruned if s.arm == arm], recommended) for arm in arms]
     curve = [s for s in nearest if s.arm in CURVE_ARMS]
-    found, seen = [Wanted(ONE_SHOT, s) for s in curve[:1]], set()
+    found = [Wanted(ONE_SHOT, s) for s in curve[:1]]
+    masks: dict[tuple[Any, ...], list[Setting]] = {}
     for setting in nearest:
-        masks = tuple(_mask_of(trial) for trial in setting.first.values())
-        if masks not in seen and not (found and _is_one_shot(setting)):
-            seen.add(masks)
-            found.append(Wanted(FINAL, setting))
-    return found
+        if not (found and _is_one_shot(setting)):
+            own = tuple(_mask_of(trial) for trial in setting.first.values())
+            masks.setdefault(own, []).append(setting)
+    return found + [
+        Wanted(FINAL, first, tuple(other.arm for other in others))
+        for first, *others in masks.values()
+    ]
 
 
 def _nearest(settings: Sequence[Setting], recommended: Mapping[str, Any] | None) -> Setting:
@@ -87,8 +95,8 @@ def summarised(wanted: Sequence[Wanted], read: Mapping[str, Layers]) -> list[Row
         read: run id -> what it recorded.
 
     Returns:
-        mask, arm, setting, n (seeds), layers: rows with layer and kept, the mean over seeds of the
-        fraction of its weights that survives.
+        mask, arm, shared (further arms with this mask), setting, n (seeds), layers: rows with
+        layer and kept, the mean over seeds of the fraction of its weights that survives.
     """
     found = []
     for one in wanted:
@@ -98,6 +106,7 @@ def summarised(wanted: Sequence[Wanted], read: Mapping[str, Layers]) -> list[Row
             found.append({
                 "mask": one.mask,
                 "arm": one.setting.arm,
+                "shared": list(one.shared),
                 "setting": dict(one.setting.axes),
                 "n": len(known),
                 "layers": [

@@ -38,6 +38,7 @@ def test_masks_are_those_of_the_recommended_place_and_each_stands_once() -> None
         ("final", "lotus", ["lotus-0.3-0", "lotus-0.3-1"]),
         ("final", "magnitude", ["magnitude-0.3-0", "magnitude-0.3-1"]),
     ], "ISSP on all patches has the mask of LOTUS, and one-shot pruning that of the first row"
+    assert [one.shared for one in wanted_masks(TABLE, (), PLACE)] == [(), ("issp",), ()]
 
 
 def test_without_a_recommendation_the_best_setting_of_an_arm_is_shown() -> None:
