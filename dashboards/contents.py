@@ -64,7 +64,8 @@ SECTIONS = (
         "above 0 to `search.patch_drop` in the sweep file.",
     ),
     Section(
-        "overlap", "Mask overlap", _table("overlap"),
+        "overlap", "Masks",
+        lambda shown: shown["overlap"].rows or shown["figures"]["overlap"],
         "No two masks differ in one thing only: add values to `search.seed`, "
         "`search.mask_data_fraction` or `search.sparsity`, with `issp` or `lotus` in "
         "`search.arm`.",

@@ -9,7 +9,7 @@ from dashboards import ReportData, write_report
 from dashboards.data import plain
 from dashboards.files import trials_csv
 from dashboards.page import render
-from tests.dashboards.conftest import make_summary, make_trials
+from tests.dashboards.conftest import make_gallery, make_summary, make_trials
 
 SCROLL = """(async () => {
   for (let y = 0; y < document.documentElement.scrollHeight; y += 600) {
@@ -65,7 +65,7 @@ def write_pages(full: ReportData, empty: ReportData, folder: Path) -> dict[str, 
         "hostile": odd,
         "empty": empty,
     }
-    found = {"whole": write_report(full, folder / "whole")}
+    found = {"whole": write_report(replace(full, gallery=make_gallery()), folder / "whole")}
     for name, data in made.items():
         found[name] = folder / f"{name}.html"
         found[name].write_text(undrawn(data), "utf-8", "replace")
