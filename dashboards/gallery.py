@@ -14,7 +14,7 @@ from dashboards.text import clean, level, number
 
 MOST_IMAGES, MOST_DROPS = 8, 4
 STEPS = 7
-"""Colours from little to much attention: those of heat maps."""
+"""Colours from little to much attention, as `report.css` has them."""
 
 _PICTURE = re.compile(r"data:image/(png|jpeg);base64,[A-Za-z0-9+/=]{1,200000}")
 _MOST_PATCHES = 4_096

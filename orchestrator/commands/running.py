@@ -72,7 +72,8 @@ def run(sweep: SweepConfig, address: str | None, no_report: bool, no_live: bool)
         counted = f"{trials} of {trial_count(planned)} trials to run"
         show_line(console, f"{sweep.name}: {counted}, {stages} shared stages first")
         if live:
-            show_line(console, f"Report so far    {report_folder(sweep) / 'report.html'}")
+            page = report_folder(sweep) / "report.html"
+            show_line(console, f"report so far, from half a minute on: {page}")
         # Bound to this stream, because standard output is closed to Tune while it runs.
         display = Display(Terminal(file=sys.stdout), trials, stages)
         displays.append(display.__enter__())

@@ -22,8 +22,12 @@ def note_prediction(state: State, speeds: Speeds, stored: Set[str], *, concluded
     tracker = state.tracker
     if not concluded and Tag.PREDICTED_HOURS in tracker.parent().data.tags:
         return
-    ended = [child for child in state.children.values() if child.status == "FINISHED"]
-    told = ((child.tags, child.metrics) for child in ended)
+    planned = {trial.key for trial in state.plan.trials} | set(state.plan.shared)
+    told = (
+        (child.tags, child.metrics)
+        for key, child in state.children.items()
+        if key in planned and child.status == "FINISHED"
+    )
     spent, _ = device_hours(told, state.plan.sweep)
     hours = spent + predicted_hours(state.plan, speeds, stored, state.finished)
     tracker.sweep_log().flush(tags={Tag.PREDICTED_HOURS: f"{hours:.6g}"})

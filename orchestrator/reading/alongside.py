@@ -22,9 +22,15 @@ from typing import IO, Any
 
 from orchestrator.planning.config import Source, SweepConfig
 from orchestrator.reading.standing import report_folder
+from orchestrator.surroundings import code_folder
 from trials.errors import LotusError
 
-COMMAND = (sys.executable, "-m", "orchestrator.reading.alongside")
+_PROGRAM = (
+    f"import sys; sys.path.append({code_folder()!r}); "
+    "from orchestrator.reading.alongside import main; main()"
+)
+COMMAND = (sys.executable, "-P", "-c", _PROGRAM)
+"""This package need not be installed."""
 
 FIRST_S = 30.0
 """A sweep that ends sooner has only the report at its end."""
@@ -167,7 +173,3 @@ class _Clock:
 def _until_input_ends(seconds: float) -> None:
     if select.select([sys.stdin], [], [], seconds)[0]:
         sys.exit(0)
-
-
-if __name__ == "__main__":
-    main()

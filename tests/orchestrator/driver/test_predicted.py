@@ -23,7 +23,8 @@ def noted(planned: Any, tags: dict[str, str], children: Any = (), *, concluded: 
     parent = SimpleNamespace(data=SimpleNamespace(tags=tags))
     log = SimpleNamespace(flush=lambda tags: found.append(float(tags[Tag.PREDICTED_HOURS])))
     tracker = SimpleNamespace(parent=lambda: parent, sweep_log=lambda: log)
-    known = {f"{i}": child for i, child in enumerate(children)}
+    keys = [*(trial.key for trial in planned.trials[: len(children) - 1]), "no more in the file"]
+    known = dict(zip(keys, children, strict=False))
     state: Any = SimpleNamespace(plan=planned, tracker=tracker, children=known, finished=set())
     note_prediction(state, SPEEDS, set(), concluded=concluded)
     return found
@@ -49,5 +50,5 @@ def test_a_run_that_goes_on_leaves_the_note_and_one_that_grew_adds_what_was_spen
         status="FINISHED", tags={Tag.KIND: "trial"}, metrics={Metric.TIME_TOTAL_S: 7200.0}
     )
     other = SimpleNamespace(status="FAILED", tags=run.tags, metrics=run.metrics)
-    (hours,) = noted(planned, before, [run, other], concluded=True)
+    (hours,) = noted(planned, before, [run, other, run], concluded=True)
     assert hours == pytest.approx(2 + forecast(planned, []).device_hours, rel=1e-5)
