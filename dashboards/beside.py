@@ -1,6 +1,7 @@
 """The page that shows two sweeps beside each other."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +13,31 @@ from dashboards.tables import Cell, Table, num, table
 from dashboards.text import DASH, amount, clean, percent, plural, points, points_interval
 
 
-def write_beside(a: dict[str, Any], b: dict[str, Any], found: dict[str, Any], output: Path) -> Path:
+def write_beside(
+    a: dict[str, Any],
+    b: dict[str, Any],
+    found: dict[str, Any],
+    output: Path,
+    labels: tuple[str, str] | None = None,
+) -> Path:
     """Write beside.html and beside.json.
 
     Args:
         a, b: the summaries of the sweeps.
         found: what `orchestrator.selection.beside.beside` returns, and `problems` (sentences).
         output: a folder, created if missing.
+        labels: what the two are called; None = as the sweeps.
 
     Returns:
         The path of the page.
     """
     a, b, found = (plain(hidden(part)) for part in (a, b, found))
+    called = [clean(label, 300) for label in labels] if labels else names(a, b)
     shown = {
-        "names": names(a, b),
+        "names": called,
         "answers": [headline.answer(s) for s in (a, b)],
         "unfinished": [headline.unfinished(s) for s in (a, b)],
-        "numbers": numbers_table(a, b),
+        "numbers": numbers_table(a, b, called),
         "shared": shared_table(found, Arms.of(a)),
         "note": note(found),
         "problems": [clean(text) for text in found.get("problems") or []],
@@ -51,8 +60,8 @@ def note(found: dict[str, Any]) -> str:
     )
     if not found.get("same_images"):
         return (
-            f"{text} Their `data` sections differ, so they were not tested on the same images: "
-            "accuracies stand side by side, and no difference is given."
+            f"{text} It is not known that they were tested on the same images, as where their "
+            "`data` sections differ: accuracies stand side by side, and no difference is given."
         )
     return (
         f"{text} Differences are the second minus the first on test, on the tokens that a model "
@@ -61,14 +70,18 @@ def note(found: dict[str, Any]) -> str:
     )
 
 
-def numbers_table(a: dict[str, Any], b: dict[str, Any]) -> Table:
-    """The key figures of both, side by side."""
+def numbers_table(a: dict[str, Any], b: dict[str, Any], called: Sequence[str]) -> Table:
+    """The key figures of both, side by side.
+
+    Args:
+        called: what the two are called.
+    """
     mine, theirs = headline.cards(a), headline.cards(b)
     rows = [
         (Cell(x.label, None, "name"), Cell(x.value, None, "num"), Cell(y.value, None, "num"))
         for x, y in zip(mine, theirs, strict=True)
     ]
-    return Table(("", *names(a, b)), tuple(rows))
+    return Table(("", *called), tuple(rows))
 
 
 def names(a: dict[str, Any], b: dict[str, Any]) -> list[str]:

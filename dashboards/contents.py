@@ -60,12 +60,15 @@ SECTIONS = (
         "of 1 or more in the sweep file.",
     ),
     Section(
-        "tickets", "Data lottery tickets", lambda shown: shown["pictures"],
+        "tickets", "Data lottery tickets", lambda shown: shown["gallery"] or shown["pictures"],
         "No ticket pictures were recorded: add `tickets` or `lotus` to `search.arm` and a value "
         "above 0 to `search.patch_drop` in the sweep file.",
     ),
     Section(
-        "overlap", "Mask overlap", lambda shown: shown["overlap"].rows or shown["one_shot"].rows,
+        "overlap", "Masks",
+        lambda shown: (
+            shown["overlap"].rows or shown["one_shot"].rows or shown["figures"]["overlap"]
+        ),
         "No two masks differ in one thing only: add values to `search.seed`, "
         "`search.mask_data_fraction` or `search.sparsity`, with `issp` or `lotus` in "
         "`search.arm`.",

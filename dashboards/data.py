@@ -49,6 +49,7 @@ class ReportData:
             (`arm`, `status`, `sparsity`, `final/test_accuracy`, ...). Any may be
             missing or NaN.
         pictures: any number of ticket examples.
+        gallery: contents of `tickets/gallery.json`, one for each patch drop; see `gallery`.
         sweep_yaml: the resolved sweep file.
         facts: about the report and its sweep, label -> text.
         command: shell command that makes the report again.
@@ -62,6 +63,7 @@ class ReportData:
     facts: dict[str, str]
     command: str = ""
     live: bool = False
+    gallery: tuple[dict[str, Any], ...] = ()
 
 
 def hide_password(text: str) -> str:
@@ -84,6 +86,7 @@ def without_passwords(data: ReportData) -> ReportData:
         summary=hidden(data.summary),
         trials=trials,
         pictures=tuple(replace(p, title=hide_password(p.title)) for p in data.pictures),
+        gallery=tuple(hidden(data.gallery)),
         command=hide_password(data.command),
         sweep_yaml=hide_password(data.sweep_yaml),
         facts={label: hide_password(str(text)) for label, text in data.facts.items()},

@@ -56,6 +56,7 @@ class Plot:
         table: the data that are drawn.
         note: for the caption, such as that data are thinned.
         margin: CSS pixels beside `inner`: what axes and labels take.
+        link: what the page's script reads to link the figure with the table of trials.
     """
 
     chart: Chart
@@ -66,6 +67,7 @@ class Plot:
     inner: int = style.WIDTH
     columns: int = 1
     margin: int = 70
+    link: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +80,6 @@ class Drawing:
         alt: what it shows, in words.
         spec: Vega-Lite JSON with its data; colours are the CSS variables of `style.css`.
         svg: the same, drawn; it has no title.
-        png: the same with its title, on white, at twice the CSS pixels.
         table: its data.
     """
 
@@ -89,8 +90,12 @@ class Drawing:
     alt: str
     spec: dict[str, Any]
     svg: str
-    png: bytes
     table: DataTable
+
+    @property
+    def png(self) -> bytes:
+        """The same with its title, on white, at twice the CSS pixels; drawn when it is read."""
+        return static.png(self.svg, self.title)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +136,6 @@ class Figure(Generic[Data]):
             alt=plot.alt,
             spec=spec,
             svg=svg,
-            png=static.png(svg, plot.title),
             table=plot.table,
         )
 
@@ -144,4 +148,5 @@ def specification(plot: Plot) -> dict[str, Any]:
     """
     spec: dict[str, Any] = plot.chart.to_dict(context={"pre_transform": False})
     fit = {"inner": plot.inner, "columns": plot.columns, "margin": plot.margin}
-    return spec | {"config": style.config(), "usermeta": {"fit": fit}}
+    meta = {"fit": fit} | ({"link": plot.link} if plot.link else {})
+    return spec | {"config": style.config(), "usermeta": meta}

@@ -18,6 +18,7 @@ from dashboards import (
     embedded,
     files,
     frames,
+    gallery,
     headline,
     search,
     sections,
@@ -28,6 +29,7 @@ from dashboards.arms import Arms
 from dashboards.data import Picture, ReportData
 from dashboards.figure import Drawing, Place
 from dashboards.figures.issp_by_fraction import shown_levels
+from dashboards.figures.settings_lines import line_of_trial
 from dashboards.tables import Table, values
 from dashboards.text import clean, duration, level, number, percent, plural, sentence
 from dashboards.vega import embed
@@ -75,7 +77,9 @@ def render(
         "csv": embedded.all_trials(csv, len(data.trials)),
         "specifications": embed.specifications(drawings),
     }
-    script = asset("report.js") + (f"\n{embed.script()}" if drawings else "")
+    script = asset("report.js")
+    if drawings:
+        script += f"\n{asset('linked.js')}\n{embed.script()}"
     return filled("report.html.j2", shown, f"{style(shown)}\n{embed.css()}", script)
 
 
@@ -153,7 +157,7 @@ def _tables(summary: dict[str, Any], trials: pd.DataFrame) -> dict[str, Any]:
         "seconds": seconds,
         "rates": rates,
         "failed": sections.failed_table(trials),
-        "trials": sections.trials_table(trials),
+        "trials": sections.trials_table(trials, line_of_trial(summary)),
     }
 
 
@@ -177,6 +181,7 @@ def _context(
         "not_measured": [clean(s) for s in summary.get("not_measured") or []],
         "figures": _placed(drawings),
         "pictures": [_picture_image(p) for p in pictures],
+        "gallery": gallery.examples(data.gallery),
         "confidence": percent(summary.get("confidence", 0.95), 0),
         "detector": clean(essential.get("detector"), 100).replace("_", " "),
         "models": plural(_dense_models(summary), "dense model"),
@@ -190,6 +195,7 @@ def _context(
         "trial_count": len(data.trials),
         "facts": {clean(k, 100): clean(v) for k, v in (data.facts | _data_facts(summary)).items()},
         "live": data.live,
+        "made_at": clean(data.facts.get("made at"), 60),
         "sweep_yaml": clean(data.sweep_yaml, 200_000),
         "regenerate": clean(data.command, 20_000),
     }
@@ -231,6 +237,7 @@ def _dense_models(summary: dict[str, Any]) -> int:
 def _cost_words(cost: dict[str, Any]) -> dict[str, str]:
     return {
         "spent": headline.cost_words(cost),
+        "predicted": clean(cost.get("predicted_words"), 200),
         "wall": "" if cost.get("wall_s") is None else duration(cost["wall_s"]),
     }
 

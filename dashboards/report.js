@@ -12,6 +12,7 @@ const save = (blob, name) => {
   made("a", { href: address, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(address), 60000);
 };
+const tell = (name, detail) => document.dispatchEvent(new CustomEvent(name, { detail }));
 const compare = (a, b) => {
   if (typeof a === typeof b) {
     return typeof a === "number" ? a - b : a.localeCompare(b, undefined, { numeric: true });
@@ -53,11 +54,12 @@ const trialTable = () => {
   const body = table.tBodies[0];
   const rows = [...body.rows].map((row) => ({
     row,
+    line: Number(row.dataset.line || 0),
     text: row.textContent.toLowerCase(),
     values: [...row.cells].map((c) => (c.dataset.v === undefined ? c.textContent.trim() : Number(c.dataset.v))),
     shown: [...row.cells].map((c) => c.textContent.trim()),
   }));
-  const state = { words: [], sort: -1, down: false, group: -1, limit: PAGE, off: new Set() };
+  const state = { words: [], sort: -1, down: false, group: -1, limit: PAGE, off: new Set(), lines: null };
 
   const filter = made("input", { type: "search", placeholder: "lotus seed0", autocomplete: "off", id: "trial-filter" });
   const options = (first) => [made("option", { value: -1, textContent: first }), ...titles.map((t, i) => made("option", { value: i, textContent: t }))];
@@ -91,7 +93,7 @@ const trialTable = () => {
     return made("tr", { className: "group" }, made("th", { colSpan: titles.length - state.off.size, scope: "rowgroup", textContent: said.join(" · ") }));
   };
   const draw = () => {
-    const left = rows.filter((r) => state.words.every((word) => r.text.includes(word)));
+    const left = rows.filter((r) => (!state.lines || state.lines.has(r.line)) && state.words.every((word) => r.text.includes(word)));
     if (state.sort >= 0) {
       const sign = state.down ? -1 : 1;
       left.sort((a, b) => {
@@ -125,6 +127,8 @@ const trialTable = () => {
     sort.value = state.sort;
     turn.textContent = state.down ? "descending" : "ascending";
     turn.disabled = state.sort < 0;
+    const narrowed = left.length < rows.length;
+    tell("trials-shown", { lines: narrowed ? new Set(left.map((r) => r.line)) : null, count: left.length, all: rows.length });
   };
   const set = (changes) => {
     Object.assign(state, changes);
@@ -139,6 +143,13 @@ const trialTable = () => {
     head.classList.add("sorts");
     head.addEventListener("click", () => set({ sort: i, down: state.sort === i && !state.down }));
   });
+  // A figure whose lines are settings: `linked.js`.
+  document.addEventListener("lines-chosen", ({ detail }) => set({ lines: detail }));
+  document.addEventListener("line-pointed", ({ detail }) => {
+    for (const r of rows) r.row.classList.toggle("pointed", detail > 0 && r.line === detail);
+  });
+  body.addEventListener("mouseover", (event) => tell("line-pointed", Number(event.target.closest("tr")?.dataset.line || 0)));
+  body.addEventListener("mouseleave", () => tell("line-pointed", 0));
   // On paper all trials stand that are not filtered out.
   let limit = PAGE;
   addEventListener("beforeprint", () => { limit = state.limit; set({ limit: Infinity }); });

@@ -12,8 +12,8 @@ def write_report(data: ReportData, output: Path) -> Path:
     """Write the report of a sweep; equal data give equal bytes.
 
     Writes report.html, summary.json, trials.csv, files.json and figures/*.png under `output`,
-    which is created if missing. Files of an earlier report that this one does not write are
-    removed; other files are left alone.
+    which is created if missing; no figures/*.png while the sweep runs. Files of an earlier report
+    that this one does not write are removed; other files are left alone.
 
     Args:
         data: what the report shows. Columns, summary entries and whole tables may be missing.
@@ -30,7 +30,8 @@ def write_report(data: ReportData, output: Path) -> Path:
     summary = plain(data.summary)
     drawings = figures.drawn(summary)
     pictures = files.chosen_pictures(data.pictures)
-    pngs = {f"{d.name}.png": d.png for d in drawings}
+    # Not while a sweep runs: of what a page costs, pictures for other programs are the most.
+    pngs = {} if data.live else {f"{d.name}.png": d.png for d in drawings}
     pngs |= {f"{files.picture_name(p)}.png": p.png for p in pictures}
     output = Path(output)
     contents = {f"figures/{name}": png for name, png in pngs.items()}

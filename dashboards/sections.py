@@ -1,5 +1,7 @@
 """The tables of the page: numbers as the text of cells."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -209,8 +211,12 @@ def failed_table(trials: pd.DataFrame) -> Table:
     return table(("Trial", "Error", "Key"), rows)
 
 
-def trials_table(trials: pd.DataFrame) -> Table:
-    """The trials on the page, in the order of `page_order`."""
+def trials_table(trials: pd.DataFrame, lines: Mapping[str, int]) -> Table:
+    """The trials on the page, in the order of `page_order`.
+
+    Args:
+        lines: key of a trial -> number of its line in a figure.
+    """
     shown = page_order(trials.reset_index(drop=True))
     columns: list[list[Cell]] = []
     for name, kind in (("name", "name"), ("arm", ""), ("status", "status")):
@@ -232,4 +238,6 @@ def trials_table(trials: pd.DataFrame) -> Table:
     heads = ("Trial", "Arm", "Status", "One-shot level", "Patch drop", "Mask data", "Seed")
     measured = ("Val. accuracy", "Test accuracy", "Final sparsity", "Epochs to near dense")
     tail = ("Time", "Saved", "Key")
-    return table((*heads, *measured, *tail), list(zip(*columns, strict=True)))
+    found = table((*heads, *measured, *tail), list(zip(*columns, strict=True)))
+    marks = tuple(lines.get(key, 0) for key in words(shown, "key"))
+    return replace(found, lines=marks if any(marks) else ())

@@ -33,10 +33,15 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Column heads and rows of cells, all of the same length."""
+    """Column heads and rows of cells, all of the same length.
+
+    Attributes:
+        lines: number of the line of `settings_lines` for each row, 0 = none; empty = none has one.
+    """
 
     heads: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    lines: tuple[int, ...] = ()
 
     @property
     def least_px(self) -> int:

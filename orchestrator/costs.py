@@ -24,6 +24,16 @@ def cost_words(cost: Mapping[str, Any]) -> str:
     return f"{words} instead of {alone} without sharing stages"
 
 
+def predicted_words(cost: Mapping[str, Any]) -> str:
+    """The device time that was predicted before the sweep began; "" where nobody wrote it down.
+
+    Args:
+        cost: the entry of summary.json.
+    """
+    predicted = cost.get("device_hours_predicted")
+    return "" if predicted is None else device_time(predicted, cost.get("device") or "")
+
+
 def device_time(device_hours: float, device: str = "") -> str:
     """Device-hours in a suitable unit: 0.05 -> `3.0 CPU-minutes`.
 

@@ -46,6 +46,8 @@ class Tag:
     STORAGE: Final = "lotus.storage"
     SWEEP_YAML: Final = "lotus.sweep_yaml"
     WALL_S: Final = "lotus.wall_s"
+    PREDICTED_HOURS: Final = "lotus.predicted_device_hours"
+    """Of the whole sweep, as it was predicted when it began or last grew."""
     GPU_SHARE: Final = "lotus.gpu_share"
     """The part of a GPU that one trial has, as measured for `resources.gpu: auto`."""
     BEST: Final = "lotus.best"
@@ -232,6 +234,9 @@ class Artifact:
     """Sparsity of each mask by layer."""
     TICKETS: Final = "tickets/tickets.safetensors"
     TICKET_EXAMPLES: Final = "tickets/examples.png"
+    TICKET_GALLERY: Final = "tickets/gallery.json"
+    """A few validation images with what the model attends to, keeps and predicts; see
+    `worker/gallery.py`."""
     OUTCOMES: Final = "outcomes/correct.safetensors"
     """Which images each model gets right."""
     CHECKPOINT: Final = "checkpoints/final.safetensors"

@@ -244,6 +244,18 @@ def own_tracking_address() -> Iterator[None]:
     assert not os.environ.pop("MLFLOW_TRACKING_URI", None), "use monkeypatch.setenv"
 
 
+STRAY = ROOT / "mlflow.db"
+"""What MLflow makes where it is asked without an address; it would be taken for a source."""
+
+
+@pytest.fixture(autouse=True)
+def no_stray_database() -> Iterator[None]:
+    """No test leaves a database in the repository."""
+    before = STRAY.exists()
+    yield
+    assert before or not STRAY.exists(), f"{STRAY} was made by this test, or by one beside it"
+
+
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """One Ray on this machine for all tests that need one, as a sweep starts it; sweeps join it."""

@@ -10,12 +10,13 @@ from dashboards import frames, parts, style
 from dashboards.figure import DataTable, Figure, Plot
 from dashboards.text import amount, clean, duration, level, number, time_unit
 
+_PREDICTED, _USED, _ALONE = "Predicted at the start", "Used", "Without sharing"
 HEADS = {"what": "What", "name": "Name", "value": "Value", "unit": "Unit", "n": "n"}
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Hours used and saved, and the tables of `frames.stages` and `frames.rates`."""
+    """Hours predicted, used and saved, and the tables of `frames.stages` and `frames.rates`."""
 
     hours: list[tuple[str, float]]
     stages: pd.DataFrame
@@ -61,10 +62,12 @@ def draw(shown: Cost) -> Plot:
 
 def finding(shown: Cost) -> str:
     """What sharing stages saved, or else where the time went."""
-    hours = dict(shown.hours)
-    if len(hours) == 2:
-        used, alone = (duration(3600 * h) for h in hours.values())
-        return f"The sweep took {used} of device time; without shared stages it would be {alone}"
+    hours = {name: duration(3600 * h) for name, h in shown.hours}
+    if _ALONE in hours:
+        took = f"The sweep took {hours[_USED]} of device time; without shared stages"
+        return f"{took} it would be {hours[_ALONE]}"
+    if _PREDICTED in hours:
+        return f"The sweep took {hours[_USED]} of device time, predicted were {hours[_PREDICTED]}"
     if len(shown.stages):
         total = float(shown.stages["total_s"].sum())
         first = shown.stages.iloc[0]
@@ -75,9 +78,11 @@ def finding(shown: Cost) -> str:
 
 def _hours(cost: dict[str, Any]) -> list[tuple[str, float]]:
     used, saved = number(cost.get("device_hours")), number(cost.get("device_hours_saved"))
+    predicted = number(cost.get("device_hours_predicted"))
     if not used:
         return []
-    return [("Used", used), *([("Without sharing", used + saved)] if saved else [])]
+    found = [(_PREDICTED, predicted), (_USED, used), (_ALONE, used + saved if saved else None)]
+    return [(name, hours) for name, hours in found if hours]
 
 
 def _bar(what: str, name: str, seconds: float, n: Any) -> dict[str, Any]:

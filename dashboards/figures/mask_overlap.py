@@ -71,6 +71,12 @@ def finding(table: pd.DataFrame, kinds: list[str]) -> str:
     return f"{text}, random ones {100 * random:.0f}\u00a0%"
 
 
+def place_of(layer: Any) -> tuple[str, int] | None:
+    """Kind of layer and number of the block, of a Linear of a block; None for others."""
+    place = _LAYER.fullmatch(str(layer))
+    return (_SHORT[place[2]], int(place[1])) if place else None
+
+
 def layer_table(summary: dict[str, Any]) -> pd.DataFrame:
     """The layers' overlap as a long table: varies, kind (of layer), block (int), jaccard, random.
 

@@ -1,4 +1,9 @@
-"""Every setting as a line through its axes: parallel coordinates."""
+"""Every setting as a line through its axes: parallel coordinates.
+
+Lines are numbered from 1, the best first. Two parameters of the drawing belong to `linked.js`:
+`chosen`, the numbers of the lines that are not faded (null = all), and `pointed`, the number of one
+that stands out.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +17,12 @@ from dashboards.figure import DataTable, Figure, Plot
 from dashboards.text import amount, number, percent, plural
 
 FEWEST, MOST = 6, 300  # lines: below, a table says it better; above, they are thinned
+FEWEST_AXES = 3  # of two a heat map says it better
+_CHOICES = 11  # values of the accuracy between which lines can be chosen
 _BEST = 0.1  # of the settings, which are highlighted
 _KINDS = ("The best tenth", "Others")
+_CHOSEN = "chosen === null || indexof(chosen, datum.line) >= 0"
+_POINTED = "datum.line === pointed"
 HEADS = {"line": "Setting", "axis": "Axis", "text": "Value", "kind": "Kind"}
 _ACCURACY = "Val. accuracy"
 
@@ -28,11 +37,11 @@ class Settings:
 
 
 def data(summary: dict[str, Any]) -> Settings | None:
-    """The settings, if there are enough of them and two axes vary."""
+    """The settings, if there are enough of them and of the axes that vary."""
     rows = tried.of_one_arm(summary)
     axes = tried.varied(rows)
     rows = [row for row in rows if all(row["setting"].get(a) is not None for a in axes)]
-    enough = len(rows) >= FEWEST and len(axes) > 1
+    enough = len(rows) >= FEWEST and len(axes) >= FEWEST_AXES
     return Settings(rows, axes, Arms.of(summary)) if enough else None
 
 
@@ -55,7 +64,40 @@ def draw(shown: Settings) -> Plot:
         f"{percent(shown.rows[-1]['mean'])} to {percent(shown.rows[0]['mean'])}.",
         table=DataTable.of(HEADS, points),
         note=note,
+        link=link(shown, heights),
     )
+
+
+def line_of_trial(summary: dict[str, Any]) -> dict[str, int]:
+    """Key of a trial -> number of the line of its setting, for trials that have one."""
+    shown = data(summary)
+    rows = shown.rows if shown else []
+    return {str(key): i + 1 for i, row in enumerate(rows) for key in row.get("trials") or []}
+
+
+def link(shown: Settings, heights: dict[str, dict[Any, float]]) -> dict[str, Any]:
+    """Of each axis the values between which lines can be chosen, and all lines' heights.
+
+    Returns:
+        axes: rows with name and values (text and height, ascending); lines: a list of heights, one
+        for each axis, for every setting, thinned ones included.
+    """
+    axes = []
+    for axis, found in heights.items():
+        known = sorted(found.items(), key=lambda pair: pair[1])
+        values = [[tried.value_text(axis, value), height] for value, height in known]
+        axes.append({"name": tried.axis_name(axis), "values": values})
+    means = [float(row["mean"]) for row in shown.rows]
+    marks = np.unique(np.quantile(means, np.linspace(0, 1, _CHOICES), method="nearest"))
+    ends = [[percent(m, 2), round(_accuracy_height(shown, float(m)), 4)] for m in marks]
+    lines = [
+        [
+            *(round(heights[axis][row["setting"][axis]], 4) for axis in shown.axes),
+            round(_accuracy_height(shown, float(row["mean"])), 4),
+        ]
+        for row in shown.rows
+    ]
+    return {"axes": [*axes, {"name": _ACCURACY, "values": ends}], "lines": lines}
 
 
 def finding(shown: Settings, count: int) -> str:
@@ -151,12 +193,25 @@ def _chart(points: list[dict[str, Any]], shown: Settings) -> alt.LayerChart:
     layers: list[Any] = []
     for kind, width, opacity in ((_KINDS[1], 1.0, 0.35), (_KINDS[0], 2.2, 0.9)):
         here = parts.chart(point for point in points if point["kind"] == kind)
-        line = here.mark_line(strokeWidth=width, opacity=opacity)
-        layers.append(line.encode(x=x, y=y, color=colour, detail="line:N", tooltip=parts.tip()))
+        line = here.mark_line()
+        layers.append(
+            line.encode(
+                x=x,
+                y=y,
+                color=colour,
+                detail="line:N",
+                tooltip=parts.tip(),
+                opacity=alt.condition(_CHOSEN, alt.value(opacity), alt.value(0.04)),
+                size=alt.condition(_POINTED, alt.value(4), alt.value(width)),
+            )
+        )
     ticks = parts.chart(_ticks(shown)).encode(x=x, y=y, text=alt.Text("text", type="nominal"))
     halo = ticks.mark_text(align="right", dx=-7, fontSize=11.5, stroke=style.PAPER, strokeWidth=4)
     text = ticks.mark_text(align="right", dx=-7, fontSize=11.5, limit=110)
-    return parts.layered(*layers, halo, text)
+    drawn: alt.LayerChart = parts.layered(*layers, halo, text).add_params(
+        alt.param(name="chosen", value=None), alt.param(name="pointed", value=0)
+    )
+    return drawn
 
 
 FIGURE = Figure(

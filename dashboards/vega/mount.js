@@ -87,6 +87,8 @@
     place.replaceChildren(stage.querySelector("svg"));
     place.dataset.drawn = "yes";
     views.set(place, { room, view });
+    // For scripts that know more of the figure than how to draw it.
+    place.dispatchEvent(new CustomEvent("figure-drawn", { detail: { view } }));
   };
 
   const attempt = (place) => draw(place).catch((error) => {

@@ -37,7 +37,8 @@ def report(
 
     Everything is read from the tracking store, so this works on any machine that reaches it.
     With a second sweep, the page has what both found, and how much they differ at the settings
-    that both have.
+    that both have. With a report of the same sweep that was kept (its folder, or the summary.json
+    in it), the page has what has changed since.
     """
     if other is not None:
         return _beside(with_tracking(sweep, tracking_uri), other, tracking_uri, output, live=live)
@@ -48,11 +49,16 @@ def report(
 def _beside(
     sweep: SweepConfig, other: str, tracking_uri: str | None, output: Path | None, *, live: bool
 ) -> int:
-    """Two sweeps on one page."""
-    from orchestrator.reading.beside import report_beside
+    """Two sweeps, or two states of one, on one page."""
+    from orchestrator.reading.beside import report_beside, report_states
+    from orchestrator.reading.earlier import is_earlier
 
     if live:
         raise click.UsageError("--live renews the report of one sweep: leave the second one out.")
+    if is_earlier(other):
+        page = report_states(sweep, Path(other), output)
+        console.print(f"Report    {page}", soft_wrap=True)
+        return OK
     second = with_tracking(load_sweep(other), tracking_uri)
     console.print(f"Report    {report_beside(sweep, second, output)}", soft_wrap=True)
     return OK

@@ -52,28 +52,37 @@ def plan(sweep: SweepConfig, as_json: bool) -> int:
     metavar="ADDRESS",
     help="Ray cluster to run on: local (default), auto, or HOST:PORT.",
 )
-@click.option("--no-report", is_flag=True, help="Do not write a report at the end.")
-def run(sweep: SweepConfig, address: str | None, no_report: bool) -> int:
+@click.option("--no-report", is_flag=True, help="Do not write a report.")
+@click.option("--no-live", is_flag=True, help="Write the report at the end only.")
+def run(sweep: SweepConfig, address: str | None, no_report: bool, no_live: bool) -> int:
     """Run a sweep.
 
-    Run it again to resume, or to run newly added trials. A finished sweep runs nothing.
+    Run it again to resume, or to run newly added trials. A finished sweep runs nothing. While it
+    runs, the report is written again now and then, by at most a twentieth of a core.
     """
     from orchestrator.commands.console import trial_count
     from orchestrator.commands.progress import Display
     from orchestrator.driver import driver
+    from orchestrator.reading.standing import report_folder
 
+    live = not (no_report or no_live)
     displays: list[Display] = []
 
     def watch(planned: Any, trials: int, stages: int) -> Display:
         counted = f"{trials} of {trial_count(planned)} trials to run"
         show_line(console, f"{sweep.name}: {counted}, {stages} shared stages first")
+        if live:
+            page = report_folder(sweep) / "report.html"
+            show_line(console, f"report so far, from half a minute on: {page}")
         # Bound to this stream, because standard output is closed to Tune while it runs.
         display = Display(Terminal(file=sys.stdout), trials, stages)
         displays.append(display.__enter__())
         return displays[0]
 
     try:
-        finished = driver.run(sweep, address=address, report=not no_report, watch=watch, say=note)
+        finished = driver.run(
+            sweep, address=address, report=not no_report, live=live, watch=watch, say=note
+        )
     finally:
         for display in displays:
             display.__exit__()

@@ -17,6 +17,7 @@ from orchestrator.driver.endings import close_failed, close_running
 from orchestrator.driver.fallen import Fallen
 from orchestrator.driver.growth import Growth
 from orchestrator.driver.interrupts import INTERRUPTED, INTERRUPTS, Stop
+from orchestrator.driver.predicted import note_prediction
 from orchestrator.driver.state import State, children_of, outcomes, state_before_run
 from orchestrator.driver.tally import Tally
 from orchestrator.planning.config import SweepConfig
@@ -76,6 +77,7 @@ def run(
     *,
     address: str | None = None,
     report: bool = True,
+    live: bool = False,
     watch: Callable[[Plan, int, int], Any] | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Finished:
@@ -84,6 +86,7 @@ def run(
     Args:
         address: of a Ray cluster; None = one on this machine.
         report: write the report at the end.
+        live: write it while the sweep runs as well; see `reading/alongside.py`.
         watch: called with the plan and the numbers of missing trials and stages; gives the
             `Watcher` that is told of the progress.
         say: told why nothing happens for a while.
@@ -92,6 +95,8 @@ def run(
         LotusError: something that the user can mend; nothing is lost.
         KeyboardInterrupt: Ctrl-C or SIGTERM; nothing is lost and nothing runs any more.
     """
+    from orchestrator.reading.alongside import report_alongside
+
     start = time.monotonic()
     planner = Planner(sweep)
     planner.plan({})  # what cannot be planned is said before anything is made
@@ -102,7 +107,8 @@ def run(
         Lease(RunTag(tracker.client, where.parent), lost=stop.ask, say=say) as lease,
     ):
         try:
-            outcome = _run(planner, tracker, address, watch, stop, say)
+            with report_alongside(sweep, say) if live and report else contextlib.nullcontext():
+                outcome = _run(planner, tracker, address, watch, stop, say)
             return _finish(outcome, report, time.monotonic() - start)
         except BaseException as error:
             INTERRUPTS.taken()
@@ -156,6 +162,7 @@ def _run(
     trials, shared = state.missing_trials(), state.missing_shared()
     if not trials and not shared:
         return RunOutcome(state, growth, {}, {}, concluded, notices)
+    note_prediction(state, speeds, stored, concluded=concluded)
     if changed := ages.changes(state.children.values(), planned_keys(state.plan), versions()):
         say(f"{planner.sweep.name}: computed with other versions before: {changed}")
     watcher = watch(state.plan, len(trials), len(shared)) if watch else Watcher()

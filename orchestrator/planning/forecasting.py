@@ -49,21 +49,44 @@ def forecast(plan: Plan, entries: Iterable[Entry], done: Collection[str] = ()) -
     missing = missing_nodes((trial.graph.final for trial in wanted), stored)
     device = device_of(plan.sweep)
     speeds, sizes = learned(known, device), _sizes(known)
-    seconds, measured = _seconds(missing.values(), speeds)
+    seconds, measured = _predicted(plan, missing.values(), speeds)
+    return Forecast(
+        stages=len(plan.nodes),
+        stored=sum(key in stored for key in plan.nodes),
+        device_hours=_hours(plan.sweep, seconds),
+        bytes=sum(sizes.get(node.stage.name, 0) for node in missing.values()),
+        measured=measured / seconds if seconds else 1.0,
+        error_factor=error_factor(known, device),
+    )
+
+
+def predicted_hours(
+    plan: Plan, speeds: Speeds, stored: Collection[str], done: Collection[str]
+) -> float:
+    """The device-hours of `forecast`, from what is at hand when a sweep starts.
+
+    Args:
+        stored: keys that the store has.
+        done: keys of trials that tracking already has.
+    """
+    wanted = [t for t in plan.trials if t.key not in done and t.key not in stored]
+    missing = missing_nodes((trial.graph.final for trial in wanted), set(stored))
+    return _hours(plan.sweep, _predicted(plan, missing.values(), speeds)[0])
+
+
+def _predicted(plan: Plan, missing: Iterable[Node[Any]], speeds: Speeds) -> tuple[float, float]:
+    """Seconds of what is left, trials that may still come included, and the measured part."""
+    seconds, measured = _seconds(missing, speeds)
     if plan.more and plan.trials:
         share_of_more = plan.more / len(plan.trials)
         whole, known_part = _seconds(plan.nodes.values(), speeds)
         seconds += share_of_more * whole
         measured += share_of_more * known_part
-    share = plan.sweep.resources.gpus or plan.sweep.resources.cpu
-    return Forecast(
-        stages=len(plan.nodes),
-        stored=sum(key in stored for key in plan.nodes),
-        device_hours=seconds * share / 3600,
-        bytes=sum(sizes.get(node.stage.name, 0) for node in missing.values()),
-        measured=measured / seconds if seconds else 1.0,
-        error_factor=error_factor(known, device),
-    )
+    return seconds, measured
+
+
+def _hours(sweep: SweepConfig, seconds: float) -> float:
+    return seconds * (sweep.resources.gpus or sweep.resources.cpu) / 3600
 
 
 def device_of(sweep: SweepConfig) -> str:

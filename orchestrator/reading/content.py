@@ -1,6 +1,5 @@
 """The content of a report, from the sweep's runs and a limited part of their artifacts."""
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,23 +7,22 @@ from typing import Any
 
 import pandas as pd
 
-from dashboards import Picture, ReportData
+from dashboards import ReportData
 from orchestrator import selection
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.sweepfile import resolved_yaml
 from orchestrator.publishing.datasets import read_data
-from orchestrator.reading import ages, overlap, standing
+from orchestrator.reading import ages, gallery, layers, overlap, standing
 from orchestrator.reading.again import report_command
+from orchestrator.reading.spent import device_hours
 from orchestrator.reading.tables import axis_columns, curve_table, learning_curves, trials_table
 from orchestrator.secrets import without_password
 from orchestrator.selection import diagnosis, series
 from orchestrator.selection.settings import best_settings, group_settings
-from orchestrator.tracking.artifacts import ArtifactError, fetched, gone, outcomes_of
+from orchestrator.tracking.artifacts import gone, outcomes_of
 from orchestrator.tracking.runs import Run
 from orchestrator.tracking.tracker import Tracker
-from orchestrator.vocabulary import Artifact, Metric, Tag
-
-MAX_PICTURES = 4
+from orchestrator.vocabulary import Tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,8 @@ def summarise(read: Read) -> dict[str, Any]:
     sweep, table = read.sweep, read.table
     mixed = ages.counts(table)
     share = read.tags.get(Tag.GPU_SHARE) if sweep.resources.gpu == "auto" else None
-    used, saved = device_hours(read.runs, sweep, float(share) if share else None)
+    told = ((run.data.tags, run.data.metrics) for run in read.runs)
+    used, saved = device_hours(told, sweep, float(share) if share else None)
     wall = read.tags.get(Tag.WALL_S)
     compared = selection.wanted_trials(table, sweep.essential.resolved().tolerance, read.axes)
     wanted = [*compared, *diagnosis.needed_trials(table)]
@@ -79,7 +78,8 @@ def summarise(read: Read) -> dict[str, Any]:
         device="gpu" if sweep.resources.gpu else "cpu",
         device_hours=used,
         device_hours_saved=saved,
-        wall_s=float(wall) if wall else None,
+        device_hours_predicted=_number(read.tags.get(Tag.PREDICTED_HOURS)),
+        wall_s=_number(wall),
         tolerance=sweep.essential.resolved().tolerance,
         detector=sweep.essential.resolved().detector,
         axes=axis_columns(read.tags),
@@ -94,34 +94,13 @@ def summarise(read: Read) -> dict[str, Any]:
         "data": [known.shown for known in read_data(read.tracker)],
         "versions": mixed,
         "overlap": masks,
+        "layers": layers.measured(read.tracker, table, read.axes, summary["recommended"]),
         standing.FIELD: standing.of_runs(sweep, read.runs),
     }
 
 
-def device_hours(
-    runs: Sequence[Run], sweep: SweepConfig, measured: float | None = None
-) -> tuple[float, float]:
-    """Device-hours of the sweep's stages, and what sharing them saved.
-
-    A shared stage counts once, a stage from an earlier sweep not at all. A device is a GPU if
-    trials use one, else a CPU core.
-
-    Args:
-        measured: the part of a GPU that a trial has with `resources.gpu: auto`; None = unknown.
-    """
-    spent = alone = 0.0
-    for run in runs:
-        tags, metrics = run.data.tags, run.data.metrics
-        if tags.get(Tag.SUPERSEDED) == "true":
-            continue
-        if tags.get(Tag.KIND) == "stage":
-            if tags.get(Tag.CACHED) != "true":
-                spent += sum(v for k, v in metrics.items() if k.startswith(Metric.TIME))
-        elif Metric.TIME_TOTAL_S in metrics:
-            spent += max(0.0, metrics[Metric.TIME_TOTAL_S] - metrics.get(Metric.CACHE_SAVED_S, 0.0))
-            alone += metrics[Metric.TIME_TOTAL_S]
-    share = (measured or sweep.resources.gpus or sweep.resources.cpu) / 3600
-    return spent * share, max(0.0, alone - spent) * share
+def _number(text: str | None) -> float | None:
+    return float(text) if text else None
 
 
 def with_curves(read: Read, summary: dict[str, Any]) -> dict[str, Any]:
@@ -145,32 +124,13 @@ def report_data(read: Read, summary: dict[str, Any], live: bool = False) -> Repo
     return ReportData(
         summary=summary,
         trials=read.table,
-        pictures=_pictures(read.tracker, read.table),
+        pictures=gallery.pictures(read.tracker, read.table),
+        gallery=gallery.recorded(read.tracker, read.table),
         sweep_yaml=resolved_yaml(read.sweep),
         facts=_facts(read) | ages.facts(summary["versions"] or {}),
         command=report_command(read.sweep, read.tracker.address),
         live=live,
     )
-
-
-def _pictures(tracker: Tracker, table: pd.DataFrame) -> tuple[Picture, ...]:
-    """One ticket picture per patch drop, from the first finished trial."""
-    pictures: list[Picture] = []
-    full = (table["status"] == "FINISHED") & table["rung"].isna()
-    ticketed = table[full & table["patch_drop"].gt(0)]
-    for drop in sorted(set(ticketed["patch_drop"]))[:MAX_PICTURES]:
-        trial = ticketed[ticketed["patch_drop"] == drop].iloc[0]
-        content = _artifact(tracker, trial["run_id"], Artifact.TICKET_EXAMPLES)
-        if content is not None:
-            pictures.append(Picture(title=trial["name"], patch_drop=float(drop), png=content))
-    return tuple(pictures)
-
-
-def _artifact(tracker: Tracker, run_id: str, path: str) -> bytes | None:
-    """A small artifact; None if it does not exist or cannot be read."""
-    with contextlib.suppress(ArtifactError), fetched(tracker, run_id, path) as local:  # see `gone`
-        return local.read_bytes() if local else None
-    return None
 
 
 def _facts(read: Read) -> dict[str, str]:

@@ -60,7 +60,11 @@ def curve_table(runs: Iterable[Run]) -> pd.DataFrame:
 
 
 def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    table = pd.DataFrame(rows)
+    return with_columns(pd.DataFrame(rows))
+
+
+def with_columns(table: pd.DataFrame) -> pd.DataFrame:
+    """The same table with the columns that every table of trials has; adds to it in place."""
     for column in (
         "run_id",
         "name",

@@ -162,6 +162,7 @@ def tried(settings: Sequence[Setting], confidence: float = 0.95) -> list[Row]:
             found.append({
                 "arm": s.arm,
                 "setting": dict(s.axes),
+                "trials": [str(t["key"]) for t in s.trials if t["key"] is not None],
                 "front": id(s) in undominated,
                 "macs_ratio": macs_ratio(s.mean),
                 "speed_ratio": speed_ratio(s.mean),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.costs import cost_words
+from orchestrator.costs import cost_words, predicted_words
 from orchestrator.selection.analysis import CONFIDENCE, Analysis, analyse, full_first
 from orchestrator.selection.answer import answer
 from orchestrator.selection.arms import dense_summary, known_arms
@@ -115,6 +115,7 @@ def summarise(
     device_hours: float,
     device_hours_saved: float,
     wall_s: float | None,
+    device_hours_predicted: float | None = None,
     tolerance: float = 0.01,
     detector: str = "first_violation",
     axes: Sequence[str] = (),
@@ -130,6 +131,7 @@ def summarise(
         overlap: of masks (`reading/overlap.py`), for claims about masks; None = none were read.
         sweep, planned: name of the sweep, and the trials that its file asks for.
         device: `cpu` or `gpu`; device_hours, device_hours_saved, wall_s (seconds) as measured.
+        device_hours_predicted: before the sweep began; None = nobody wrote it down.
         tolerance: a fraction. detector: a key of `trials.sparsity.detect.DETECTORS`.
         axes: further columns that distinguish settings, beside the three of LOTUS; a column that
             no trial has is left out with a warning.
@@ -139,9 +141,15 @@ def summarise(
         ValueError: see `essential_sparsity` and `recommend`.
     """
     analysis = analyse(results, curve, planned, tolerance, detector, axes, outcomes, overlap)
-    cost = {"device": device, "device_hours": device_hours,
-            "device_hours_saved": device_hours_saved, "wall_s": wall_s}  # fmt: skip
+    cost: dict[str, Any] = {
+        "device": device,
+        "device_hours": device_hours,
+        "device_hours_saved": device_hours_saved,
+        "device_hours_predicted": device_hours_predicted,
+        "wall_s": wall_s,
+    }
+    cost |= {"words": cost_words(cost), "predicted_words": predicted_words(cost)}
     summary = {"sweep": sweep, **{entry: part(analysis) for entry, part in PARTS.items()}}
-    summary |= {"cost": cost | {"words": cost_words(cost)}, "not_measured": not_measured(analysis)}
+    summary |= {"cost": cost, "not_measured": not_measured(analysis)}
     summary |= {"warnings": [*extra_warnings, *warnings(analysis)]}
     return {entry: plain(value) for entry, value in summary.items()}

@@ -13,6 +13,7 @@ import yaml
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.vocabulary import Artifact
 from orchestrator.worker.checkpoints import write_checkpoint
+from orchestrator.worker.gallery import gallery
 from orchestrator.worker.pictures import EXAMPLES, ticket_examples_png
 from trials import formats
 from trials.data.datasets import Dataset
@@ -62,6 +63,7 @@ def trial_files(
         tickets = results["tickets"]
         files[Artifact.TICKETS] = partial(_write_tickets, trial, tickets, data.digest)
         files[Artifact.TICKET_EXAMPLES] = partial(_write_examples, tickets, data)
+        files[Artifact.TICKET_GALLERY] = partial(_write_gallery, trial, results, data)
     files[Artifact.OUTCOMES] = partial(write_outcomes, results)
     if checkpoint:
         write = partial(write_checkpoint, results["finetune"], key=trial.key)
@@ -96,6 +98,15 @@ def _write_tickets(trial: PlannedTrial, tickets: Tickets, digest: str, path: Pat
 def _write_examples(tickets: Tickets, data: Dataset, path: Path) -> None:
     """A picture of some."""
     path.write_bytes(ticket_examples_png(data.train.images[:EXAMPLES], tickets.train))
+
+
+def _write_gallery(
+    trial: PlannedTrial, results: Mapping[str, Any], data: Dataset, path: Path
+) -> None:
+    """What the report draws of a few images."""
+    drop, final = trial.config.patch_drop, results["final"]
+    drawn = gallery(data, drop, results["tickets"], results["attention"], final)
+    path.write_text(json.dumps(drawn, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
 def write_outcomes(results: Mapping[str, Any], path: Path) -> None:

@@ -1,6 +1,9 @@
 """Made-up sweeps for the report's tests. TEST DATA: no number here was ever measured."""
 
+import base64
 import io
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,7 @@ from dashboards import Picture, ReportData
 from orchestrator.selection import summarise
 from orchestrator.selection.series import finetuning
 from orchestrator.selection.settings import group_settings
+from tests.chromium import Chromium, browser
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5)
 DROPS = (0.1, 0.3)
@@ -168,7 +172,7 @@ def make_summary(trials: pd.DataFrame, **options: Any) -> dict[str, Any]:
     }
     found = summarise(trials, **(given | options))
     lines = finetuning(group_settings(trials), make_curves(trials))
-    return found | {"overlap": make_overlap(), "finetuning": lines}
+    return found | {"overlap": make_overlap(), "layers": make_layers(), "finetuning": lines}
 
 
 def make_overlap(blocks: int = 12) -> dict[str, Any]:
@@ -192,6 +196,41 @@ def make_overlap(blocks: int = 12) -> dict[str, Any]:
         for b in range(blocks) for i, kind in enumerate(kinds)
     ]  # fmt: skip
     return {"groups": groups, "layers": layers}
+
+
+def make_layers(blocks: int = 12) -> list[dict[str, Any]]:
+    """What three masks keep of each layer."""
+    place = {"sparsity": 0.3, "patch_drop": 0.1, "mask_data_fraction": 0.1}
+    return [
+        {
+            "mask": mask, "arm": arm, "shared": [], "setting": place, "n": 3,
+            "layers": [{"layer": f"blocks.{b}.{kind}.weight", "kept": kept - 0.01 * b}
+                       for b in range(blocks) for kind in ("attn.qkv", "mlp.fc1", "mlp.fc2")],
+        }
+        for mask, arm, kept in (("essential", "lotus", 0.7), ("final", "lotus", 0.5),
+                                ("final", "magnitude", 0.48))
+    ]  # fmt: skip
+
+
+def make_gallery(name: str = "cat", side: int = 14) -> tuple[dict[str, Any], ...]:
+    """What two trials have recorded of three images."""
+    patches = side * side
+    picture = f"data:image/png;base64,{base64.b64encode(png(90, 28, 28)).decode()}"
+    return tuple(
+        {
+            "split": "validation", "patch_drop": drop, "columns": side,
+            "images": [
+                {
+                    "picture": picture, "class": {"number": i, "name": f"{name} {i}"},
+                    "predicted": {"number": 0, "name": f"{name} 0"}, "right": i == 0,
+                    "attention": [(p * (i + 3)) % 17 / 17 for p in range(patches)],
+                    "kept": "".join(str(int(p % 10 >= 10 * drop)) for p in range(patches)),
+                }
+                for i in range(3)
+            ],
+        }
+        for drop in DROPS
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -236,3 +275,19 @@ def empty() -> ReportData:
         sweep_yaml="name: new\n",
         facts={},
     )
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    with browser(tmp_path_factory.mktemp("profile")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def pages(
+    full: ReportData, empty: ReportData, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """Pages of made-up sweeps, by what they are of."""
+    from tests.dashboards.in_browser import write_pages
+
+    return write_pages(full, empty, tmp_path_factory.mktemp("pages"))

@@ -2,21 +2,17 @@
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
-from dashboards import ReportData, embedded, write_report
-from dashboards.data import plain
+from dashboards import ReportData, embedded
 from dashboards.files import trials_csv
-from dashboards.page import render
-from tests.chromium import PROGRAM, Chromium, browser
-from tests.dashboards.conftest import make_summary, make_trials
-from tests.dashboards.test_report import EVIL, hostile
+from tests.chromium import PROGRAM, Chromium
+from tests.dashboards.in_browser import RIGHT_TO_LEFT, SCROLL, undrawn
+from tests.dashboards.test_report import EVIL
 
 pytestmark = [
     pytest.mark.server,
@@ -25,73 +21,7 @@ pytestmark = [
 ]
 LOOKS = Path(__file__).with_name("looks.js").read_text("utf-8")
 WIDTHS = (360, 768, 1400, 2560)
-SCROLL = """(async () => {
-  for (let y = 0; y < document.documentElement.scrollHeight; y += 600) {
-    scrollTo(0, y);
-    await new Promise((done) => setTimeout(done, 20));
-  }
-  const places = [...document.querySelectorAll("[data-figure]")];
-  const start = performance.now();
-  while (places.some((p) => !p.dataset.drawn) && performance.now() - start < 20000) {
-    await new Promise((done) => setTimeout(done, 50));
-  }
-  return places.filter((p) => p.dataset.drawn === "yes").length;
-})()"""
-"""Brings every figure into sight; the number of those that the script has drawn."""
-
 KINDS = ("whole", "one", "failures", "thousand", "hostile", "empty")
-RIGHT_TO_LEFT = "\u05e9\u05dc\u05d5\u05dd \u05e2\u05d5\u05dc\u05dd"
-
-
-@pytest.fixture(scope="session")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    with browser(tmp_path_factory.mktemp("profile")) as running:
-        yield running
-
-
-def undrawn(data: ReportData) -> str:
-    """A page without figures, which are the same on every page and take seconds."""
-    summary = plain(data.summary)
-    return render(summary, data, [], [], trials_csv(data.trials))
-
-
-def thousand() -> pd.DataFrame:
-    trials = pd.concat([make_trials()] * 4, ignore_index=True).iloc[:1_000]
-    return trials.assign(
-        key=[f"{i:064x}" for i in range(1_000)], name=[f"trial-{i}" for i in range(1_000)]
-    )
-
-
-def failures() -> pd.DataFrame:
-    trials = make_trials()
-    trials = trials[trials["arm"].isin(["lotus", "dense", "magnitude"])].copy()
-    trials.loc[trials.index[::3], "status"] = "FAILED"
-    trials.loc[trials.index[::3], "error"] = "RuntimeError: " + "CUDA_out_of_memory_" * 20
-    return trials
-
-
-@pytest.fixture(scope="session")
-def pages(
-    full: ReportData, empty: ReportData, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("pages")
-    trials = make_trials()
-    one = trials[trials["arm"] == "lotus"].iloc[:1]
-    broken = failures()
-    odd = hostile(full)
-    odd.trials.loc[odd.trials.index[5], "name"] = RIGHT_TO_LEFT
-    made = {
-        "one": replace(full, trials=one, summary=make_summary(one, planned=1), pictures=()),
-        "failures": replace(full, trials=broken, summary=make_summary(broken), pictures=()),
-        "thousand": replace(full, trials=thousand()),
-        "hostile": odd,
-        "empty": empty,
-    }
-    found = {"whole": write_report(full, folder / "whole")}
-    for name, data in made.items():
-        found[name] = folder / f"{name}.html"
-        found[name].write_text(undrawn(data), "utf-8", "replace")
-    return found
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -172,64 +102,6 @@ def test_few_tab_stops_and_the_keyboard_reaches_every_control(
     assert chromium.run("stops[0].textContent") == "Skip to the answer"
 
 
-def rows(chromium: Chromium) -> list[str]:
-    found: list[str] = chromium.run(
-        "[...document.querySelectorAll('#trial-table tbody tr:not(.group)')].map((r) => "
-        "r.cells[0].textContent)"
-    )
-    return found
-
-
-def choose(chromium: Chromium, name: str, text: str) -> None:
-    chromium.run(
-        f"{{ const box = document.getElementById('{name}'); box.value = [...box.options].find((o) "
-        f"=> o.textContent === {json.dumps(text)}).value; box.dispatchEvent(new Event('change')) }}"
-    )
-
-
-def test_trials_are_filtered_sorted_grouped_and_columns_chosen(
-    chromium: Chromium, pages: dict[str, Path], full: ReportData
-) -> None:
-    chromium.open(pages["whole"])
-    assert len(rows(chromium)) == 100
-    chromium.run(
-        "{ const box = document.getElementById('trial-filter'); box.value = 'LOTUS seed1'; "
-        "box.dispatchEvent(new Event('input')) }"
-    )
-    wanted = full.trials[full.trials["name"].str.contains(r"lotus.*seed1")]
-    assert sorted(rows(chromium)) == sorted(wanted["name"])
-    choose(chromium, "trial-sort", "Val. accuracy")
-    by_val = wanted.sort_values("final/deployed_val_accuracy")["final/deployed_val_accuracy"]
-    shown = chromium.run(
-        "[...document.querySelectorAll('#trial-table tbody tr')].map((r) => "
-        "Number([...r.cells].find((c) => c.dataset.l === 'Val. accuracy').dataset.v))"
-    )
-    assert shown == pytest.approx(list(by_val))
-    chromium.run("document.getElementById('trial-turn').click()")
-    assert rows(chromium)[0] == wanted.loc[by_val.index[-1], "name"]
-    choose(chromium, "trial-group", "Mask data")
-    heads = chromium.run("[...document.querySelectorAll('tr.group')].map((r) => r.textContent)")
-    assert [head.replace("\u00a0", " ").split(" · ")[:2] for head in heads] == [
-        [f"Mask data: {f}", "10 trials"] for f in ("10 %", "30 %", "100 %")
-    ]
-    chromium.run("document.querySelectorAll('#trial-columns input')[0].click()")
-    assert not chromium.run("document.querySelector('#trial-table th').checkVisibility()")
-
-
-def test_a_thousand_trials_are_quick(chromium: Chromium, pages: dict[str, Path]) -> None:
-    assert pages["thousand"].stat().st_size < 10_000_000
-    chromium.open(pages["thousand"])
-    drawn_ms = chromium.run("performance.timing.loadEventEnd - performance.timing.navigationStart")
-    assert drawn_ms < 3_000
-    sorted_ms = chromium.run(
-        "(() => { const start = performance.now(); "
-        "const box = document.getElementById('trial-sort'); box.value = 3; "
-        "box.dispatchEvent(new Event('change')); document.body.offsetHeight; "
-        "return performance.now() - start })()"
-    )
-    assert sorted_ms < 500
-
-
 def test_a_mailed_page_gives_its_tables_away(
     chromium: Chromium, pages: dict[str, Path], tmp_path: Path, full: ReportData
 ) -> None:
@@ -277,7 +149,7 @@ def test_on_paper_every_table_keeps_its_last_column(
     chromium.ask("Emulation.setEmulatedMedia", media="print")
     chromium.run("dispatchEvent(new Event('beforeprint'))")
     assert chromium.run(LOOKS) == []
-    assert len(rows(chromium)) > 20
+    assert chromium.run("document.querySelectorAll('#trial-table tbody tr').length") > 20
     paper = chromium.pdf()
     assert paper.startswith(b"%PDF")
 

@@ -16,7 +16,7 @@ from dashboards.figures import FIGURES, halving
 from dashboards.files import OLDER_FIGURES
 from dashboards.page import coded
 from dashboards.vega.bundle import bundle
-from tests.dashboards.conftest import make_summary
+from tests.dashboards.conftest import make_gallery, make_summary
 
 SECTIONS = (
     "The answer",
@@ -29,7 +29,7 @@ SECTIONS = (
     "Instant-Soup pruning by mask data fraction",
     "Fine-tuning",
     "Data lottery tickets",
-    "Mask overlap",
+    "Masks: layers and overlap",
     "Cost",
     "The paper's claims",
     "Why did ISSP collapse?",
@@ -102,6 +102,7 @@ def hostile(full: ReportData) -> ReportData:
         summary=summary,
         trials=trials,
         pictures=tuple(replace(p, title=f"../{EVIL}") for p in full.pictures),
+        gallery=make_gallery(EVIL),
         sweep_yaml=EVIL,
         facts={EVIL: EVIL},
     )

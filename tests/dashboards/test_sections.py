@@ -6,7 +6,7 @@ from dashboards import ReportData, sections
 
 def test_a_column_that_says_nothing_is_left_out() -> None:
     trials = pd.DataFrame({"name": ["a"], "status": ["FINISHED"], "seed": [0]})
-    table = sections.trials_table(trials)
+    table = sections.trials_table(trials, {})
     assert table.heads == ("Trial", "Status", "Seed")
     assert [cell.text for cell in table.rows[0]] == ["a", "FINISHED", "0"]
 

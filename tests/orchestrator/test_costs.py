@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.costs import cost_words, device_time
+from orchestrator.costs import cost_words, device_time, predicted_words
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,10 @@ def test_a_prediction_is_told_in_the_same_units() -> None:
     assert device_time(0.05, "cpu") == "3.0 CPU-minutes"
     assert device_time(1.5, "gpu") == "1.5 GPU-hours"
     assert device_time(9.96, "gpu") == "10 GPU-hours"
+
+
+def test_what_nobody_predicted_is_not_told() -> None:
+    cost = {"device": "cpu", "device_hours": 0.1}
+    assert predicted_words(cost) == ""
+    assert predicted_words(cost | {"device_hours_predicted": None}) == ""
+    assert predicted_words(cost | {"device_hours_predicted": 0.05}) == "3.0 CPU-minutes"

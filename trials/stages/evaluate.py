@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from trials.context import Context, Epoch, Outcomes
 from trials.data.datasets import Dataset
+from trials.data.examples import example_rows
 from trials.model import cost
 from trials.model.capability import Capability, of_arch
 from trials.model.cost import Passes
@@ -20,7 +21,7 @@ from trials.stages.finetune import Finetuned
 from trials.stages.profile import Profile
 from trials.stages.tickets import Tickets
 from trials.tokens.kept import Removal
-from trials.training.evaluation import evaluate
+from trials.training.evaluation import evaluate, predicted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,6 +66,8 @@ class Final:
         macs_training: of everything that made the model; see `trials.graph.effort`.
         epochs_to_near_dense: first epoch within `near` of the dense model; None = never.
         block_tokens: in attention and MLP of each block, where tokens leave inside; else nothing.
+        examples: a few validation images by row, and the class that is predicted of each as in
+            `deployed_validation`; nothing without tickets, and in results of earlier versions.
     """
 
     validation: Outcomes
@@ -80,6 +83,7 @@ class Final:
     macs_training: float
     epochs_to_near_dense: int | None
     block_tokens: tuple[tuple[int, int], ...] = ()
+    examples: tuple[tuple[int, int], ...] = ()
 
 
 @stage("evaluate", version=2)
@@ -127,7 +131,18 @@ def evaluate_final(
         macs_training=_training_macs(cfg, known, tickets, model.train_macs),
         epochs_to_near_dense=near(model.history, dense.validation.accuracy - cfg.near),
         block_tokens=_block_tokens(own, known, tickets),
+        examples=_examples(own, data, ctx, tickets, cfg.removal),
     )
+
+
+def _examples(
+    model: Model, data: Dataset, ctx: Context, tickets: Tickets | None, removal: Removal
+) -> tuple[tuple[int, int], ...]:
+    if tickets is None:
+        return ()
+    rows = example_rows(data.validation.labels)
+    found = predicted(model, data, "validation", rows, ctx, tickets.validation, removal)
+    return tuple(zip(rows.tolist(), found, strict=True))
 
 
 def _selector_macs(cfg: EvaluateConfig, tickets: Tickets | None, profile: Profile) -> float:

@@ -6,8 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from trials.context import Context, Outcomes
 from trials.data.datasets import Dataset
+from trials.data.images import chosen
 from trials.errors import StageInputError
 from trials.lazy import F, torch
 from trials.model.module import Model
@@ -60,6 +64,31 @@ def evaluate(
             "finite. Lower the `lr` of the training that they come from, or set its `grad_clip`"
         )
     return Outcomes(torch.cat(correct).cpu(), mean)
+
+
+def predicted(
+    model: Model,
+    data: Dataset,
+    split: Literal["validation", "test"],
+    rows: NDArray[np.int64],
+    ctx: Context,
+    keep_NP: Tensor,
+    removal: Removal,
+) -> list[int]:
+    """The class that the model predicts of a few images, each with its own ticket.
+
+    Args:
+        rows: of the images in the split, int64 (B,).
+        keep_NP: see `evaluate`; of the whole split.
+    """
+    images, _ = data.on(ctx.device, split)
+    which = torch.from_numpy(rows)
+    kept = Kept.of_tickets(keep_NP[which], removal).to(ctx.device)
+    noise = model.noise(len(images), split)
+    own = None if noise is None else ctx.placed(noise[which])
+    with torch.no_grad():
+        logits = model(model.inputs(chosen(images, which)), kept, own)
+    return [int(label) for label in logits.argmax(-1).cpu()]
 
 
 def _logits(

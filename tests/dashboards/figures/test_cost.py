@@ -34,3 +34,13 @@ def test_a_sweep_that_took_no_time_is_drawn() -> None:
     drawing = FIGURE.drawing({"stage_seconds": nothing})
     assert drawing is not None
     assert "NaN" not in drawing.svg
+
+
+def test_the_prediction_stands_first() -> None:
+    cost = {"device_hours": 2.0, "device_hours_saved": 0.0, "device_hours_predicted": 1.5}
+    plot = FIGURE.draw(FIGURE.data({"cost": cost, "stage_seconds": STAGES}))
+    bars = [row[1:3] for row in plot.table.rows if row[0] == "Device time"]
+    assert bars == [("Predicted at the start", 5400.0), ("Used", 7200.0)]
+    assert plot.title.replace("\u00a0", " ") == (
+        "The sweep took 2.0 h of device time, predicted were 1.5 h"
+    )

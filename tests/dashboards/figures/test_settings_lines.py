@@ -2,17 +2,17 @@
 
 import json
 
-from dashboards.figures.settings_lines import FIGURE, MOST, thinned
+from dashboards.figures.settings_lines import FIGURE, MOST, line_of_trial, thinned
 from dashboards.text import AUTO
 from tests.dashboards.figures.test_settings_heat import GRID, setting, summary
 from tests.dashboards.reading_figures import rows
 
 
-def test_few_settings_or_one_axis_are_no_figure() -> None:
+def test_few_settings_or_two_axes_are_no_figure() -> None:
     assert FIGURE.data({}) is None
     assert FIGURE.data(summary(*GRID[:4])) is None
-    one = [setting(0.9, 0.05 * i, 0.1, 0.1) for i in range(9)]
-    assert FIGURE.data(summary(*one)) is None
+    two = [setting(0.9, 0.05 * i, i % 3 / 10, 0.1) for i in range(9)]
+    assert FIGURE.data(summary(*two)) is None
 
 
 def test_every_setting_is_a_line_through_the_axes_that_vary() -> None:
@@ -29,7 +29,8 @@ def test_every_setting_is_a_line_through_the_axes_that_vary() -> None:
 
 def test_values_that_are_no_numbers_stand_evenly() -> None:
     levels = (0.1, 0.2, AUTO)
-    settings = [setting(0.9, level, d, 0.1) for level in levels for d in (0.1, 0.3)]
+    places = [(level, d, f) for level in levels for d in (0.1, 0.3) for f in (0.1, 1.0)]
+    settings = [setting(0.9, *place) for place in places]
     plot = FIGURE.draw(FIGURE.data(summary(*settings)))
     heights = {r["text"]: r["height"] for r in rows(plot, "line") if r["axis"] == "One-shot level"}
     assert heights == {"10\u00a0%": 0, "20\u00a0%": 0.5, "auto": 1}
@@ -55,3 +56,30 @@ def test_a_thousand_settings_stay_small() -> None:
     plot = FIGURE.draw(FIGURE.data(summary(*settings)))
     assert f"{MOST} of 1000 settings are drawn" in plot.note
     assert len(json.dumps(plot.chart.to_dict())) < 600_000
+
+
+def test_the_script_is_told_between_which_values_lines_can_be_chosen() -> None:
+    shown = FIGURE.data(summary(*GRID))
+    link = FIGURE.draw(shown).link
+    assert link is not None
+    named = {axis["name"]: [text for text, _ in axis["values"]] for axis in link["axes"]}
+    assert list(named) == [
+        "One-shot level",
+        "Patches dropped",
+        "Data for the masks",
+        "Val. accuracy",
+    ]
+    assert [text.replace("\u00a0", " ") for text in named["Patches dropped"]] == ["10 %", "30 %"]
+    assert len(link["lines"]) == len(shown.rows)
+    for heights in link["lines"]:
+        known = [[height for _, height in axis["values"]] for axis in link["axes"][:-1]]
+        assert all(h in values for h, values in zip(heights, known, strict=False))
+
+
+def test_a_trial_is_found_by_its_setting() -> None:
+    rows_ = [row | {"trials": [f"key-{i}-{n}" for n in range(2)]} for i, row in enumerate(GRID)]
+    found = line_of_trial(summary(*rows_))
+    assert len(found) == 2 * len(GRID)
+    assert found["key-0-0"] == found["key-0-1"]
+    assert sorted(set(found.values())) == list(range(1, len(GRID) + 1))
+    assert line_of_trial({}) == {}

@@ -52,6 +52,7 @@ def address(finished_sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     with log.open("w") as out:
         server = subprocess.Popen(
             command,
+            cwd=folder,  # it makes a database of its own there, as MLflow does wherever it starts
             stdout=out,
             stderr=out,
             env=os.environ | {"PATH": path},

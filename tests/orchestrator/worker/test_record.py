@@ -47,6 +47,7 @@ def test_every_promised_file_is_there(folder: Path) -> None:
         "config/trial.yaml",
         "masks/essential.safetensors", "masks/denoised.safetensors", "masks/final.safetensors",
         "masks/sparsity.json", "tickets/tickets.safetensors", "tickets/examples.png",
+            "tickets/gallery.json",
         "checkpoints/final.safetensors", "outcomes/correct.safetensors",
     }  # fmt: skip
 

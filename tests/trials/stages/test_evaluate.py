@@ -7,6 +7,7 @@ from torch import Tensor
 
 from trials.context import Context, Epoch, Outcomes
 from trials.data.datasets import Dataset, Split
+from trials.data.examples import example_rows
 from trials.model import cost
 from trials.model.capability import of_arch
 from trials.model.cost import Passes
@@ -70,6 +71,11 @@ def test_whole_and_ticketed_test_images_are_evaluated_with_the_final_weights(
     assert {name: getattr(found, name).loss for name in by_hand} == {
         name: outcomes.loss for name, outcomes in by_hand.items()
     }
+    labels, right = small.validation.labels, found.deployed_validation.correct
+    assert [row for row, _ in found.examples] == example_rows(labels).tolist()
+    assert [said == labels[row] for row, said in found.examples] == [
+        bool(right[row]) for row, _ in found.examples
+    ], "predicted as in the evaluation"
     assert found.sparsity == masks.sparsity(half) == 0.5
     assert found.sparsity_model == (masks.size(half) // 2) / 40_000
     assert (found.macs, found.macs_dense) == (10.0, 20.0)
@@ -85,6 +91,7 @@ def test_an_arm_without_mask_and_tickets_says_so(
         CFG, ctx, data=small, model=model, dense=dense, mask=None, tickets=None, profile=PROFILE
     )
     assert found.test_ticket is None
+    assert found.examples == ()
     assert (found.sparsity, found.sparsity_model) == (0.0, 0.0)
 
 
