@@ -16,7 +16,7 @@ from orchestrator.search import Outcome, Point
 from orchestrator.search.methods import proposer
 from orchestrator.storage.keys import canonical, key_of
 from orchestrator.visible import one_line
-from trials.arms import BASE_AXES
+from trials.arms import BASE_AXES, PATCH_DROP
 from trials.config import TrialConfig
 from trials.data.config import DataConfig
 from trials.data.datasets import Counts, Dataset
@@ -314,9 +314,15 @@ def _check_fit(config: TrialConfig, opened: Opened) -> None:
 
 
 def used_axes(config: TrialConfig, point: dict[str, Any]) -> dict[str, Any]:
-    """The axes that a trial's arm does not ignore."""
+    """The axes that a trial's arm does not ignore; what its tickets drop where they say it.
+
+    Args:
+        config: it fits its model (`trials.graph.fitting`).
+    """
     ignored = set(BASE_AXES) - config.used_axes
     used = {name: value for name, value in point.items() if name not in ignored}
+    if config.nested:
+        used[PATCH_DROP] = config.patch_drop
     return {name: value for name, value in used.items() if config.reads(name)}
 
 
