@@ -27,6 +27,7 @@ from orchestrator.selection.diagnosis import diagnose
 from orchestrator.selection.recommendation import Recommended
 from orchestrator.selection.statistics import Interval, mean_interval, paired_drop
 from orchestrator.selection.summary import Selection, select, summarise, wanted_trials
+from orchestrator.selection.three_way import data_lth
 
 __all__ = [
     "CONFIDENCE",
@@ -36,6 +37,7 @@ __all__ = [
     "Interval",
     "Recommended",
     "Selection",
+    "data_lth",
     "diagnose",
     "essential_sparsity",
     "mean_interval",
