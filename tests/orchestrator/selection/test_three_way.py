@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from orchestrator.selection import data_lth, wanted_trials
+from orchestrator.selection.comparisons import Spreads
 from orchestrator.selection.pairs import Outcomes
 from orchestrator.selection.statistics import Interval
 from orchestrator.selection.three_way import three_way, threes
@@ -94,9 +95,17 @@ def test_near_is_the_tolerance() -> None:
 def test_both_limits_hold_together() -> None:
     """Each at 97.5 %, so that both hold at 95 %."""
     rows = sweep(0.60, 0.58, 0.60)
-    both, alone = judged(rows), judged(rows, confidence=0.90)
-    wide = [row["high"] - row["low"] for row in (both["against_random"], alone["against_random"])]
-    assert wide[0] > wide[1]
+    found, (test,) = judged(rows), threes(pd.DataFrame(rows))
+    spreads = Spreads([test.a, test.b, test.c])
+    for contrast, name in zip(test.contrasts, ("against_random", "against_dense"), strict=True):
+        gap = spreads.difference(contrast, contrast.pairs(images(rows)))
+        assert gap is not None
+        expected, alone = (gap.interval(gap.scope, level) for level in (0.975, 0.95))
+        assert (found[name]["low"], found[name]["high"]) == (expected.low, expected.high)
+        assert expected.low != alone.low
+
+
+def test_a_limit_on_the_line_decides_nothing() -> None:
     edge = Interval(mean=0.01, low=0.0, high=0.02)
     clear = Interval(mean=0.01, low=0.001, high=0.02)
     assert three_way(edge, clear, 3, 0.01)[0] == "undecided"

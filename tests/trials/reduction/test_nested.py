@@ -46,12 +46,15 @@ def composed(model: Model, x: Tensor, keep: float) -> list[list[list[int]]]:
     return found
 
 
+@pytest.mark.parametrize("sharp", [1.0, 10.0])
 @pytest.mark.parametrize("keep", KEEPS)
 def test_the_highest_scores_are_exactly_who_is_left_after_three_gathers(
-    model: Model, keep: float
+    model: Model, keep: float, sharp: float
 ) -> None:
+    """Also where the last stage attends to few, so that most who stay get less than who left."""
     with torch.no_grad():
         x = models.images(4)
+        model.module.blocks[3].attn.qkv.weight *= sharp
         scores, by_hand = nested_scores(model.module, x, keep), composed(model, x, keep)
         reducer = evit.reducer(selecting(keep), model.module)
         walked = walk.forward(model.module, x, reducer).state
