@@ -35,9 +35,9 @@ class ClaimRow:
 
 
 def claim_rows(summary: dict[str, Any]) -> list[ClaimRow]:
-    """The paper's claims with their verdicts, in the summary's order."""
+    """The claims of the paper, and Data-LTH's, with their verdicts, in the summary's order."""
     rows = []
-    for entry in summary.get("claims") or []:
+    for entry in [*(summary.get("claims") or []), *(summary.get("data_lth") or [])]:
         figure = number(entry.get("figure"))
         place = PLACES.get(int(figure), "") if figure is not None else ""
         verdict = clean(entry.get("verdict"), 40) or "not measured"

@@ -148,6 +148,8 @@ class Metric:
     FINAL_TEST_ACCURACY: Final = "final/test_accuracy"
     FINAL_TEST_N: Final = "final/test_n"
     FINAL_TEST_ACCURACY_TICKET: Final = "final/test_accuracy_ticket"
+    # Of a model that was trained on random patches, on others like them.
+    FINAL_DRAWN_TEST_ACCURACY: Final = "final/drawn_test_accuracy"
     # On the tokens that the trial uses; pairs with FINAL_MACS_DEPLOYED.
     FINAL_DEPLOYED_VAL_ACCURACY: Final = "final/deployed_val_accuracy"
     FINAL_DEPLOYED_TEST_ACCURACY: Final = "final/deployed_test_accuracy"

@@ -29,6 +29,7 @@ from orchestrator.planning.trial_checks import (
     check_trial,
 )
 from orchestrator.visible import unseen
+from trials.arms import TICKETED
 from trials.config import TrialConfig
 
 MAX_TRIALS = 1_000_000
@@ -51,6 +52,9 @@ def check(sweep: SweepConfig, raw: dict[str, Any]) -> Iterator[Problem]:
             if problem not in seen:
                 seen.add(problem)
                 yield problem
+    ticketed = any(set(block.arm).intersection(TICKETED) for block in sweep.search)
+    if sweep.tickets.weights == "tuned" and not ticketed:
+        yield Problem(("tickets", "weights"), " = tuned needs arm tickets or random_tickets")
     if sum(block.size() for block in sweep.search) > MAX_TRIALS:
         yield Problem(("search",), f": more than {MAX_TRIALS:,} combinations; split the sweep")
 

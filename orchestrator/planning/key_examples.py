@@ -36,6 +36,8 @@ EXAMPLES = {
     "dense.crop": "4",
     "dense.layer_decay": "0.75",
     "tickets.block": "8",
+    "tickets.nested_keep": "0.9",
+    "tickets.tuning_epochs": "30",
     "essential.pattern": '"2:4"',
     "essential.tolerance": "0.02",
     "essential.calibration_images": "128",

@@ -9,7 +9,8 @@ from orchestrator.planning.problems import Place, Problem
 from trials.config import TrialConfig
 from trials.data.datasets import Counts
 from trials.graph import schedule
-from trials.graph.fitting import misfits, plainly
+from trials.graph.fitting import misfits, model_of, plainly
+from trials.reduction.nested import survivors
 
 FRESH = (
     "essential.start",
@@ -35,6 +36,7 @@ def check_models(
         for trial in map(plainly, combinations(sweep, block)):
             counts, drops = counts_of(trial), block.extremes("patch_drop")
             found = [*misfits(trial, block.arm, counts, drops), *_schedules(trial, block, counts)]
+            found += _derived(trial, block, counts)
             if _untrained(trial, block) and fresh_head(trial):
                 found.append(FRESH)
             for name, message in found:
@@ -52,6 +54,20 @@ def _schedules(trial: TrialConfig, block: SearchBlock, counts: Counts) -> Iterat
     ):
         at = {"sparsity": level, "mask_data_fraction": fraction, "arm": arm}
         yield from schedule.problems(trial.model_copy(update=at), counts)
+
+
+def _derived(trial: TrialConfig, block: SearchBlock, counts: Counts) -> list[tuple[str, str]]:
+    """A number of patches that is written though the tickets' score says it."""
+    named = any(trial.model_copy(update={"arm": arm}).nested for arm in block.arm)
+    keep = trial.tickets.nested_keep
+    if not named or keep is None:
+        return []
+    if "patch_drop" not in block.model_fields_set and "patch_drop" not in block.ranges:
+        return []
+    model = model_of(trial, counts)
+    text = f"({survivors(keep, model)} of {model.patches} at {keep:g})"
+    message = f" = nested sets how many patches stay {text}: remove search.patch_drop"
+    return [("tickets.score", message)]
 
 
 def _untrained(trial: TrialConfig, block: SearchBlock) -> bool:

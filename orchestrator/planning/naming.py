@@ -4,7 +4,7 @@ from typing import Any
 
 from orchestrator.planning.config import AXES
 from orchestrator.visible import one_line
-from trials.arms import BASE_AXES
+from trials.arms import BASE_AXES, PATCH_DROP
 from trials.config import TrialConfig
 
 SHORT = dict(zip(BASE_AXES, ("s", "d", "f"), strict=True))
@@ -14,9 +14,15 @@ NAME_CHARACTERS = 250
 
 
 def used_axes(config: TrialConfig, point: dict[str, Any]) -> dict[str, Any]:
-    """The axes that a trial's arm does not ignore."""
+    """The axes that a trial's arm does not ignore; what its tickets drop where they say it.
+
+    Args:
+        config: it fits its model (`trials.graph.fitting`).
+    """
     ignored = set(BASE_AXES) - config.used_axes
     used = {name: value for name, value in point.items() if name not in ignored}
+    if config.nested:
+        used[PATCH_DROP] = config.patch_drop
     return {name: value for name, value in used.items() if config.reads(name)}
 
 

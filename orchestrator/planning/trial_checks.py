@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator
 
 from orchestrator.planning.config import SearchBlock
 from orchestrator.planning.problems import Place, Problem
-from trials.arms import BY_NAME, MASKED, PRUNED, RANDOM_PATCHES, REDUCED, TICKETED
+from orchestrator.planning.ticket_checks import check_tickets
+from trials.arms import BY_NAME, MASKED, PRUNED, REDUCED, TICKETED
 from trials.config import TrialConfig
 from trials.data.readers import reader_of
 from trials.sparsity.allocation import UNSTRUCTURED, fits_pattern, pattern_sparsity
@@ -26,7 +27,7 @@ def check_trial(trial: TrialConfig, arms: set[str]) -> Iterator[tuple[str, str]]
     if _prunes_once(trial, arms):
         yield from _check_mask(trial)
         yield from _check_start(trial)
-    yield from _check_tickets(trial, arms.intersection(TICKETED))
+    yield from check_tickets(trial, arms.intersection(TICKETED))
     yield from _check_reduction(trial, arms)
     if trial.model.pretrained is not False:
         return
@@ -142,39 +143,6 @@ def check_pattern(trial: TrialConfig, block: SearchBlock, where: Place) -> Itera
             )
 
 
-def _check_tickets(trial: TrialConfig, arms: set[str]) -> Iterator[tuple[str, str]]:
-    """How patches are selected, against how images are augmented and trained on."""
-    section, recovery = trial.tickets, trial.finetune
-    if recovery.data == "other_images":
-        if RANDOM_PATCHES in arms:
-            yield (
-                "finetune.data",
-                f" = other_images trains on all patches, so the arm {RANDOM_PATCHES} controls "
-                "nothing; leave the arm out or write kept_patches",
-            )
-        return
-    if not arms:
-        return
-    if section.selection == "static" and recovery.crop:
-        yield (
-            "finetune.crop",
-            f" = {recovery.crop}: a crop breaks the patch grid that the tickets are made on; write "
-            "`tickets.selection: online` or crop 0",
-        )
-    if section.selection == "online" and section.select == "random_fixed":
-        yield (
-            "tickets.select",
-            " = random_fixed: a fixed set of patches cannot be selected online; write "
-            "`selection: static` or `select: lowest`",
-        )
-    if section.selection == "online" and section.scope == "global":
-        yield (
-            "tickets.scope",
-            " = global: one threshold needs the scores of all images, which online selection never "
-            "has; write `scope: image` or `selection: static`",
-        )
-
-
 def _check_reduction(trial: TrialConfig, arms: set[str]) -> Iterator[tuple[str, str]]:
     """Tokens that leave inside the model, against what else the trial does."""
     reduction, recovery = trial.reduction, trial.finetune
@@ -223,8 +191,17 @@ def _check_reduced_tickets(trial: TrialConfig) -> Iterator[tuple[str, str]]:
 
 
 def check_halving(trial: TrialConfig, block: SearchBlock, where: Place) -> Iterator[Problem]:
-    """Rungs of successive halving are recoveries in which no token leaves inside."""
-    if block.method == "halving" and trial.reduction.method != "none":
+    """Rungs of successive halving are recoveries in which no token leaves inside, and their epochs
+    are those of all arms."""
+    if block.method != "halving":
+        return
+    if trial.finetune.budget == "exposure":
+        yield Problem(
+            (*where, "method"),
+            " = halving: stops trainings after equally many epochs, and finetune.budget = exposure "
+            "gives arms different numbers; write grid or random",
+        )
+    if trial.reduction.method != "none":
         yield Problem(
             (*where, "method"),
             f" = halving: does not stop trainings with reduction.method = {trial.reduction.method} "

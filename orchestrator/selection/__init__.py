@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from orchestrator.selection.recommendation import Recommended
     from orchestrator.selection.statistics import Interval, mean_interval, paired_drop
     from orchestrator.selection.summary import Selection, select, summarise, wanted_trials
+    from orchestrator.selection.three_way import data_lth
 
 __all__ = [
     "CONFIDENCE",
@@ -43,6 +44,7 @@ __all__ = [
     "Interval",
     "Recommended",
     "Selection",
+    "data_lth",
     "diagnose",
     "essential_sparsity",
     "mean_interval",
@@ -73,5 +75,6 @@ __getattr__ = imported_on_use(
         "select": "summary",
         "summarise": "summary",
         "wanted_trials": "summary",
+        "data_lth": "three_way",
     },
 )

@@ -6,7 +6,7 @@ so `does not show here` contradicts no paper.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,10 +15,11 @@ from orchestrator.selection.comparisons import Spreads
 from orchestrator.selection.contrasts import Contrast, against_reference
 from orchestrator.selection.design import PRESET
 from orchestrator.selection.families import FUSE, WITHOUT_LOOK_AHEAD, System, one_shot
+from orchestrator.selection.judges import JUDGES, LEVEL, Claimed, untested
 from orchestrator.selection.pairs import FINAL, Outcomes
 from orchestrator.selection.published import PUBLISHED, Published, Which
-from orchestrator.selection.published_verdicts import Verdict, verdict_of
-from orchestrator.selection.scopes import THESE_MODELS, Difference, Scope
+from orchestrator.selection.published_verdicts import verdict_of
+from orchestrator.selection.scopes import Difference
 from orchestrator.selection.settings import TEST, preference
 from orchestrator.selection.statistics import Interval
 from orchestrator.selection.verdicts import (
@@ -31,37 +32,6 @@ from orchestrator.selection.verdicts import (
 from orchestrator.vocabulary import Metric
 from trials.arms import BASE_AXES
 
-LEVEL = 5e-4
-"""Levels that differ by less are one: a reached sparsity is a count of weights."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed:
-    """One published claim and what this sweep says of it.
-
-    Attributes:
-        at: the level that was read; None = not tested.
-        ours: what was measured, in words; mean, low, high: a minus b, fractions, corrected.
-        n: seeds; scope: of the interval.
-        smallest: the smallest difference that this sweep could have told apart, a fraction.
-        why: the reason for the verdict, or what to run.
-    """
-
-    id: str
-    source: str
-    claim: str
-    numbers: str
-    at: float | None = None
-    ours: str = ""
-    n: int = 0
-    mean: float | None = None
-    low: float | None = None
-    high: float | None = None
-    scope: Scope | None = None
-    smallest: float | None = None
-    verdict: Verdict = "not tested here"
-    why: str = ""
-
 
 @dataclass(frozen=True, slots=True)
 class Match:
@@ -72,10 +42,6 @@ class Match:
     a: System
     b: System | None
     contrast: Contrast
-
-
-Judge = Callable[[Published, Analysis], Claimed | None]
-"""Judges a claim that no comparison of two settings decides; None = nothing was measured for it."""
 
 
 def claimed(analysis: Analysis, systems: Sequence[System]) -> list[dict[str, Any]]:
@@ -187,7 +153,7 @@ def _judged(match: Match, gap: Difference, confidence: float, tolerance: float) 
         seen = f"at least {percent_points(smallest)}" if known else "unknown"
         why += f"; the smallest difference that this sweep could have seen is {seen}"
     return replace(
-        _of(p),
+        untested(p),
         at=match.at,
         ours=_ours(match, gap, found),
         n=gap.n,
@@ -239,52 +205,10 @@ def _untested(p: Published, systems: Sequence[System]) -> Claimed:
     missing = not any(_has_level(s, p, at) for s in near for at in p.levels)
     if near and ran and missing:
         shown, published = (_levels_words(p, values) for values in (ran, [*p.levels]))
-        return replace(_of(p), why=f"this sweep ran {shown}; published is {published}")
-    return replace(_of(p), why=f"needs {p.needs}")
+        return replace(untested(p), why=f"this sweep ran {shown}; published is {published}")
+    return replace(untested(p), why=f"needs {p.needs}")
 
 
 def _level_of(s: System, p: Published) -> float | None:
     value = s.setting.mean[Metric.FINAL_SPARSITY] if p.axis == "sparsity" else s.config[p.axis]
     return round(float(value), 3) if isinstance(value, int | float) else None
-
-
-def _of(p: Published) -> Claimed:
-    return Claimed(id=p.id, source=p.source, claim=p.claim, numbers=p.numbers)
-
-
-COSINE, LOW, HIGH = 0.98, 0.3, 0.5
-
-
-def _lottery_masks(p: Published, analysis: Analysis) -> Claimed | None:
-    """One-shot masks against those of lottery tickets, by their cosine: the share that both keep.
-
-    The masks are what they are, so each of them counts and there is no interval.
-    """
-    here = [
-        row for row in analysis.overlap.get("one_shot", [])
-        if row["preset"] == "lth" and LOW - LEVEL <= row["sparsity"] <= HIGH + LEVEL
-    ]  # fmt: skip
-    if not here:
-        return None
-    row = max(here, key=lambda r: r["sparsity"])
-    low, high = row["shared_lowest"], row["shared_highest"]
-    verdict: Verdict = "cannot be told apart"
-    if low > COSINE or high <= COSINE:
-        verdict = "shows here" if low > COSINE else "does not show here"
-    return replace(
-        _of(p),
-        at=row["sparsity"],
-        ours=f"at {level(row['sparsity'])} sparsity the masks have a cosine of "
-        f"{low:.3f} to {high:.3f} ({row['n_pairs']} pairs)",
-        n=row["n_pairs"],
-        mean=row["shared"],
-        low=low,
-        high=high,
-        scope=THESE_MODELS,
-        verdict=verdict,
-        why=f"the published cosine is above {COSINE:g}",
-    )
-
-
-JUDGES: dict[str, Judge] = {"es_lottery_masks": _lottery_masks}
-"""Claim -> what judges it, where that is no comparison of two settings. `data_lth` has none yet."""

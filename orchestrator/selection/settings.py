@@ -55,6 +55,7 @@ METRICS = (
     *WHOLE,
     *WHOLE.values(),
     Metric.FINAL_TEST_ACCURACY_TICKET,
+    Metric.FINAL_DRAWN_TEST_ACCURACY,
     Metric.FINAL_SPARSITY,
     Metric.FINAL_SPARSITY_MODEL,
     Metric.FINAL_MACS,

@@ -25,6 +25,7 @@ from orchestrator.selection.series import SERIES
 from orchestrator.selection.settings import group_settings
 from orchestrator.selection.systems import planned as side_by_side
 from orchestrator.selection.systems import systems
+from orchestrator.selection.three_way import data_lth, threes
 from orchestrator.selection.trust import trust
 
 Part = Callable[[Analysis], Any]
@@ -47,6 +48,9 @@ PARTS: dict[str, Part] = {
     "claims": lambda analysis: paper_claims(
         analysis.results, analysis.tolerance, analysis.confidence, analysis.outcomes,
         analysis.measured,
+    ),
+    "data_lth": lambda analysis: data_lth(
+        analysis.results, analysis.tolerance, analysis.confidence, analysis.outcomes
     ),
     "diagnosis": lambda analysis: analysis.diagnosis,
     "pareto": lambda analysis: pareto(analysis.settings),
@@ -102,6 +106,8 @@ def wanted_trials(
     """
     settings = group_settings(full_first(results), [a for a in axes if a in results])
     planned = [*contrasts(settings), *side_by_side(results, settings)] if all_arms else []
+    if all_arms:
+        planned += [one for test in threes(full_first(results)) for one in test.contrasts]
     choice = choose(settings, Spreads(settings), tolerance, CONFIDENCE)
     return needed_trials([*([choice.on_test] if choice else []), *planned])
 

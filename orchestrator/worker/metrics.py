@@ -73,7 +73,7 @@ def stage_metrics(name: str, result: Any, dense: Dense | None) -> Metrics:
         case Tickets():
             found = {Metric.TICKETS_KEPT_PATCHES: result.kept}
         case Finetuned():
-            found = {Metric.FINAL_TRAIN_IMAGES_PER_S: result.images_per_s or None}
+            found = _trained_metrics(name, result)
         case Rung():
             found = {Metric.RUNG_VAL_ACCURACY: result.val_accuracy}
         case Profile():
@@ -94,6 +94,13 @@ def _dense_metrics(result: Dense) -> Metrics:
         Metric.DENSE_VAL_N: len(result.validation.correct),
         Metric.DENSE_TEST_N: len(result.test.correct),
     }
+
+
+def _trained_metrics(name: str, result: Finetuned) -> Metrics:
+    """Of the final model its training speed; of one that chooses patches what it is worth."""
+    if name == "selector":
+        return {of(name, "val_accuracy"): result.validation.accuracy}
+    return {Metric.FINAL_TRAIN_IMAGES_PER_S: result.images_per_s or None}
 
 
 def _candidate_metrics(result: Candidates) -> Metrics:
@@ -152,6 +159,7 @@ def _final_metrics(final: Final, dense: Dense | None) -> Metrics:
         Metric.FINAL_TEST_ACCURACY_TICKET: final.test_ticket.accuracy
         if final.test_ticket
         else None,
+        Metric.FINAL_DRAWN_TEST_ACCURACY: final.test_drawn.accuracy if final.test_drawn else None,
         Metric.FINAL_SPARSITY: final.sparsity,
         Metric.FINAL_SPARSITY_MODEL: final.sparsity_model,
         Metric.FINAL_MACS: final.macs,

@@ -21,6 +21,15 @@ def test_a_claim_leads_to_the_papers_figure_and_one_without_leads_nowhere() -> N
     assert verdicts.claim_rows({}) == []
 
 
+def test_data_lths_test_stands_after_the_papers_claims() -> None:
+    lth = CLAIM | {"figure": None, "claim": "Data-LTH", "verdict": "undecided"}
+    rows = verdicts.claim_rows({"claims": [CLAIM], "data_lth": [lth]})
+    assert [(row.claim, row.figure, row.verdict) for row in rows] == [
+        (CLAIM["claim"], "Figure 2", "not reproduced"),
+        ("Data-LTH", "", "undecided"),
+    ]
+
+
 def test_every_place_of_a_claim_is_a_section_of_the_page(full: ReportData, tmp_path: Path) -> None:
     claims = [CLAIM | {"figure": figure} for figure in verdicts.PLACES]
     data = replace(full, summary=dict(full.summary) | {"claims": claims})

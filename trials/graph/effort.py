@@ -8,6 +8,7 @@ Two stages may find nothing left to do when they run: a round that starts near i
 probe of a curve whose bracket is narrow. They count as if they had worked.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,11 +38,10 @@ def passes_of(recovery: Node[Finetuned], counts: Counts) -> Passes:
     """What all stages do on which a recovered model rests, itself included, each once."""
     nodes = _needed(recovery)
     decide = {id(one) for node in nodes for one in _deciding(node)}
-    own = [_own(node, counts, decides=id(node) in decide) for node in nodes]
-    trained, trained_kept, looked_at, reduced = map(sum, zip(*own, strict=True))
-    return Passes(
-        trained=trained, trained_kept=trained_kept, looked_at=looked_at, trained_reduced=reduced
-    )
+    found = Counter[str]()
+    for node in nodes:
+        found.update(_own(node, counts, decides=id(node) in decide, last=node is recovery))
+    return Passes.model_validate(found)
 
 
 def reads_scores(tickets: Node[Tickets]) -> bool:
@@ -101,10 +101,16 @@ def _deciding(node: Node[Any]) -> Iterator[Node[Any]]:
             yield from found
 
 
-def _own(node: Node[Any], counts: Counts, *, decides: bool) -> tuple[int, int, int, int]:
-    """Of one stage alone, in the order of `Passes`."""
+def _own(node: Node[Any], counts: Counts, *, decides: bool, last: bool) -> dict[str, int]:
+    """Of one stage alone, by the names of `Passes`.
+
+    Args:
+        last: whether it is the recovery that is asked about.
+    """
     train, trained, looked_at = counts.train, 0, 0
     match cfg := node.config:
+        case ReducedConfig() if not last:
+            return {"tuned": cfg.epochs * train}
         case RecoverConfig():
             return _recovery(node, cfg, counts)
         case DenseConfig() if cfg.train == "head":
@@ -112,7 +118,7 @@ def _own(node: Node[Any], counts: Counts, *, decides: bool) -> tuple[int, int, i
         case DenseConfig():
             trained = cfg.epochs * train
         case AttentionConfig():
-            looked_at = train
+            return {_scoring(cfg): train}
         case CalibrateConfig() if CRITERIA[cfg.criterion].needs == "gradients":
             trained = cfg.calibration_images
         case CalibrateConfig():
@@ -133,17 +139,24 @@ def _own(node: Node[Any], counts: Counts, *, decides: bool) -> tuple[int, int, i
             spent = cfg.ingredients if cfg.count_look_ahead else 0
             steps = left_steps(cfg.steps, spent, images, cfg.batch_size)
             trained = step_images(steps, images, cfg.batch_size)
-    return trained, 0, looked_at, 0
+    return {"trained": trained, "looked_at": looked_at}
 
 
-def _recovery(node: Node[Any], cfg: RecoverConfig, counts: Counts) -> tuple[int, int, int, int]:
+def _recovery(node: Node[Any], cfg: RecoverConfig, counts: Counts) -> dict[str, int]:
     seen = share_images(counts.train, cfg.other_than) if cfg.other_than else 0
     images = cfg.epochs * (counts.train - seen)
     if cfg.span is not None:
         images = step_images(cfg.span.steps, counts.train - seen, cfg.batch_size)
-    whole, tickets = cfg.patches == "all", node.inputs.get("tickets")
-    scored = cfg.online is not None and isinstance(tickets, Node) and reads_scores(tickets)
-    looked_at = images * ((node.inputs.get("teacher") is not None) + scored)
-    if isinstance(cfg, ReducedConfig):
-        return 0, 0, looked_at, images
-    return (images, 0, looked_at, 0) if whole else (0, images, looked_at, 0)
+    tickets = node.inputs.get("tickets")
+    scored = isinstance(tickets, Node) and reads_scores(tickets)
+    kind = "trained_kept" if cfg.patches != "all" else "trained"
+    found = Counter({"trained_reduced" if isinstance(cfg, ReducedConfig) else kind: images})
+    found["looked_at"] += images * (node.inputs.get("teacher") is not None)
+    if cfg.online is not None and scored:
+        found[_scoring(cfg.online)] += images
+    return found
+
+
+def _scoring(cfg: AttentionConfig) -> str:
+    """Where what a scoring model looks at is counted."""
+    return "selected" if cfg.score == "nested" else "looked_at"

@@ -12,11 +12,12 @@ from trials.errors import ModelError
 from trials.model.capability import Capability, capability_of
 from trials.model.forward import POOLS
 from trials.model.repository import resolved
+from trials.reduction.nested import survivors
 from trials.reduction.refusals import why_not
 from trials.reduction.tokens import BlockTokens, block_tokens
 from trials.sparsity.allocation import UNSTRUCTURED, n_and_m
 from trials.stage import StageConfig
-from trials.tokens.tickets import keep_count
+from trials.tokens.tickets import drop_of, exact_drop, keep_count
 
 
 def plainly(trial: TrialConfig) -> TrialConfig:
@@ -45,7 +46,8 @@ def fitted(
     """The trial with what follows from its arm and its model; again = the same.
 
     A score that nobody wrote is `cls`, or `received` where there is no class token. And where
-    the first token is a register, its attention is no class token's to be evened out.
+    the first token is a register, its attention is no class token's to be evened out. The score
+    `nested` says how many patches are dropped.
 
     Args:
         part: takes a section's fields; a planner's gives equal ones as one object.
@@ -55,6 +57,10 @@ def fitted(
     """
     trial = trial.completed()
     section = trial.tickets
+    if (keep := section.nested_keep) is not None and trial.nested:
+        patches = model_of(trial, counts).patches
+        drop = drop_of(patches, survivors(keep, model_of(trial, counts)))
+        return trial if trial.patch_drop == drop else trial.model_copy(update={"patch_drop": drop})
     if section.score is not None and section.sink != "cls_mean":
         return trial
     model = model_of(trial, counts)
@@ -77,8 +83,19 @@ def tokens_of(trial: TrialConfig, counts: Counts) -> BlockTokens:
     if not trial.reduces:
         return ()
     model = model_of(trial, counts)
-    kept = keep_count(model.patches, trial.patch_drop) if trial.parts.ticketed else None
+    kept = kept_of(trial, model, trial.patch_drop) if trial.parts.ticketed else None
     return block_tokens(trial.completed().reduction, model, kept)
+
+
+def kept_of(trial: TrialConfig, model: Capability, drop: float) -> int:
+    """Patches that a ticket of the trial's arm keeps.
+
+    Args:
+        drop: value of `patch_drop`, which a nested score does not read.
+    """
+    if trial.nested and trial.tickets.nested_keep is not None:
+        return survivors(trial.tickets.nested_keep, model)
+    return keep_count(model.patches, exact_drop(model.patches, drop, trial.tickets.count))
 
 
 def require(trial: TrialConfig, counts: Counts) -> None:
@@ -129,7 +146,7 @@ def _reduction(
         if reason := why_not(config, model):
             found.append(reason)
             continue
-        kept = [keep_count(model.patches, drop) for drop in drops]
+        kept = [kept_of(trial, model, drop) for drop in drops]
         for count in kept if trial.parts.ticketed else [None]:
             try:
                 block_tokens(config, model, count)
@@ -160,6 +177,9 @@ def _data(trial: TrialConfig, model: Capability, counts: Counts) -> Iterator[tup
 
 def _scores(trial: TrialConfig, model: Capability) -> Iterator[tuple[str, str]]:
     section = trial.tickets
+    if section.score == "nested":
+        yield from _selector(trial, model)
+        return
     if section.score != "received" and not model.class_token:
         yield (
             "tickets.score",
@@ -178,6 +198,19 @@ def _scores(trial: TrialConfig, model: Capability) -> Iterator[tuple[str, str]]:
             "tickets.block",
             f" = {section.block}: {trial.model.name} has blocks 0 to {model.depth - 1}",
         )
+
+
+def _selector(trial: TrialConfig, model: Capability) -> Iterator[tuple[str, str]]:
+    """What EViT cannot run, in words about tickets."""
+    if not model.class_token:
+        text = f"reads the class token, and {trial.model.name} has none; write received"
+    elif model.undivided:
+        text = f"{model.undivided.rpartition(';')[0]}; write cls"
+    elif model.drops:
+        text = "model.kwargs.patch_drop_rate drops patches inside the selector as well; remove it"
+    else:
+        return
+    yield "tickets.score", f" = nested: {text}"
 
 
 def _removal(trial: TrialConfig, model: Capability) -> Iterator[tuple[str, str]]:

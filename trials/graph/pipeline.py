@@ -11,37 +11,35 @@ from trials.config import TrialConfig
 from trials.graph import effort
 from trials.graph.fitting import fitted
 from trials.graph.pruning import Pruning
-from trials.graph.reducing import Reductions, reduction_of
+from trials.graph.recovery import Recipes, Recovery
 from trials.graph.shared import Shared
 from trials.graph.sources import Sources
+from trials.graph.ticketing import Ticketing
 from trials.model.cost import Passes, Work
 from trials.stage import Load, Node, Source
-from trials.stages.attention import SCORE_BATCH, AttentionConfig, PatchScores, attention
+from trials.stages.attention import PatchScores
 from trials.stages.calibrate import WeightScores
 from trials.stages.denoise import Candidates
 from trials.stages.dense import Dense, DenseConfig, dense
 from trials.stages.essential import OneShot, Picked
 from trials.stages.evaluate import EvaluateConfig, Final, evaluate_final
-from trials.stages.finetune import Finetuned, OnlineConfig, RecoverConfig, finetune
+from trials.stages.finetune import Finetuned
 from trials.stages.issp import Issp
 from trials.stages.pretrained import Pretrained, PretrainedConfig, pretrained
 from trials.stages.profile import BATCH as PROFILE_BATCH
 from trials.stages.profile import REPEATS, Profile, ProfileConfig, profile
 from trials.stages.round_train import RoundTrained
-from trials.stages.rung import Rung, RungConfig, rung
+from trials.stages.rung import Rung
 from trials.stages.soup_train import SoupTrained
-from trials.stages.tickets import Tickets, TicketsConfig
-from trials.stages.tickets import tickets as choose_tickets
-from trials.tokens import tickets
-from trials.tokens.kept import Removal
-from trials.training.budget import Span, pass_steps
+from trials.stages.tickets import Tickets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialGraph:
     """The stages of one trial. None = the arm does not have this stage.
 
-    `finetune` is the recovery, whose stage is `reduced` where tokens leave inside the model.
+    `finetune` is the recovery, whose stage is `reduced` where tokens leave inside the model, and
+    `selector` the dense model that is tuned to choose patches.
 
     A trial that is stopped early (`TrialConfig.rungs`) ends with `rung`: it has no `finetune` and
     no `profile`, and `final`, the last node of every trial, is that rung.
@@ -49,6 +47,7 @@ class TrialGraph:
 
     pretrained: Node[Pretrained]
     dense: Node[Dense]
+    selector: Node[Finetuned] | None = None
     attention: Node[PatchScores] | None = None
     tickets: Node[Tickets] | None = None
     calibrate: Node[WeightScores] | None = None
@@ -105,11 +104,13 @@ class _Builder:
     def build(self) -> TrialGraph:
         arm = self.trial.parts
         pruning, soup, one_shot = self.pruning, self.trial.runs_issp, self.trial.prunes_once
+        ticketing, recovery = self.ticketing, self.recovery
         return TrialGraph(
             pretrained=self.pretrained,
             dense=self.dense,
-            attention=self.attention if arm.ticketed else None,
-            tickets=self.tickets if arm.ticketed else None,
+            selector=ticketing.selector if arm.ticketed else None,
+            attention=ticketing.attention if arm.ticketed else None,
+            tickets=ticketing.tickets if arm.ticketed else None,
             calibrate=pruning.calibrate if one_shot else None,
             pick=pruning.pick if one_shot else None,
             essential=pruning.essential if one_shot else None,
@@ -118,22 +119,11 @@ class _Builder:
             soup_train=pruning.soup_train,
             round_train=pruning.round_train,
             control=pruning.control if arm.replaces == "mask" else None,
-            rung=self.rung,
-            finetune=self.finetune if self.rung is None else None,
-            profile=self.profile if self.rung is None else None,
-            final=self.final if self.rung is None else self.rung,
+            rung=recovery.rung,
+            finetune=recovery.finetune if recovery.rung is None else None,
+            profile=self.profile if recovery.rung is None else None,
+            final=self.final if recovery.rung is None else recovery.rung,
         )
-
-    @property
-    def removal(self) -> Removal:
-        # An arm without tickets ignores how patches would leave.
-        return self.trial.tickets.removal if self.trial.parts.ticketed else "gather"
-
-    @property
-    def kept_patches(self) -> int | None:
-        if not self.trial.parts.ticketed or self.removal != "gather":
-            return None
-        return tickets.keep_count(self.work.model.patches, self.trial.patch_drop)
 
     @cached_property
     def pretrained(self) -> Node[Pretrained]:
@@ -167,204 +157,80 @@ class _Builder:
         return {"pretrained": self.pretrained, "adapted": self.dense}
 
     @cached_property
+    def ticketing(self) -> Ticketing:
+        """Whatever the arm drops of an image."""
+        return Ticketing(self.trial, self.sources.data, self.models, self.work, self.shared)
+
+    @cached_property
+    def recipes(self) -> Recipes:
+        """How its recoveries are trained."""
+        return Recipes(self.trial, self.ticketing, self.work, self.shared)
+
+    @cached_property
     def pruning(self) -> Pruning:
         """Whatever the arm prunes."""
-        data, recover = self.sources.data, self._recover_level
+        data = self.sources.data
+        recover = partial(self.recipes.level, data, self.dense)
         return Pruning(self.trial, data, self.models, self.work, self.shared, recover)
 
     @cached_property
-    def attention(self) -> Node[PatchScores]:
-        counts = self.sources.counts
-        section = self.trial.tickets
-        return self.shared.node(
-            attention,
-            self.shared.part(section, AttentionConfig, attention=self.work.model.attention),
-            None,
-            {"data": self.sources.data, "model": self.models[section.weights]},
-            lambda: self.work.forward(
-                counts.train + counts.validation + counts.test, batch=SCORE_BATCH
-            ),
-        )
+    def recovery(self) -> Recovery:
+        """Whatever is trained after that."""
+        data, recipes = self.sources.data, self.recipes
+        return Recovery(self.trial, data, self.models, self._random, recipes, self.pruning)
 
-    @cached_property
-    def tickets(self) -> Node[Tickets]:
-        select = self.trial.tickets.select
-        scope = self.trial.tickets.scope
-        cfg = self.shared.config(
-            TicketsConfig, patch_drop=self.trial.patch_drop, select=select, scope=scope
-        )
-        seed = self.trial.seed if select == "random_fixed" else None
-        return self.shared.node(choose_tickets, cfg, seed, {"scores": self.attention})
-
-    @cached_property
-    def reductions(self) -> Reductions | None:
-        """What lets tokens leave inside the model; None = nothing does."""
-        reduction = reduction_of(self.trial)
-        if reduction is None:
-            return None
-        kept = self.kept_patches if self._recovery_patches != "all" else None
-        return Reductions(self.trial, reduction, self.models, kept, self.work, self.shared)
-
-    @cached_property
-    def finetune(self) -> Node[Finetuned]:
-        made, arm = self.reductions, self.trial.parts
-        if made is None:
-            return self._plain_recovery
-        inputs = self._recover_inputs()
-        if not made.reduction.train:
-            # An arm with nothing of its own is finished where it is dense.
-            own = arm.mask is not None or arm.ticketed
-            return made.as_it_is(inputs, self._plain_recovery if own else self.dense)
-        cfg = self._recover_config
-        return made.trained(cfg, inputs, self._recovery_work(cfg, cfg.epochs))
-
-    @cached_property
-    def _plain_recovery(self) -> Node[Finetuned]:
-        cfg = self._recover_config
-        work = partial(self._recovery_work, cfg, cfg.epochs)
-        return self.shared.node(finetune, cfg, self.trial.seed, self._recover_inputs(), work)
-
-    @cached_property
-    def _recover_config(self) -> RecoverConfig:
-        trial, section, patches = self.trial, self.trial.finetune, self._recovery_patches
-        return self._recipe(
-            patches,
-            self._online,
-            trial.mask_data_fraction if section.data == "other_images" else None,
-            self.pruning.rest,
-        )
-
-    def _recipe(
-        self,
-        patches: Literal["all", "ticket", "random"] = "all",
-        online: OnlineConfig | None = None,
-        other_than: float | None = None,
-        span: Span | None = None,
-    ) -> RecoverConfig:
-        return self.shared.part(
-            self.trial.finetune,
-            RecoverConfig,
-            patches=patches,
-            removal=self.removal if patches != "all" else "gather",
-            online=online,
-            other_than=other_than,
-            span=span,
-        )
-
-    def _recover_level(self, start: Node[Any], mask: Node[OneShot]) -> Node[Finetuned]:
-        """The recovery of a one-shot mask, on all patches of all training images."""
-        cfg = self._recipe()
-        inputs = {
-            "data": self.sources.data,
-            "model": start,
-            "mask": mask,
-            "tickets": None,
-            "teacher": self.dense if self.trial.finetune.distill else None,
-            "scorer": None,
-        }
-        work = partial(self._recovery_work, cfg, cfg.epochs)
-        return self.shared.node(finetune, cfg, self.trial.seed, inputs, work)
-
-    def _recover_inputs(self) -> dict[str, Any]:
-        ticketed = self._recovery_patches != "all"
-        scorer = self.models[self.trial.tickets.weights] if self._online else None
-        return {
-            "data": self.sources.data,
-            "model": self._recovery_start(),
-            "mask": self.pruning.recovery_mask,
-            "tickets": self.tickets if ticketed else None,
-            "teacher": self.dense if self.trial.finetune.distill else None,
-            "scorer": scorer,
-        }
-
-    @cached_property
-    def rung(self) -> Node[Rung] | None:
-        """The last rung of the trial, on the chain of those below."""
-        before: Node[Rung] | None = None
-        made = 0
-        for stop in self.trial.rungs:
-            cfg = self.shared.part(self._recover_config, RungConfig, stop=stop)
-            work = partial(self._recovery_work, cfg, stop - made)
-            inputs = self._recover_inputs() | {"before": before}
-            before = self.shared.node(rung, cfg, self.trial.seed, inputs, work)
-            made = stop
-        return before
-
-    @property
-    def _recovery_patches(self) -> Literal["all", "ticket", "random"]:
-        return "all" if self.trial.finetune.data == "other_images" else self.trial.parts.patches
-
-    @property
-    def _online(self) -> OnlineConfig | None:
-        section, read = self.trial.tickets, self.work.model.attention
-        wanted = section.selection == "online" and self._recovery_patches == "ticket"
-        return self.shared.part(section, OnlineConfig, attention=read) if wanted else None
-
-    def _recovery_work(self, cfg: RecoverConfig, epochs: float) -> Load:
-        if cfg.span is not None:
-            whole = pass_steps(self.sources.counts.train, cfg.batch_size)
-            epochs = min(epochs, cfg.span.steps / whole)
-        images = self.sources.counts.train * (1.0 - (cfg.other_than or 0.0))
-        kept = self.kept_patches if cfg.patches != "all" else None
-        scored = images if cfg.online else 0.0
-        taught = images if cfg.distill else 0.0
-        return self.work.epochs(epochs, cfg.batch_size, images, kept, scored, taught)
-
-    def _recovery_start(self) -> Node[Any]:
-        weights = self.trial.finetune.weights
-        if weights == "random":
-            fresh = self.shared.part(self.identity, PretrainedConfig, weights="random")
-            return self._pretrained(fresh, self.trial.seed, None)
-        if weights == "pretrained":
-            return self.pretrained
-        if self.trial.parts.mask != "issp":
-            return self.dense
-        pruning = self.pruning
-        trained = pruning.round_train if self.trial.issp.weights == "current" else None
-        return trained or pruning.soup_train or pruning.soup.merged
+    def _random(self) -> Node[Pretrained]:
+        fresh = self.shared.part(self.identity, PretrainedConfig, weights="random")
+        return self._pretrained(fresh, self.trial.seed, None)
 
     @cached_property
     def profile(self) -> Node[Profile]:
-        drop = self.trial.patch_drop if self.trial.parts.ticketed else 0.0
+        ticketing = self.ticketing
         settings = {"model": self.identity, "counted": not self.work.model.plain}
-        if self.reductions is not None:
-            settings["reduction"] = self.reductions.reduction.inference()
-        cfg = self.shared.config(ProfileConfig, **settings, patch_drop=drop, removal=self.removal)
+        if (made := self.recovery.reductions) is not None:
+            settings["reduction"] = made.reduction.inference()
+        settings |= {"patch_drop": ticketing.drop, "removal": ticketing.removal}
+        cfg = self.shared.config(ProfileConfig, **settings)
         inputs: dict[str, Any] = {"data": self.sources.data}
         if self.trial.parts.ticketed and self.trial.tickets.scope == "global":
-            inputs["tickets"] = self.tickets
+            inputs["tickets"] = ticketing.tickets
         return self.shared.node(profile, cfg, None, inputs, self._profile_work)
 
     def _profile_work(self) -> Load:
         images, passes = min(PROFILE_BATCH, self.sources.counts.train), 1 + REPEATS
-        whole, kept = self.work.forward(images), self.work.forward(images, self.kept_patches)
-        return passes * (whole + kept)
+        kept = self.work.forward(images, self.ticketing.kept_patches)
+        return passes * (self.work.forward(images) + kept)
 
     @cached_property
     def final(self) -> Node[Final]:
-        ticketed = self.trial.parts.ticketed
+        ticketed, recovered = self.trial.parts.ticketed, self.recovery.finetune
+        tickets = self.ticketing.tickets if ticketed else None
         inputs: dict[str, Any] = {
             "data": self.sources.data,
-            "model": self.finetune,
+            "model": recovered,
             "dense": self.dense,
             "mask": self.pruning.final_mask,
-            "tickets": self.tickets if ticketed else None,
+            "tickets": tickets,
             "profile": self.profile,
         }
-        passes = effort.passes_of(self.finetune, self.sources.counts)
+        passes = effort.passes_of(recovered, self.sources.counts)
+        drawn = self.trial.nested and self.trial.parts.patches == "random"
         cfg = self.shared.config(
             EvaluateConfig,
             arm=self.trial.arm,
-            removal=self.removal,
-            scored=ticketed and effort.reads_scores(self.tickets),
+            removal=self.ticketing.removal,
+            scored=tickets is not None and effort.reads_scores(tickets),
             passes=self.shared.config(Passes, **dict(passes)),
+            selector_keep=self.ticketing.nested_keep,
+            drawn_by=self.trial.seed if drawn else None,
         )
         return self.shared.node(evaluate_final, cfg, None, inputs, self._final_work)
 
     def _final_work(self) -> Load:
         counts, whole = self.sources.counts, self.work.forward(self.sources.counts.test)
-        if self.reductions is not None:
+        if self.recovery.reductions is not None:
             whole += self.work.forward(counts.validation + counts.test)
-        if not self.trial.parts.ticketed or not self.trial.patch_drop:
+        if not self.ticketing.drop:
             return whole
-        return whole + self.work.forward(counts.validation + counts.test, self.kept_patches)
+        kept = self.ticketing.kept_patches
+        return whole + self.work.forward(counts.validation + counts.test, kept)

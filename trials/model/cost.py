@@ -78,12 +78,16 @@ class Passes(StageConfig):
         trained_kept: forward and backward, of which only the kept patches are seen.
         looked_at: whole images, forward only: by teachers, scoring models and criteria.
         trained_reduced: forward and backward, by a model whose tokens leave inside.
+        tuned: forward and backward, by a selector inside of which patches leave.
+        selected: forward only, by that selector.
     """
 
     trained: int = 0
     trained_kept: int = 0
     looked_at: int = 0
     trained_reduced: Annotated[int, Later()] = 0
+    tuned: Annotated[int, Later()] = 0
+    selected: Annotated[int, Later()] = 0
 
 
 def total_macs(
@@ -91,10 +95,12 @@ def total_macs(
     model: Capability,
     kept_forward_macs: float,
     reduced_forward_macs: float | None = None,
+    selector_forward_macs: float = 0.0,
 ) -> float:
     """MACs of everything that makes a trial's model; a backward pass costs two forward ones.
 
-    3 * (trained * dense + trained_kept * kept + trained_reduced * reduced) + looked_at * dense.
+    3 * (trained * dense + trained_kept * kept + trained_reduced * reduced) + looked_at * dense
+    + (3 * tuned + selected) * selector.
     All models of a trial have one architecture. Masks do not lower it, as they do not lower
     `forward_macs`.
 
@@ -102,11 +108,13 @@ def total_macs(
         kept_forward_macs: of one training image's kept patches, on average.
         reduced_forward_macs: of one training image, tokens leaving inside, on average; None where
             no such training was.
+        selector_forward_macs: of one image, patches leaving inside the selector; 0 without one.
     """
     dense = forward_macs(model)
     trained = passes.trained * dense + passes.trained_kept * kept_forward_macs
     trained += passes.trained_reduced * (reduced_forward_macs or 0.0)
-    return 3.0 * trained + passes.looked_at * dense
+    selecting = (3.0 * passes.tuned + passes.selected) * selector_forward_macs
+    return 3.0 * trained + passes.looked_at * dense + selecting
 
 
 @dataclass(frozen=True)

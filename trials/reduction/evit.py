@@ -101,7 +101,7 @@ class Attentive(Reducer):
         return torch.cat([tokens, fused], 1), replace(left, places=places)
 
 
-def reducer(config: ReductionConfig, model: Module) -> Reducer:
+def reducer(config: ReductionConfig, model: Module) -> Attentive:
     """Of a model that has passed `trials.reduction.refusals`."""
     return Attentive(
         prefix=model.num_prefix_tokens,

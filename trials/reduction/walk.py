@@ -53,6 +53,15 @@ def forward(
     """
     if reducer is None and kept_BK is None:
         return Walked(model(x), None, None)
+    tokens, state = embedded(model, x, kept_BK, noise)
+    features, state = run_blocks(model, tokens, reducer, state)
+    return Walked(head(model, features, state), features, state)
+
+
+def embedded(
+    model: Module, x: Tensor, kept_BK: Tensor | None = None, noise: Tensor | None = None
+) -> tuple[Tensor, State]:
+    """Tokens (B, p + K, d) as they enter the first block, and their state; see `forward`."""
     tokens = model._pos_embed(model.patch_embed(x))
     prefix, batch = model.num_prefix_tokens, len(tokens)
     if kept_BK is None:
@@ -60,9 +69,7 @@ def forward(
     else:
         places = kept_BK
         tokens = torch.cat([tokens[:, :prefix], take(tokens[:, prefix:], kept_BK)], 1)
-    state = State(places, entered=places.shape[1], noise=noise)
-    features, state = run_blocks(model, tokens, reducer, state)
-    return Walked(head(model, features, state), features, state)
+    return tokens, State(places, entered=places.shape[1], noise=noise)
 
 
 def run_blocks(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 from pydantic import Field
 
@@ -11,9 +11,9 @@ from trials.context import Context
 from trials.data.datasets import Dataset
 from trials.lazy import torch
 from trials.model.module import Model
-from trials.stage import StageConfig, stage
-from trials.stages.dense import Dense
-from trials.stages.pretrained import Pretrained
+from trials.model.vit import Checkpoint
+from trials.reduction.nested import nested_scores
+from trials.stage import Later, StageConfig, stage
 from trials.tokens import tickets
 from trials.tokens.tickets import Score, Sink
 
@@ -32,10 +32,17 @@ class ReadAttention(StageConfig):
         description="how a sink token's attention is replaced; cls_mean is none where the first "
         "token is a register and no class token",
     )
+    nested_keep: Annotated[float | None, Later()] = Field(
+        None,
+        gt=0,
+        le=1,
+        description="with score: nested: share of the patches that each of the selector's three "
+        "stages keeps; what is left after them is the ticket",
+    )
 
 
 class AttentionConfig(ReadAttention):
-    """Which attention counts.
+    """Which attention counts. `nested` reads that of three blocks, as it is: no sink is replaced.
 
     Attributes:
         attention: what it is in the model. In no key where it is the usual one, so that what was
@@ -48,9 +55,17 @@ class AttentionConfig(ReadAttention):
     )
 
 
+class Scoring(Protocol):
+    """A model whose attention is read: pretrained, adapted, or tuned for it."""
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """Its weights."""
+
+
 @dataclass(frozen=True, slots=True)
 class PatchScores:
-    """float32 (images, patches) per split; higher = more attention."""
+    """float32 (images, patches) per split; higher = more attention, or kept for longer."""
 
     train: Tensor
     validation: Tensor
@@ -58,9 +73,7 @@ class PatchScores:
 
 
 @stage("attention", version=1)
-def attention(
-    cfg: AttentionConfig, ctx: Context, *, data: Dataset, model: Pretrained | Dense
-) -> PatchScores:
+def attention(cfg: AttentionConfig, ctx: Context, *, data: Dataset, model: Scoring) -> PatchScores:
     """Score every patch of every un-augmented image. Source: LOTUS section 3."""
     built = Model.of(model.checkpoint, ctx.device)
 
@@ -86,6 +99,8 @@ def score_images(
         at_once: images in one forward pass; None = all.
     """
     module = model.module
+    if cfg.score == "nested":
+        return _nested(cfg, model, x, at_once)
     blocks = list(range(len(module.blocks))) if cfg.score == "rollout" else [cfg.block]
     found = []
     with torch.no_grad():
@@ -101,3 +116,11 @@ def score_images(
                 )
             )
     return torch.cat(found)
+
+
+def _nested(cfg: AttentionConfig, model: Model, x: Tensor, at_once: int | None) -> Tensor:
+    if cfg.nested_keep is None:
+        raise ValueError("score: nested needs nested_keep")
+    with torch.no_grad():
+        parts = torch.split(x, at_once or len(x))
+        return torch.cat([nested_scores(model.module, part, cfg.nested_keep) for part in parts])

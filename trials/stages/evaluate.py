@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from trials.context import Context, Epoch, Outcomes
 from trials.data.datasets import Dataset
@@ -12,15 +13,18 @@ from trials.model import cost
 from trials.model.capability import Capability, of_arch
 from trials.model.cost import Passes
 from trials.model.module import Model
+from trials.reduction.nested import selecting
 from trials.reduction.tokens import BlockTokens, block_tokens
+from trials.seeding import generator
 from trials.sparsity import masks
 from trials.sparsity.masks import Masked
-from trials.stage import StageConfig, stage
+from trials.stage import Later, StageConfig, stage
 from trials.stages.dense import Dense
 from trials.stages.finetune import Finetuned
 from trials.stages.profile import Profile
 from trials.stages.tickets import Tickets
 from trials.tokens.kept import Removal
+from trials.tokens.tickets import random_patches
 from trials.training.evaluation import evaluate, predicted
 
 if TYPE_CHECKING:
@@ -36,6 +40,8 @@ class EvaluateConfig(StageConfig):
         near: accuracy below the dense model that still counts as near it.
         scored: whether a model has to look at an image before its kept patches are known.
         passes: what made the model; see `trials.graph.effort`.
+        selector_keep: of a selector inside of which patches leave; None = none leaves there.
+        drawn_by: also evaluate on as many random patches, drawn by this seed; None = do not.
     """
 
     arm: str
@@ -43,6 +49,8 @@ class EvaluateConfig(StageConfig):
     removal: Removal = "gather"
     scored: bool = False
     passes: Passes = Passes()
+    selector_keep: Annotated[float | None, Later()] = None
+    drawn_by: Annotated[int | None, Later()] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +66,12 @@ class Final:
             where the arm has tickets, else on whole ones, and with tokens leaving inside where
             the model has a reduction; `deployed_test` alike.
         test_ticket: `deployed_test`; None for an arm without tickets.
+        test_drawn: on as many random patches of each test image; None where nobody asked.
         sparsity: of the prunable weights; 0 without a mask.
         sparsity_model: masked weights over all parameters of the model.
         macs: per image, of the final model on the patches that it keeps.
-        macs_selector: per image, of whatever chooses those patches: a whole forward pass of the
-            scoring model, which has the same shape; 0 where patches are drawn, or all kept.
+        macs_selector: per image, of whatever chooses those patches: a forward pass of the scoring
+            model, which has the same shape; 0 where patches are drawn, or all kept.
         macs_training: of everything that made the model; see `trials.graph.effort`.
         epochs_to_near_dense: first epoch within `near` of the dense model; None = never.
         block_tokens: in attention and MLP of each block, where tokens leave inside; else nothing.
@@ -84,6 +93,7 @@ class Final:
     epochs_to_near_dense: int | None
     block_tokens: tuple[tuple[int, int], ...] = ()
     examples: tuple[tuple[int, int], ...] = ()
+    test_drawn: Outcomes | None = None
 
 
 @stage("evaluate", version=2)
@@ -127,11 +137,12 @@ def evaluate_final(
         sparsity_model=pruned / profile.parameters,
         macs=profile.macs,
         macs_dense=profile.macs_dense,
-        macs_selector=_selector_macs(cfg, tickets, profile),
+        macs_selector=_selector_macs(cfg, known, tickets, profile),
         macs_training=_training_macs(cfg, known, tickets, model.train_macs),
         epochs_to_near_dense=near(model.history, dense.validation.accuracy - cfg.near),
         block_tokens=_block_tokens(own, known, tickets),
         examples=_examples(own, data, ctx, tickets, cfg.removal),
+        test_drawn=_drawn(cfg, tickets, lambda keep: deployed("test", test, keep)),
     )
 
 
@@ -145,10 +156,30 @@ def _examples(
     return tuple(zip(rows.tolist(), found, strict=True))
 
 
-def _selector_macs(cfg: EvaluateConfig, tickets: Tickets | None, profile: Profile) -> float:
+def _drawn(
+    cfg: EvaluateConfig, tickets: Tickets | None, run: Callable[[Tensor], Outcomes]
+) -> Outcomes | None:
+    """On random patches of the test images, as many as the tickets have."""
+    if cfg.drawn_by is None or tickets is None:
+        return None
+    images, patches = tickets.test.shape
+    draw = generator(cfg.drawn_by, "drawn patches", "test")
+    return run(random_patches(images, patches, tickets.test.sum(1), draw))
+
+
+def _selector_macs(
+    cfg: EvaluateConfig, model: Capability, tickets: Tickets | None, profile: Profile
+) -> float:
     """The scoring model runs to its end, whichever block is read (`attention_maps`)."""
-    chosen = tickets is not None and not bool(tickets.test.all())
-    return profile.macs_dense if cfg.scored and chosen else 0.0
+    if not cfg.scored or tickets is None or bool(tickets.test.all()):
+        return 0.0
+    return profile.macs_dense if cfg.selector_keep is None else _nested_macs(cfg, model)
+
+
+def _nested_macs(cfg: EvaluateConfig, model: Capability) -> float:
+    """Of one image, by a selector inside of which patches leave; 0 without one."""
+    keep = cfg.selector_keep
+    return 0.0 if keep is None else cost.reduced_macs(model, selecting(keep))
 
 
 def _block_tokens(model: Model, known: Capability, tickets: Tickets | None) -> BlockTokens:
@@ -168,7 +199,8 @@ def _training_macs(
     if tickets is not None and cfg.removal == "gather":
         counts = [int(count) for count in tickets.train.sum(1)]
         kept = cost.mean_forward_macs(architecture, counts)
-    return cost.total_macs(cfg.passes, architecture, kept, reduced)
+    selector = _nested_macs(cfg, architecture)
+    return cost.total_macs(cfg.passes, architecture, kept, reduced, selector)
 
 
 def near(history: tuple[Epoch, ...], goal: float) -> int | None:

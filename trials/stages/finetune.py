@@ -20,7 +20,7 @@ from trials.reduction.config import ReductionConfig
 from trials.sparsity import masks
 from trials.sparsity.masks import Masked
 from trials.stage import Later, stage
-from trials.stages.attention import AttentionConfig, score_images
+from trials.stages.attention import AttentionConfig, Scoring, score_images
 from trials.stages.dense import Dense
 from trials.stages.issp import Issp
 from trials.stages.pretrained import Pretrained
@@ -66,6 +66,8 @@ class RecoverConfig(FinetuneConfig):
         online: score every augmented batch for its patches; None = the tickets as they are.
         other_than: fraction of the training images that made the denoised mask, of which none
             is trained on; None = all are.
+        apart: random patches are drawn apart from what moves the images, so that these move as they
+            do where no patch is drawn.
         span: which steps these are of a schedule that the pruning's trainings began; None = all
             of a schedule of its own.
     """
@@ -74,6 +76,7 @@ class RecoverConfig(FinetuneConfig):
     removal: Removal = "gather"
     online: OnlineConfig | None = None
     other_than: float | None = Field(None, gt=0, lt=1)
+    apart: Annotated[bool, Later()] = False
     span: Annotated[Span | None, Later()] = None
 
 
@@ -112,7 +115,7 @@ class Recovery(TypedDict):
     mask: Masked | None
     tickets: Tickets | None
     teacher: Pretrained | Dense | None
-    scorer: NotRequired[Pretrained | Dense | None]
+    scorer: NotRequired[Scoring | None]
 
 
 @stage("finetune", version=2)
@@ -176,12 +179,15 @@ def recovery(
 
 
 def _patches(
-    cfg: RecoverConfig, ctx: Context, tickets: Tickets | None, scorer: Pretrained | Dense | None
+    cfg: RecoverConfig,
+    ctx: Context,
+    tickets: Tickets | None,
+    scorer: Scoring | None,
 ) -> Patches | None:
     if tickets is None or cfg.patches == "all":
         return None
     if cfg.patches == "random":
-        return Patches(tickets.train, cfg.removal, random=True)
+        return Patches(tickets.train, cfg.removal, random=True, apart=cfg.apart)
     if cfg.online is None or scorer is None:
         return Patches(tickets.train, cfg.removal)
     own = Model.of(scorer.checkpoint, ctx.device)

@@ -32,6 +32,7 @@ class Patches:
     Attributes:
         keep_NP: bool, training images x patches: a ticket per image.
         random: draw as many patches afresh for every image and step instead (a control).
+        apart: by a generator of their own; else by the one that moves the images.
         scorer: keep as many patches as the ticket does, chosen by these scores of the augmented
             image, instead of the ticket.
         lowest: with a scorer, keep the lowest scores (a control).
@@ -40,6 +41,7 @@ class Patches:
     keep_NP: Tensor
     removal: Removal = "gather"
     random: bool = False
+    apart: bool = False
     scorer: Scorer | None = None
     lowest: bool = False
 

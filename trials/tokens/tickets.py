@@ -15,7 +15,11 @@ from trials.lazy import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-Score = Literal["cls", "rollout", "received"]
+MapScore = Literal["cls", "rollout", "received"]
+"""Scores that follow from attention maps: see `patch_scores`."""
+Score = MapScore | Literal["nested"]
+"""`nested` is made by a pass in which patches leave: see `trials.reduction.nested`."""
+Rounding = Literal["ceil", "floor"]
 Sink = Literal["none", "cls_mean", "outlier_mean"]
 
 OUTLIER_SIGMAS = 3.0
@@ -33,6 +37,22 @@ def keep_count(patches: int, patch_drop: float) -> int:
     if not 0.0 <= patch_drop < 1.0:
         raise StageInputError(f"patch_drop {patch_drop} is not in [0, 1)")
     return max(1, math.ceil(round((1.0 - patch_drop) * patches, 9)))
+
+
+def exact_drop(patches: int, patch_drop: float, count: Rounding) -> float:
+    """The patch_drop with which `keep_count` gives the number that is asked for.
+
+    Args:
+        count: floor: floor((1 - patch_drop) * patches), at least 1, as PatchDropout has it.
+    """
+    if count == "ceil":
+        return patch_drop
+    return drop_of(patches, max(1, math.floor(round((1.0 - patch_drop) * patches, 9))))
+
+
+def drop_of(patches: int, kept: int) -> float:
+    """The patch_drop of which `keep_count` makes so many patches."""
+    return 1.0 - kept / patches
 
 
 def fix_sink(attn_BhNN: Tensor, sink: Sink, prefix: int = 1, *, class_token: bool = True) -> Tensor:
@@ -62,7 +82,7 @@ def fix_sink(attn_BhNN: Tensor, sink: Sink, prefix: int = 1, *, class_token: boo
 
 
 def patch_scores(
-    maps: Sequence[Tensor], score: Score, sink: Sink, prefix: int, *, class_token: bool
+    maps: Sequence[Tensor], score: MapScore, sink: Sink, prefix: int, *, class_token: bool
 ) -> Tensor:
     """How much the model attends to each patch.
 

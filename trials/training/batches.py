@@ -66,7 +66,11 @@ class Batches:
     columns: int
 
     def of(
-        self, rows: Tensor, draw: torch.Generator, noise: Noise | None = None
+        self,
+        rows: Tensor,
+        draw: torch.Generator,
+        noise: Noise | None = None,
+        chosen: torch.Generator | None = None,
     ) -> Iterator[Batch]:
         """The batches of an epoch, or of its beginning.
 
@@ -74,9 +78,10 @@ class Batches:
             rows: int64, on the host: which training images, in the order of the epoch.
             draw: of the augmentation and of random patches; used batch by batch, in order.
             noise: what a model draws inside, with a generator of its own.
+            chosen: of random patches, where they are drawn apart; None = `draw`.
         """
         for part in torch.split(rows, self._at_once(noise)):
-            yield from self._drawn(part, draw, noise)
+            yield from self._drawn(part, draw, noise, chosen or draw)
 
     def _at_once(self, noise: Noise | None) -> int:
         """Images that are drawn for at once: whole batches."""
@@ -85,14 +90,16 @@ class Batches:
         batches = AT_ONCE_BYTES // (image * self.cfg.batch_size)
         return max(1, batches) * self.cfg.batch_size
 
-    def _drawn(self, rows: Tensor, draw: torch.Generator, noise: Noise | None) -> Iterator[Batch]:
+    def _drawn(
+        self, rows: Tensor, draw: torch.Generator, noise: Noise | None, chosen: torch.Generator
+    ) -> Iterator[Batch]:
         size, place = self.cfg.batch_size, self.ctx.placed
         moved: list[Moves] = []
         drawn: list[Tensor] = []
         for start in range(0, len(rows), size):
             images = len(rows[start : start + size])
             moved.append(Moves.draw(images, self.cfg.flip, self.cfg.crop, draw))
-            scores = None if self.patches is None else self.patches.draw(images, draw)
+            scores = None if self.patches is None else self.patches.draw(images, chosen)
             drawn += [] if scores is None else [scores]
         moves, table, counts = Moves.joined(moved), None, None
         if self.patches is not None:

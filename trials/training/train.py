@@ -189,9 +189,11 @@ class Trainer:
         odd: list[Tensor] = []
         numbers: list[Tensor] = []
         inside = None if self.reducing is None else self.reducing.noise(self.model, epoch)
+        apart = self.patches is not None and self.patches.apart
+        chosen = generator(self.seed, "patches", epoch) if apart else None
         train_mode(self.model.module, head_only=self.head_only)
         with global_seed(self.seed, "dropout", epoch):
-            for batch in self._batches.of(rows, draw, inside):
+            for batch in self._batches.of(rows, draw, inside, chosen):
                 loss, own = self._step(batch, odd)
                 losses.append(loss * len(batch))
                 numbers += [] if own is None else [own * len(batch)]

@@ -555,9 +555,8 @@ def test_the_summary_is_json_with_exactly_the_promised_fields() -> None:
     assert json.loads(json.dumps(out, allow_nan=False)) == out
     assert list(out) == [
         "sweep", "confidence", "trials", "dense", "essential_sparsity", "known_arms", "arms",
-        "comparisons", "recommended", "answer", "trust", "claims", "diagnosis", "pareto", "systems",
-        "halving",
-        *SERIES, "cost", "not_measured", "warnings",
+        "comparisons", "recommended", "answer", "trust", "claims", "data_lth", "diagnosis",
+        "pareto", "systems", "halving", *SERIES, "cost", "not_measured", "warnings",
     ]  # fmt: skip
     assert {"by_mask_data", "stage_seconds", "throughput"} <= SERIES.keys()
     assert out["trials"] == {"planned": 30, "finished": 30, "failed": 0}

@@ -52,7 +52,7 @@ def test_stages_read_the_score_that_follows_and_their_keys_say_so(trial: Make) -
         sources = Sources(Source("data", "0" * 64), None, True, DIGITS)
         node = pipeline(trial(kind, tickets=tickets), sources).attention
         assert node is not None
-        return node.config.model_dump()
+        return node.config.identity()
 
     usual = {"score": "cls", "block": -1, "sink": "cls_mean"}
     assert attention("vit") == attention("vit", score="cls") == usual

@@ -400,7 +400,7 @@ def test_online_selection_reads_the_scoring_model_where_tickets_train(
     if arm not in TICKETED or BY_NAME[arm].patches == "random":
         assert (cfg.online, scorer) == (None, None)  # type: ignore[attr-defined]
         return
-    assert cfg.online.model_dump() == {  # type: ignore[attr-defined]
+    assert cfg.online.identity() == {  # type: ignore[attr-defined]
         "score": "rollout", "block": -1, "sink": "cls_mean", "select": "lowest", "scope": "image",
     }  # fmt: skip
     assert made.attention is not None

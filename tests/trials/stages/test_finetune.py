@@ -11,6 +11,7 @@ from trials.context import Context, Outcomes
 from trials.data.datasets import Dataset, fraction_indices
 from trials.errors import StageInputError
 from trials.model.module import Model
+from trials.model.vit import Checkpoint
 from trials.sparsity.masks import KeepMask
 from trials.stages.attention import AttentionConfig, attention
 from trials.stages.dense import Dense
@@ -176,3 +177,59 @@ def test_online_without_augmentation_is_the_static_ticket(
 def test_what_cannot_be_selected_online_is_no_setting(wrong: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         RecoverConfig.model_validate(RECIPE | {"online": wrong})
+
+
+NESTED = {"score": "nested", "nested_keep": 0.6}
+SELECTED: dict[str, dict[str, Any]] = {
+    "on a selector's patches": {"patches": "ticket", "online": NESTED},
+    "on random patches": {"patches": "random", "apart": True},
+}
+
+
+@pytest.mark.parametrize("name", SELECTED)
+def test_a_student_of_the_three_way_test_that_was_killed_ends_as_if_it_had_not_been(
+    run: Callable[..., Finetuned], dense: Dense, memory: Any, name: str
+) -> None:
+    def kill(progress: Any) -> None:
+        if progress.done == 2:
+            raise KeyboardInterrupt
+
+    more = {"tickets": all_tickets(0.5), "flip": True, "scorer": dense, "epochs": 3}
+    settings = SELECTED[name] | more
+    with pytest.raises(KeyboardInterrupt):
+        run(**settings, ctx=Context(progress=kill, snapshots=memory))
+    assert memory.saves == 1
+    whole = run(**settings)
+    assert same(run(**settings, ctx=Context(snapshots=memory)), whole)
+    assert not same(run(**settings | {"tickets": all_tickets(0.25)}), whole)
+
+
+def test_a_selector_gives_places_only_and_stays_as_it_is(
+    run: Callable[..., Finetuned], dense: Dense
+) -> None:
+    settings = SELECTED["on a selector's patches"] | {"tickets": all_tickets(0.5), "flip": True}
+    before = {name: tensor.clone() for name, tensor in dense.checkpoint.state.items()}
+    plain = run(**settings, scorer=dense)
+    assert all(torch.equal(dense.checkpoint.state[name], one) for name, one in before.items())
+    heads = {
+        name: torch.full_like(one, torch.nan) for name, one in before.items() if "head" in name
+    }
+    assert heads, "whose logits are NaN"
+    silent = Dense(
+        Checkpoint(dense.checkpoint.arch, before | heads), (), dense.validation, dense.test
+    )
+    assert same(run(**settings, scorer=silent), plain)
+    other = before | {"cls_token": before["cls_token"].flip(-1)}
+    seeing = Dense(Checkpoint(dense.checkpoint.arch, other), (), dense.validation, dense.test)
+    assert not same(run(**settings, scorer=seeing), plain), "but its attention is read"
+
+
+def test_patches_that_are_drawn_apart_leave_the_images_as_they_move_without(
+    run: Callable[..., Finetuned],
+) -> None:
+    """Where all patches are kept, nothing else can tell the two trainings apart."""
+    whole = run(flip=True)
+    apart = run(flip=True, tickets=all_tickets(), patches="random", apart=True)
+    assert same(apart.checkpoint, whole.checkpoint)
+    together = run(flip=True, tickets=all_tickets(), patches="random")
+    assert not same(together.checkpoint, whole.checkpoint)

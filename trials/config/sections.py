@@ -1,34 +1,25 @@
-"""One trial, completely described: the sections of a sweep file and one point of its axes."""
+"""The sections of a sweep file that say what a trial computes, each with its presets."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field
 
-from trials.arms import BY_NAME, LOTUS, MASK_DATA, Arm, ArmName
-from trials.data.config import DataConfig
-from trials.model.vit import ModelConfig
-from trials.reduction.config import READS, ReductionConfig
 from trials.sparsity.presets import ESSENTIAL_PRESETS, PRESETS, EssentialPreset, Preset
-from trials.sparsity.target import rounds_to_target
 from trials.stage import StageConfig
 from trials.stages.attention import ReadAttention
 from trials.stages.denoise import SoupConfig
-from trials.stages.dense import DenseConfig
 from trials.stages.essential import MaskConfig
 from trials.stages.finetune import FinetuneConfig
 from trials.stages.issp import MergeConfig
 from trials.stages.tickets import Scope, Select
 from trials.tokens.kept import Removal
-from trials.tokens.tickets import Score
+from trials.tokens.tickets import Rounding, Score
 
 MOST_ROUNDS = 100
 """Of ISSP."""
 
 Level = Annotated[float, Field(ge=0, lt=1)]
-GRAD_CLIP = 1.0
-"""Of DynamicViT where nothing is written: without, its loss was reported to become infinite."""
-
 Levels = Annotated[tuple[Level, ...], AfterValidator(lambda given: tuple(sorted(set(given))))]
 """Ascending and unique, as the detectors read them."""
 
@@ -47,11 +38,23 @@ class TicketSection(ReadAttention):
 
     score: Score | None = Field(
         None,
-        description="cls: from the class token; rollout; received; default: cls, or received where "
-        "the model has no class token",
+        description="cls: from the class token; rollout; received; nested: by when EViT, at "
+        "`nested_keep`, lets them leave (Data-LTH); default: cls, or received where the model has "
+        "no class token",
     )
-    weights: Literal["pretrained", "adapted"] = Field(
-        "pretrained", description="which model's attention is read; LOTUS: the pretrained one's"
+    weights: Literal["pretrained", "adapted", "tuned"] = Field(
+        "pretrained",
+        description="which model's attention is read; LOTUS: the pretrained one's; tuned: with "
+        "score: nested, the adapted one's after training by the recipe of `dense` with patches "
+        "leaving inside (Data-LTH)",
+    )
+    tuning_epochs: int | None = Field(
+        None, ge=1, description="of weights: tuned; default: as many as `dense.epochs`"
+    )
+    count: Rounding = Field(
+        "ceil",
+        description="how many patches are kept: (1 - patch_drop) of them rounded up, or down as "
+        "in PatchDropout",
     )
     removal: Removal = Field("gather", description="how dropped patches leave the model")
     select: Select = Field(
@@ -195,101 +198,8 @@ class FinetuneSection(FinetuneConfig):
         description="LOTUS's remaining data: the kept patches of all training images, or all "
         "patches of the images that did not make the denoised mask",
     )
-
-
-class TrialConfig(StageConfig):
-    """Everything that one trial's result depends on, and where its data lie."""
-
-    data: DataConfig
-    model: ModelConfig
-    dense: DenseConfig = DenseConfig()
-    tickets: TicketSection = TicketSection()
-    essential: EssentialSection = EssentialSection()
-    issp: IsspSection = IsspSection()
-    finetune: FinetuneSection = FinetuneSection()
-    reduction: ReductionConfig = ReductionConfig()
-    arm: ArmName = LOTUS
-    sparsity: Level | Literal["auto"] = 0.3
-    patch_drop: Level = 0.1
-    mask_data_fraction: float = Field(0.1, ge=0.1, le=1)
-    seed: int = Field(0, ge=0)
-    rungs: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        (),
-        description="not a full trial: the recovery is stopped after the last of these epochs, "
-        "each continuing from the one before",
+    budget: Literal["epochs", "exposure"] = Field(
+        "epochs",
+        description="what is equal for all arms. exposure: patches that are seen, so that an arm "
+        "which trains on a share of the patches has as many times more epochs (Data-LTH)",
     )
-
-    @property
-    def parts(self) -> Arm:
-        """What its arm runs."""
-        return BY_NAME[self.arm]
-
-    @property
-    def runs_issp(self) -> bool:
-        """Whether the arm needs ISSP: for its own mask, or as the control of an open count."""
-        return self.parts.runs_issp(self._count_open)
-
-    @property
-    def issp_rounds(self) -> int:
-        """How many rounds ISSP has; at least one, in which nothing may be left to prune."""
-        section, first = self.issp, self.sparsity
-        if section.rounds != "auto":
-            return section.rounds
-        needed = rounds_to_target(
-            section.schedule,
-            section.round_fraction,
-            0.0 if first == "auto" else first,
-            section.target_sparsity,
-            section.sparsity_reference == "relative",
-        )
-        return max(1, needed)
-
-    @property
-    def prunes_once(self) -> bool:
-        """Whether the arm makes the one-shot mask at the level of `sparsity`."""
-        return self.parts.prunes_once(self._count_open)
-
-    @property
-    def used_axes(self) -> frozenset[str]:
-        """The axes of LOTUS that change something in this trial."""
-        others = {MASK_DATA} if self.finetune.data == "other_images" else set()
-        return self.parts.axes(self._count_open) | others
-
-    @property
-    def reduces(self) -> bool:
-        """Whether tokens leave inside the model of its arm."""
-        return self.reduction.method != "none" and self.parts.reducible
-
-    def reads(self, setting: str) -> bool:
-        """Whether a setting by its dotted name changes something, as far as `reduction` says."""
-        section, _, name = setting.partition(".")
-        if section != "reduction":
-            return True
-        return self.reduces and name in ("method", *READS[self.reduction.method])
-
-    @property
-    def _count_open(self) -> bool:
-        """Whether a control of the mask can know its sparsity only from ISSP's."""
-        return self.parts.replaces == "mask" and not self.issp.resolved().ends_at_target
-
-    def resolved(self) -> "TrialConfig":
-        """The trial in plain settings, presets filled in; again = the same."""
-        essential, issp = self.essential.resolved(), self.issp.resolved()
-        if essential is self.essential and issp is self.issp:
-            return self
-        return self.model_copy(update={"essential": essential} | {"issp": issp})
-
-    def completed(self) -> "TrialConfig":
-        """With what follows from its arm and was not written; again = the same.
-
-        DynamicViT counts the patches that a ticket leaves, and its gradients are clipped.
-        """
-        if not self.reduces:
-            return self
-        changes: dict[str, StageConfig] = {}
-        reduction = self.reduction.resolved(tickets=self.parts.ticketed)
-        if reduction is not self.reduction:
-            changes["reduction"] = reduction
-        if reduction.method == "dynamicvit" and "grad_clip" not in self.finetune.model_fields_set:
-            changes["finetune"] = self.finetune.model_copy(update={"grad_clip": GRAD_CLIP})
-        return self.model_copy(update=changes) if changes else self
