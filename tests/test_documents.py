@@ -380,9 +380,14 @@ def choices(setting: str) -> tuple[str, ...]:
     assert isinstance(kind, type)
     assert issubclass(kind, BaseModel)
     hint = kind.model_fields[name].annotation
-    if type(None) in get_args(hint):  # what follows from other settings where nobody writes it
-        (hint,) = set(get_args(hint)) - {type(None)}
-    return get_args(get_args(hint)[0] if get_origin(hint) is tuple else hint)
+    # None: what follows from other settings where nobody writes it.
+    kinds = get_args(hint) if type(None) in get_args(hint) else (hint,)
+    return tuple(
+        value
+        for one in kinds
+        if one is not type(None)
+        for value in get_args(get_args(one)[0] if get_origin(one) is tuple else one)
+    )
 
 
 def explained(setting: str) -> str:

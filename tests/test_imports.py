@@ -219,7 +219,7 @@ def modules_and_attributes(source: str) -> tuple[set[str], set[str]]:
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             modules |= {f"{node.module}.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.Attribute) and re.match(r"_[a-z]", node.attr):
+        elif isinstance(node, ast.Attribute) and re.match(r"_([a-z]|[A-Z_0-9]+$)", node.attr):
             owner = node.value
             if not (isinstance(owner, ast.Name) and owner.id in ("self", "cls")):
                 names.add(node.attr)
@@ -230,10 +230,10 @@ def test_the_reader_sees_what_is_private() -> None:
     source = (
         "import ray._private.state\nfrom ray.experimental import internal_kv\n"
         "from ray import tune\n"
-        "self._own\ncls._own\nother._theirs\nos._exit(1)\nx.y._deep = 3\nx.__class__\n"
+        "self._own\ncls._own\nother._theirs\nos._exit(1)\nx.y._deep = 3\nx._DEEP\nx.__class__\n"
     )
     modules, names = modules_and_attributes(source)
-    assert names == {"_theirs", "_deep"}
+    assert names == {"_theirs", "_deep", "_DEEP"}
     private = {module for module in modules if PRIVATE_TO_RAY.match(module)}
     assert private == {"ray._private.state", "ray.experimental.internal_kv"}
     assert PRIVATE_TO_RAY.match("ray.air.execution._internal.actor_manager.RayActorManager")

@@ -36,7 +36,7 @@ def test_the_page_has_both_answers_and_what_differs(
     path = write_beside(summary, other, FOUND, tmp_path)
     text = Page(path).text.replace("\u00a0", " ")
     for said in (
-        summary["answer"]["costs"],
+        summary["answer"]["costs"].replace(" -", " −"),
         "It costs something else.",
         "another",
         "−2.0",

@@ -131,9 +131,9 @@ def test_without_an_interval_nothing_is_told_apart() -> None:
 
 @pytest.mark.parametrize("p", PUBLISHED, ids=lambda p: p.id)
 def test_a_claim_can_be_judged(p: Published) -> None:
-    """By two settings at published levels, or by a judge of its own; Data-LTH's is elsewhere."""
+    """By two settings at published levels, or by a judge of its own."""
     assert bool(p.levels) == (p.a is not None)
-    assert p.levels or p.id in {*JUDGES, "data_lth", "es_lottery_masks"}
+    assert p.levels or p.id in JUDGES
     for at in p.levels:
         assert level_words(p, at)
 
