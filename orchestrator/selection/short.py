@@ -87,7 +87,9 @@ def costs_words(best: Mapping[str, Any]) -> str:
         return "Its accuracy on test was not compared with dense."
     size = f"{abs(100 * gap):.1f}"
     points = f"{size} point{'' if size == '1.0' else 's'}"
-    start = f"{points} {'less' if gap < 0 else 'more'} than dense on test"
+    start = f"{points} less than dense on test"
+    if gap > 0:
+        start = f"No accuracy: {points} more than dense on test"
     if size == "0.0":
         start = "Less than 0.1 points of difference to dense on test"
     both = f"{percent(best['test_accuracy'])} against {percent(best['dense_test_accuracy'])}"

@@ -25,7 +25,7 @@ from orchestrator.selection.pairs import FINAL, Outcomes
 from orchestrator.selection.rows import Row, mean
 from orchestrator.selection.scopes import Difference, verdict
 from orchestrator.selection.seeds import FEWEST_SEEDS
-from orchestrator.selection.settings import Setting, preference
+from orchestrator.selection.settings import Setting, number_or_text, preference
 from orchestrator.selection.statistics import Interval
 from orchestrator.selection.verdicts import (
     Claim,
@@ -147,7 +147,7 @@ def _judged(
     accuracy = _accuracies(test)
     detail: dict[str, Any] = {
         "patch_drop": _first(test.a)["patch_drop"],
-        "nested_keep": test.a.axes.get(KEEP),
+        "nested_keep": number_or_text(test.a.axes.get(KEEP)),
         "accuracy": accuracy,
     }
     over_random, under_dense = gaps
@@ -193,11 +193,11 @@ def three_way(
         (over_dense, -tolerance, f"within {points_of(tolerance)} of all patches"),
     )
     sides = [(side(interval, limit, below=False)[0], text) for interval, limit, text in tests]
-    failed: tuple[tuple[Verdict, str], ...] = (
+    wordings: tuple[tuple[Verdict, str], ...] = (
         ("not reproduced", "not "),
         ("undecided", "cannot be told whether "),
     )
-    for found, before in failed:
+    for found, before in wordings:
         if named := [text for one, text in sides if one == found]:
             return found, before + f" and {before}".join(named)
     return "reproduced", " and ".join(text for _, text in sides)

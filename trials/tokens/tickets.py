@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MapScore = Literal["cls", "rollout", "received"]
 """Scores that follow from attention maps: see `patch_scores`."""
-Score = MapScore | Literal["nested"]
+Score = Literal["cls", "rollout", "received", "nested"]
 """`nested` is made by a pass in which patches leave: see `trials.reduction.nested`."""
 Rounding = Literal["ceil", "floor"]
 Sink = Literal["none", "cls_mean", "outlier_mean"]

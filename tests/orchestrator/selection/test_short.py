@@ -92,7 +92,8 @@ def test_what_the_setting_saves(changes: dict[str, Any], words: str) -> None:
         ),
         (
             {"difference": 0.0203, "seeds_low": -0.03, "seeds_high": 0.07, "models_low": None},
-            "2.0 points more than dense on test (94.6 % against 95.6 %): other seeds -3.0 to +7.0.",
+            "No accuracy: 2.0 points more than dense on test (94.6 % against 95.6 %): other seeds "
+            "-3.0 to +7.0.",
         ),
         (
             {"difference": 0.0001, "models_low": None},

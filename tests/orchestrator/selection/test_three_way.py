@@ -129,6 +129,7 @@ def test_each_number_of_patches_is_a_test_of_its_own_against_one_dense_model() -
     rows = sweep(0.60, 0.50, 0.60, drop=0.5) + sweep(0.60, 0.50, 0.60, drop=0.25)[:6]
     found = data_lth(pd.DataFrame(rows), outcomes=images(rows))
     assert [one["patch_drop"] for one in found] == [0.25, 0.5]
+    assert [one["nested_keep"] for one in found] == [0.875, 0.75]
     assert [one["id"] for one in found] == ["data_lth_0.75", "data_lth_0.5"]
     assert {one["verdict"] for one in found} == {"reproduced"}
 

@@ -178,6 +178,9 @@ def test_equal_exposure_is_as_many_patches_in_all(graph: Any) -> None:
     assert [epochs(arm, "epochs") for arm in ARMS] == [10, 10, 10]
     more = round(10 * 16 / LEFT)
     assert [epochs(arm, "exposure") for arm in ARMS] == [more, more, 10]
+    others = {"budget": "exposure", "epochs": 10, "data": "other_images"}
+    whole = graph("tickets", finetune=others, mask_data_fraction=0.5).finetune.config
+    assert (whole.patches, whole.epochs) == ("all", 10), "what sees all patches has no more epochs"
     assert graph("tickets", 1.0, finetune={"budget": "exposure"}).finetune.config.epochs == 2
 
 
