@@ -589,6 +589,7 @@ def test_the_summary_is_json_with_exactly_the_promised_fields() -> None:
     assert out["cost"] == {
         "device": "cpu", "device_hours": 1.0, "device_hours_saved": 0.5, "wall_s": None,
         "words": "1.0 CPU-hours instead of 1.5 without sharing stages",
+        "device_hours_predicted": None, "predicted_words": "",
     }  # fmt: skip
     assert out["recommended"]["within_tolerance"] is True
     assert type(out["arms"][0]["n"]) is int
