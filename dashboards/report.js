@@ -148,8 +148,10 @@ const trialTable = () => {
   document.addEventListener("line-pointed", ({ detail }) => {
     for (const r of rows) r.row.classList.toggle("pointed", detail > 0 && r.line === detail);
   });
-  body.addEventListener("mouseover", (event) => tell("line-pointed", Number(event.target.closest("tr")?.dataset.line || 0)));
-  body.addEventListener("mouseleave", () => tell("line-pointed", 0));
+  let pointed = 0;
+  const point = (line) => { if (line !== pointed) tell("line-pointed", pointed = line); };
+  body.addEventListener("mouseover", (event) => point(Number(event.target.closest("tr")?.dataset.line || 0)));
+  body.addEventListener("mouseleave", () => point(0));
   // On paper all trials stand that are not filtered out.
   let limit = PAGE;
   addEventListener("beforeprint", () => { limit = state.limit; set({ limit: Infinity }); });

@@ -121,7 +121,9 @@ def test_a_range_of_an_axis_narrows_the_lines_and_the_table(
 
 
 def test_the_mouse_draws_a_range_on_an_axis(linked: Chromium, full: ReportData) -> None:
-    linked.run("document.querySelector('.strip').scrollIntoView({block: 'center'})")
+    linked.run(
+        "document.querySelector('.strip').scrollIntoView({block: 'center', behavior: 'instant'})"
+    )
     left, top, height = linked.run(
         "(() => { const box = document.querySelectorAll('.strip')[1].getBoundingClientRect(); "
         "return [box.left + box.width / 2, box.top, box.height] })()"
