@@ -36,7 +36,8 @@ def check_models(
         for trial in map(plainly, combinations(sweep, block)):
             counts, drops = counts_of(trial), block.extremes("patch_drop")
             found = [*misfits(trial, block.arm, counts, drops), *_schedules(trial, block, counts)]
-            found += _derived(trial, block, counts)
+            if all(name for name, _ in found):  # else the model cannot be used at all
+                found += _derived(trial, block, counts)
             if _untrained(trial, block) and fresh_head(trial):
                 found.append(FRESH)
             for name, message in found:
