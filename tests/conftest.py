@@ -17,6 +17,8 @@ from xdist.scheduler import LoadFileScheduling
 from xdist.workermanage import WorkerController
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # as in the product: programs are forked
+os.environ.setdefault("LOTUS_NO_LIVE", "true")  # a process more for each sweep of half a minute
 os.environ.setdefault("RAY_raylet_start_wait_time_s", "150")  # 30 s: too few on a busy machine
 for name in ("MLFLOW_TRACKING_URI", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
     os.environ.pop(name, None)

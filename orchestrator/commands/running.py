@@ -53,7 +53,13 @@ def plan(sweep: SweepConfig, as_json: bool) -> int:
     help="Ray cluster to run on: local (default), auto, or HOST:PORT.",
 )
 @click.option("--no-report", is_flag=True, help="Do not write a report.")
-@click.option("--no-live", is_flag=True, help="Write the report at the end only.")
+@click.option(
+    "--no-live",
+    is_flag=True,
+    envvar="LOTUS_NO_LIVE",
+    show_envvar=True,
+    help="Write the report at the end only.",
+)
 def run(sweep: SweepConfig, address: str | None, no_report: bool, no_live: bool) -> int:
     """Run a sweep.
 
