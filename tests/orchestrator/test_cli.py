@@ -102,7 +102,7 @@ def test_a_shell_offers_commands_sweeps_and_files(monkeypatch: pytest.MonkeyPatc
         return [one.value if one.type == "plain" else one.type for one in found]
 
     assert offered("st") == ["status", "stop"]
-    assert offered("run d") == ["digits", "file"]
+    assert offered("run di") == ["digits", "file"]
     assert offered("doctor ") == [*bundled(), "file"]
     assert "--watch" in offered("status --")
 

@@ -37,10 +37,13 @@ class Setting(NamedTuple):
     scope: Scope
 
 
+MAPS = [score for score in get_args(Score) if score != "nested"]
+"""Scores that are read from maps of attention; of nested ones see `reduction/test_nested.py`."""
+
 SETTINGS = [
     Setting(kind, score, sink, scope)
     for kind in PREFIXES
-    for score in get_args(Score)
+    for score in MAPS
     for sink in get_args(Sink)
     for scope in get_args(Scope)
     if kind != "bare" or score == "received"

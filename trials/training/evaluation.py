@@ -82,13 +82,15 @@ def predicted(
         keep_NP: see `evaluate`; of the whole split.
     """
     images, _ = data.on(ctx.device, split)
-    which = torch.from_numpy(rows)
-    kept = Kept.of_tickets(keep_NP[which], removal).to(ctx.device)
     noise = model.noise(len(images), split)
-    own = None if noise is None else ctx.placed(noise[which])
-    with torch.no_grad():
-        logits = model(model.inputs(chosen(images, which)), kept, own)
-    return [int(label) for label in logits.argmax(-1).cpu()]
+    found: list[int] = []
+    with torch.no_grad(), autocast(model.arch.eval_precision, ctx.device):
+        for which in torch.from_numpy(rows).split(ctx.at_once(EVAL_BATCH)):
+            kept = Kept.of_tickets(keep_NP[which], removal).to(ctx.device)
+            own = None if noise is None else ctx.placed(noise[which])
+            logits = model(model.inputs(chosen(images, which)), kept, own)
+            found += logits.argmax(-1).tolist()
+    return found
 
 
 def _logits(

@@ -212,7 +212,7 @@ def test_weights_of_a_repository_are_ok_only_when_they_can_be_had(
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     for setting in ("pretrained", "name"):
-        found = looked(load_sweep(sweep_file(), [f"model.{setting}=hf-hub:org/m"]))
+        found = looked(load_sweep(sweep_file(), [f"model.{setting}=hf-hub:org/absent"]))
         assert not found["model"].ok
         assert not found["weights"].ok
         assert "HF_HUB_OFFLINE forbids to fetch it" in found["model"].found

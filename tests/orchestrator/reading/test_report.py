@@ -1,6 +1,7 @@
 """The report of a sweep that was really trained: what is compared stands in it."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -126,4 +127,8 @@ def test_only_artifacts_of_compared_trials_are_fetched(
 
     monkeypatch.setattr(tracker.client, "download_artifacts", counted)
     summarise(Read.of(sweep, tracker))
-    assert sorted(fetched) == ["masks/final.safetensors"] * 2 + ["outcomes/correct.safetensors"] * 6
+    assert Counter(fetched) == {
+        "masks/final.safetensors": 2,
+        "masks/sparsity.json": 4,
+        "outcomes/correct.safetensors": 6,
+    }

@@ -12,8 +12,8 @@ from orchestrator.reading.tables import axis_columns, learning_curves, results, 
 from orchestrator.storage.keys import key_of
 
 BASE = [
-    "run_id", "name", "key", "arm", "status", "error", "versions", "seed", "sparsity", "patch_drop",
-    "mask_data_fraction", "rung",
+    "run_id", "name", "key", "arm", "status", "error", "versions", "tokens", "seed", "sparsity",
+    "patch_drop", "mask_data_fraction", "rung",
 ]  # fmt: skip
 
 

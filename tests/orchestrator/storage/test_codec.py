@@ -65,10 +65,11 @@ def instances(hint: Any) -> st.SearchStrategy[Any]:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return st.one_of(*map(instances, args))
+    if origin is typing.Literal:
+        return st.sampled_from(args)
     if origin is tuple:
-        if args[-1] is Ellipsis:
-            return st.lists(instances(args[0]), max_size=3).map(tuple)
-        return st.tuples(*map(instances, args))
+        several = st.lists(instances(args[0]), max_size=3).map(tuple)
+        return several if args[-1] is Ellipsis else st.tuples(*map(instances, args))
     if origin is dict:
         return st.dictionaries(NAMES, instances(args[1]), max_size=3)
     if dataclasses.is_dataclass(hint):
