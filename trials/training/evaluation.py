@@ -85,11 +85,11 @@ def predicted(
     noise = model.noise(len(images), split)
     found: list[int] = []
     with torch.no_grad(), autocast(model.arch.eval_precision, ctx.device):
-        for which in torch.from_numpy(rows).split(ctx.at_once(EVAL_BATCH)):
+        for which in torch.split(torch.from_numpy(rows), ctx.at_once(EVAL_BATCH)):
             kept = Kept.of_tickets(keep_NP[which], removal).to(ctx.device)
             own = None if noise is None else ctx.placed(noise[which])
             logits = model(model.inputs(chosen(images, which)), kept, own)
-            found += logits.argmax(-1).tolist()
+            found += logits.argmax(-1).cpu().tolist()
     return found
 
 
