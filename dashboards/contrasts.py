@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dashboards.arms import Arms
-from dashboards.tables import AXES, Cell, Table, num
+from dashboards.tables import AXES, Cell, Table, num, table
 from dashboards.text import (
     DASH,
     amount,
@@ -139,7 +139,7 @@ def one_shot_table(summary: dict[str, Any]) -> Table:
     ]
     heads = ("Pruned by", "Sparsity", "Pairs", "Jaccard, mean", "Lowest to highest")
     more = ("Kept by both, share", "Lowest to highest ", "Jaccard of random masks")
-    return Table((*heads, *more), tuple(rows)) if rows else Table((), ())
+    return table((*heads, *more), rows)
 
 
 def share(value: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestrator.driver import delivery
 from orchestrator.driver.decoding import decode
+from orchestrator.driver.described import describe
 from orchestrator.driver.dispatcher import Ended, Proposals, Work
 from orchestrator.driver.endings import close_failed, close_running
 from orchestrator.driver.fallen import Fallen
@@ -25,10 +26,6 @@ from orchestrator.planning.forecasting import device_of
 from orchestrator.planning.pins import pin
 from orchestrator.planning.plan import Plan, PlannedTrial, Planner
 from orchestrator.planning.speeds import LATEST, learned
-from orchestrator.planning.sweepfile import resolved_yaml
-from orchestrator.publishing.notes import begun_note
-from orchestrator.publishing.view import prepare_view
-from orchestrator.secrets import redacted
 from orchestrator.tracking.database import at_rest
 from orchestrator.tracking.lease import Lease, RunTag
 from orchestrator.tracking.reconcile import reconcile
@@ -154,7 +151,7 @@ def _run(
     INTERRUPTS.check()
     concluded = tracker.parent().info.status in ("FINISHED", "FAILED")
     pin(state.store, state.plan, tracker.address.parent)
-    _describe(state)
+    describe(state)
     known = outcomes(state.children.values(), failed=False)
     speeds = learned(state.store.newest(LATEST), device_of(planner.sweep))
     stored = state.store.keys()
@@ -163,7 +160,7 @@ def _run(
     if not trials and not shared:
         return RunOutcome(state, growth, {}, {}, concluded, notices)
     note_prediction(state, speeds, stored, concluded=concluded)
-    if changed := ages.changes(state.children.values(), planned_keys(state.plan), versions()):
+    if changed := ages.changes(state.children.values(), state.plan.keys, versions()):
         say(f"{planner.sweep.name}: computed with other versions before: {changed}")
     watcher = watch(state.plan, len(trials), len(shared)) if watch else Watcher()
     tracker.ask(lambda: tracker.client.update_run(tracker.address.parent, "RUNNING"))
@@ -177,7 +174,7 @@ def _run(
     children = children_of(tracker) if errors or planner.sweep.dynamic else state.children
     if planner.sweep.dynamic:
         state = replace(state, plan=growth.plan, children=children)
-        _describe(state)
+        describe(state)
     logs = {key: children.get(roots.get(key, key)) for key in names}
     runs = {names[key]: child.run_id for key, child in logs.items() if child}
     stages = len(names.keys() & growth.plan.shared.keys())
@@ -288,39 +285,3 @@ def _stopped(tracker: Tracker, how: str) -> None:
     """Say how the sweep ended on everything that was in the middle of something."""
     close_running(tracker, how)
     tracker.sweep_log().finish("KILLED")
-
-
-def _describe(state: State) -> None:
-    """Bring the parent run up to date with the file: axes as tags, superseded trials marked."""
-    sweep, tracker = state.plan.sweep, state.tracker
-    tags = {Tag.AXIS + name: _listed(values) for name, values in sweep.axes.items()}
-    tags[Tag.TRIALS_PLANNED] = str(state.plan.expected)
-    tags[Tag.STORAGE] = redacted(sweep.storage.path)
-    tags[Tag.SWEEP_YAML] = resolved_yaml(sweep)
-    known = tracker.parent().data.tags
-    if Tag.NOTE not in known:
-        tags[Tag.NOTE] = begun_note(sweep.name, state.plan.expected, tracker.address)
-    if any(known.get(name) != value[:5000] for name, value in tags.items()):
-        tracker.sweep_log().flush(tags=tags)
-    prepare_view(sweep, tracker, known)
-    for name in known.keys() - tags.keys():
-        if name.startswith(Tag.AXIS):  # the file has it no more
-            tracker.ask(lambda name=name: tracker.client.delete_tag(tracker.address.parent, name))  # type: ignore[misc]
-    planned = planned_keys(state.plan)
-    for key, child in state.children.items():
-        if key not in planned and not state.plan.complete:
-            continue  # later results may call for it yet
-        if key not in planned and child.tags.get(Tag.SUPERSEDED) != "true":
-            tracker.client.set_tag(child.run_id, Tag.SUPERSEDED, "true")
-        elif key in planned and Tag.SUPERSEDED in child.tags:
-            # Removed, not made false: MLflow cannot be asked for "absent or false".
-            tracker.client.delete_tag(child.run_id, Tag.SUPERSEDED)
-
-
-def planned_keys(plan: Plan) -> set[str]:
-    """Of the trials and the shared stages that belong to the sweep."""
-    return {trial.key for trial in plan.trials} | set(plan.shared)
-
-
-def _listed(values: Sequence[Any]) -> str:
-    return ", ".join(str(value) for value in values)

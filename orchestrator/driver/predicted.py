@@ -22,11 +22,10 @@ def note_prediction(state: State, speeds: Speeds, stored: Set[str], *, concluded
     tracker = state.tracker
     if not concluded and Tag.PREDICTED_HOURS in tracker.parent().data.tags:
         return
-    planned = {trial.key for trial in state.plan.trials} | set(state.plan.shared)
     told = (
         (child.tags, child.metrics)
         for key, child in state.children.items()
-        if key in planned and child.status == "FINISHED"
+        if key in state.plan.keys and child.status == "FINISHED"
     )
     spent, _ = device_hours(told, state.plan.sweep)
     hours = spent + predicted_hours(state.plan, speeds, stored, state.finished)

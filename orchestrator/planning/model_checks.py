@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterator
 
+from orchestrator import notices
 from orchestrator.planning.checks import combinations
 from orchestrator.planning.config import SearchBlock, SweepConfig
 from orchestrator.planning.problems import Place, Problem
@@ -10,6 +11,9 @@ from trials.config import TrialConfig
 from trials.data.datasets import Counts
 from trials.graph import schedule
 from trials.graph.fitting import misfits, model_of, plainly
+from trials.graph.sources import Opened
+from trials.model.fit import fits
+from trials.model.repository import Remote
 from trials.reduction.nested import survivors
 
 FRESH = (
@@ -80,3 +84,14 @@ def _untrained(trial: TrialConfig, block: SearchBlock) -> bool:
 
 def _path(name: str) -> Place:
     return tuple(name.split(".")) if name else ()
+
+
+def check_fit(config: TrialConfig, opened: Opened) -> None:
+    """Refuse a file whose weights are not those of the model; say what was not taken as it is."""
+    weights, counts = opened.sources.weights, opened.sources.counts
+    path = opened.weights.path if isinstance(opened.weights, Remote) else opened.weights
+    if path is not None and weights is not None:
+        classes, channels = counts.classes, counts.channels
+        found = fits(config.model, path, weights.digest, classes=classes, channels=channels)
+        if found.words:
+            notices.say(f"model.pretrained = {config.model.pretrained}: {found.words}")

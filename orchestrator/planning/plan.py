@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from orchestrator import notices
 from orchestrator.memory import nothing_is_garbage
 from orchestrator.planning.config import Points, SweepConfig
-from orchestrator.planning.model_checks import check_models
+from orchestrator.planning.model_checks import check_fit, check_models
 from orchestrator.planning.naming import trial_name, used_axes
 from orchestrator.planning.problems import SweepError
 from orchestrator.search import Outcome, Point
@@ -23,8 +22,7 @@ from trials.graph.fitting import fitted, tokens_of
 from trials.graph.pipeline import TrialGraph, pipeline
 from trials.graph.shared import Shared
 from trials.graph.sources import Opened, Sources, open_sources
-from trials.model.fit import fits
-from trials.model.repository import Remote, resolved
+from trials.model.repository import resolved
 from trials.model.vit import ModelConfig
 from trials.reduction.tokens import BlockTokens
 from trials.stage import Node, closure
@@ -116,6 +114,11 @@ class Plan:
             if (self.users[key] > 1 or node.stage.name in always or key in self.curve)
             and key not in trials
         }
+
+    @cached_property
+    def keys(self) -> frozenset[str]:
+        """Of the trials and the shared stages that belong to the sweep."""
+        return frozenset(trial.key for trial in self.trials) | self.shared.keys()
 
     @cached_property
     def curve(self) -> dict[str, PlannedTrial]:
@@ -260,7 +263,7 @@ class Planner:
         if source not in self._found:
             found = self._find(config.data, config.model)
             if isinstance(found, Opened):
-                _check_fit(config, found)
+                check_fit(config, found)
                 self._opened[source] = found
                 found = found.sources
             self._found[source] = found
@@ -294,14 +297,3 @@ class Planner:
             for values in itertools.product(*(block.axes[name] for name in names)):
                 point = start | dict(zip(names, values, strict=True))
                 self._open(self._plain(self._points.trial(point)))
-
-
-def _check_fit(config: TrialConfig, opened: Opened) -> None:
-    """Refuse a file whose weights are not those of the model; say what was not taken as it is."""
-    weights, counts = opened.sources.weights, opened.sources.counts
-    path = opened.weights.path if isinstance(opened.weights, Remote) else opened.weights
-    if path is not None and weights is not None:
-        classes, channels = counts.classes, counts.channels
-        found = fits(config.model, path, weights.digest, classes=classes, channels=channels)
-        if found.words:
-            notices.say(f"model.pretrained = {config.model.pretrained}: {found.words}")

@@ -42,11 +42,10 @@ def of_runs(sweep: SweepConfig, runs: Iterable[Run]) -> str:
 
 def of_children(plan: Plan, children: Iterable[Child]) -> str:
     """The same, before runs that the plan no longer has are marked as superseded."""
-    planned = {trial.key for trial in plan.trials} | set(plan.shared)
 
     def superseded(child: Child) -> bool:
-        if plan.complete or child.key in planned:
-            return child.key not in planned
+        if plan.complete or child.key in plan.keys:
+            return child.key not in plan.keys
         return child.tags.get(Tag.SUPERSEDED) == "true"
 
     return _digest(

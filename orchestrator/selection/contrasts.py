@@ -46,8 +46,6 @@ Family = Literal["against_dense", "against_controls", "after_pruning", "side_by_
 
 MOST_SEEDS = 30  # bounds what a report reads; the interval hardly narrows beyond
 FULLEST = tuple(reversed(LOTUS_ARMS))
-_NOT_DENSE = ("essential.", "issp.", "reduction.", "tickets.")
-"""Sections of the sweep file that the arm `dense` does not read."""
 INFORMED = tuple(reversed(MASK_CONTROLS))
 """Controls of the mask, the best-informed first."""
 
@@ -111,7 +109,7 @@ def _trained_alike(setting: Setting, dense: Setting) -> bool:
     that for ISSP.
     """
     return all(
-        axis.startswith(_NOT_DENSE)
+        not BY_NAME[DENSE_ARM].concerned(axis)
         or None in (value, dense.axes[axis])
         or value == dense.axes[axis]
         for axis, value in setting.axes.items()

@@ -70,7 +70,6 @@ _VARIANTS = {
 
 CHANCE = "random"  # a method of reduction, a metric of ToMe
 _LABELS = {name: label.removeprefix("Control: ") for name, label, _ in SHOWN}
-_PRUNING = ("issp.", "essential.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator.driver import driver
+from orchestrator.driver.described import describe
 from orchestrator.driver.state import State
 from orchestrator.planning import pins
 from orchestrator.planning.config import SweepConfig
@@ -57,7 +57,7 @@ def test_no_secret_reaches_tracking_artifacts_store_or_logs(
     (trial,) = planned.trials
     tracker, store = Tracker(where), Store(sweep.storage.path)
     pins.pin(store, planned, where.parent)
-    driver._describe(State(planned, store, tracker, {}))
+    describe(State(planned, store, tracker, {}))
     settings = Settings(
         store=sweep.storage.path, address=where, cpus=1, gpu=False, checkpoints="all"
     )
