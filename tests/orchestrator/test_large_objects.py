@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ from orchestrator.planning.pins import Pin
 from orchestrator.storage.files import PART_BYTES, Files, StoreAway
 from orchestrator.storage.store import Store
 from tests.orchestrator.programs import ROOT
+from tests.serving import HttpServer
 
 LARGE = 8 * PART_BYTES
 Fault = int | None
@@ -32,6 +33,7 @@ class Between:
     Attributes:
         fault: decides by method and query; a status to answer, 0 = never, None = behave.
         parts: queries of the parts that came.
+        over: set at the end, so that none waits for ever.
         one: passed on at a time. S3 answers each request as a whole; the server behind fails to
             forget an upload while a part of it comes in.
     """
@@ -41,15 +43,9 @@ class Between:
         self.fault: Callable[[str, str], Fault] = lambda method, query: None
         self.parts: list[str] = []
         self.one = threading.Lock()
+        self.over = threading.Event()
         handler = type("Bound", (_Handler,), {"between": self})
-        ThreadingHTTPServer.daemon_threads = True
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        """Where clients reach it."""
-        return f"http://127.0.0.1:{self.server.server_port}"
+        self.server = HttpServer(handler)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -66,7 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.between.parts.append(query)
         fault = self.between.fault(self.command, query)
         if fault == 0:
-            time.sleep(60)
+            self.between.over.wait(60)
         if fault is not None:
             self._answer(fault, {}, b"<Error><Code>SlowDown</Code></Error>")
             return
@@ -94,11 +90,12 @@ class _Handler(BaseHTTPRequestHandler):
 def between(s3: str, s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Between]:
     """The S3 API behind something that can fail."""
     found = Between(s3_server)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", found.url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", found.server.url)
     s3fs.S3FileSystem.clear_instance_cache()
     yield found
+    found.over.set()
     s3fs.S3FileSystem.clear_instance_cache()
-    found.server.shutdown()
+    found.server.close()
 
 
 def begun(files: Files) -> list[tuple[str, str]]:

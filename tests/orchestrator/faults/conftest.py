@@ -7,13 +7,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from orchestrator.tracking.tracker import Tracker, open_sweep
 from orchestrator.worker.job import Settings, job_of
 from orchestrator.worker.worker import Worker, run_stage, run_trial
 from tests.orchestrator.programs import free_port
+from tests.serving import HttpServer
 
 TIMED = ("time/", "final/train_images_per_s", "profile/images_per_s", "cache/saved_s")
 """Metrics that two computations of one trial need not share."""
@@ -95,7 +95,7 @@ class Proxy:
         self.fault: Callable[[str, str], Fault | None] = lambda method, path: None
         self.asked: list[tuple[str, str]] = []
         self.answered: list[tuple[str, str]] = []
-        self.server: ThreadingHTTPServer | None = None
+        self.server: HttpServer | None = None
 
     @property
     def url(self) -> str:
@@ -105,15 +105,12 @@ class Proxy:
     def open(self) -> None:
         """Listen."""
         handler = type("Bound", (_Handler,), {"proxy": self})
-        ThreadingHTTPServer.daemon_threads = True
-        self.server = ThreadingHTTPServer(("127.0.0.1", self.port), handler)
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+        self.server = HttpServer(handler, self.port)
 
     def close(self) -> None:
         """Refuse connections."""
         if self.server is not None:
-            self.server.shutdown()
-            self.server.server_close()
+            self.server.close()
             self.server = None
 
     def behave(self) -> None:

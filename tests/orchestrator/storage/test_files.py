@@ -1,9 +1,8 @@
 """Files below a place: faults of real file systems and of object stores, in words."""
 
 import errno
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from orchestrator.storage import files
 from orchestrator.storage.files import Files, StoreAway, StoreUnusable
 from orchestrator.storage.store import Store
+from tests.serving import HttpServer
 from trials.errors import LotusError
 
 
@@ -210,10 +210,9 @@ def refusing(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int
 
     def start(status: int, code: str) -> Files:
         handler = type("Handler", (Answers,), {"status": status, "code": code})
-        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        server = HttpServer(handler)
         servers.append(server)
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
         s3fs.S3FileSystem.clear_instance_cache()
         return Files(s3)
@@ -221,7 +220,7 @@ def refusing(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int
     yield start
     s3fs.S3FileSystem.clear_instance_cache()
     for server in servers:
-        server.shutdown()
+        server.close()
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,7 @@
 
 import contextlib
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from orchestrator.reading.tables import trials_table
 from orchestrator.tracking import artifacts
 from orchestrator.tracking.tracker import Address, RunLog, Tracker
 from orchestrator.vocabulary import Artifact
+from tests.serving import HttpServer
 from trials import formats
 from trials.stages.evaluate import Final
 
@@ -118,10 +118,9 @@ def test_of_a_foreign_server_no_more_is_read_than_the_limit(
 ) -> None:
     monkeypatch.setattr(artifacts, "LIMIT", 8 * 2**20)
     handler = type("Handler", (Liar,), {"said": said, "sent": 2**30})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    server = HttpServer(handler)
     try:
-        tracker = Tracker(Address(f"http://127.0.0.1:{server.server_port}", "1", "p"))
+        tracker = Tracker(Address(server.url, "1", "p"))
         with (
             pytest.raises(artifacts.ArtifactTooLarge) as refused,
             artifacts.fetched(tracker, RUN, Artifact.OUTCOMES),
@@ -137,7 +136,7 @@ def test_of_a_foreign_server_no_more_is_read_than_the_limit(
         assert (found, len(damaged)) == ({}, 1)
         assert "limit of 8,388,608 bytes" in damaged[0]
     finally:
-        server.shutdown()
+        server.close()
         server.server_close()
 
 

@@ -1,16 +1,16 @@
 """Weights of timm's hub: in the cache, reachable, or neither. The hub is a server on loopback."""
 
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 import torch
 from huggingface_hub import constants
 
+from tests.serving import HttpServer
 from trials.errors import ModelError
 from trials.model import downloads
 from trials.model.downloads import weights_at_hand
@@ -49,14 +49,12 @@ class Hub:
             def log_message(self, format: str, *args: object) -> None:
                 """Quiet."""
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+        self.server = HttpServer(Handler)
 
     @property
     def url(self) -> str:
         """Where it is."""
-        return f"http://127.0.0.1:{self.server.server_address[1]}"
+        return self.server.url
 
 
 @pytest.fixture
@@ -77,8 +75,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     ):
         monkeypatch.delenv(name, raising=False)
     yield made
-    made.server.shutdown()
-    made.server.server_close()
+    made.server.close()
 
 
 def point_to(url: str, patch: pytest.MonkeyPatch) -> None:

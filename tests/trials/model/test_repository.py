@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import timm
 import torch
 from huggingface_hub import constants
 
+from tests.serving import HttpServer
 from trials.errors import ModelError
 from trials.model import repository
 from trials.model.repository import Remote, file_of, remote_of, resolved
@@ -109,15 +109,13 @@ class Hub:
             def log_message(self, format: str, *args: object) -> None:
                 """Quiet."""
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+        self.server = HttpServer(Handler)
 
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     made = Hub()
-    url = f"http://127.0.0.1:{made.server.server_address[1]}"
+    url = made.server.url
     monkeypatch.setattr(constants, "ENDPOINT", url)
     template = f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
@@ -126,8 +124,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     yield made
-    made.server.shutdown()
-    made.server.server_close()
+    made.server.close()
 
 
 def test_a_repository_names_the_model_and_its_weights_without_fetching_them(
@@ -185,8 +182,7 @@ def test_a_repository_without_safe_weights_is_refused(
 
 
 def test_a_hub_that_is_not_there_is_given_up(monkeypatch: pytest.MonkeyPatch, hub: Hub) -> None:
-    hub.server.shutdown()
-    hub.server.server_close()
+    hub.server.close()
     with pytest.raises(ModelError, match=r"cannot be reached .* Name a safetensors file"):
         remote_of("hf-hub:org/m")
     remote = Remote("org/m", COMMIT, "model.safetensors", "0" * 64)

@@ -3,7 +3,6 @@
 import hashlib
 import http.server
 import inspect
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import loaded_by
+from tests.serving import HttpServer
 from tests.trials.data.readers import made
 from trials.data import datasets as data
 from trials.data.config import DataConfig
@@ -70,12 +70,9 @@ def server(tmp_path: Path) -> Iterator[str]:
         def log_message(self, *args: Any) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as running:
-        thread = threading.Thread(target=running.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{running.server_port}/"
-        running.shutdown()
-        thread.join()
+    running = HttpServer(Quiet)
+    yield f"{running.url}/"
+    running.close()
 
 
 def fetching(root: Path) -> DataConfig:
