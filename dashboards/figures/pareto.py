@@ -122,6 +122,14 @@ def _row(row: dict[str, Any], arms: Arms) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _within(row: dict[str, Any], heights: list[float]) -> dict[str, Any]:
+    """A setting whose interval ends at the frame: a clipped mark takes time for all its length."""
+    low, high = row["low"], row["high"]
+    if low is None or high is None:
+        return row
+    return row | {"low": max(low, heights[0]), "high": min(high, heights[1])}
+
+
 def _panel(rows: list[dict[str, Any]], cost: str) -> alt.LayerChart:
     domain = parts.span((row[cost] for row in rows), least=0.1, pad=0.08)
     x = parts.x_axis(cost, _COSTS[cost], domain, tickCount=5)
@@ -130,7 +138,7 @@ def _panel(rows: list[dict[str, Any]], cost: str) -> alt.LayerChart:
     kinds = list(_KINDS)
     colour = parts.coloured(kinds, [c for c, _ in _KINDS.values()], "kind")
     shape = parts.shaped(kinds, [s for _, s in _KINDS.values()], "kind")
-    own = [row for row in rows if row["kind"] == FRONT]
+    own = [_within(row, heights) for row in rows if row["kind"] == FRONT]
     front = parts.chart(own, cost, "accuracy", "low", "high", "kind")
     beaten = [row for row in rows if row["kind"] != FRONT]
     rest = parts.chart(beaten, cost, "accuracy", "kind").encode(x=x, y=y)

@@ -83,10 +83,10 @@ def examine(sweep: SweepConfig, mend: bool) -> Findings:
 
 
 def _examine(state: State, mend: bool) -> Findings:
-    found = Findings(wrong=reconcile(state.tracker, mend=mend))
-    runs = {
-        run.data.tags[Tag.KEY]: run for run in state.tracker.runs() if run.info.status == "FINISHED"
-    }
+    reconciled = reconcile(state.tracker, mend=mend)
+    found = Findings(wrong=reconciled.lines)
+    present = state.tracker.runs() if reconciled.runs is None else reconciled.runs
+    runs = {run.data.tags[Tag.KEY]: run for run in present if run.info.status == "FINISHED"}
     jobs = {job.key if node is None else node: (job, node) for job, node in _jobs(state)}
     wanted = [runs[key] for key in jobs if key in runs]
     for run, history in with_histories(state.tracker, wanted):

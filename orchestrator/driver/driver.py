@@ -6,40 +6,29 @@ A sweep is a set of keys; continuing after a crash, running again and extending 
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.driver import delivery
-from orchestrator.driver.decoding import decode
 from orchestrator.driver.described import describe
-from orchestrator.driver.dispatcher import Ended, Proposals, Work
-from orchestrator.driver.endings import close_failed, close_running
-from orchestrator.driver.fallen import Fallen
+from orchestrator.driver.endings import close_running
 from orchestrator.driver.growth import Growth
 from orchestrator.driver.interrupts import INTERRUPTED, INTERRUPTS, Stop
 from orchestrator.driver.predicted import note_prediction
 from orchestrator.driver.state import State, children_of, outcomes, state_before_run
-from orchestrator.driver.tally import Tally
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.forecasting import device_of
 from orchestrator.planning.pins import pin
-from orchestrator.planning.plan import Plan, PlannedTrial, Planner
+from orchestrator.planning.plan import Plan, Planner
 from orchestrator.planning.speeds import LATEST, learned
 from orchestrator.tracking.database import at_rest
 from orchestrator.tracking.lease import Lease, RunTag
 from orchestrator.tracking.reconcile import reconcile
-from orchestrator.tracking.tracker import (
-    Address,
-    Tracker,
-    TrackingAway,
-    TrackingError,
-    open_sweep,
-)
+from orchestrator.tracking.runs import Run
+from orchestrator.tracking.tracker import Address, Tracker, TrackingError, open_sweep
 from orchestrator.versions import versions
-from orchestrator.vocabulary import Tag
 from trials.errors import LotusError
-from trials.stage import Node
 
 
 @dataclass(frozen=True)
@@ -122,6 +111,7 @@ class RunOutcome:
 
     Attributes:
         concluded: whether the run before this one came to its end.
+        read: the sweep's runs in MLflow; None = they have changed since they were read.
     """
 
     state: State
@@ -131,6 +121,7 @@ class RunOutcome:
     concluded: bool
     notices: tuple[str, ...]
     failed_stages: int = 0
+    read: Sequence[Run] | None = None
 
 
 def _run(
@@ -144,8 +135,9 @@ def _run(
     from orchestrator.driver.watcher import Watcher
     from orchestrator.reading import ages
 
-    notices = tuple(reconcile(tracker))
-    state = state_before_run(planner, tracker)
+    reconciled = reconcile(tracker)
+    notices = tuple(reconciled.lines)
+    state = state_before_run(planner, tracker, reconciled.runs)
     state.store.writable()
     delivery.tidy(state.store, tracker, state.finished)
     INTERRUPTS.check()
@@ -164,21 +156,25 @@ def _run(
         say(f"{planner.sweep.name}: computed with other versions before: {changed}")
     watcher = watch(state.plan, len(trials), len(shared)) if watch else Watcher()
     tracker.ask(lambda: tracker.client.update_run(tracker.address.parent, "RUNNING"))
-    errors, roots = _make(state, growth, trials, shared, address, watcher, stop)
+    from orchestrator.driver.making import make  # imports Ray
+
+    made = make(state, growth, trials, shared, address, watcher, stop)
+    errors, roots, read = made.errors, made.roots, made.read
     # A shared stage that could not even begin is no failure of its own.
     own = [key for key in errors if key not in roots or key not in growth.plan.shared]
     names = _names(growth, [key for key in own if growth.counts(key)])
     failed = {name: errors[key] for key, name in names.items()}
     delivery.conclude(growth.plan, state.store, tracker, growth, failed)
     # Reading ten thousand runs takes a quarter of a minute: only where somebody needs them.
-    children = children_of(tracker) if errors or planner.sweep.dynamic else state.children
+    needed = errors or planner.sweep.dynamic
+    children = children_of(tracker, read) if needed else state.children
     if planner.sweep.dynamic:
-        state = replace(state, plan=growth.plan, children=children)
+        state, read = replace(state, plan=growth.plan, children=children), None
         describe(state)
     logs = {key: children.get(roots.get(key, key)) for key in names}
     runs = {names[key]: child.run_id for key, child in logs.items() if child}
     stages = len(names.keys() & growth.plan.shared.keys())
-    return RunOutcome(state, growth, failed, runs, concluded, notices, stages)
+    return RunOutcome(state, growth, failed, runs, concluded, notices, stages, read)
 
 
 def _names(growth: Growth, keys: Sequence[str]) -> dict[str, str]:
@@ -197,7 +193,9 @@ def _finish(outcome: RunOutcome, report: bool, wall_s: float) -> Finished:
     tracker, growth = outcome.state.tracker, outcome.growth
     changed = growth.ran > 0 or not outcome.concluded
     children = None if changed else outcome.state.children.values()
-    summary, page = refresh(growth.plan, outcome.state.store, tracker, children, report, wall_s)
+    summary, page = refresh(
+        growth.plan, outcome.state.store, tracker, children, report, wall_s, outcome.read
+    )
     status = "FAILED" if outcome.failed else "FINISHED"
     if changed or tracker.parent().info.status != status:  # else it ended when it ended
         tracker.sweep_log().finish(status)
@@ -213,65 +211,6 @@ def _finish(outcome: RunOutcome, report: bool, wall_s: float) -> Finished:
         outcome.notices,
         outcome.failed_stages,
     )
-
-
-def _make(
-    state: State,
-    growth: Growth,
-    trials: Sequence[PlannedTrial],
-    shared: dict[str, Node[Any]],
-    address: str | None,
-    watcher: Any,
-    stop: Stop,
-) -> tuple[dict[str, str], Mapping[str, str]]:
-    """Run shared stages and trials.
-
-    Returns:
-        key -> error of those that failed; and key of those that failed without running -> key of
-        the stage whose failure that was.
-    """
-    from orchestrator.driver import cluster, fitting, measuring
-
-    sweep = state.plan.sweep
-    decode(state.plan, watcher.says)
-    proposals = _pinned(growth.proposals, state, growth) if sweep.dynamic else None
-    work = growth.work(trials, shared)
-    settings = replace(state.settings(), measured_as=measuring.measured_as(sweep, address))
-    tally = Tally.of(watcher, state.plan, len(trials), len(shared))
-    with (
-        INTERRUPTS.told_to(stop),
-        cluster.connected(sweep, address, watcher.says),
-        measuring.measured(sweep, settings),
-    ):
-        asked = fitting.fitted(sweep.resources, state.plan, watcher.says)
-        if asked != sweep.resources:
-            state.tracker.sweep_log().flush(tags={Tag.GPU_SHARE: f"{asked.gpus:g}"})
-        tally.show()
-        tally.begins([item for item, _ in work], state.plan.more)
-        for item, accuracy in growth.scores():
-            tally.scored(item, accuracy)
-        with Fallen(growth, state.store, state.tracker, stop, state.children) as fell:
-            failed = cluster.run_work(
-                state.plan, work, settings, tally, proposals, stop, state.children, fell, asked
-            )
-        again = delivery.deliver(growth.plan, state.store, state.tracker, growth, settings, stop)
-    errors = dict(failed.errors) | again
-    with contextlib.suppress(TrackingAway):  # what is owed is said at the end
-        if errors:
-            errors = close_failed(state.tracker, errors, failed.details)
-        reconcile(state.tracker, errors)
-    return errors, failed.roots
-
-
-def _pinned(proposals: Proposals, state: State, growth: Growth) -> Proposals:
-    """Proposals that say what they need of the store before they are queued."""
-
-    def pinned(ended: Sequence[Ended]) -> Sequence[Work]:
-        if work := proposals(ended):
-            pin(state.store, growth.plan, state.tracker.address.parent)
-        return work
-
-    return pinned
 
 
 def _how(error: BaseException) -> str:

@@ -1,6 +1,6 @@
 """A sweep as it stands: what is planned, and what tracking and store have of it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from orchestrator.storage.keys import missing_nodes
 from orchestrator.storage.store import Store
 from orchestrator.tracking import patience
 from orchestrator.tracking.reconcile import LOST
+from orchestrator.tracking.runs import Run
 from orchestrator.tracking.tracker import Child, Tracker, find_sweep
 from orchestrator.versions import versions
 from orchestrator.vocabulary import Tag
@@ -80,9 +81,14 @@ def look(sweep: SweepConfig, planned: Plan | None = None) -> State | None:
     return State(planned, Store(sweep.storage.path), tracker, children)
 
 
-def children_of(tracker: Tracker) -> dict[str, Child]:
-    """The runs of trials and shared stages, by key."""
-    return {child.key: child for child in tracker.children()}
+def children_of(tracker: Tracker, runs: Sequence[Run] | None = None) -> dict[str, Child]:
+    """The runs of trials and shared stages, by key.
+
+    Args:
+        runs: all of them, if they are at hand; None = they are read.
+    """
+    children = tracker.children() if runs is None else map(Child.of, runs)
+    return {child.key: child for child in children}
 
 
 UNJUDGED = (INTERRUPTED, LOST)
@@ -104,8 +110,14 @@ def outcomes(children: Iterable[Child], *, failed: bool) -> dict[str, Outcome]:
     return found
 
 
-def state_before_run(planner: Planner, tracker: Tracker) -> State:
-    """The sweep as it stands before a run: what failed before is still to be made."""
-    children = children_of(tracker)
+def state_before_run(
+    planner: Planner, tracker: Tracker, runs: Sequence[Run] | None = None
+) -> State:
+    """The sweep as it stands before a run: what failed before is still to be made.
+
+    Args:
+        runs: see `children_of`.
+    """
+    children = children_of(tracker, runs)
     planned = planner.plan(outcomes(children.values(), failed=False))
     return State(planned, Store(planned.sweep.storage.path), tracker, children)

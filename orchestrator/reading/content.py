@@ -41,9 +41,13 @@ class Read:
     table: pd.DataFrame
 
     @classmethod
-    def of(cls, sweep: SweepConfig, tracker: Tracker) -> "Read":
-        """Read the current state."""
-        runs, parent = tracker.runs(), tracker.parent()
+    def of(cls, sweep: SweepConfig, tracker: Tracker, runs: Sequence[Run] | None = None) -> "Read":
+        """Read the current state.
+
+        Args:
+            runs: all of the sweep's, if they are at hand.
+        """
+        runs, parent = tracker.runs() if runs is None else runs, tracker.parent()
         return cls(sweep, tracker, runs, parent.data.tags, trials_table(runs))
 
     @property

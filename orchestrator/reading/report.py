@@ -7,7 +7,7 @@ write_report    the page (`dashboards`)
 publish_*       both on the sweep's run (`publishing/parent.py`)
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from orchestrator.secrets import without_password
 from orchestrator.storage.store import Store
 from orchestrator.tracking.artifacts import gone
 from orchestrator.tracking.database import path_of, read_only
+from orchestrator.tracking.runs import Run
 from orchestrator.tracking.tracker import Child, Tracker, find_sweep
 from orchestrator.vocabulary import Tag
 from trials.errors import LotusError
@@ -35,6 +36,7 @@ def refresh(
     children: Iterable[Child] | None,
     page: bool,
     wall_s: float,
+    runs: Sequence[Run] | None = None,
 ) -> tuple[dict[str, Any], str | None]:
     """Bring metrics, best model and report of the sweep's run up to date.
 
@@ -43,15 +45,16 @@ def refresh(
     Args:
         children: all runs, if nothing was run; None = trials have run since they were read.
         page: whether a report page is wanted.
+        runs: all runs with all data, if they are at hand.
 
     Returns:
         The summary, and the path of the report page.
     """
     folder = report_folder(plan.sweep)
     if children is not None:
-        runs = list(children)
-        standing.adopt_older(plan.sweep, [child.run_id for child in runs])
-        digest = standing.of_children(plan, runs)
+        before = list(children)
+        standing.adopt_older(plan.sweep, [child.run_id for child in before])
+        digest = standing.of_children(plan, before)
         summary_of_before, page_before = standing.summary_of(folder, digest), folder / "report.html"
         published = tracker.parent().data.tags.get(Tag.REPORT_OF) == digest
         if summary_of_before and published and page_before.exists():
@@ -59,7 +62,7 @@ def refresh(
     else:
         tracker.sweep_log().flush(tags={Tag.WALL_S: f"{wall_s:.3f}", **facts_of(plan.sweep)})
     publish_data(plan, tracker)
-    read = Read.of(plan.sweep, tracker)
+    read = Read.of(plan.sweep, tracker, runs)
     standing.adopt_older(plan.sweep, read.run_ids)
     summary = summarise(read)
     _best_model(plan, store, read, summary)

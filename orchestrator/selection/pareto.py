@@ -35,12 +35,12 @@ def front(settings: Sequence[Setting]) -> list[Setting]:
     kept. Best accuracy first.
     """
     costs = {i: c for i, s in enumerate(settings) if (c := _costs(s)) is not None}
-    undominated = [
-        settings[i]
-        for i, own_costs in costs.items()
-        if not any(dominates(other, own_costs) for other in costs.values())
-    ]
-    return sorted(undominated, key=preference)
+    undominated: set[int] = set()
+    # What dominates comes before what it dominates, and is itself dominated by none or by one kept.
+    for i, own in sorted(costs.items(), key=lambda item: item[1]):
+        if not any(dominates(costs[kept], own) for kept in undominated):
+            undominated.add(i)
+    return sorted((settings[i] for i in costs if i in undominated), key=preference)
 
 
 def pareto(settings: Sequence[Setting]) -> list[dict[str, Any]]:

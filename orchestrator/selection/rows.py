@@ -14,6 +14,9 @@ Row = dict[str, Any]
 
 TIE = ROUNDING
 
+PLAIN = frozenset([str, int, bool, type(None)])
+"""Types whose values are JSON-ready as they are."""
+
 
 def missing_column(results: "pd.DataFrame", column: str, question: str) -> ValueError:
     """The error for a table without a needed column."""
@@ -35,6 +38,8 @@ def rows(table: "pd.DataFrame", columns: Iterable[str]) -> list[Row]:
 
 def plain(value: Any) -> Any:
     """A JSON-ready value: NumPy scalars to Python's, NaN, infinities and NaT to None."""
+    if type(value) in PLAIN:  # nearly all of a large table
+        return value
     if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
         value = value.item()
     if isinstance(value, Mapping):

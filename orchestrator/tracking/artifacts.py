@@ -3,6 +3,7 @@
 Only what a table or a comparison names is fetched: a sweep may have ten thousand trials.
 """
 
+import stat
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -51,26 +52,42 @@ class ArtifactTooLarge(ArtifactError):  # noqa: N818
 
 @contextmanager
 def fetched(tracker: Tracker, run_id: str, path: str) -> Iterator[Path | None]:
-    """A temporary local copy of an artifact; None if the run has none of that name.
+    """An artifact as a local file, to be read only; None if the run has none of that name.
+
+    It is the artifact itself where that lies on this machine, and else a temporary copy.
 
     Raises:
         ArtifactsGone: the run finished but has no artifacts at all.
         ArtifactTooLarge: the artifact exceeds its limit.
     """
+    limit = next((LIMITS[kind] for kind in LIMITS if path.startswith(kind)), LIMIT)
+    run = tracker.ask(lambda: tracker.client.get_run(run_id))
+    near = local(tracker.client.resolved_address(run.info.artifact_uri))
+    if near is not None and (size := _size(near / path)) is not None:
+        _refuse_larger(path, run_id, size, limit)
+        yield near / path
+        return
     folder = str(Path(path).parent)
     sizes = {file.path: file.file_size for file in listed(tracker, run_id, folder)}
     if path not in sizes:
-        run = tracker.ask(lambda: tracker.client.get_run(run_id))
         if _has_artifacts(run) and not listed(tracker, run_id):
             raise ArtifactsGone(gone_at(run.info.artifact_uri))
         yield None
         return
-    limit = next((LIMITS[kind] for kind in LIMITS if path.startswith(kind)), LIMIT)
     _refuse_larger(path, run_id, sizes[path] or 0, limit)
     with tempfile.TemporaryDirectory() as place:
         copy = Path(_asked(tracker, run_id, lambda: _download(tracker, run_id, path, place, limit)))
         _refuse_larger(path, run_id, copy.stat().st_size, limit)
         yield copy
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of a file; None where there is none that can be seen."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 def listed(tracker: Tracker, run_id: str, folder: str | None = None) -> list[File]:

@@ -5,6 +5,7 @@ Only for the driver that owns the sweep: it knows that nothing is running.
 
 from collections.abc import Iterable, Mapping
 from functools import partial
+from typing import NamedTuple
 
 from orchestrator.tracking.runlog import RunLog
 from orchestrator.tracking.runs import Run
@@ -17,22 +18,32 @@ LOST = "its process ended without a word"
 ENDED = ("FINISHED", "FAILED", "KILLED")
 
 
+class Reconciled(NamedTuple):
+    """What MLflow has of a sweep.
+
+    Attributes:
+        lines: a sentence for each change and observation.
+        runs: the sweep's runs, oldest first; None = they have changed since they were read.
+    """
+
+    lines: list[str]
+    runs: list[Run] | None
+
+
 def reconcile(
     tracker: Tracker, errors: Mapping[str, str] | None = None, mend: bool = True
-) -> list[str]:
+) -> Reconciled:
     """Delete duplicates, end abandoned runs, and look for runs that do not belong to the sweep.
 
     Args:
         errors: key -> the known error of a failed item, for runs that could not log it.
         mend: False = only look.
-
-    Returns:
-        A sentence for each change and observation.
     """
     reasons = errors or {}
     everything = tracker.tagged("all")
     alive = [run for run in everything if run.info.lifecycle_stage == "active"]
-    groups = by_key(run for run in alive if belongs(run.data.tags))
+    own = [run for run in alive if belongs(run.data.tags)]
+    groups = by_key(own)
     lines: list[str] = []
     duplicates = [run for runs in groups.values() for run in runs[1:]]
     for run in duplicates if mend else ():
@@ -47,7 +58,8 @@ def reconcile(
         lines.append(f"{_runs(silent)} RUNNING although nobody works on it" + ": ended" * mend)
     lines += _parents(tracker, mend)
     lines += strangers(alive)
-    return lines + missing(everything)
+    changed = mend and (duplicates or unfinished)
+    return Reconciled(lines + missing(everything), None if changed else own)
 
 
 def by_key(runs: Iterable[Run]) -> dict[str, list[Run]]:

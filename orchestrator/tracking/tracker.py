@@ -77,6 +77,21 @@ class Child:
     metrics: Mapping[str, float]
     end_ms: int | None = None
 
+    @classmethod
+    def of(cls, run: Run) -> "Child":
+        """Of a run that belongs to a sweep."""
+        info, data = run.info, run.data
+        return cls(
+            info.run_id,
+            data.tags[Tag.KEY],
+            data.tags[Tag.KIND],
+            info.status,
+            data.tags,
+            info.start_time,
+            data.metrics,
+            info.end_time,
+        )
+
 
 def belongs(tags: Mapping[str, str]) -> bool:
     """Whether a run that is tagged with a sweep was made by it."""
@@ -115,19 +130,7 @@ class Tracker:
 
     def children(self) -> list[Child]:
         """All trial and stage runs, one per key, without deleted ones."""
-        return [
-            Child(
-                run.info.run_id,
-                run.data.tags[Tag.KEY],
-                run.data.tags[Tag.KIND],
-                run.info.status,
-                run.data.tags,
-                run.info.start_time,
-                run.data.metrics,
-                run.info.end_time,
-            )
-            for run in self.runs()
-        ]
+        return [Child.of(run) for run in self.runs()]
 
     def runs(self) -> list[Run]:
         """The same runs with params and all other data, oldest first."""

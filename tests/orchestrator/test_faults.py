@@ -149,7 +149,8 @@ def runs_a_hanging_stage(faults: Path, path: Path) -> bool:
 def at_work(mark: str) -> list[str]:
     """Command lines of living processes of a Ray that have a variable in their environment.
 
-    Its agents are left out: they hold nothing and look for their raylet only now and then.
+    Its agents are left out: they hold nothing and look for their raylet only now and then. Of a
+    forked process this is its client, which ends with it.
     """
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
@@ -159,7 +160,7 @@ def at_work(mark: str) -> list[str]:
             title = (folder / "cmdline").read_bytes().decode()
         except OSError:
             continue
-        if mark.encode() in environ and state != "Z" and "Agent" not in title:
+        if mark.encode() in environ and state != "Z" and "agent" not in title.lower():
             found.append(title)
     return found
 

@@ -9,7 +9,7 @@ directory and faults that a process of its own would have.
 
     server.py    imports, then forks on demand
     client.py    stands in for `python`: asks the server, passes signals on, ends like the process
-    starting.py  one server for each process of the tests; Ray's workers through the client
+    starting.py  one server for all processes of a test run; Ray's workers through the client
 
 What a fork could get wrong goes to the real Python: other limits, namespaces, users, a terminal,
 other settings of Python or of libraries in the environment. LOTUS_TESTS_COLD=1 sends everything

@@ -1,9 +1,9 @@
 """Imports what is slow to import, then forks a process for everyone who asks; see `__init__.py`.
 
-    python server.py SOCKET LAUNCHER
+    python server.py FOLDER RUN
 
-Ends when its standard input is closed, as it is when the process that started it ends. What it has
-forked goes on. It imports nothing of this project.
+FOLDER holds the launcher, `python`, and gets the socket; it is removed at the end, which is that of
+the test run, a process. What was forked goes on. It imports nothing of this project.
 """
 
 import array
@@ -14,6 +14,7 @@ import os
 import random
 import runpy
 import selectors
+import shutil
 import signal
 import socket
 import struct
@@ -47,6 +48,8 @@ READ_LATER = frozenset([
     # followed here
     "PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONSAFEPATH", "OMP_NUM_THREADS",
     "LOTUS_TEST_FAULTS", "LOTUS_TEST_CLOCK",
+    # looked for in the environment of processes: the client has it, and lives as long
+    "LOTUS_TEST",
     # set by the product itself, after the imports
     "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT",
@@ -148,8 +151,9 @@ def workers_by(launcher: str) -> None:
 class Server:
     """Forks on demand, and tells who asked how the process has ended."""
 
-    def __init__(self, address: str, same: dict[str, Any], own: dict[str, str]) -> None:
+    def __init__(self, address: str, run: int, same: dict[str, Any], own: dict[str, str]) -> None:
         self.same, self.own = same, own
+        self.run = os.pidfd_open(run)
         self.waiting: dict[int, socket.socket] = {}
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.listener.bind(address)
@@ -164,7 +168,7 @@ class Server:
     def serve(self) -> tuple[dict[str, Any], list[int]] | None:
         """None when the server is to end; in a forked process what was asked of it."""
         looked = selectors.DefaultSelector()
-        for one in (self.listener, self.woken, sys.stdin.fileno()):
+        for one in (self.listener, self.woken, self.run):
             looked.register(one, selectors.EVENT_READ)
         while True:
             for key, _ in looked.select():
@@ -174,7 +178,7 @@ class Server:
                     if (found := self._answer()) is not None:
                         looked.close()
                         return found
-                elif not os.read(sys.stdin.fileno(), 1):
+                else:
                     return None
 
     def _reap(self) -> None:
@@ -210,6 +214,7 @@ class Server:
             signal.set_wakeup_fd(-1)
             for one in (self.listener, self.woken, self.wake, conn, *self.waiting.values()):
                 one.close()
+            os.close(self.run)
             return asked, fds
         conn.sendall(f"pid {process}\n".encode())
         self.waiting[process] = conn
@@ -310,8 +315,8 @@ LAUNCHER: list[str] = []
 
 def main() -> None:
     """Import, serve; in a forked process, be it."""
-    address, launcher = sys.argv[1:3]
-    LAUNCHER[:] = [launcher]
+    folder, run = Path(sys.argv[1]), int(sys.argv[2])
+    LAUNCHER[:] = [str(folder / "python")]
     PATH[:] = sys.path[1:]  # without the folder of this file
     client = runpy.run_path(str(Path(__file__).with_name("client.py")))
     same = json.loads(json.dumps(client["itself"]()))
@@ -320,10 +325,13 @@ def main() -> None:
     import_all()
     gc.collect()
     gc.freeze()
-    server = Server(address, same, own)
+    server = Server(str(folder / "socket"), run, same, own)
     print("ready", flush=True)
-    if (asked := server.serve()) is not None:
+    asked = server.serve()
+    if asked is not None:
         become(*asked)
+    else:
+        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""One server for each process of the tests, and the command that stands in for `python`."""
+"""One server for all processes of a test run, and the command that stands in for `python`."""
 
-import atexit
 import os
 import subprocess
 import sys
-import tempfile
 import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -20,68 +19,60 @@ sys.exit(ask({python!r}, {address!r}))
 """
 
 READY_S = 120
+STARTED: list[subprocess.Popen[bytes]] = []
 LONGEST_SHEBANG = 120
 
 
-class Warm:
-    """A server.
-
-    Attributes:
-        python: stands in for the interpreter, and starts it for real where there is no server.
-    """
-
-    def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="warm-", dir="/tmp")
-        folder = Path(self._folder.name)
-        self.python, self._log = folder / "python", folder / "log"
-        address = str(folder / "socket")
-        text = LAUNCHER.format(
-            python=sys.executable, client=str(HERE / "client.py"), address=address
-        )
-        self.python.write_text(text, encoding="utf-8")
-        self.python.chmod(0o755)
-        command = [sys.executable, str(HERE / "server.py"), address, str(self.python)]
-        env = {k: v for k, v in os.environ.items() if k not in ("OMP_NUM_THREADS", "PYTHONPATH")}
-        with self._log.open("wb") as log:
-            self._server = subprocess.Popen(
-                command, env=env, stdin=subprocess.PIPE, stdout=log, stderr=log, cwd="/"
-            )
-
-    @property
-    def log(self) -> str:
-        """What the server has said: who was sent away, and why."""
-        return self._log.read_text(encoding="utf-8")
-
-    def wait(self) -> None:
-        """Until it is ready.
-
-        Raises:
-            RuntimeError: it does not start.
-        """
-        end = time.monotonic() + READY_S
-        while "ready" not in self.log:
-            if self._server.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"no warm Python: {self.log}")
-            time.sleep(0.05)
-
-    def stop(self) -> None:
-        """End the server; what it has forked goes on."""
-        if self._server.stdin is not None:
-            self._server.stdin.close()
-        self._server.wait(30)
-        self._folder.cleanup()
+def _folder() -> Path:
+    """Of this test run, which under xdist has several processes; they end one after the other."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", f"{os.getpid()}")
+    return Path(f"/tmp/warm-{os.getuid()}-{run[:12]}")
 
 
 @cache
-def _warm() -> Warm:
-    made = Warm()
-    atexit.register(made.stop)
-    made.wait()
-    return made
+def _warm() -> Path:
+    """The launcher, once its server is ready. The first process that asks starts it.
+
+    Raises:
+        RuntimeError: it does not start.
+    """
+    folder = _folder()
+    launcher, log = folder / "python", folder / "log"
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+        _start(folder, launcher, log)
+    end = time.monotonic() + READY_S
+    while not log.exists() or "ready" not in log.read_text(encoding="utf-8"):
+        if time.monotonic() > end:
+            said = log.read_text(encoding="utf-8") if log.exists() else ""
+            raise RuntimeError(f"no warm Python in {folder}: {said}")
+        time.sleep(0.05)
+    return launcher
+
+
+def _start(folder: Path, launcher: Path, log: Path) -> None:
+    text = LAUNCHER.format(
+        python=sys.executable, client=str(HERE / "client.py"), address=str(folder / "socket")
+    )
+    launcher.write_text(text, encoding="utf-8")
+    launcher.chmod(0o755)
+    run = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    env = {k: v for k, v in os.environ.items() if k not in ("OMP_NUM_THREADS", "PYTHONPATH")}
+    with log.open("wb") as out:
+        server = subprocess.Popen(
+            [sys.executable, str(HERE / "server.py"), str(folder), str(run)],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            cwd="/",
+            start_new_session=True,
+        )
+    STARTED.append(server)
 
 
 def python() -> str:
     """What stands in for `sys.executable`, quick to start; the real one where that is wanted."""
     if os.environ.get("LOTUS_TESTS_COLD") or len(sys.executable) > LONGEST_SHEBANG:
         return sys.executable
-    return str(_warm().python)
+    return str(_warm())

@@ -4,7 +4,8 @@ import io
 import re
 
 import pytest
-from PIL import Image
+import vl_convert
+from PIL import Image, ImageChops
 
 from dashboards import parts, style
 from dashboards.figure import DataTable, Plot, specification
@@ -87,3 +88,21 @@ def test_a_specification_that_asks_the_network_is_refused() -> None:
     spec = specification(plot()) | {"data": {"url": "http://127.0.0.1:9/x.json"}}
     with pytest.raises(ValueError, match=r"127\.0\.0\.1"):
         static.svg(spec, "x")
+
+
+def test_a_mark_with_one_paint_needs_no_layer_and_looks_the_same() -> None:
+    marks = (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="20"><g fill="none">'
+        '<line x1="0" x2="40" y1="5" y2="5" stroke="#0072b2" stroke-width="4" opacity="0.4"/>'
+        '<path d="M2,8h20v8h-20Z" fill="#d55e00" opacity="0.5"/>'
+        '<path d="M30,8h8v8h-8Z" fill="#d55e00" stroke="#000" opacity="0.5"/></g></svg>'
+    )
+    flat = static._flat(marks)
+    assert (flat.count(" opacity="), flat.count("stroke-opacity=")) == (1, 1)
+    assert flat.count("fill-opacity=") == 1
+    one, other = (
+        Image.open(io.BytesIO(vl_convert.svg_to_png(text))).convert("RGBA")
+        for text in (marks, flat)
+    )
+    assert one.getbbox() is not None, "something is drawn"
+    assert all(most <= 2 for _, most in ImageChops.difference(one, other).getextrema())

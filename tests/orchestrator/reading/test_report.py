@@ -15,6 +15,8 @@ from orchestrator.planning.sweepfile import load_sweep
 from orchestrator.reading import report
 from orchestrator.reading.content import Read, summarise
 from orchestrator.reading.tables import trials_table
+from orchestrator.tracking import artifacts
+from orchestrator.tracking.tracker import Tracker
 from trials.formats import load_mask
 from trials.sparsity.masks import jaccard
 
@@ -119,13 +121,13 @@ def test_only_artifacts_of_compared_trials_are_fetched(
 ) -> None:
     sweep, tracker = compared
     fetched: list[str] = []
-    real = tracker.client.download_artifacts
+    real = artifacts.fetched
 
-    def counted(run_id: str, path: str, folder: str) -> str:
+    def counted(tracker: Tracker, run_id: str, path: str) -> Any:
         fetched.append(path)
-        return str(real(run_id, path, folder))
+        return real(tracker, run_id, path)
 
-    monkeypatch.setattr(tracker.client, "download_artifacts", counted)
+    monkeypatch.setattr(artifacts, "fetched", counted)
     summarise(Read.of(sweep, tracker))
     assert Counter(fetched) == {
         "masks/final.safetensors": 2,

@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.reading.tables import trials_table
 from orchestrator.tracking import artifacts
+from orchestrator.tracking.places import local
 from orchestrator.tracking.tracker import Address, RunLog, Tracker
 from orchestrator.vocabulary import Artifact
 from tests.serving import HttpServer
@@ -41,8 +42,25 @@ def test_a_trial_that_is_not_asked_for_is_not_read(tracked_trial: Any, trials: A
 def test_an_artifact_that_is_not_there_is_none(tracked_trial: Any, trials: pd.DataFrame) -> None:
     run = trials["run_id"].iloc[0]
     for path in ("masks/none.safetensors", "nowhere/at.all"):
-        with artifacts.fetched(tracked_trial.tracker, run, path) as local:
-            assert local is None
+        with artifacts.fetched(tracked_trial.tracker, run, path) as found:
+            assert found is None
+
+
+def test_on_this_machine_an_artifact_is_read_where_it_lies(
+    tracked_trial: Any, trials: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tracked_trial.tracker.client.get_run(trials["run_id"].iloc[0])
+    path = local(run.info.artifact_uri)
+    assert path is not None
+    with artifacts.fetched(tracked_trial.tracker, run.info.run_id, Artifact.OUTCOMES) as found:
+        assert found == path / Artifact.OUTCOMES
+    assert found.stat().st_size > 10, "it stays"
+    monkeypatch.setattr(artifacts, "LIMIT", 10)
+    with (
+        pytest.raises(artifacts.ArtifactTooLarge, match="limit of 10 bytes"),
+        artifacts.fetched(tracked_trial.tracker, run.info.run_id, Artifact.OUTCOMES),
+    ):
+        pass
 
 
 def test_a_damaged_artifact_is_said_and_costs_nothing_else(

@@ -26,7 +26,7 @@ def twin(tracker: Tracker, run_id: str) -> Any:
 
 def test_nothing_is_said_when_all_is_well(tracker: Tracker) -> None:
     tracker.start(Identity("a", "trial", "a")).finish()
-    assert reconcile(tracker) == []
+    assert reconcile(tracker).lines == []
     assert [child.status for child in tracker.children()] == ["FINISHED"]
 
 
@@ -35,24 +35,41 @@ def test_of_several_runs_of_a_key_the_finished_one_stays(tracker: Tracker) -> No
     second = twin(tracker, first.run_id)
     third = twin(tracker, first.run_id)
     tracker.client.set_terminated(second.info.run_id)
-    assert reconcile(tracker, mend=False) == ["2 runs are duplicated"]
+    assert reconcile(tracker, mend=False).lines == ["2 runs are duplicated"]
     assert len(tracker.children()) == 3
-    assert reconcile(tracker) == ["2 runs are duplicated: deleted"]
+    assert reconcile(tracker).lines == ["2 runs are duplicated: deleted"]
     assert [child.run_id for child in tracker.children()] == [second.info.run_id]
     deleted = tracker.tagged("deleted")
     assert {run.info.run_id for run in deleted} == {first.run_id, third.info.run_id}
-    assert reconcile(tracker) == [], "what was deleted as a duplicate is not missed"
+    assert reconcile(tracker).lines == [], "what was deleted as a duplicate is not missed"
 
 
 def test_runs_that_nobody_works_on_are_ended_with_the_reason(tracker: Tracker) -> None:
     tracker.start(Identity("a", "trial", "a"))
     tracker.start(Identity("b", "trial", "b"))
-    said = reconcile(tracker, {"b": "its node died"})
+    said = reconcile(tracker, {"b": "its node died"}).lines
     assert said == ["1 run is RUNNING although nobody works on it: ended"]
     found = {child.key: child for child in tracker.children()}
     assert {child.status for child in found.values()} == {"FAILED"}
     assert found["a"].tags["lotus.error"] == LOST
     assert found["b"].tags["lotus.error"] == "its node died"
+
+
+def test_the_runs_are_at_hand_afterwards_unless_something_was_changed(tracker: Tracker) -> None:
+    first = tracker.start(Identity("a", "trial", "a"))
+    assert reconcile(tracker, mend=False).runs is not None
+    assert reconcile(tracker).runs is None, "it was RUNNING, and is ended now"
+    tracker.start(Identity("b", "stage", "b")).finish()
+    tracker.client.create_run(
+        tracker.address.experiment_id, tags={"lotus.sweep": tracker.address.parent}
+    )
+    read = reconcile(tracker).runs
+    assert read is not None
+    assert [run.data.tags["lotus.key"] for run in read] == ["a", "b"]
+    assert read[0].info.run_id == first.run_id
+    assert [run.info.run_id for run in read] == [run.info.run_id for run in tracker.runs()]
+    twin(tracker, first.run_id)
+    assert reconcile(tracker).runs is None, "a duplicate is deleted"
 
 
 def test_foreign_runs_are_said_and_left_alone(tracker: Tracker) -> None:
@@ -61,7 +78,7 @@ def test_foreign_runs_are_said_and_left_alone(tracker: Tracker) -> None:
         tracker.client.create_run(tracker.address.experiment_id, tags=own | more)
         for more in ({}, {"lotus.key": "k", "lotus.kind": "other"}, {"lotus.key": "k"})
     ]
-    (said,) = reconcile(tracker)
+    (said,) = reconcile(tracker).lines
     assert said.startswith("3 runs are tagged with this sweep but not made by it")
     assert all(run.info.run_id in said for run in made)
     assert tracker.children() == []
@@ -73,10 +90,10 @@ def test_a_deleted_run_is_noticed_until_it_is_delivered_again(tracker: Tracker) 
     first = tracker.start(Identity("a", "trial", "a"))
     first.finish()
     tracker.client.delete_run(first.run_id)
-    (said,) = reconcile(tracker)
+    (said,) = reconcile(tracker).lines
     assert "1 run is deleted in MLflow" in said
     tracker.start(Identity("a", "trial", "a")).finish()
-    assert reconcile(tracker) == []
+    assert reconcile(tracker).lines == []
 
 
 def test_a_deleted_run_that_the_sweep_file_no_longer_asks_for_is_not_missed(
@@ -87,9 +104,9 @@ def test_a_deleted_run_that_the_sweep_file_no_longer_asks_for_is_not_missed(
         log.finish()
     tracker.client.set_tag(old.run_id, "lotus.superseded", "true")
     tracker.client.delete_run(old.run_id)
-    assert reconcile(tracker) == []
+    assert reconcile(tracker).lines == []
     tracker.client.delete_run(wanted.run_id)
-    (said,) = reconcile(tracker)
+    (said,) = reconcile(tracker).lines
     assert said.startswith("1 run is deleted in MLflow")
 
 
@@ -98,7 +115,7 @@ def test_a_deleted_sweep_is_noticed(tracked: SweepConfig, tracker: Tracker) -> N
     tracker.client.delete_run(tracker.address.parent)
     again = open_sweep(tracked)
     assert again.parent != tracker.address.parent
-    (said,) = reconcile(Tracker(again))
+    (said,) = reconcile(Tracker(again)).lines
     assert f"was deleted in MLflow ({tracker.address.parent})" in said
 
 
@@ -110,5 +127,5 @@ def test_a_second_run_of_the_sweep_that_a_lost_answer_left_is_not_used(
     own = MlflowClient(tracker.address.uri)
     late = own.create_run(tracker.address.experiment_id, start_time=1, tags=tags)
     assert open_sweep(tracked) == tracker.address, "although it is older"
-    assert reconcile(tracker) == []
+    assert reconcile(tracker).lines == []
     assert tracker.client.get_run(late.info.run_id).info.lifecycle_stage == "deleted"
