@@ -47,7 +47,8 @@ from orchestrator.versions import hardware, versions
 from trials.container import digest_of, header_of
 
 ROOT = Path(__file__).parents[2]
-RAY = Path(sys.executable).with_name("ray")
+PYTHON = sys.executable
+RAY: Sequence[str] = (str(Path(sys.executable).with_name("ray")),)
 START_S = 300.0
 """For a server or a head node, on a machine that is busy with other things."""
 
@@ -76,6 +77,11 @@ def kill(process: psutil.Process) -> None:
         except psutil.NoSuchProcess:
             continue
     psutil.wait_procs(family, timeout=20)
+
+
+def title(process: psutil.Process) -> str:
+    """What a process calls itself."""
+    return "".join(process.cmdline())
 
 
 @dataclass
@@ -139,7 +145,7 @@ class Place:
         self.start(
             "server",
             (
-                *(sys.executable, "-m", "mlflow", "server", "--backend-store-uri", database),
+                *(PYTHON, "-m", "mlflow", "server", "--backend-store-uri", database),
                 *("--artifacts-destination", self.folder / "artifacts", "--workers", "1"),
                 *("--host", "127.0.0.1", "--port", str(self.port)),
             ),
@@ -163,7 +169,7 @@ class Place:
         memory = f"--object-store-memory={100 * 2**20}"
         self.start(
             name,
-            (RAY, "start", *where, "--node-ip-address=127.0.0.1", "--num-cpus=1", memory,
+            (*RAY, "start", *where, "--node-ip-address=127.0.0.1", "--num-cpus=1", memory,
              "--disable-usage-stats", "--block"),
         )  # fmt: skip
 
@@ -177,7 +183,7 @@ class Place:
                 self.start_node("head")
             with suppress(subprocess.SubprocessError):
                 subprocess.run(
-                    (RAY, "health-check", "--address", address),
+                    (*RAY, "health-check", "--address", address),
                     env=self.environment,
                     capture_output=True,
                     timeout=60,
@@ -190,7 +196,7 @@ class Place:
     def start_driver(self) -> None:
         """`lotus run`, as a user starts it again after a crash."""
         self.starts += 1
-        lotus = (sys.executable, "-m", "orchestrator.cli", "run", self.sweep, "--no-report")
+        lotus = (PYTHON, "-m", "orchestrator.cli", "run", self.sweep, "--no-report")
         overrides = [part for one in self.settings for part in ("--set", one)]
         self.start("driver", (*lotus, "--address", f"127.0.0.1:{self.ray_port}", *overrides))
 
@@ -218,7 +224,7 @@ class Place:
         """The processes of a node that run items."""
         try:
             below = self.processes[name].children(recursive=True)
-            return [p for p in below if "ImplicitFunc" in "".join(p.cmdline())]
+            return [p for p in below if "ImplicitFunc" in title(p)]
         except psutil.Error:
             return []
 

@@ -22,7 +22,7 @@ from orchestrator.planning.plan import plan
 from orchestrator.planning.sweepfile import load_sweep
 from orchestrator.storage.store import Store
 from orchestrator.tracking.tracker import Tracker, find_sweep
-from tests.warm.starting import python
+from tests.warm.starting import python, ray
 
 ROOT = Path(__file__).parent.parent.parent
 FAULTY = Path(__file__).parent / "faulty"
@@ -229,7 +229,8 @@ def mlflow_server(folder: Path, at: str = "", within: Sequence[str] = ()) -> Ite
     """
     address = at or f"127.0.0.1:{free_port()}"
     host = address.split(":")[0]
-    command = [*within, sys.executable, "-m", "mlflow", "server", "--host", host, "--workers", "1"]
+    launcher = sys.executable if within else python()
+    command = [*within, launcher, "-m", "mlflow", "server", "--host", host, "--workers", "1"]
     command += ["--port", address.split(":")[1], "--artifacts-destination", str(folder / "files")]
     command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
     env = environment() | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -293,13 +294,8 @@ def answers(address: str, within: Sequence[str] = ()) -> None:
 
 def ray_start(*args: str, env: dict[str, str] | None = None, within: Sequence[str] = ()) -> str:
     """`ray start ...`, what it printed."""
-    command = [
-        *within,
-        str(Path(sys.executable).parent / "ray"),
-        "start",
-        "--disable-usage-stats",
-        *args,
-    ]
+    own = [str(Path(sys.executable).parent / "ray")] if within else ray()
+    command = [*within, *own, "start", "--disable-usage-stats", *args]
     done = subprocess.run(
         command, env=env or environment(), capture_output=True, text=True, timeout=400, check=False
     )

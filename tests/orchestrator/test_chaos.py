@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -11,8 +12,21 @@ import chaos
 
 from orchestrator import load_sweep
 from orchestrator.planning.plan import plan
+from tests.warm import starting
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its programs come from the tests' server: most of the time they would import."""
+
+    def title(process: psutil.Process) -> str:
+        return "".join(psutil.Process(starting.process_of(process.pid)).cmdline())
+
+    monkeypatch.setattr(chaos, "PYTHON", starting.python())
+    monkeypatch.setattr(chaos, "RAY", starting.ray())
+    monkeypatch.setattr(chaos, "title", title)
 
 
 @pytest.fixture(scope="module")

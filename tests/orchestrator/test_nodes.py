@@ -24,6 +24,7 @@ from programs import (
 )
 
 from orchestrator.versions import versions
+from tests.warm.starting import process_of
 
 pytestmark = pytest.mark.slow
 
@@ -117,7 +118,8 @@ def at_work(mark: str) -> bool:
     """Whether a process of a node runs an item."""
     for process in processes_with(LOTUS_TEST_NODE=mark):
         try:
-            if process.cmdline()[0].startswith("ray::ImplicitFunc.train"):
+            title = psutil.Process(process_of(process.pid)).cmdline()[0]
+            if title.startswith("ray::ImplicitFunc.train"):
                 return True
         except (psutil.Error, IndexError):
             continue

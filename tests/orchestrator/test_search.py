@@ -1,7 +1,6 @@
 """Sweeps whose trials follow from results, end to end: real Ray, SQLite, training."""
 
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from orchestrator.driver.state import look
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.plan import plan
 from orchestrator.tracking.tracker import Tracker, find_sweep
+from tests.warm.starting import python
 
 pytestmark = pytest.mark.slow
 
@@ -90,7 +90,7 @@ except KeyboardInterrupt:
 
 def interrupt(sweep: SweepConfig, after: int) -> None:
     path = Path(sweep.storage.path).parent / f"{sweep.name}.yaml"
-    command = [sys.executable, "-c", STOP, str(path), str(after)]
+    command = [python(), "-c", STOP, str(path), str(after)]
     done = subprocess.run(
         command, check=False, capture_output=True, text=True, timeout=300, cwd=ROOT
     )

@@ -3,12 +3,13 @@
 A test that starts `lotus` pays for two processes that import libraries for most of their time: of
 23 core-seconds of a small sweep 10 go there. Here one process has imported them, and neither Ray,
 whose settings are read once for all, nor anything of this project. It forks whenever a test asks
-for `python -m orchestrator.cli`, or a Ray that a test started asks for a worker or one of the two
-agents of its node. What is tested is imported anew, with the arguments, environment, working
-directory and faults that a process of its own would have.
+for `lotus`, MLflow's server or `ray start`, and when a Ray that a test started asks for a worker or
+for what else each node has. What is tested is imported anew, with the arguments, environment,
+working directory and faults that a process of its own would have.
 
     server.py    imports, then forks on demand
     client.py    stands in for `python`: asks the server, passes signals on, ends like the process
+    ray_command.py  `ray ...` whose processes are forked
     starting.py  one server for all processes of a test run; Ray's workers through the client
 
 What a fork could get wrong goes to the real Python: other limits, namespaces, users, a terminal,

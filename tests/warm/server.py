@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ SLOW = (
     "numpy", "pandas", "scipy.stats", "pydantic", "sqlalchemy", "altair",
     "torch", "torchvision", "timm", "safetensors.torch", "mlflow", "mlflow.tracking",
     "mlflow.store.tracking.sqlalchemy_store",
+    "flask", "fastapi", "uvicorn", "graphene",
     "aiohttp.web", "aiohttp_cors", "grpc.aio", "opencensus.stats.stats",
     "opentelemetry.sdk.metrics", "prometheus_client", "rich.console", "fsspec",
 )  # fmt: skip
@@ -49,10 +51,11 @@ READ_LATER = frozenset([
     "PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONSAFEPATH", "OMP_NUM_THREADS",
     "LOTUS_TEST_FAULTS", "LOTUS_TEST_CLOCK",
     # looked for in the environment of processes: the client has it, and lives as long
-    "LOTUS_TEST",
+    "LOTUS_TEST", "LOTUS_TEST_NODE",
     # set by the product itself, after the imports
     "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "MLFLOW_HTTP_REQUEST_MAX_RETRIES",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT",
     "MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT",
     # asked for at each use
     "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_USERNAME",
@@ -88,12 +91,14 @@ class Program:
     """What a command line asks Python to run.
 
     Attributes:
-        what: a module, or the path of a script.
+        what: a module, the path of a script, or code.
+        kind: which of them: `-m`, `script` or `-c`.
         env: added to the environment.
         safe: nothing is imported from the working directory or the script's.
     """
 
     what: str
+    kind: str
     args: list[str]
     env: dict[str, str]
     safe: bool
@@ -107,8 +112,8 @@ def program(argv: list[str]) -> Program | None:
     while rest and rest[0] in flags:
         flags[rest.pop(0)] = True
     safe, unbuffered = flags["-P"], flags["-u"]
-    if rest[:2] == ["-m", "orchestrator.cli"]:
-        return Program(rest[1], rest[2:], {}, safe, unbuffered)
+    if rest[:1] == ["-c"] or (rest[:1] == ["-m"] and rest[1] in MODULES):
+        return Program(rest[1], rest[0], rest[2:], {}, safe, unbuffered)
     env: dict[str, str] = {}
     if rest and rest[0].endswith("ray/_private/workers/setup_worker.py"):
         del rest[0]
@@ -120,13 +125,23 @@ def program(argv: list[str]) -> Program | None:
         if context.get("command_prefix") or context.get("override_worker_entrypoint"):
             return None
         env = context.get("env_vars") or {}
-    if rest and rest[0].endswith(("ray/_private/workers/default_worker.py", *AGENTS)):
-        return Program(rest[0], rest[1:], env, safe, unbuffered)
+    if rest and rest[0].endswith(SCRIPTS):
+        return Program(rest[0], "script", rest[1:], env, safe, unbuffered)
     return None
 
 
-AGENTS = ("ray/dashboard/agent.py", "ray/_private/runtime_env/agent/main.py")
-"""Two that every node of Ray has."""
+MODULES = ("orchestrator.cli", "mlflow", "uvicorn")
+
+SCRIPTS = (
+    "tests/warm/ray_command.py",
+    "ray/_private/workers/default_worker.py",
+    "ray/dashboard/agent.py",
+    "ray/_private/runtime_env/agent/main.py",
+    "ray/_private/log_monitor.py",
+    "ray/autoscaler/_private/monitor.py",
+    "ray/dashboard/dashboard.py",
+)
+"""Ray's command, its workers, and what else of Python a node has."""
 
 RAYS_OWN = ("--serialized-runtime-env-context=", "--language=")
 """What Ray tells the program that prepares a worker, and not the worker."""
@@ -153,6 +168,8 @@ class Server:
 
     def __init__(self, address: str, run: int, same: dict[str, Any], own: dict[str, str]) -> None:
         self.same, self.own = same, own
+        self.forks = Path(address).with_name("forks")
+        self.forks.mkdir()
         self.run = os.pidfd_open(run)
         self.waiting: dict[int, socket.socket] = {}
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -216,6 +233,7 @@ class Server:
                 one.close()
             os.close(self.run)
             return asked, fds
+        (self.forks / str(asked["pid"])).write_text(str(process))
         conn.sendall(f"pid {process}\n".encode())
         self.waiting[process] = conn
         for fd in fds:
@@ -277,25 +295,32 @@ def become(asked: dict[str, Any], fds: list[int]) -> None:
         import torch
 
         torch.set_num_threads(int(threads))
-    _follow(asked["pid"])
+    # A server's own processes end with it, as they do when somebody kills all that he has started.
+    _follow(asked["pid"], os.killpg if wanted.what == "mlflow" else os.kill)
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     sys.path[:] = [*paths, *PATH]
-    script = wanted.what.endswith(".py")
     if not wanted.safe and "PYTHONSAFEPATH" not in os.environ:
-        sys.path.insert(0, os.path.dirname(wanted.what) if script else os.getcwd())
-    sys.argv[:] = [wanted.what, *wanted.args]
+        here = os.path.dirname(wanted.what) if wanted.kind == "script" else os.getcwd()
+        sys.path.insert(0, here)
+    sys.argv[:] = ["-c" if wanted.kind == "-c" else wanted.what, *wanted.args]
     sys.orig_argv[:] = [sys.executable, *asked["argv"]]
     sys.modules.pop("sitecustomize", None)
     with contextlib.suppress(ImportError):
         import sitecustomize  # noqa: F401, the faults of a test
-    if script:
+    if wanted.kind == "script":
         runpy.run_path(wanted.what, run_name="__main__")
+        return
+    if wanted.what in ("mlflow", "uvicorn"):
+        sys.executable = LAUNCHER[0]
     else:
         workers_by(LAUNCHER[0])
+    if wanted.kind == "-m":
         runpy.run_module(wanted.what, run_name="__main__", alter_sys=True)
+    else:
+        exec(compile(wanted.what, "<string>", "exec"), vars(sys.modules["__main__"]))
 
 
-def _follow(client: int) -> None:
+def _follow(client: int, end: Callable[[int, int], None]) -> None:
     """End when the client has been killed: whoever kills it means this process."""
 
     def watch() -> None:
@@ -304,7 +329,7 @@ def _follow(client: int) -> None:
             with selectors.DefaultSelector() as looked:
                 looked.register(pidfd, selectors.EVENT_READ)
                 looked.select()
-        os.kill(os.getpid(), signal.SIGKILL)
+        end(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True, name="follows its client").start()
 

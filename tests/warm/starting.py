@@ -76,3 +76,19 @@ def python() -> str:
     if os.environ.get("LOTUS_TESTS_COLD") or len(sys.executable) > LONGEST_SHEBANG:
         return sys.executable
     return str(_warm())
+
+
+def ray() -> list[str]:
+    """The command `ray`, whose nodes have forked processes."""
+    launcher = python()
+    if launcher == sys.executable:
+        return [str(Path(sys.executable).parent / "ray")]
+    return [launcher, str(HERE / "ray_command.py"), launcher]
+
+
+def process_of(client: int) -> int:
+    """The process that was forked for a client; the same one where it is no client."""
+    try:
+        return int((_folder() / "forks" / str(client)).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return client

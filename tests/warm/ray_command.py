@@ -1,0 +1,12 @@
+"""`ray ...`, whose Python processes are forked: LAUNCHER ray_command.py LAUNCHER start ...
+
+Its own process is forked as well, so that it starts with what Ray imports of others.
+"""
+
+import sys
+
+from ray.scripts.scripts import main
+
+sys.executable = sys.argv.pop(1)
+sys.argv[0] = "ray"
+main()
