@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from programs import LOTUS, environment, look
+from programs import LOTUS, REAL, environment, look
 
 from tests.conftest import tiny_sweep
+from tests.warm.starting import python
 
 pytestmark = pytest.mark.slow
 
@@ -113,8 +114,9 @@ def test_a_closed_terminal_ends_a_sweep_cleanly_and_it_continues_later(
     assert "interrupted" in {tags.get("lotus.error") for tags in seen.tags.values()}
     wait_until(lambda: not left(mark), "a process of Ray stays", 120)
     again = subprocess.run(
-        command, env=environment(LOTUS_TEST=mark), capture_output=True, text=True, check=False
-    )
+        [python(), *REAL[1:], *command[1:]],
+        env=environment(LOTUS_TEST=mark), capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert again.returncode == 0, again.stdout + again.stderr
     assert "RUNNING although nobody works" not in again.stdout
     assert set(look(path, [ARM]).statuses) == {"FINISHED"}

@@ -54,7 +54,9 @@ READ_LATER = frozenset([
     "LOTUS_TEST", "LOTUS_TEST_NODE",
     # set by the product itself, after the imports
     "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD",
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "MLFLOW_HTTP_REQUEST_MAX_RETRIES",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "MLFLOW_ENABLE_WORKSPACES",
+    "MLFLOW_SERVER_SECRETS_CACHE_MAX_SIZE", "MLFLOW_SERVER_SECRETS_CACHE_TTL",
+    "MLFLOW_SERVER_X_FRAME_OPTIONS", "MLFLOW_HTTP_REQUEST_MAX_RETRIES",
     "MLFLOW_HTTP_REQUEST_TIMEOUT",
     "MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT",
     # asked for at each use
@@ -82,6 +84,7 @@ def settings(env: dict[str, str]) -> dict[str, str]:
         for name, value in env.items()
         if name.startswith(SETTINGS)
         and name not in READ_LATER
+        and not (name == "LD_PRELOAD" and not value)
         and not (name == "PYTHONIOENCODING" and value.lower().startswith("utf-8"))
     }
 
@@ -122,6 +125,7 @@ def program(argv: list[str]) -> Program | None:
             rest.remove(option)
             if option.startswith(RAYS_OWN[0]):
                 context = json.loads(option.removeprefix(RAYS_OWN[0]))
+        # Of a submitted job, which looks for its raylet among the processes above it.
         if context.get("command_prefix") or context.get("override_worker_entrypoint"):
             return None
         env = context.get("env_vars") or {}
@@ -132,13 +136,15 @@ def program(argv: list[str]) -> Program | None:
 
 MODULES = ("orchestrator.cli", "mlflow", "uvicorn")
 
+AUTOSCALER = "ray/autoscaler/_private/monitor.py"
+
 SCRIPTS = (
     "tests/warm/ray_command.py",
     "ray/_private/workers/default_worker.py",
     "ray/dashboard/agent.py",
     "ray/_private/runtime_env/agent/main.py",
     "ray/_private/log_monitor.py",
-    "ray/autoscaler/_private/monitor.py",
+    AUTOSCALER,
     "ray/dashboard/dashboard.py",
 )
 """Ray's command, its workers, and what else of Python a node has."""
@@ -308,6 +314,8 @@ def become(asked: dict[str, Any], fds: list[int]) -> None:
     with contextlib.suppress(ImportError):
         import sitecustomize  # noqa: F401, the faults of a test
     if wanted.kind == "script":
+        if wanted.what.endswith(AUTOSCALER):  # it starts nodes
+            sys.executable = LAUNCHER[0]
         runpy.run_path(wanted.what, run_name="__main__")
         return
     if wanted.what in ("mlflow", "uvicorn"):

@@ -5,6 +5,7 @@ Slurm itself is not everywhere that tests run.
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import stat
@@ -18,8 +19,10 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from programs import ROOT, environment, look
+from programs import REAL, ROOT, environment, look
 from test_nodes import end, processes_with
+
+from tests.warm.starting import python, ray
 
 SCRIPT = ROOT / "orchestrator/deploy/slurm/lotus.sbatch"
 BLOCKS = 1408
@@ -94,9 +97,13 @@ class Job:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """Where jobs are submitted from, with stand-ins for Slurm's programs."""
+    """Where jobs are submitted from, with stand-ins for Slurm's programs, and ours forked."""
     (tmp_path / "bin").mkdir()
-    for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
+    forked = {
+        name: f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n'
+        for name, command in (("ray", ray()), ("lotus", [python(), *REAL[1:]]))
+    }
+    for name, text in {"srun": SRUN, "scontrol": SCONTROL, **forked}.items():
         path = tmp_path / "bin" / name
         path.write_text(text, encoding="utf-8")
         path.chmod(0o755)

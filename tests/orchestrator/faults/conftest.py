@@ -4,8 +4,8 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
-import sys
 import tempfile
 import time
 import uuid
@@ -31,6 +31,7 @@ from orchestrator.worker.job import Settings, job_of
 from orchestrator.worker.worker import Worker, run_stage, run_trial
 from tests.orchestrator.programs import free_port
 from tests.serving import HttpServer
+from tests.warm.starting import python
 
 TIMED = ("time/", "final/train_images_per_s", "profile/images_per_s", "cache/saved_s")
 """Metrics that two computations of one trial need not share."""
@@ -49,7 +50,7 @@ class Server:
 
     def start(self, wait: bool = True) -> None:
         """Start it; wait until it answers."""
-        command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
+        command = [python(), "-m", "mlflow", "server", "--workers", "1"]
         command += ["--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--backend-store-uri", self.backend]
         command += ["--artifacts-destination", str(self.artifacts)]
@@ -75,6 +76,14 @@ class Server:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             self.process = None
+            while listens(self.port):
+                time.sleep(0.05)
+
+
+def listens(port: int) -> bool:
+    """Whether somebody does, on this machine."""
+    with socket.socket() as asked:
+        return asked.connect_ex(("127.0.0.1", port)) == 0
 
 
 Fault = int | float | str
