@@ -31,7 +31,7 @@ NAMED = (
 
 _UNITS = (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6))
 
-_LOOK = {"shows here": "live", "does not show here": "bad"}
+_LOOK = {"reproduced": "live", "not reproduced": "bad"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ def claims(summary: Row) -> list[Claim]:
             claim=clean(c.get("claim"), 400),
             numbers=clean(c.get("numbers"), 400),
             ours=clean(c.get("ours"), 400),
-            verdict=(verdict := clean(c.get("verdict"), 40) or "not tested here"),
+            verdict=(verdict := clean(c.get("verdict"), 40) or "not measured"),
             look=_LOOK.get(verdict, ""),
             why=_sentence(clean(c.get("why"), 400)),
         )

@@ -13,7 +13,7 @@ Pure statistics on the table of trials, one row per trial:
     couples.py, claims.py, verdicts.py      the paper's claims
     overlap.py, one_shot_overlap.py         how much masks overlap
     families.py, systems.py, matched.py     the seed systems side by side
-    published.py, claimed.py                what their papers claim, and what shows here
+    published.py, claimed.py                what their papers claim, and the verdicts on it
     findings.py, controls.py                what is doubtful or was not measured
     answer.py, wording.py                   the answer in words
     series.py                               what figures draw

@@ -149,7 +149,7 @@ def _judged(match: Match, gap: Difference, confidence: float, tolerance: float) 
     verdict, why = verdict_of(p, match.at, found, tolerance)
     known = found.low is not None and found.high is not None
     smallest = (found.high - found.low) / 2 if known else None  # type: ignore[operator]
-    if verdict == "cannot be told apart":
+    if verdict == "undecided":
         seen = f"at least {percent_points(smallest)}" if known else "unknown"
         why += f"; the smallest difference that this sweep could have seen is {seen}"
     return replace(

@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 
 from orchestrator.selection.analysis import Analysis
 from orchestrator.selection.published import Published
-from orchestrator.selection.published_verdicts import Verdict
 from orchestrator.selection.scopes import THESE_MODELS, Scope
 from orchestrator.selection.three_way import data_lth
-from orchestrator.selection.verdicts import level
+from orchestrator.selection.verdicts import Verdict, level
 
 LEVEL = 5e-4
 """Levels that differ by less are one: a reached sparsity is a count of weights."""
@@ -38,7 +37,7 @@ class Claimed:
     high: float | None = None
     scope: Scope | None = None
     smallest: float | None = None
-    verdict: Verdict = "not tested here"
+    verdict: Verdict = "not measured"
     why: str = ""
 
 
@@ -67,9 +66,9 @@ def _lottery_masks(p: Published, analysis: Analysis) -> Claimed | None:
         return None
     row = max(here, key=lambda r: r["sparsity"])
     low, high = row["shared_lowest"], row["shared_highest"]
-    verdict: Verdict = "cannot be told apart"
+    verdict: Verdict = "undecided"
     if low > COSINE or high <= COSINE:
-        verdict = "shows here" if low > COSINE else "does not show here"
+        verdict = "reproduced" if low > COSINE else "not reproduced"
     return replace(
         untested(p),
         at=row["sparsity"],
@@ -97,10 +96,6 @@ def _three_way(p: Published, analysis: Analysis) -> Claimed | None:
     if not tests:
         return None
     test = tests[-1]
-    verdicts: dict[str, Verdict] = {
-        "reproduced": "shows here",
-        "not reproduced": "does not show here",
-    }
     return replace(
         untested(p),
         at=1 - test["patch_drop"],
@@ -110,7 +105,7 @@ def _three_way(p: Published, analysis: Analysis) -> Claimed | None:
         low=test["ci_low"],
         high=test["ci_high"],
         scope=test["scope"],
-        verdict=verdicts.get(test["verdict"], "cannot be told apart"),
+        verdict=test["verdict"],
         why=test["why"],
     )
 

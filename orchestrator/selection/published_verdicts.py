@@ -1,19 +1,15 @@
 """The verdict on a published claim, from an interval of a - b and the tolerance alone."""
 
-from typing import Literal
-
 from orchestrator.selection.published import Published
 from orchestrator.selection.rows import TIE
 from orchestrator.selection.statistics import Interval
-from orchestrator.selection.verdicts import percent_points, points_of
-
-Verdict = Literal["shows here", "does not show here", "cannot be told apart", "not tested here"]
+from orchestrator.selection.verdicts import Verdict, percent_points, points_of
 
 
 def verdict_of(p: Published, at: float, i: Interval, tolerance: float) -> tuple[Verdict, str]:
     """The verdict of an interval of a - b, and its reason."""
     if i.low is None or i.high is None:
-        return "cannot be told apart", "the interval is too wide to say"
+        return "undecided", "the interval is too wide to say"
     published = p.levels[at] / 100
     if p.asks == "more":
         return _more(i.low, i.high, published, tolerance)
@@ -23,23 +19,23 @@ def verdict_of(p: Published, at: float, i: Interval, tolerance: float) -> tuple[
 
 
 def _more(low: float, high: float, published: float, tolerance: float) -> tuple[Verdict, str]:
-    """A gain; where more than the tolerance is published, an equal result does not show it."""
+    """A gain; where more than the tolerance is published, an equal result does not reproduce it."""
     if low > TIE:
-        return "shows here", "the interval lies above 0"
+        return "reproduced", "the interval lies above 0"
     if high <= TIE:
-        return "does not show here", "the interval has nothing above 0"
+        return "not reproduced", "the interval has nothing above 0"
     if published > tolerance and max(high, -low) <= tolerance + TIE:
-        return "does not show here", f"equal within {percent_points(max(high, -low))}"
-    return "cannot be told apart", "the interval holds 0"
+        return "not reproduced", f"equal within {percent_points(max(high, -low))}"
+    return "undecided", "the interval holds 0"
 
 
 def _alike_within(low: float, high: float, tolerance: float) -> tuple[Verdict, str]:
     within = points_of(tolerance)
     if max(high, -low) <= tolerance + TIE:
-        return "shows here", f"the interval lies within {within} either way"
+        return "reproduced", f"the interval lies within {within} either way"
     if low > tolerance + TIE or high < -tolerance - TIE:
-        return "does not show here", f"the interval lies beyond {within}"
-    return "cannot be told apart", f"the interval is partly beyond {within}"
+        return "not reproduced", f"the interval lies beyond {within}"
+    return "undecided", f"the interval is partly beyond {within}"
 
 
 def _loses(low: float, high: float, published: float, added: float) -> tuple[Verdict, str]:
@@ -48,7 +44,7 @@ def _loses(low: float, high: float, published: float, added: float) -> tuple[Ver
     if added:
         limit += f" ({abs(100 * published):g} as published, and {points_of(added)} of tolerance)"
     if low >= -bound - TIE:
-        return "shows here", f"the interval has no more than {limit}"
+        return "reproduced", f"the interval has no more than {limit}"
     if high < -bound - TIE:
-        return "does not show here", f"the interval has more than {limit}"
-    return "cannot be told apart", f"the interval holds {limit}"
+        return "not reproduced", f"the interval has more than {limit}"
+    return "undecided", f"the interval holds {limit}"

@@ -63,7 +63,7 @@ def test_claims_have_a_verdict_and_a_reason(summary: dict[str, Any]) -> None:
     found = systems.claims(summary)
     assert len(found) == len(summary["systems"]["claims"])
     assert all(c.verdict and c.why for c in found)
-    assert {c.look for c in found if c.verdict == "not tested here"} == {""}
+    assert {c.look for c in found if c.verdict == "not measured"} == {""}
 
 
 def test_a_family_says_what_is_left_out_and_which_dense_model_is_meant() -> None:

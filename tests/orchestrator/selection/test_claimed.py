@@ -35,16 +35,16 @@ def published_isp(loss: float, target: float = 0.8) -> list[dict[str, Any]]:
 def test_every_claim_has_a_line_and_a_verdict(whole: dict[str, dict[str, Any]]) -> None:
     assert list(whole) == list(CLAIMS)
     assert {row["verdict"] for row in whole.values()} <= {
-        "shows here", "does not show here", "cannot be told apart", "not tested here",
+        "reproduced", "not reproduced", "undecided", "not measured",
     }  # fmt: skip
     assert all(row["why"] and row["numbers"] and row["source"] for row in whole.values())
 
 
 def test_what_was_not_run_says_what_a_sweep_needs(whole: dict[str, dict[str, Any]]) -> None:
-    assert whole["tome_untrained"]["verdict"] == "not tested here"
+    assert whole["tome_untrained"]["verdict"] == "not measured"
     assert whole["tome_untrained"]["why"] == "this sweep ran r 2; published is r 13"
     assert whole["evit_fusion"]["why"].startswith("needs `reduction.fuse: [true, false]`")
-    assert whole["data_lth"]["verdict"] == "not tested here"
+    assert whole["data_lth"]["verdict"] == "not measured"
     assert "three-way test" in whole["data_lth"]["why"]
     assert whole["isp_denoiser"]["why"] == (
         "this sweep ran 50 % sparsity; published is 80 % sparsity"
@@ -56,16 +56,16 @@ def test_claims_of_isp_are_read_at_the_strongest_published_sparsity() -> None:
     said = claims(rows)
     assert said["isp_one_shot"]["at"] == 0.8
     assert {said[f"isp_{name}"]["verdict"] for name in ("one_shot", "progressive", "lottery")} == {
-        "shows here"
+        "reproduced"
     }
     assert said["isp_denoiser"]["mean"] == pytest.approx(0.03)
-    assert said["one_shot_chance"]["verdict"] == "shows here"
+    assert said["one_shot_chance"]["verdict"] == "reproduced"
     assert "at 80 % sparsity" in said["isp_one_shot"]["ours"]
     assert "n = 3" in said["isp_one_shot"]["ours"]
 
 
 def test_a_claim_that_turns_out_the_other_way_does_not_show() -> None:
-    assert claims(published_isp(0.3))["isp_progressive"]["verdict"] == "does not show here"
+    assert claims(published_isp(0.3))["isp_progressive"]["verdict"] == "not reproduced"
 
 
 def test_a_loss_is_read_against_the_published_one_and_the_tolerance() -> None:
@@ -77,13 +77,13 @@ def test_a_loss_is_read_against_the_published_one_and_the_tolerance() -> None:
         fused = [row | {"reduction.fuse": "True"} for row in rows]
         return claims(other + fused)["evit_dense"]
 
-    assert at(0.0, 0.7)["verdict"] == "shows here"
-    assert at(0.1, 0.7)["verdict"] == "does not show here"
+    assert at(0.0, 0.7)["verdict"] == "reproduced"
+    assert at(0.1, 0.7)["verdict"] == "not reproduced"
     near = at(0.013, 0.7)
-    assert near["verdict"] == "cannot be told apart"
+    assert near["verdict"] == "undecided"
     assert near["smallest"] == pytest.approx((near["high"] - near["low"]) / 2)
     assert "the smallest difference that this sweep could have seen is at least" in near["why"]
-    assert at(0.0, 0.65)["verdict"] == "not tested here"
+    assert at(0.0, 0.65)["verdict"] == "not measured"
 
 
 def test_the_strongest_level_of_a_keep_rate_is_the_smallest() -> None:
@@ -100,19 +100,19 @@ def test_the_strongest_level_of_a_keep_rate_is_the_smallest() -> None:
 @pytest.mark.parametrize(
     ("claim", "low", "high", "verdict"),
     [
-        ("isp_schedule", 0.001, 0.02, "shows here"),
-        ("isp_schedule", -0.02, 0.02, "cannot be told apart"),
-        ("isp_schedule", -0.003, 0.009, "does not show here"),
-        ("isp_denoiser", -0.003, 0.009, "cannot be told apart"),
-        ("isp_denoiser", -0.02, -0.001, "does not show here"),
-        ("evit_fusion", -0.009, 0.01, "shows here"),
-        ("evit_fusion", -0.009, 0.011, "cannot be told apart"),
-        ("evit_fusion", 0.011, 0.02, "does not show here"),
-        ("es_free", -0.01, 0.02, "shows here"),
-        ("es_free", -0.012, 0.02, "cannot be told apart"),
-        ("es_free", -0.03, -0.011, "does not show here"),
-        ("tome_trained", -0.0143, 0.0, "shows here"),
-        ("tome_trained", -0.0145, 0.0, "cannot be told apart"),
+        ("isp_schedule", 0.001, 0.02, "reproduced"),
+        ("isp_schedule", -0.02, 0.02, "undecided"),
+        ("isp_schedule", -0.003, 0.009, "not reproduced"),
+        ("isp_denoiser", -0.003, 0.009, "undecided"),
+        ("isp_denoiser", -0.02, -0.001, "not reproduced"),
+        ("evit_fusion", -0.009, 0.01, "reproduced"),
+        ("evit_fusion", -0.009, 0.011, "undecided"),
+        ("evit_fusion", 0.011, 0.02, "not reproduced"),
+        ("es_free", -0.01, 0.02, "reproduced"),
+        ("es_free", -0.012, 0.02, "undecided"),
+        ("es_free", -0.03, -0.011, "not reproduced"),
+        ("tome_trained", -0.0143, 0.0, "reproduced"),
+        ("tome_trained", -0.0145, 0.0, "undecided"),
     ],
 )
 def test_a_verdict_follows_from_the_interval_alone(
@@ -126,7 +126,7 @@ def test_a_verdict_follows_from_the_interval_alone(
 def test_without_an_interval_nothing_is_told_apart() -> None:
     p = CLAIMS["isp_schedule"]
     said = verdict_of(p, 0.8, Interval(mean=0.1, low=None, high=None), 0.01)
-    assert said[0] == "cannot be told apart"
+    assert said[0] == "undecided"
 
 
 @pytest.mark.parametrize("p", PUBLISHED, ids=lambda p: p.id)

@@ -68,9 +68,9 @@ def test_shares_by_hand() -> None:
 @pytest.mark.parametrize(
     ("low", "high", "verdict"),
     [
-        (0.985, 0.99, "shows here"),
-        (0.97, 0.99, "cannot be told apart"),
-        (0.90, 0.98, "does not show here"),
+        (0.985, 0.99, "reproduced"),
+        (0.97, 0.99, "undecided"),
+        (0.90, 0.98, "not reproduced"),
     ],
 )
 def test_the_claim_about_masks_is_read_off_their_cosine(
@@ -83,4 +83,4 @@ def test_the_claim_about_masks_is_read_off_their_cosine(
     assert said["es_lottery_masks"]["verdict"] == verdict
     assert "cosine" in said["es_lottery_masks"]["ours"]
     far = found(rows, overlap={"one_shot": [row | {"sparsity": 0.8}]})["claims"]
-    assert {c["id"]: c for c in far}["es_lottery_masks"]["verdict"] == "not tested here"
+    assert {c["id"]: c for c in far}["es_lottery_masks"]["verdict"] == "not measured"
