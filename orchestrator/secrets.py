@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from urllib.parse import quote, urlsplit, urlunsplit
 
 HIDDEN = "***"
@@ -50,12 +51,12 @@ def redacted(text: str) -> str:
     `password=...` and `token=...`, and, anywhere in the text, the values of this process's secret
     environment variables: plain, percent-encoded or in JSON's form.
     """
-    return _redacted(text, _secrets(os.environ))
+    return _redacted(text, _secrets(tuple(os.environ.items())))
 
 
 def all_redacted(texts: Mapping[str, str]) -> dict[str, str]:
     """Each text `redacted`, reading the environment only once."""
-    secrets = _secrets(os.environ)
+    secrets = _secrets(tuple(os.environ.items()))
     return {name: _redacted(text, secrets) for name, text in texts.items()}
 
 
@@ -71,15 +72,16 @@ def looks_secret(variable: str) -> bool:
     return any(part in variable.upper() for part in parts)
 
 
-def _secrets(environment: Mapping[str, str]) -> list[str]:
+@lru_cache(maxsize=4)
+def _secrets(environment: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
     """Values to hide, the longest first, because one may be part of another."""
     secrets: set[str] = set()
-    for variable, value in environment.items():
+    for variable, value in environment:
         if not any(fnmatchcase(variable.upper(), pattern) for pattern in SECRET_NAMES):
             continue
         if len(value) >= SHORTEST and value.lower() not in _WORDS:
             secrets |= {value, quote(value), quote(value, safe=""), json.dumps(value)[1:-1]}
-    return sorted(secrets, key=lambda value: (-len(value), value))
+    return tuple(sorted(secrets, key=lambda value: (-len(value), value)))
 
 
 def _without(text: str, value: str) -> str:

@@ -14,6 +14,7 @@ would import it at once; tests/test_imports.py plans a sweep and looks.
 from __future__ import annotations
 
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __all__ = ["F", "torch"]
@@ -24,10 +25,13 @@ class LazyModule:
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._module: ModuleType | None = None
 
     def __getattr__(self, name: str) -> Any:
-        # Not kept: what is replaced in the module is then replaced here too.
-        return getattr(import_module(self._name), name)
+        # The module is kept and nothing of it: what is replaced there is then replaced here too.
+        if self._module is None:
+            self._module = import_module(self._name)
+        return getattr(self._module, name)
 
     def __repr__(self) -> str:
         return f"<{self._name}, imported when it is used>"

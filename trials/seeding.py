@@ -55,7 +55,9 @@ def global_seed(seed: int, *names: str | int) -> Iterator[None]:
     """Seed torch's global generators (dropout, weight initialisation) and restore them after."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(derive(seed, *names))
+        # For devices that are not there torch notes each call with its stack, a millisecond.
+        everywhere = torch.accelerator.is_available()
+        (torch if everywhere else torch.default_generator).manual_seed(derive(seed, *names))
         yield
 
 
