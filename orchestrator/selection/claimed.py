@@ -2,7 +2,7 @@
 
 A claim is read at its strongest published level that was run, on test, paired by seed and image.
 The intervals of one paper's claims hold together (Bonferroni). Data and model are the sweep's own,
-so `does not show here` contradicts no paper.
+so `not reproduced` contradicts no paper.
 """
 
 from collections import Counter
