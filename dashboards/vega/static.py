@@ -47,10 +47,11 @@ def _flat(drawn: str) -> str:
     """
 
     def paint(mark: re.Match[str]) -> str:
-        filled, drawn = ' fill="' in mark[0], ' stroke="' in mark[0]
-        if filled == drawn:
+        filled, stroked = ' fill="' in mark[0], ' stroke="' in mark[0]
+        own = f' {"fill" if filled else "stroke"}-opacity="'
+        if filled == stroked or own in mark[0]:
             return mark[0]
-        return mark[0].replace(' opacity="', f' {"fill" if filled else "stroke"}-opacity="')
+        return mark[0].replace(' opacity="', own)
 
     return _MARK.sub(paint, drawn)
 

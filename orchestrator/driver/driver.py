@@ -158,8 +158,7 @@ def _run(
     tracker.ask(lambda: tracker.client.update_run(tracker.address.parent, "RUNNING"))
     from orchestrator.driver.making import make  # imports Ray
 
-    made = make(state, growth, trials, shared, address, watcher, stop)
-    errors, roots, read = made.errors, made.roots, made.read
+    errors, roots, read = make(state, growth, trials, shared, address, watcher, stop)
     # A shared stage that could not even begin is no failure of its own.
     own = [key for key in errors if key not in roots or key not in growth.plan.shared]
     names = _names(growth, [key for key in own if growth.counts(key)])

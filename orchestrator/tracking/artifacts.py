@@ -62,7 +62,8 @@ def fetched(tracker: Tracker, run_id: str, path: str) -> Iterator[Path | None]:
     """
     limit = next((LIMITS[kind] for kind in LIMITS if path.startswith(kind)), LIMIT)
     run = tracker.ask(lambda: tracker.client.get_run(run_id))
-    near = local(tracker.client.resolved_address(run.info.artifact_uri))
+    address = run.info.artifact_uri
+    near = local(tracker.client.resolved_address(address))
     if near is not None and (size := _size(near / path)) is not None:
         _refuse_larger(path, run_id, size, limit)
         yield near / path
@@ -71,12 +72,12 @@ def fetched(tracker: Tracker, run_id: str, path: str) -> Iterator[Path | None]:
     sizes = {file.path: file.file_size for file in listed(tracker, run_id, folder)}
     if path not in sizes:
         if _has_artifacts(run) and not listed(tracker, run_id):
-            raise ArtifactsGone(gone_at(run.info.artifact_uri))
+            raise ArtifactsGone(gone_at(address))
         yield None
         return
     _refuse_larger(path, run_id, sizes[path] or 0, limit)
     with tempfile.TemporaryDirectory() as place:
-        copy = Path(_asked(tracker, run_id, lambda: _download(tracker, run_id, path, place, limit)))
+        copy = Path(_asked(tracker, run_id, lambda: _download(tracker, run, path, place, limit)))
         _refuse_larger(path, run_id, copy.stat().st_size, limit)
         yield copy
 
@@ -178,9 +179,9 @@ def _silent(tracker: Tracker, run_id: str, error: Exception) -> str:
     return f"{gone_at(address)}. MLflow answers, but that place does not: {reason_of(error)}"
 
 
-def _download(tracker: Tracker, run_id: str, path: str, place: str, limit: int) -> str:
+def _download(tracker: Tracker, run: Run, path: str, place: str, limit: int) -> str:
     """Fetch a file, and stop at the limit if a server sends more than announced."""
-    address = tracker.client.get_run(run_id).info.artifact_uri
+    run_id, address = run.info.run_id, run.info.artifact_uri
     if limit > max(LIMIT, LIMITS[f"{Artifact.MASKS}/"]) or local(address) is not None:
         return tracker.client.download_artifacts(run_id, path, place)
 

@@ -95,11 +95,12 @@ def test_a_mark_with_one_paint_needs_no_layer_and_looks_the_same() -> None:
         '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="20"><g fill="none">'
         '<line x1="0" x2="40" y1="5" y2="5" stroke="#0072b2" stroke-width="4" opacity="0.4"/>'
         '<path d="M2,8h20v8h-20Z" fill="#d55e00" opacity="0.5"/>'
+        '<path d="M24,8h4v8h-4Z" fill="#d55e00" fill-opacity="0.9" opacity="0.5"/>'
         '<path d="M30,8h8v8h-8Z" fill="#d55e00" stroke="#000" opacity="0.5"/></g></svg>'
     )
     flat = static._flat(marks)
-    assert (flat.count(" opacity="), flat.count("stroke-opacity=")) == (1, 1)
-    assert flat.count("fill-opacity=") == 1
+    assert (flat.count(" opacity="), flat.count("stroke-opacity=")) == (2, 1)
+    assert flat.count("fill-opacity=") == 2
     one, other = (
         Image.open(io.BytesIO(vl_convert.svg_to_png(text))).convert("RGBA")
         for text in (marks, flat)

@@ -155,7 +155,6 @@ def test_of_a_foreign_server_no_more_is_read_than_the_limit(
         assert "limit of 8,388,608 bytes" in damaged[0]
     finally:
         server.close()
-        server.server_close()
 
 
 @pytest.mark.parametrize(
