@@ -166,8 +166,9 @@ def _system(setting: Setting, row: Mapping[str, Any]) -> System:
 
 
 def several(systems: Sequence[System]) -> bool:
-    """Whether systems of two families or more were run."""
-    return len({s.family for s in systems} - {None}) > 1
+    """Whether two systems were run, controls apart, or systems of two families."""
+    families = {s.family for s in systems if s.family}
+    return len(families) > 1 or len({s.name for s in systems if s.family and not s.control}) > 1
 
 
 def shown(systems: Sequence[System]) -> list[System]:

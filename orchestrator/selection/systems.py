@@ -1,4 +1,4 @@
-"""Systems side by side: `systems` of summary.json, where families of two kinds or more were run.
+"""Systems side by side: `systems` of summary.json, where two systems or more were run.
 
 Every system at its settings, with what it costs, against the dense model and against its own
 control. Intervals of one family of systems hold together (Bonferroni), so a verdict here may be
@@ -57,7 +57,7 @@ class Against:
 
 
 def systems(analysis: Analysis) -> dict[str, Any] | None:
-    """The entry `systems` of summary.json; None with fewer than two families of systems.
+    """The entry `systems` of summary.json; None if there is nothing to set side by side.
 
     Returns:
         families: rows with family, label, comparisons (how many hold together), left_out (settings

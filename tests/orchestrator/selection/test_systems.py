@@ -42,14 +42,26 @@ def whole() -> dict[str, Any]:
     return found()
 
 
-def test_one_family_alone_is_nothing_to_set_side_by_side() -> None:
-    rows = [*system("dense", 0.0), *reduced("evit", 0.01, "17 → 13", reduction_keep=0.7)]
+def test_one_system_and_its_controls_are_nothing_to_set_side_by_side() -> None:
+    rows = [
+        *system("dense", 0.0),
+        *masked("issp", 0.01, 0.5, issp_preset="isp_published_votes"),
+        *masked("random_mask", 0.2, 0.5),
+    ]
     summary = summarise(
-        table(rows), sweep="s", planned=6, device="cpu", device_hours=0, device_hours_saved=0,
+        table(rows), sweep="s", planned=9, device="cpu", device_hours=0, device_hours_saved=0,
         wall_s=None, axes=AXES,
     )  # fmt: skip
     assert summary["systems"] is None
     assert found([*rows, *system("tickets", 0.01, patch_drop=0.2)])["families"]
+
+
+def test_two_systems_of_one_family_stand_side_by_side() -> None:
+    published = masked("issp", 0.01, 0.5, issp_preset="isp_published_votes")
+    entry = found([*system("dense", 0.0), *published, *masked("magnitude", 0.012, 0.5)])
+    assert [f["family"] for f in entry["families"]] == [None, "weights"]
+    assert entry["matched"]
+    assert entry["claims"]
 
 
 def test_every_setting_is_in_one_family_in_the_order_of_the_table(whole: dict[str, Any]) -> None:
