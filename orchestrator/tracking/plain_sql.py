@@ -1,4 +1,4 @@
-"""Writing our own runs to an SQLite file with a few plain INSERTs.
+"""Our own runs in an SQLite file: written with a few plain INSERTs, found with plain SELECTs.
 
 For each run MLflow's client makes four transactions, and an object for each of about 200 rows. That
 is negligible if trials take minutes, but took most of the time of ten thousand short ones, mostly
@@ -13,6 +13,7 @@ errors.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
@@ -21,18 +22,24 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
 from orchestrator.tracking.forwarding import Forwarding
-from orchestrator.tracking.port import Client
-from orchestrator.tracking.runs import Data, Info, Measurement, Pair, Run
+from orchestrator.tracking.plain_search import search_of
+from orchestrator.tracking.port import RUNS_AT_ONCE, Client, Page, View
+from orchestrator.tracking.runs import Data, Info, Interner, Measurement, Pair, Run
 from orchestrator.tracking.schema import TESTED, mlflow_version
 from orchestrator.vocabulary import Tag
 
 BUSY_S = 20.0
 """How long SQLite waits for a lock; the same as in MLflow."""
+
+CHECKPOINT_PAGES = 8000
+"""Pages of its log that SQLite gathers before it writes them to the file: 32 MiB. The pages of an
+index that every run changes are written once for all of them."""
 
 ORDINARY = re.compile(r"\w[\w. :-]*(/\w[\w. :-]*)*")
 """Names that MLflow accepts unchanged: as paths they neither lead up nor have empty parts."""
@@ -87,6 +94,28 @@ class PlainSql(Forwarding):
         self._own_runs: set[str] = set()
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
+
+    def search_runs(
+        self,
+        experiment_ids: Sequence[str],
+        filter_string: str = "",
+        view: View = "active",
+        max_results: int = RUNS_AT_ONCE,
+        order_by: Sequence[str] = (),
+        page_token: str | None = None,
+        interner: Interner | None = None,
+    ) -> Page[Run]:
+        """Runs of experiments."""
+        asked = (experiment_ids, filter_string, view, max_results, order_by, page_token)
+        search = search_of(*asked)
+        if search is not None:
+            with (
+                contextlib.suppress(sqlite3.Error, UnicodeError),
+                self._transaction("begin") as database,
+            ):
+                runs, more = search.page(database, interner or Interner())
+                return Page(runs, search.next_token if more else None)
+        return self._client.search_runs(*asked, interner)
 
     def create_run(
         self,
@@ -166,7 +195,20 @@ class PlainSql(Forwarding):
         self._own_runs.discard(run_id)
 
     def _wrote(self, write: Callable[[sqlite3.Connection], bool]) -> bool:
-        """Write in one transaction; False = nothing was written.
+        """Write in one transaction; False = nothing was written."""
+        # Some errors are for MLflow to tell, such as a param that has another value already.
+        with (
+            contextlib.suppress(sqlite3.Error, UnicodeError),
+            self._transaction("begin immediate") as database,
+        ):
+            if write(database):
+                database.commit()
+                return True
+        return False
+
+    @contextlib.contextmanager
+    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+        """A transaction, which is rolled back unless it was committed.
 
         Raises:
             MlflowException: as from MLflow itself, if the file is locked or full.
@@ -177,18 +219,13 @@ class PlainSql(Forwarding):
         with self._lock:
             try:
                 database = self._opened()
-                database.execute("begin immediate")
-                if write(database):
-                    database.commit()
-                    return True
+                database.execute(begin)
+                yield database
             except sqlite3.OperationalError as error:
                 raise MlflowException(str(error), error_code=TEMPORARILY_UNAVAILABLE) from error
-            except (sqlite3.Error, UnicodeError):  # such as a param that has another value already
-                return False
             finally:
                 if self._database is not None and self._database.in_transaction:
                     self._database.rollback()
-        return False
 
     def _opened(self) -> sqlite3.Connection:
         if self._database is None:
@@ -197,7 +234,14 @@ class PlainSql(Forwarding):
             self._database = sqlite3.connect(
                 place, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False
             )
+            # Also when the process ends (`entry.py`), or SQLite's log would stay behind.
+            weakref.finalize(self, self._database.close)
             self._database.execute("pragma foreign_keys = on")
+            if self._database.execute("pragma journal_mode").fetchone() == ("wal",):
+                # Commits do not wait for the disk with the file locked. A power failure can take
+                # the last ones, never the file: the next `lotus run` reconciles.
+                self._database.execute("pragma synchronous = normal")
+                self._database.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_PAGES}")
         return self._database
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any
 from orchestrator.secrets import all_redacted
 from orchestrator.tracking.outbox import Outbox
 from orchestrator.tracking.patience import IN_PARTS, Breaker, TrackingError, patiently
+from orchestrator.tracking.places import local
 from orchestrator.tracking.port import Client
 from orchestrator.tracking.runs import Measurement, Pair
 from orchestrator.vocabulary import Tag
@@ -31,8 +33,8 @@ SLOWEST_FLUSH_S = 60.0
 class RunLog:
     """One run, for writing.
 
-    With an outbox every method except `artifacts` and `finish` returns at once. These two come
-    after the computation, and wait until all calls are made or the patience runs out.
+    With an outbox every method except `write`, `artifacts` and `finish` returns at once. These
+    come after the computation, and wait until all calls are made or the patience runs out.
 
     Attributes:
         run_id: with an outbox, empty until the run is found or created.
@@ -144,6 +146,26 @@ class RunLog:
             points = self.client.get_metric_history(self.run_id, metric)
             self._histories[metric] = {point.step: point.value for point in points}
         return self._histories[metric]
+
+    def write(self, write: Callable[[Path], None]) -> None:
+        """Write artifacts below a folder: their own where that is on this machine.
+
+        Args:
+            write: called with the folder; again with another one if that fails.
+        """
+        if self.outbox is not None:
+            self.outbox.settle()  # until then a run may have no place yet
+        own = local(self.client.resolved_address(self.place)) if self.place else None
+        if own is not None:
+            try:
+                write(own)
+            except OSError:
+                pass  # an upload waits for a store that is away, and says what is wrong
+            else:
+                return
+        with tempfile.TemporaryDirectory() as folder:
+            write(Path(folder))
+            self.artifacts(Path(folder))
 
     def artifacts(self, folder: Path, into: str | None = None) -> None:
         """Upload everything below a folder; the folder may be deleted afterwards."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -185,9 +184,7 @@ class RunRecord:
             log.metrics(values, step)
         log.flush(self.params, self.tags)
         if self.files:
-            with tempfile.TemporaryDirectory() as folder:
-                record.write_all(self.files, Path(folder))
-                log.artifacts(Path(folder))
+            log.write(partial(record.write_all, self.files))
         log.finish()
 
 

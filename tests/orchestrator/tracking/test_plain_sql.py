@@ -263,6 +263,17 @@ def test_a_full_disk_is_away_and_with_room_it_goes_on(
     assert found.data.metrics == {"a": 1.0}
 
 
+@pytest.mark.parametrize(("mode", "waits"), [("wal", 1), ("delete", 2)])
+def test_only_with_a_log_a_commit_does_not_wait_for_the_disk(
+    path: Path, mode: str, waits: int
+) -> None:
+    with closing(sqlite3.connect(path)) as opened:
+        opened.execute(f"pragma journal_mode = {mode}")
+    client = PlainSql(Adapter(own(path)), path)
+    database = client._opened()
+    assert database.execute("pragma synchronous").fetchone() == (waits,)  # normal; full
+
+
 def test_threads_that_write_at_once_lose_nothing(path: Path) -> None:
     client = connect(f"sqlite:///{path}")
 
