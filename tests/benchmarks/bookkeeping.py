@@ -166,7 +166,7 @@ def tracked(path: Path) -> dict[str, float]:
     trials = [run for run in runs if run.data.tags["lotus.kind"] == "trial"]
     read_s = time.perf_counter() - start
     begun = min(run.info.start_time for run in runs) / 1000
-    ended = max(run.info.end_time for run in runs) / 1000
+    ended = max(run.info.end_time or 0 for run in runs) / 1000
     files = Store(sweep.storage.path).files.list()
     database = path.parent / "mlflow.db"
     artifacts = [f for f in (path.parent / "artifacts").rglob("*") if f.is_file()]

@@ -37,13 +37,11 @@ import psutil
 from safetensors.torch import load
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-sys.path.insert(0, str(Path(__file__).parents[1] / "orchestrator"))
-
-from programs import free_port, stored_bits
 
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.sweepfile import bundled, load_sweep
 from orchestrator.versions import hardware, versions
+from tests.orchestrator.programs import free_port, stored_bits
 from trials.container import digest_of, header_of
 
 ROOT = Path(__file__).parents[2]

@@ -246,8 +246,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--spread", type=float, nargs=2, default=SPREAD)
     options = parser.parse_args()
-    facts = {"date": time.strftime("%Y-%m-%d"), "commit": git_commit(), "hardware": hardware()}
-    facts |= {"versions": versions()}
+    facts = {
+        "date": time.strftime("%Y-%m-%d"),
+        "commit": git_commit(),
+        "hardware": hardware(),
+        "versions": versions(),
+    }
     start = time.process_time()
     found = measure(options.repeats, options.seed, spread=tuple(options.spread))
     print(json.dumps({**facts, **found, "cpu_s": round(time.process_time() - start, 1)}, indent=1))

@@ -194,8 +194,12 @@ def main() -> None:
     parser.add_argument("--curves", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    facts = {"date": time.strftime("%Y-%m-%d"), "commit": git_commit(), "hardware": hardware()}
-    facts |= {"versions": versions()}
+    facts = {
+        "date": time.strftime("%Y-%m-%d"),
+        "commit": git_commit(),
+        "hardware": hardware(),
+        "versions": versions(),
+    }
     start = time.perf_counter()
     found = measure(options.curves, options.seed)
     print(json.dumps({**facts, **found, "wall_s": round(time.perf_counter() - start, 1)}, indent=1))

@@ -73,7 +73,7 @@ def phases(path: Path, folder: Path, spent: measuring.Spent) -> dict[str, float]
     assert address is not None
     runs = Tracker(address).runs()
     first = min(run.info.start_time for run in runs) / 1000 - spent.began
-    last = max(run.info.end_time for run in runs) / 1000 - spent.began
+    last = max(run.info.end_time or 0 for run in runs) / 1000 - spent.began
     found = {"start_s": first, "trials_s": last - first, "end_s": spent.wall_s - last}
     return {name: round(value, 2) for name, value in found.items()}
 

@@ -129,7 +129,7 @@ def main() -> None:
         bare(options.sweep)
         return
     lotus = str(Path(sys.executable).with_name("lotus"))
-    pairs = []
+    pairs: list[dict[str, Any]] = []
     found: dict[str, Any] = measuring.about() | {"sweep": options.sweep, "pairs": pairs}
     for _ in range(options.pairs):
         without = timed([sys.executable, str(HERE), "--bare", "--sweep", options.sweep])

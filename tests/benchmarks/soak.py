@@ -86,7 +86,9 @@ def ends(path: Path) -> list[float]:
     assert address is not None
     runs = Tracker(address).runs()
     return sorted(
-        run.info.end_time / 1000 for run in runs if run.data.tags["lotus.kind"] == "trial"
+        ended / 1000
+        for run in runs
+        if (ended := run.info.end_time) and run.data.tags["lotus.kind"] == "trial"
     )
 
 

@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,8 @@ from trials.context import Context
 from trials.data.datasets import Dataset, Split
 from trials.model import cost, vit
 from trials.model.attention_maps import attention_maps
+from trials.model.capability import of_arch
 from trials.model.module import Model
-from trials.model.shape import shape_of
 from trials.model.vit import Checkpoint, ModelConfig
 from trials.sparsity import masks
 from trials.tokens import tickets
@@ -127,16 +128,17 @@ class Pictures(torch.utils.data.Dataset[tuple[Image.Image, int]]):
     """As timm's loader takes them."""
 
     def __init__(self, split: Split) -> None:
-        self.split, self.transform = split, None
+        assert isinstance(split.images, np.ndarray)
+        self.images, self.labels, self.transform = split.images, split.labels, None
 
     def __len__(self) -> int:
-        return len(self.split)
+        return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
-        pixels = self.split.images[index]
+        pixels = self.images[index]
         found = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
         image = found if self.transform is None else self.transform(found)
-        return image, int(self.split.labels[index])
+        return image, int(self.labels[index])
 
 
 def timms_way(case: Case, data: Dataset, start: Checkpoint) -> Pass:
@@ -216,7 +218,7 @@ def dropping(name: str, repeats: int) -> dict[str, Any]:
     """Training and evaluating on kept patches, against all of them and their share of MACs."""
     case = CASES[name]
     data, start = data_of(case), start_of(case)
-    shape = shape_of(start.arch.name, start.arch.kwargs)
+    shape = of_arch(start.arch)
     model, ctx = Model.of(start, torch.device("cpu")), Context()
     draw, found = torch.Generator().manual_seed(SEED), {}
     for drop in (0.3, 0.5, 0.7):
@@ -226,8 +228,8 @@ def dropping(name: str, repeats: int) -> dict[str, Any]:
             repeats,
             train=epochs_of(trainer(case, data, start)),
             train_kept=epochs_of(trainer(case, data, start, patches=Patches(keep))),
-            evaluate=lambda: evaluation.evaluate(model, data, "train", ctx),
-            evaluate_kept=lambda keep=keep: evaluation.evaluate(model, data, "train", ctx, keep),
+            evaluate=partial(evaluation.evaluate, model, data, "train", ctx),
+            evaluate_kept=partial(evaluation.evaluate, model, data, "train", ctx, keep),
         )
         share = cost.forward_macs(shape, count) / cost.forward_macs(shape)
         found[str(drop)] = {
@@ -243,7 +245,7 @@ def masking(repeats: int) -> dict[str, Any]:
     """Masks on every prunable weight of ViT-S, in parts of a step of 64 images at 224 pixels."""
     case = CASES["224"]
     start = start_of(case)
-    weights = masks.prunable(start.state)
+    weights = masks.prunable(start)
     keep = masks.top_k({n: w.abs() for n, w in weights.items()}, masks.size(weights) // 2)
     made = trainer(case, data_of(case), start, keep=keep)
     named = dict(made.model.module.named_parameters())
@@ -271,9 +273,9 @@ def capturing(name: str, repeats: int) -> dict[str, Any]:
     model = Model.of(start, torch.device("cpu"))
     x = model.inputs(torch.tensor(data_of(case).train.images))
 
-    def scores(blocks: list[int], score: str) -> Tensor:
+    def scores(blocks: list[int], score: tickets.MapScore) -> Tensor:
         maps = attention_maps(model.module, x, blocks)
-        return tickets.patch_scores(maps, score, "cls_mean", 1)  # type: ignore[arg-type]
+        return tickets.patch_scores(maps, score, "cls_mean", 1, class_token=True)
 
     every = list(range(len(model.module.blocks)))
     with torch.no_grad():
@@ -303,8 +305,8 @@ def evaluating(name: str, repeats: int) -> dict[str, Any]:
     with torch.no_grad():
         whole = logits(len(x))
         equal = {n: torch.equal(logits(n), whole) for n in sizes}
-        found = in_turns(repeats, **{str(n): lambda n=n: logits(n) for n in sizes})
-    return {n: found[str(n)] | {"same_bits": equal[n]} for n in sizes}
+        found = in_turns(repeats, **{str(n): partial(logits, n) for n in sizes})
+    return {str(n): found[str(n)] | {"same_bits": equal[n]} for n in sizes}
 
 
 def choosing(repeats: int) -> dict[str, Any]:
@@ -322,11 +324,11 @@ def main() -> None:
     torch.set_num_threads(1)
     parts: dict[str, Callable[[], dict[str, Any]]] = {}
     for name in CASES:
-        parts[f"training at {name}"] = lambda name=name: against_timm(name, asked.repeats)
-        parts[f"dropping at {name}"] = lambda name=name: dropping(name, asked.repeats)
-        parts[f"attention at {name}"] = lambda name=name: capturing(name, asked.repeats)
-        parts[f"batches at {name}"] = lambda name=name: evaluating(name, asked.repeats)
-    parts |= {"masks": lambda: masking(asked.repeats), "top_k": lambda: choosing(2)}
+        parts[f"training at {name}"] = partial(against_timm, name, asked.repeats)
+        parts[f"dropping at {name}"] = partial(dropping, name, asked.repeats)
+        parts[f"attention at {name}"] = partial(capturing, name, asked.repeats)
+        parts[f"batches at {name}"] = partial(evaluating, name, asked.repeats)
+    parts |= {"masks": partial(masking, asked.repeats), "top_k": partial(choosing, 2)}
     found: dict[str, Any] = {}
     for name, part in parts.items():
         if not asked.only or any(one in name for one in asked.only):

