@@ -174,10 +174,10 @@ def recommended_cards(summary: dict[str, Any]) -> list[Card]:
 
 def scopes_note(summary: dict[str, Any], best: dict[str, Any]) -> str:
     """Both intervals of the recommended setting's difference, each with its scope."""
-    few = f"too few seeds ({int(best.get('n_compared') or 0)}) to say"
+    few = f"unknown (n = {int(best.get('n_compared') or 0)})"
     alone = best.get("scope") == "these models"
-    models = _limits(best, "models", "too few images to say")
-    seeds = _limits(best, "seeds", few if alone else "too wide to say")
+    models = _limits(best, "models", "unknown (too few images)")
+    seeds = _limits(best, "seeds", few if alone else "unknown (too wide)")
     confidence = percent(best.get("confidence", 0.95), 0)
     tolerated = tolerance_points(best.get("tolerance"))
     verdict = {

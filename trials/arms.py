@@ -127,12 +127,11 @@ ARMS: tuple[Arm, ...] = (
     Arm(name="tickets", label="Tickets only", look=1, patches="ticket"),
     Arm(
         name="essential",
-        label="Essential sparsity only",
+        label="One-shot pruning only",
         look=2,
-        words="One-shot pruning only",
         mask="one_shot",
     ),
-    Arm(name="issp", label="ISSP, all patches", look=3, words="ISSP on all patches", mask="issp"),
+    Arm(name="issp", label="ISSP on all patches", look=3, mask="issp"),
     Arm(name="lotus", label="LOTUS", look=4, mask="issp", patches="ticket"),
     Arm(name="reduced", label="Token reduction", look=8, seed_system=True),
     Arm(

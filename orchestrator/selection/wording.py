@@ -17,12 +17,8 @@ def in_words(best: Recommended) -> str:
     start = "It differs from dense by less than 0.1 points" if size == "0.0" else (
         f"It {'loses' if best.difference < 0 else 'gains'} {points}"
     )  # fmt: skip
-    models = _limits(best.models_low, best.models_high, "too few images to say")
-    few = (
-        f"too few seeds ({best.n_compared}) to say"
-        if best.scope == THESE_MODELS
-        else "too wide to say"
-    )
+    models = _limits(best.models_low, best.models_high, "unknown (too few images)")
+    few = f"unknown (n = {best.n_compared})" if best.scope == THESE_MODELS else "unknown (too wide)"
     seeds = _limits(best.seeds_low, best.seeds_high, few)
     tolerated = points_of(best.tolerance)
     conclusion = {

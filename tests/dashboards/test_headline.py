@@ -110,9 +110,9 @@ def test_both_scopes_are_named_and_two_seeds_say_nothing_of_others(summary: dict
     assert "95 % intervals: these models −0.6 to −0.2; other seeds −0.8 to +0.1." in spaces(note)
     best |= {"n_compared": 2, "seeds_low": None, "models_low": None, "scope": "these models"}
     note = spaces(card(summary, "Difference to dense").note)
-    assert "these models too few images to say; other seeds too few seeds (2) to say." in note
+    assert "these models unknown (too few images); other seeds unknown (n = 2)." in note
     best |= {"n_compared": 3, "scope": "other seeds"}
-    assert "other seeds too wide to say." in card(summary, "Difference to dense").note
+    assert "other seeds unknown (too wide)." in card(summary, "Difference to dense").note
 
 
 @pytest.mark.parametrize(

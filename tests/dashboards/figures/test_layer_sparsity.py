@@ -45,7 +45,7 @@ def test_every_mask_is_a_line_in_the_panel_of_each_kind_of_layer() -> None:
     assert "LOTUS: s 30" in plot.note
     shared = mask("final", "lotus", 0.5) | {"shared": ["issp"]}
     note = FIGURE.draw(FIGURE.data(summary(shared))).note
-    assert note.startswith("LOTUS (the mask of ISSP, all patches too): s 30")
+    assert note.startswith("LOTUS (the mask of ISSP on all patches too): s 30")
 
 
 def test_masks_that_keep_as_much_everywhere_are_drawn() -> None:

@@ -26,7 +26,7 @@ def test_a_selection_is_plain_json_and_words(tracked_trial: Any) -> None:
     ]  # fmt: skip
     assert "essential sparsity is " in words
     assert "LOTUS (one-shot level 30 %, " in words
-    assert "other seeds too few seeds (1) to say" in words
+    assert "other seeds unknown (n = 1)" in words
     assert not re.search(r"\b0\.\d+(?!\d*(×| point))", words), "shares are in percent"
 
 

@@ -193,7 +193,7 @@ def test_the_accuracies_the_difference_and_both_intervals_are_those_of_the_outco
     assert (best["scope"], best["verdict"], best["n"]) == (scope, verdict, n)
     source = "dense with equal fine-tuning" if screens.tuned else "dense before fine-tuning"
     side = "loses" if found.mean < 0 else "gains"
-    few = f"too few seeds ({n}) to say"
+    few = f"unknown (n = {n})"
     assert screens.summary["answer"]["costs"].startswith(
         f"It {side} {abs(100 * found.mean):.1f} points on test: {percent(own)} against "
         f"{percent(dense)} for {source} (mean of {n} seeds). 95 % intervals: these models "

@@ -166,7 +166,7 @@ def test_fewer_than_three_seeds_are_judged_as_these_models_and_say_so() -> None:
     best = recommended(*rows)
     assert (best.scope, best.verdict, best.n) == ("these models", "shown", 2)
     assert (best.seeds_low, best.seeds_high) == (None, None)
-    assert "other seeds too few seeds (2) to say" in in_words(best)
+    assert "other seeds unknown (n = 2)" in in_words(best)
 
 
 def test_no_word_of_a_recommendation_hides_what_it_costs() -> None:

@@ -71,7 +71,7 @@ def test_every_setting_is_in_one_family_in_the_order_of_the_table(whole: dict[st
         "tokens": ["EViT", "ToMe", "ToMe, random pairs", "DynamicViT", "Random tokens"],
         "tickets": ["Tickets only", "Random tickets (PatchDropout)"],
         "weights": [
-            "Essential sparsity only", "ISP without denoiser", "ISP, merge by votes",
+            "One-shot pruning only", "ISP without denoiser", "ISP, merge by votes",
             "Lottery tickets (LTH)", "Progressive pruning", "Random mask", "One-shot magnitude",
         ],
         "lotus": ["LOTUS", "One-shot magnitude"],
