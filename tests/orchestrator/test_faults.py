@@ -160,7 +160,8 @@ def at_work(mark: str) -> list[str]:
             title = (folder / "cmdline").read_bytes().decode()
         except OSError:
             continue
-        if mark.encode() in environ and state != "Z" and "agent" not in title.lower():
+        ending = state == "Z" or not title  # the latter if it ended between these lines
+        if mark.encode() in environ and not ending and "agent" not in title.lower():
             found.append(title)
     return found
 
