@@ -16,6 +16,8 @@ import torch
 
 from orchestrator.planning.config import SweepConfig
 from orchestrator.planning.sweepfile import load_sweep
+from orchestrator.tracking import database
+from orchestrator.tracking.connection import connect
 from tests.warm.starting import python
 
 ROOT = Path(__file__).parents[3]
@@ -135,6 +137,15 @@ def output(original: Output, tmp_path: Path) -> Output:
             opened.execute(f"update {table} set {column} = replace({column}, ?, ?)", (old, new))
         opened.commit()
     return made
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with one experiment."""
+    path = tmp_path_factory.mktemp("prepared") / "mlflow.db"
+    database.prepare(path)
+    connect(f"sqlite:///{path}").create_experiment("x", artifact_location="file:///somewhere/x")
+    return path
 
 
 @pytest.fixture

@@ -17,9 +17,7 @@ from orchestrator.tracking.plain_search import ORDER
 from orchestrator.tracking.plain_sql import PlainSql
 from orchestrator.tracking.port import Page, View
 from orchestrator.tracking.runs import Run
-from tests.orchestrator.tracking.test_plain_sql import both, copied, own, path, prepared
-
-__all__ = ["path", "prepared"]  # fixtures
+from tests.orchestrator.tracking.plain import both, copied, own
 
 MINE = "tags.`lotus.sweep` = 'mine'"
 ONE_KEY = f"{MINE} and tags.`lotus.key` = 'k3'"

@@ -14,46 +14,24 @@ import mlflow
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from orchestrator.tracking import database, plain_sql
+from orchestrator.tracking import plain_sql
 from orchestrator.tracking.adapter import Adapter
 from orchestrator.tracking.connection import connect
 from orchestrator.tracking.patience import is_away
 from orchestrator.tracking.plain_sql import PlainSql, plainly
 from orchestrator.tracking.runs import Interner
+from tests.orchestrator.tracking.plain import both, copied, own
 
 TAGS = {"lotus.kind": "trial", "mlflow.user": "somebody", "odd value": "ü\n'quoted'"}
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with one experiment."""
-    path = tmp_path_factory.mktemp("prepared") / "mlflow.db"
-    database.prepare(path)
-    connect(f"sqlite:///{path}").create_experiment("x", artifact_location="file:///somewhere/x")
-    return path
-
-
-def copied(prepared: Path, folder: Path) -> Path:
-    """A copy of it in another folder."""
-    path = folder / "mlflow.db"
-    with closing(sqlite3.connect(prepared)) as one, closing(sqlite3.connect(path)) as other:
-        one.backup(other)
-    return path
 
 
 @pytest.fixture
 def path(prepared: Path, tmp_path: Path) -> Path:
     """A copy for one test."""
     return copied(prepared, tmp_path)
-
-
-def own(path: Path) -> Any:
-    """MLflow's own client."""
-    return MlflowClient(tracking_uri=f"sqlite:///{path}")
 
 
 def content(path: Path, run_id: str) -> dict[str, list[tuple[Any, ...]]]:
@@ -78,12 +56,6 @@ def content(path: Path, run_id: str) -> dict[str, list[tuple[Any, ...]]]:
                 )
             found[name] = sorted(rows, key=repr)
         return found
-
-
-def both(path: Path) -> tuple[Any, Any]:
-    """MLflow's own client, and ours."""
-    client = own(path)
-    return client, plainly(Adapter(own(path)), path)
 
 
 def whole(client: Any) -> str:
