@@ -125,6 +125,12 @@ def sparsity_interval(essential: dict[str, Any]) -> str:
     )
 
 
+def measured(essential: dict[str, Any] | None) -> str:
+    """When the losses of the one-shot curve were measured, in words."""
+    recovered = (essential or {}).get("evaluate") == "after_finetune"
+    return f"{'after' if recovered else 'before'} fine-tuning"
+
+
 def essential_card(summary: dict[str, Any]) -> Card:
     """s* with its interval; notes if all levels are within the tolerance, or none is."""
     essential = summary.get("essential_sparsity")
@@ -132,7 +138,7 @@ def essential_card(summary: dict[str, Any]) -> Card:
     if not essential:
         return Card(label, DASH, "Not measured in this sweep.")
     tolerated = (
-        f"Tolerated loss: {tolerance_points(essential.get('tolerance'))}, before fine-tuning."
+        f"Tolerated loss: {tolerance_points(essential.get('tolerance'))}, {measured(essential)}."
     )
     value, bracket = number(essential.get("value")), list(essential.get("bracket") or [])
     beyond = number(bracket[1]) if len(bracket) > 1 else None

@@ -173,6 +173,7 @@ def _context(
     return {
         "sweep": clean(summary.get("sweep"), 300) or "unnamed sweep",
         "answer": headline.answer(summary),
+        "measured": headline.measured(summary.get("essential_sparsity")),
         "dense_note": headline.dense_note(summary),
         "cards": headline.cards(summary),
         "trust": headline.trust(summary),

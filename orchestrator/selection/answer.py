@@ -45,7 +45,7 @@ def essential_words(essential: EssentialSparsity | None) -> str:
         sentence = (
             f"The essential sparsity is {level(value)} by the detector "
             f"{essential.detector.replace('_', ' ')}: removing that much of the prunable weights "
-            f"in one shot loses {at} before fine-tuning"
+            f"in one shot loses {at} {essential.when}"
         )
         sentence += f"; at {level(beyond)} the loss is {after}" if beyond is not None else ""
     elif value == 0:
@@ -58,12 +58,12 @@ def essential_words(essential: EssentialSparsity | None) -> str:
         sentence = (
             f"The essential sparsity is at least {level(value)}, the highest level measured: even "
             "that much of the prunable weights can be removed in one shot for a loss of at most "
-            f"{tolerated}, before fine-tuning"
+            f"{tolerated}, {essential.when}"
         )
     else:
         sentence = (
             f"The essential sparsity is {level(value)}: that much of the prunable weights can be "
-            f"removed in one shot for a loss of at most {tolerated}, before fine-tuning; at "
+            f"removed in one shot for a loss of at most {tolerated}, {essential.when}; at "
             f"{level(beyond)} the loss is {after}"
         )
     return f"{sentence}. {_limits(essential)}"

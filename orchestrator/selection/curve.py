@@ -39,7 +39,8 @@ _METRICS = (
     _REFERENCE,
 )
 _STAGES = ("stage.dense", "stage.essential", "stage.pick")
-_COLUMNS = ("arm", "status", "seed", "sparsity", *_STAGES, *_METRICS)
+_EVALUATE = "essential.evaluate"
+_COLUMNS = ("arm", "status", "seed", "sparsity", _EVALUATE, *_STAGES, *_METRICS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,7 @@ class EssentialSparsity:
             `value` is a lower bound.
         curve: see `one_shot_curve`.
         reference: what levels are compared with, as `essential.reference` says.
+        evaluate: whether they were fine-tuned before, as `essential.evaluate` says.
     """
 
     value: float
@@ -69,14 +71,20 @@ class EssentialSparsity:
     confidence: float
     curve: pd.DataFrame = field(compare=False, repr=False)
     reference: Literal["dense", "level_zero"] = "dense"
+    evaluate: Literal["one_shot", "after_finetune"] = "one_shot"
+
+    @property
+    def when(self) -> str:
+        """When its losses were measured, in words."""
+        return f"{'after' if self.evaluate == 'after_finetune' else 'before'} fine-tuning"
 
 
 def one_shot_curve(results: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
     """Accuracy of the one-shot mask against its level, over the dense models of the sweep.
 
     Every distinct `stage.essential` counts once, and every dense model once per level (several
-    masks of one dense model at one level are averaged). Trials that failed later count, controls
-    of the mask do not.
+    masks of one dense model at one level are averaged; see `curve_model`). Trials that failed
+    later count, controls of the mask do not.
 
     Args:
         results: one row per trial, and one per level that `sparsity: auto` measured itself
@@ -105,7 +113,7 @@ def one_shot_curve(results: pd.DataFrame, confidence: float = 0.95) -> pd.DataFr
         if row["sparsity"] is not None:
             levels.setdefault(round(float(row["sparsity"]), 9), []).append(row)
     points = [_level(s, levels[s], confidence) for s in sorted(levels)]
-    if dense := dense_models(_references(measured) or trials):
+    if dense := distinct(_references(measured), curve_model) or dense_models(trials):
         points = [_dense_point(dense, confidence), *(p for p in points if p["sparsity"] > 0)]
     return pd.DataFrame(
         {c: pd.Series([p[c] for p in points], dtype="int64" if c == "n" else "float64")
@@ -144,11 +152,21 @@ def level_rows(measured: Sequence[Row]) -> list[Row]:
 
 def _place(row: Row) -> Hashable:
     level = row["sparsity"]
-    return dense_identity(row), None if level is None else round(float(level), 9)
+    return curve_model(row), None if level is None else round(float(level), 9)
+
+
+def curve_model(row: Row) -> Hashable:
+    """What a curve belongs to: a dense model, or its recovery with one seed.
+
+    With `essential.reference: level_zero` all seeds may start from one dense model, and each
+    recovers it, and all levels, anew.
+    """
+    recovered = row[_REFERENCE] is not None
+    return (dense_identity(row), row["seed"]) if recovered else dense_identity(row)
 
 
 def _level(sparsity: float, measured: Sequence[Row], confidence: float) -> Row:
-    models = [average(group, _METRICS) for group in grouped(measured, dense_identity)]
+    models = [average(group, _METRICS) for group in grouped(measured, curve_model)]
     other = len(models) >= FEWEST_SEEDS
     accuracies = [m[_PRUNED] for m in models]
     accuracy = accuracy_interval(
@@ -202,6 +220,7 @@ def essential_sparsity(
     if not bool(((curve["sparsity"] > 0) & curve["drop"].notna()).any()):
         return None
     detection = detect(rows(curve, CURVE_COLUMNS), tolerance, detector, confidence)
+    trials = rows(results, _COLUMNS)
     fewest_models = int(curve.loc[curve["sparsity"] > 0, "n"].min())
     return EssentialSparsity(
         value=detection.value,
@@ -213,7 +232,10 @@ def essential_sparsity(
         tolerance=tolerance,
         confidence=confidence,
         curve=curve,
-        reference="level_zero" if _references(rows(results, _COLUMNS)) else "dense",
+        reference="level_zero" if _references(trials) else "dense",
+        evaluate="after_finetune"
+        if any(r[_EVALUATE] == "after_finetune" for r in trials)
+        else "one_shot",
     )
 
 
@@ -233,7 +255,10 @@ def essential_summary(essential: EssentialSparsity | None) -> dict[str, Any] | N
     """`essential_sparsity` of summary.json: the chosen detector, then all detectors compared."""
     if essential is None:
         return None
-    fields = ("value", "low", "high", "scope", "bracket", "detector", "tolerance", "reference")
+    fields = (
+        "value", "low", "high", "scope", "bracket", "detector", "tolerance", "reference",
+        "evaluate",
+    )  # fmt: skip
     points = rows(essential.curve, CURVE_COLUMNS)
     return {
         **{field: getattr(essential, field) for field in fields},

@@ -7,6 +7,7 @@ from orchestrator.selection.analysis import Analysis
 from orchestrator.selection.controls import control_warnings
 from orchestrator.selection.curve import (
     CURVE_COLUMNS,
+    curve_model,
     level_rows,
 )
 from orchestrator.selection.losses import COLLAPSE, collapses
@@ -14,7 +15,6 @@ from orchestrator.selection.predictors import predictor_warnings
 from orchestrator.selection.rows import (
     TIE,
     Row,
-    dense_identity,
     dense_models,
     grouped,
     rows,
@@ -173,6 +173,7 @@ def _source_warnings(analysis: Analysis) -> Iterator[str]:
         "stage.pick",
         Metric.ESSENTIAL_VAL_ACCURACY,
         Metric.ESSENTIAL_VAL_LOST,
+        Metric.ESSENTIAL_REFERENCE,
         Metric.DENSE_VAL_ACCURACY,
     )
     table = rows(analysis.measured, columns)
@@ -181,7 +182,7 @@ def _source_warnings(analysis: Analysis) -> Iterator[str]:
         r for r in table if r["arm"] in (None, *CURVE_ARMS) and r["stage.essential"] is not None
         and r[Metric.ESSENTIAL_VAL_ACCURACY] is not None
     ])  # fmt: skip
-    per_level = grouped(masks, lambda r: (dense_identity(r), r["sparsity"]))
+    per_level = grouped(masks, lambda r: (curve_model(r), r["sparsity"]))
     if len(dense) > len(set(dense)) or any(len(g) > 1 for g in per_level):
         yield (
             "An axis of this sweep changes the dense model or the one-shot mask: the one-shot "

@@ -124,6 +124,27 @@ def test_levels_are_compared_with_level_zero_where_that_is_the_reference() -> No
     assert curve["drop"].tolist() == pytest.approx([0.0, 0.005, 0.03])
 
 
+def test_losses_after_fine_tuning_are_said_to_be_so() -> None:
+    table = against_level_zero()
+    for evaluate, when in (("one_shot", "before"), ("after_finetune", "after")):
+        said = summary(table.assign(**{"essential.evaluate": evaluate}))
+        assert said["essential_sparsity"]["evaluate"] == evaluate
+        assert f"of at most 1 point, {when} fine-tuning; at 50 %" in said["answer"]["essential"]
+
+
+def test_each_seed_that_recovers_one_dense_model_has_a_curve_of_its_own() -> None:
+    apart = against_level_zero()
+    at_once = apart.assign(**{"stage.dense": "the same"})
+    pd.testing.assert_frame_equal(one_shot_curve(at_once), one_shot_curve(apart))
+    assert one_shot_curve(at_once)["n"].tolist() == [3, 3, 3]
+    found = essential_sparsity(at_once)
+    assert found is not None
+    assert found.scope == "other seeds"
+    said = " ".join(summary(at_once)["warnings"])
+    assert "dense model on the one-shot curve" not in said
+    assert "averages over it" not in said
+
+
 @pytest.mark.parametrize(("shift", "dense"), [(0.0, 0.5), (-0.4, DENSE), (0.05, 0.1)])
 def test_the_essential_sparsity_does_not_move_when_every_accuracy_does(
     shift: float, dense: float
@@ -569,7 +590,7 @@ def test_the_summary_is_json_with_exactly_the_promised_fields() -> None:
     assert before == pytest.approx(dense)
     assert set(out["essential_sparsity"]) == {
         "value", "low", "high", "scope", "bracket", "detector", "tolerance", "curve", "detectors",
-        "reference",
+        "reference", "evaluate",
     }  # fmt: skip
     assert out["essential_sparsity"]["bracket"] == [0.3, 0.4]
     assert set(out["essential_sparsity"]["curve"][0]) == {
