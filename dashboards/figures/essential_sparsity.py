@@ -143,15 +143,20 @@ def _curve(rows: list[dict[str, Any]], window: list[float], against: str) -> lis
         if row["loss"] is not None and row["loss"] > window[1]
     ]
     low, high = alt.Y("low", type="quantitative"), alt.Y2("high")
-    ends = parts.chart(outside).mark_text(
-        align="right", baseline="top", dx=-8, dy=2, color=style.BAND
-    )
+    edge = alt.Y("edge", type="quantitative")
+    ends = [
+        parts.chart(line)
+        .mark_text(align="right", baseline="top", dx=-8, dy=2 + 13 * i, color=style.BAND)
+        .encode(x=x, y=edge, text="label:N", tooltip=parts.tip())
+        for i, line in enumerate((outside[::2], outside[1::2]))  # neighbours would touch
+        if line
+    ]
     return [
         bounded.mark_area(color=style.BAND, opacity=0.16, clip=True).encode(x=x, y=low, y2=high),
         bounded.mark_rule(color=style.BAND, clip=True, strokeWidth=1.4).encode(x=x, y=low, y2=high),
         drawn.mark_line(color=style.BAND, clip=True).encode(x=x, y=y),
         inside.mark_point(color=style.BAND).encode(x=x, y=y),
-        ends.encode(x=x, y=alt.Y("edge", type="quantitative"), text="label:N", tooltip=parts.tip()),
+        *ends,
         parts.hover(inside.encode(x=x, y=y)),
     ]
 

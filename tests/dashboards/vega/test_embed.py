@@ -75,18 +75,28 @@ def page(drawings: list[Drawing]) -> str:
     )
 
 
+DRAWN = 'data-drawn="yes"'
+"""What the page says of each figure once it is drawn."""
+
+
 def browsed(path: Path, scheme: int, width: int = 1000) -> str:
     """The page as Chromium has it in the end; scheme 0 is dark, 1 light."""
     assert CHROMIUM is not None
-    done = subprocess.run(
-        [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--dump-dom",
-         f"--user-data-dir={path.parent / 'profile'}", f"--window-size={width},9000",
-         f"--blink-settings=preferredColorScheme={scheme}", "--virtual-time-budget=20000",
-         path.as_uri()],
-        capture_output=True, text=True, check=True, timeout=240,
-        env=os.environ | {"HOME": str(path.parent)},
-    )  # fmt: skip
-    return done.stdout
+    command = [
+        CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--dump-dom",
+        f"--user-data-dir={path.parent / 'profile'}", f"--window-size={width},9000",
+        f"--blink-settings=preferredColorScheme={scheme}", "--virtual-time-budget=20000",
+        path.as_uri(),
+    ]  # fmt: skip
+    found = ""
+    for _ in range(3):  # a starved browser can spend its time before it has painted once
+        found = subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=240,
+            env=os.environ | {"HOME": str(path.parent)},
+        ).stdout  # fmt: skip
+        if DRAWN in found:
+            break
+    return found
 
 
 @pytest.mark.slow
@@ -103,7 +113,7 @@ def test_every_figure_is_drawn_under_a_strict_policy_in_light_and_dark(
         said = re.search(r'data-said="([^"]*)"', found)
         assert said is not None
         assert json.loads(html.unescape(said[1])) == []
-        assert len(re.findall(r'data-drawn="yes"', found)) == len(drawings)
+        assert found.count(DRAWN) == len(drawings)
         body = found.partition("<body>")[2].partition('<script type="application/json"')[0]
         assert "<script" not in body
         assert EVIL.partition("<!--")[0][:9] not in body
