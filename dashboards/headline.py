@@ -125,10 +125,14 @@ def sparsity_interval(essential: dict[str, Any]) -> str:
     )
 
 
+def recovered(essential: dict[str, Any] | None) -> bool:
+    """Whether the levels of the one-shot curve were fine-tuned before they were measured."""
+    return (essential or {}).get("evaluate") == "after_finetune"
+
+
 def measured(essential: dict[str, Any] | None) -> str:
     """When the losses of the one-shot curve were measured, in words."""
-    recovered = (essential or {}).get("evaluate") == "after_finetune"
-    return f"{'after' if recovered else 'before'} fine-tuning"
+    return f"{'after' if recovered(essential) else 'before'} fine-tuning"
 
 
 def essential_card(summary: dict[str, Any]) -> Card:

@@ -47,7 +47,7 @@ class Arm:
 
     Attributes:
         name: in sweep files, params and tags.
-        label: on the report's page; words: in a sentence, where that differs.
+        label: on the report's page, and in sentences.
         look: which colour and marker it has in figures: a number of its own, never given again.
         mask: what its model is pruned by, None = not at all: one-shot pruning by the settings of
             `essential`, ISSP, or, for a control of the mask, one-shot pruning by this criterion.
@@ -61,7 +61,6 @@ class Arm:
     name: ArmName
     label: str
     look: int
-    words: str = ""
     mask: Mask | None = None
     patches: Patches = "all"
     seed_system: bool = False
@@ -138,7 +137,6 @@ ARMS: tuple[Arm, ...] = (
         name="random_tickets",
         label="Random tickets (PatchDropout)",
         look=9,
-        words="Random tickets",
         patches="random",
         seed_system=True,
     ),

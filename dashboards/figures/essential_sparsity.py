@@ -7,6 +7,7 @@ import altair as alt
 
 from dashboards import parts, style
 from dashboards.figure import DataTable, Figure, Plot
+from dashboards.headline import recovered
 from dashboards.text import (
     amount,
     clean,
@@ -52,12 +53,12 @@ def data(summary: dict[str, Any]) -> Curve | None:
 def draw(shown: Curve) -> Plot:
     """Loss of the pruned model against sparsity, with the tolerance, s* and its interval."""
     curve, essential = shown.levels, shown.essential
-    recovered = _recovered(essential)
-    compared = "Level 0, fine-tuned alike" if recovered else "Dense"
+    level_zero = essential.get("reference") == "level_zero"
+    compared = "Level 0, fine-tuned alike" if level_zero else "Dense"
     rows = [_row(row, shown.confidence) for row in curve]
     tolerance = parts.in_percent(essential.get("tolerance"))
     window = loss_range(rows, tolerance)
-    against = "level 0" if recovered else "dense"
+    against = "level 0" if level_zero else "dense"
     layers: list[Any] = [*_marked(essential, rows), *_curve(rows, window, against)]
     if tolerance is not None:
         label = f"Tolerance: {tolerance_points(essential.get('tolerance'))}"
@@ -83,7 +84,7 @@ def draw(shown: Curve) -> Plot:
 def finding(curve: list[dict[str, Any]], essential: dict[str, Any]) -> str:
     """What the curve says, in one sentence."""
     pruned = "pruned in one shot"
-    if _recovered(essential):
+    if recovered(essential):
         pruned += " and fine-tuned"
     value = number(essential.get("value"))
     if value is None:
@@ -95,11 +96,6 @@ def finding(curve: list[dict[str, Any]], essential: dict[str, Any]) -> str:
     if value == 0:
         return f"No level can be {pruned}: {lost}"
     return f"Up to {level(value)} can be {pruned}; {lost}"
-
-
-def _recovered(essential: dict[str, Any]) -> bool:
-    """Whether every level was fine-tuned, level 0 included."""
-    return essential.get("reference") == "level_zero"
 
 
 def loss_range(rows: list[dict[str, Any]], tolerance: float | None) -> list[float]:

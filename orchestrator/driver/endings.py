@@ -1,8 +1,6 @@
 """Ending the runs of work that could not do it itself: its process died or was stopped."""
 
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 
 from orchestrator.tracking.tracker import Child, RunLog, Tracker
 from orchestrator.vocabulary import Tag
@@ -41,8 +39,6 @@ def _end(tracker: Tracker, child: Child, error: str, detail: str | None = None) 
     log = RunLog(tracker.client, child.run_id, breaker=tracker.breaker)
     log.flush(tags={Tag.ERROR: error})
     if detail is not None:
-        with tempfile.TemporaryDirectory() as folder:
-            gone = ["The process could not write its log any more."]
-            write_evidence(Path(folder), detail, gone)
-            log.artifacts(Path(folder))
+        gone = ["The process could not write its log any more."]
+        log.write(lambda folder: write_evidence(folder, detail, gone))
     log.finish("FAILED")

@@ -5,7 +5,6 @@ its classes by number and name, and the settings of `data:` by which a trial nam
 """
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -67,11 +66,13 @@ def publish_data(plan: Plan, tracker: Tracker) -> None:
     if tracker.parent().data.tags.get(Tag.DATA) == digest:
         return
     log = tracker.sweep_log()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / Artifact.DATA
-        path.parent.mkdir()
+
+    def fill(folder: Path) -> None:
+        path = folder / Artifact.DATA
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-        log.artifacts(Path(folder))
+
+    log.write(fill)
     log.flush(tags={Tag.DATA: digest})
 
 

@@ -118,7 +118,7 @@ def setting_words(best: Recommended) -> str:
         if axis not in BASE_AXES and value is not None
         and (arm_row is None or arm_row.concerned(axis))
     ]  # fmt: skip
-    arm = best.arm if arm_row is None else arm_row.words or arm_row.label
+    arm = best.arm if arm_row is None else arm_row.label
     return f"{arm} ({', '.join(parts)})" if parts else arm
 
 

@@ -2,13 +2,13 @@
 
 For each run MLflow's client makes four transactions, and an object for each of about 200 rows. That
 is negligible if trials take minutes, but took most of the time of ten thousand short ones, mostly
-waiting for the file's lock. So for SQLite files the three calls that every run needs are made here,
-each as one transaction.
+waiting for the file's lock. So for SQLite files the calls that every run needs are made here, each
+as one transaction.
 
 The rows are exactly those that MLflow writes: a test compares whole databases. It is done only for
-runs created by this process, and only for versions of MLflow and its schema that were compared
-(`TESTED`). Everything else, and any unusual call, goes to MLflow's client, which also reports
-errors.
+versions of MLflow and its schema that were compared (`TESTED`), and only runs that this process has
+created are written to. Everything else, and any unusual call, goes to MLflow's client, which also
+reports errors.
 """
 
 from __future__ import annotations

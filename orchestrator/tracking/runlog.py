@@ -147,24 +147,25 @@ class RunLog:
             self._histories[metric] = {point.step: point.value for point in points}
         return self._histories[metric]
 
-    def write(self, write: Callable[[Path], None]) -> None:
+    def write(self, fill: Callable[[Path], None]) -> None:
         """Write artifacts below a folder: their own where that is on this machine.
 
         Args:
-            write: called with the folder; again with another one if that fails.
+            fill: called with the folder, which is there; again with another one if that fails.
         """
         if self.outbox is not None:
             self.outbox.settle()  # until then a run may have no place yet
         own = local(self.client.resolved_address(self.place)) if self.place else None
         if own is not None:
             try:
-                write(own)
+                own.mkdir(parents=True, exist_ok=True)
+                fill(own)
             except OSError:
                 pass  # an upload waits for a store that is away, and says what is wrong
             else:
                 return
         with tempfile.TemporaryDirectory() as folder:
-            write(Path(folder))
+            fill(Path(folder))
             self.artifacts(Path(folder))
 
     def artifacts(self, folder: Path, into: str | None = None) -> None:

@@ -32,18 +32,25 @@ def test_an_essential_curve_without_interval_or_value_is_drawn() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reference", "label"), [("level_zero", "Level 0, fine-tuned alike"), ("dense", "Dense")]
+    ("reference", "evaluate", "label"),
+    [
+        ("level_zero", "after_finetune", "Level 0, fine-tuned alike"),
+        ("dense", "after_finetune", "Dense"),
+        ("dense", "one_shot", "Dense"),
+    ],
 )
-def test_the_line_at_zero_says_what_it_is(reference: str, label: str) -> None:
+def test_title_and_line_at_zero_say_what_is_compared(
+    reference: str, evaluate: str, label: str
+) -> None:
     curve = [{"sparsity": 0.1, "drop": 0.01}, {"sparsity": 0.3, "drop": 0.02}]
-    shown = FIGURE.data(
-        {"essential_sparsity": {"curve": curve, "reference": reference, "value": 0.1}}
-    )
+    essential = {"curve": curve, "reference": reference, "evaluate": evaluate, "value": 0.1}
+    shown = FIGURE.data({"essential_sparsity": essential})
     plot = FIGURE.draw(shown)
     drawn = str(plot.chart.to_dict())
     assert label in drawn
     assert ("Loss against level 0" in drawn) == (reference == "level_zero")
-    assert ("pruned in one shot and fine-tuned" in plot.title) == (reference == "level_zero")
+    fine_tuned = evaluate == "after_finetune"
+    assert ("pruned in one shot and fine-tuned" in plot.title) == fine_tuned
 
 
 @pytest.mark.parametrize("drops", [(None, None), (0.02, None)])
