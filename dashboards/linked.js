@@ -53,15 +53,15 @@ const choose = (i, pair) => {
   ranges[i] = pair && (pair[0] > 0 || pair[1] < end) ? pair : null;
   show();
 };
-const all = made("button", { type: "button", textContent: "All settings", hidden: true });
-all.addEventListener("click", () => {
+const whole = made("button", { type: "button", textContent: "All settings", hidden: true });
+whole.addEventListener("click", () => {
   ranges.fill(null);
   show();
 });
 const count = made("output", { id: "lines-count" });
 const rows = link.axes.map((axis, i) => made("div", {}, made("span", { textContent: axis.name }), boxes[i].first, made("span", { textContent: "to" }), boxes[i].last));
 const tools = made("details", { id: "lines-tools" }, made("summary", { textContent: "Choose settings by axis" }), ...rows);
-place.closest("figure").querySelector("figcaption").after(made("div", { className: "lines" }, count, all, tools));
+place.closest("figure").querySelector("figcaption").after(made("div", { className: "lines" }, count, whole, tools));
 
 const show = () => {
   boxes.forEach(({ first, last }, i) => {
@@ -69,7 +69,7 @@ const show = () => {
     first.value = low;
     last.value = high;
   });
-  all.hidden = ranges.every((range) => range === null);
+  whole.hidden = ranges.every((range) => range === null);
   mark();
   tell("lines-chosen", within());
 };
@@ -83,7 +83,8 @@ document.addEventListener("trials-shown", ({ detail }) => {
   signal("chosen", chosen);
   count.replaceChildren();
   if (chosen) {
-    const words = `${detail.count} of ${detail.all} trials are in the table`;
+    const [some, all] = [detail.count, detail.all].map((n) => n.toLocaleString("en"));
+    const words = `${some} of ${all} trials are in the table`;
     count.append(made("a", { href: "#trials", textContent: words }), " ");
   }
 });

@@ -117,9 +117,10 @@ const trialTable = () => {
     }
     body.replaceChildren(...content);
     const drawn = Math.min(left.length, state.limit);
-    count.textContent = `${drawn} of ${left.length} shown${left.length < rows.length ? `, of ${rows.length} trials` : ""}`;
+    const [shown, found, all] = [drawn, left.length, rows.length].map((n) => n.toLocaleString("en"));
+    count.textContent = `${shown} of ${found} shown${found === all ? "" : `, of ${all} trials`}`;
     more.hidden = drawn === left.length;
-    more.textContent = `Show all ${left.length}`;
+    more.textContent = `Show all ${found}`;
     heads.forEach((head, i) => {
       if (i === state.sort) head.setAttribute("aria-sort", state.down ? "descending" : "ascending");
       else head.removeAttribute("aria-sort");

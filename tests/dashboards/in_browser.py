@@ -1,15 +1,17 @@
 """Pages for the tests that look at them in Chromium. TEST DATA, made up."""
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from dashboards import ReportData, write_report
 from dashboards.data import plain
 from dashboards.files import trials_csv
 from dashboards.page import render
-from tests.dashboards.conftest import make_gallery, make_summary, make_trials
+from tests.dashboards.conftest import SEEDS, make_gallery, make_summary, make_trials, trial
 
 SCROLL = """(async () => {
   for (let y = 0; y < document.documentElement.scrollHeight; y += 600) {
@@ -35,10 +37,16 @@ def undrawn(data: ReportData) -> str:
 
 
 def thousand() -> pd.DataFrame:
-    trials = pd.concat([make_trials()] * 4, ignore_index=True).iloc[:1_000]
-    return trials.assign(
-        key=[f"{i:064x}" for i in range(1_000)], name=[f"trial-{i}" for i in range(1_000)]
-    )
+    """1,000 trials of 334 settings, three seeds each but the last: more than are drawn as lines."""
+    rng = np.random.default_rng(0)
+    grid = product(range(12), range(7), range(4))
+    places = [
+        {"sparsity": 0.1 + 0.05 * s, "patch_drop": 0.1 * q, "mask_data_fraction": 0.1 + 0.3 * f}
+        for s, q, f in grid
+    ]
+    rows = [trial(rng, "lotus", place, seed) for place in places for seed in SEEDS][:1_000]
+    keys = [f"{i:064x}" for i in range(1_000)]
+    return pd.DataFrame(rows).assign(run_id=[key[-32:] for key in keys], key=keys, error=None)
 
 
 def failures() -> pd.DataFrame:
@@ -61,11 +69,15 @@ def write_pages(full: ReportData, empty: ReportData, folder: Path) -> dict[str, 
     made = {
         "one": replace(full, trials=one, summary=make_summary(one, planned=1), pictures=()),
         "failures": replace(full, trials=broken, summary=make_summary(broken), pictures=()),
-        "thousand": replace(full, trials=thousand()),
         "hostile": odd,
         "empty": empty,
     }
-    found = {"whole": write_report(replace(full, gallery=make_gallery()), folder / "whole")}
+    lotus = thousand()
+    large = replace(full, trials=lotus, summary=make_summary(lotus), live=True)
+    found = {
+        "whole": write_report(replace(full, gallery=make_gallery()), folder / "whole"),
+        "thousand": write_report(large, folder / "thousand"),
+    }
     for name, data in made.items():
         found[name] = folder / f"{name}.html"
         found[name].write_text(undrawn(data), "utf-8", "replace")
