@@ -204,6 +204,9 @@ SHOWN: tuple[tuple[str, str, int], ...] = tuple(
 )
 """Name, label and look of all that tables list, in their order."""
 
+IN_WORDS: dict[str, str] = {name: label.removeprefix("Control: ") for name, label, _ in SHOWN}
+"""Name -> label, where a table or sentence says itself what is a control."""
+
 SYSTEM_CONTROLS: tuple[tuple[str, str, str], ...] = (
     ("tickets", "random_tickets", "choosing patches by attention"),
     ("evit", "random", "ranking tokens by attention"),

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from orchestrator.selection.comparisons import ArmComparison
 from orchestrator.selection.verdicts import percent_points, points_between
-from trials.arms import TESTS
+from trials.arms import IN_WORDS, TESTS
 
 
 def control_warnings(comparisons: Sequence[ArmComparison]) -> Iterator[str]:
@@ -21,9 +21,10 @@ def control_warnings(comparisons: Sequence[ArmComparison]) -> Iterator[str]:
         basis = f"n = {c.n}, {c.scope}"
         if c.family_size > 1:
             basis += f", corrected for {c.family_size} comparisons"
+        control = IN_WORDS[c.b][0].lower() + IN_WORDS[c.b][1:]
         yield (
-            f"{c.a} {relation} its control `{c.b}`: {100 * c.mean:+z.1f} points on {c.split}, "
-            f"paired by image ({limits}; {basis}). This sweep does not show that "
-            f"{TESTS[c.b]} "
-            f"helps{'; ' + c.would_decide if c.would_decide else ''}."
+            f"{IN_WORDS[c.a]} {relation} its control, {control}: "
+            f"{100 * c.mean:+z.1f} points on {c.split}, paired by image ({limits}; {basis}). "
+            f"This sweep does not show that {TESTS[c.b]} helps"
+            f"{'; ' + c.would_decide if c.would_decide else ''}."
         )

@@ -23,6 +23,7 @@ from trials.arms import (
     BY_NAME,
     CONTROLS,
     FAMILIES,
+    IN_WORDS,
     ISSP_ARMS,
     MAGNITUDE,
     RANDOM_MASK,
@@ -69,7 +70,6 @@ _VARIANTS = {
 """Settings that make another system of a method: column -> value -> what its name says more."""
 
 CHANCE = "random"  # a method of reduction, a metric of ToMe
-_LABELS = {name: label.removeprefix("Control: ") for name, label, _ in SHOWN}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +87,7 @@ class System:
     @property
     def name(self) -> str:
         """The system in words, as tables list it."""
-        label = _LABELS.get(self.setting.arm, self.setting.arm)
+        label = IN_WORDS.get(self.setting.arm, self.setting.arm)
         label = f"{label[:1].upper()}{label[1:]}"
         preset = str(self.config[PRESET] or "default")
         if self.is_issp and preset != "default":

@@ -285,7 +285,7 @@ def test_the_summary_carries_comparisons_and_warns_by_them() -> None:
     assert said[("against_controls", "magnitude")] == "equal"
     control = [w for w in out["warnings"] if "paired by image" in w]
     assert len(control) == 1
-    assert "lotus is equal within 0.3 points to its control `magnitude`" in control[0]
+    assert "LOTUS is equal within 0.3 points to its control, one-shot magnitude" in control[0]
     assert "n = 3, other seeds, corrected for 2 comparisons" in control[0]
     assert "does not show that denoising the mask helps" in control[0]
 
@@ -297,7 +297,7 @@ def test_a_control_that_wins_is_said_to_do_better() -> None:
         outcomes[t["key"]]["deployed.test"] = bits(900, 1000)
     found = summary(measured(trials, outcomes), outcomes)["warnings"]
     (said,) = [w for w in found if "paired by image" in w]
-    assert "lotus does worse than its control `magnitude`" in said
+    assert "LOTUS does worse than its control, one-shot magnitude" in said
     assert "n = 3, other seeds)" in said, "one comparison is not corrected"
 
 
@@ -307,7 +307,7 @@ def test_without_outcomes_and_counts_two_seeds_leave_a_control_undecided() -> No
     (c,) = [c for c in out["comparisons"] if c["family"] == "against_controls"]
     limits = [v for name, v in c.items() if name.endswith(("_low", "_high"))]
     assert (c["verdict"], limits) == ("undecided", [None] * 8)
-    (said,) = [w for w in out["warnings"] if "control `magnitude`" in w]
+    (said,) = [w for w in out["warnings"] if "its control, one-shot magnitude" in w]
     assert "cannot be told apart" in said
     assert "no interval: too few images or seeds to say" in said
 

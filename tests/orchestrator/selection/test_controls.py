@@ -29,9 +29,9 @@ def said(**values: Any) -> list[str]:
 def test_an_undecided_control_is_said_in_its_scope_with_what_would_decide() -> None:
     (text,) = said()
     assert text == (
-        "lotus cannot be told apart from its control `magnitude`: +0.4 points on test, paired by "
-        "image (interval -2.0 to +2.8; n = 3, other seeds, corrected for 2 comparisons). This "
-        "sweep does not show that denoising the mask helps; about 9 seeds would decide."
+        "LOTUS cannot be told apart from its control, one-shot magnitude: +0.4 points on test, "
+        "paired by image (interval -2.0 to +2.8; n = 3, other seeds, corrected for 2 comparisons). "
+        "This sweep does not show that denoising the mask helps; about 9 seeds would decide."
     )
 
 
@@ -47,7 +47,7 @@ def test_limits_are_those_that_the_verdict_was_read_from() -> None:
 )
 def test_each_verdict_has_its_words(verdict: str, words: str) -> None:
     (text,) = said(verdict=verdict, equal_within=0.0072, would_decide=None)
-    assert f"lotus {words} its control" in text
+    assert f"LOTUS {words} its control" in text
     assert text.endswith("helps.")
 
 

@@ -27,7 +27,7 @@ from orchestrator.selection.series import SERIES
 from orchestrator.selection.settings import WHOLE, group_settings
 from orchestrator.selection.statistics import wilson
 from orchestrator.selection.wording import in_words
-from trials.arms import NAMES
+from trials.arms import IN_WORDS, NAMES
 from trials.sparsity.detect import DETECTORS
 
 HUGE = 1e20  # images: no noise from their choice
@@ -663,7 +663,7 @@ def test_a_control_as_good_as_lotus_is_said(control: str) -> None:
     table = pd.concat([table[table["arm"] != control], pd.DataFrame(alike)], ignore_index=True)
     said = [w for w in summary(table)["warnings"] if "cannot be told apart" in w]
     assert len(said) == 1
-    assert f"`{control}`" in said[0]
+    assert f"its control, {IN_WORDS[control].lower()}: " in said[0]
 
 
 def test_a_control_of_one_seed_is_judged_by_the_noise_of_its_images() -> None:
