@@ -19,8 +19,8 @@ demo: $(READY)
 test: $(READY) lint
 	$(MAKE) --no-print-directory -j 2 types unit
 
-# For the inner loop: what needs no Ray, no server and no second machine.
-## Lint, types and the tests that need no server.
+# For the inner loop: what needs no Ray, no server and no second machine, and is done at once.
+## Lint, types and the quick tests that need no server.
 check: $(READY) lint types
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not server"
 

@@ -168,11 +168,13 @@ def test_what_stands_beside_the_wings_imports_none_of_them() -> None:
         assert not wings_that_are_imported(ROOT / f"trials/{name}.py"), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("foreign", ["ray", "mlflow", "orchestrator", "dashboards"])
 def test_the_science_does_not_know_the_sweep(foreign: str) -> None:
     assert not {path for path in importers(foreign) if path.startswith("trials/")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("foreign", ["ray", "torch", "mlflow", "timm", "trials", "orchestrator"])
 def test_the_dashboards_read_tables_only(foreign: str) -> None:
     assert not {path for path in importers(foreign) if path.startswith("dashboards/")}
@@ -333,6 +335,7 @@ def test_the_served_model_stands_alone() -> None:
     )
 
 
+@pytest.mark.slow
 def test_nobody_opens_a_pickle_but_the_reader_of_cifar10() -> None:
     assert importers("pickle") == {"trials/data/readers/cifar10.py"}
     for foreign in ("cloudpickle", "dill", "joblib", "shelve", "marshal"):

@@ -124,6 +124,7 @@ def said(value: Any) -> str:
     return repr(value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["object", "entry", "snapshot", "mask", "tickets", "checkpoint", "pin"]
 )

@@ -178,6 +178,7 @@ def test_the_headline_gives_the_key_figures(written: Path) -> None:
         assert said in text
 
 
+@pytest.mark.slow
 def test_nothing_that_a_user_names_becomes_markup(full: ReportData, tmp_path: Path) -> None:
     path = write_report(hostile(full), tmp_path / "out")
     page = Page(path)
@@ -338,6 +339,7 @@ def test_a_damaged_list_costs_no_report(empty: ReportData, tmp_path: Path, conte
     assert "report.html" in json.loads((tmp_path / "files.json").read_text())["files"]
 
 
+@pytest.mark.slow
 def test_ten_thousand_trials_stay_quick_and_small(full: ReportData, tmp_path: Path) -> None:
     trials = pd.concat([full.trials] * 33, ignore_index=True).iloc[:10_000]
     trials = trials.assign(key=[f"{i:064x}" for i in range(len(trials))])

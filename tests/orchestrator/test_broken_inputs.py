@@ -279,6 +279,7 @@ def problem_lines(broken: Broken, out: str, err: str) -> list[str]:
     return rest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", TABLE, ids=lambda broken: broken.name.replace(" ", "-"))
 def test_a_broken_input_is_one_line_and_costs_nothing(
     broken: Broken, tmp_path: Path, lotus: Lotus, monkeypatch: pytest.MonkeyPatch

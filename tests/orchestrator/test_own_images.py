@@ -50,6 +50,7 @@ def test_a_corrupt_image_is_said_by_the_doctor(
     )
 
 
+@pytest.mark.slow
 def test_a_corrupt_image_ends_a_run_before_ray_is_started(
     sweep_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

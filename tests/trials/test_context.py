@@ -80,6 +80,7 @@ def gradients(run: Callable[[], object]) -> list[Tensor]:
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", PATCHES)
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.integers(1, 11), st.sampled_from([0.0, 0.6]), st.sampled_from(sorted(RECIPES)))

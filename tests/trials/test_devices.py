@@ -99,6 +99,7 @@ def trial(tiny_trial: Callable[..., TrialConfig]) -> Callable[[str], TrialConfig
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRIALS)
 def test_every_stage_gives_the_bits_of_the_cpu_and_no_float64_on_the_device(
     trial: Callable[[str], TrialConfig], gpu: FakeGpu, name: str
@@ -196,6 +197,7 @@ REMOVALS: list[Removal] = ["gather", "zero", "mean", "attention_mask"]
 CASES = list(itertools.product(KINDS, REMOVALS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "removal"), CASES, ids=["-".join(case) for case in CASES])
 def test_no_step_makes_the_host_wait(
     trainer: Make,

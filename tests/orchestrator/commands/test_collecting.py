@@ -390,6 +390,7 @@ def in_memory() -> Iterator[str]:
 NUMBERS = st.sets(st.integers(0, len(NODES) - 1))
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     stored=NUMBERS,

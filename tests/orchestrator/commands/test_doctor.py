@@ -110,6 +110,7 @@ def test_a_store_that_cannot_be_written_is_found(tiny: Tiny, tmp_path: Path) -> 
     assert [name for name, check in bad.items() if not check.ok] == ["store"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
@@ -186,6 +187,7 @@ def test_weights_that_cannot_be_had_are_said_in_seconds(
     assert not list((tmp_path / "hf").rglob("*.safetensors"))
 
 
+@pytest.mark.slow
 def test_doctor_says_what_of_a_file_is_not_taken_as_it_is(
     sweep_file: Callable[..., Path], tmp_path: Path
 ) -> None:

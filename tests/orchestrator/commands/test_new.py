@@ -43,6 +43,7 @@ def comments(text: str) -> str:
     return " ".join(line.removeprefix("# ") for line in text.splitlines() if line[:2] == "# ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", ["12m", "30m", "2h"])
 def test_a_draft_passes_the_doctor_and_keeps_the_budget(budget: str, lotus: Lotus) -> None:
     path = draft(lotus, budget=budget)

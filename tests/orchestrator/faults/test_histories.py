@@ -38,6 +38,7 @@ def one_by_one(tracker: Tracker, run: Any) -> dict[str, list[tuple[int, float]]]
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("points", [25_000, 5], ids=["whole", "in halves"])
 @pytest.mark.parametrize("kind", ["sqlite", "server"])
 def test_many_runs_have_the_histories_of_each(

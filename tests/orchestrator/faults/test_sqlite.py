@@ -104,6 +104,7 @@ def test_a_database_locked_for_longer_is_given_up_and_delivered_to_later(
     assert run.data.tags["lotus.attempts"] == "2"
 
 
+@pytest.mark.slow
 def test_a_program_that_starts_while_a_database_is_locked_waits_for_it(tmp_path: Path) -> None:
     """MLflow's own start reads the database, and gives up after some seconds."""
     path = tmp_path / "mlflow.db"

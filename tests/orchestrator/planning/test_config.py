@@ -214,6 +214,7 @@ def test_the_bundled_sweeps_load_and_plan_wherever_somebody_is(
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_sweeps_of_the_log_load_and_plan(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(BENCHMARKS.parents[1])

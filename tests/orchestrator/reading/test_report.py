@@ -61,6 +61,7 @@ def artifact(compared: Any, run_id: str, path: str, folder: Path) -> Any:
     return load_mask(Path(compared[1].client.download_artifacts(run_id, path, str(folder))))
 
 
+@pytest.mark.slow
 def test_comparisons_of_a_real_sweep_are_counted_from_its_images(
     compared: Any, written: Path, tmp_path: Path
 ) -> None:

@@ -135,6 +135,7 @@ def check(summary: dict[str, Any]) -> tuple[int, int]:
     return stated, left_out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images", [1, 5, 60, 3000])
 @pytest.mark.parametrize("seeds", [1, 2, 3, 5])
 def test_what_says_nothing_is_no_number_in_the_summary(seeds: int, images: int) -> None:

@@ -283,6 +283,7 @@ def benchmark() -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 8])
 def test_all_corrected_intervals_of_a_family_hold_together_as_often_as_they_say(
     benchmark: ModuleType, size: int

@@ -91,6 +91,7 @@ def test_all_stages_are_covered() -> None:
     assert len(RESULTS) >= 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", sorted(RESULTS, key=lambda k: k.__name__), ids=lambda k: k.__name__
 )

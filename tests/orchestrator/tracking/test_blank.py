@@ -31,6 +31,7 @@ def migrations(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return made
 
 
+@pytest.mark.slow
 def test_the_second_folder_gets_a_copy_of_what_the_first_one_made(
     cache: Path, migrations: list[Path], tmp_path: Path
 ) -> None:
@@ -47,6 +48,7 @@ def test_the_second_folder_gets_a_copy_of_what_the_first_one_made(
     assert dumps[0] == dumps[1] == [("Default", 0), ("x", 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [b"", b"something else"])
 def test_a_copy_that_is_not_what_was_kept_is_removed_and_one_is_made(
     damage: bytes, cache: Path, migrations: list[Path], tmp_path: Path
@@ -61,6 +63,7 @@ def test_a_copy_that_is_not_what_was_kept_is_removed_and_one_is_made(
     assert again.stat().st_size > 100_000
 
 
+@pytest.mark.slow
 def test_another_mlflow_has_another_one(
     cache: Path, migrations: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,6 +73,7 @@ def test_another_mlflow_has_another_one(
     assert len(migrations) == len(list(cache.iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_where_nothing_can_be_kept_it_is_made_each_time(
     migrations: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,6 +85,7 @@ def test_where_nothing_can_be_kept_it_is_made_each_time(
     assert len(migrations) == 2
 
 
+@pytest.mark.slow
 def test_a_place_without_room_is_left_as_it_was(cache: Path, tmp_path: Path) -> None:
     database.prepare(tmp_path / "a.db")
     assert not blank.copy_to(tmp_path / "absent" / "b.db")

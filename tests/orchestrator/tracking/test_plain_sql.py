@@ -118,6 +118,7 @@ def shared(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copied(prepared, tmp_path_factory.mktemp("shared"))
 
 
+@pytest.mark.slow
 @given(st.lists(BATCHES, max_size=4), st.sampled_from(["FINISHED", "FAILED"]))
 def test_whatever_is_logged_both_leave_the_same_or_refuse_the_same(
     shared: Path, batches: list[Any], status: str

@@ -156,6 +156,7 @@ def test_a_migration_that_fails_or_is_killed_leaves_it_as_it_was(
     assert said[-1].startswith(f"{path} is migrated. A backup is kept as mlflow.db.schema-")
 
 
+@pytest.mark.slow
 def test_one_that_is_written_to_meanwhile_is_not_migrated(
     tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,6 +189,7 @@ def test_without_space_for_the_copy_nothing_is_changed(
     assert path.read_bytes() == content
 
 
+@pytest.mark.slow
 def test_one_of_a_newer_mlflow_is_refused_in_words(tmp_path: Path) -> None:
     path = tmp_path / "mlflow.db"
     connect(f"sqlite:///{path}")
@@ -213,6 +215,7 @@ def test_a_server_with_a_database_of_an_older_mlflow_is_not_migrated(tmp_path: P
     schema.check_server(empty, "postgresql://host/x")
 
 
+@pytest.mark.slow
 def test_threads_that_read_an_older_one_share_a_copy(tmp_path: Path, said: list[str]) -> None:
     path = tmp_path / "mlflow.db"
     made_old(path)

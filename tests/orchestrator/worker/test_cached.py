@@ -215,6 +215,7 @@ def faulty(monkeypatch: pytest.MonkeyPatch, stage: str, fault: Callable[[Context
     monkeypatch.setattr(cached_module, "call", call)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [MemoryError, lambda: torch.empty(2**60, dtype=torch.uint8)])
 def test_a_stage_whose_memory_runs_out_runs_again_with_half_the_images(
     error: Callable[[], Any], tiny: Tiny, monkeypatch: pytest.MonkeyPatch
@@ -237,6 +238,7 @@ def test_a_stage_whose_memory_runs_out_runs_again_with_half_the_images(
     assert ran.started == STAGES
 
 
+@pytest.mark.slow
 def test_memory_that_does_not_suffice_for_one_image_is_an_error(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,7 @@ def test_the_known_sizes_of_the_digits_are_those_that_load(settings: dict[str, A
     assert known(cfg) == Counts.of(load(cfg))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_the_known_sizes_of_cifar10_are_those_that_load(
     settings: dict[str, Any], cifar10_root: Path

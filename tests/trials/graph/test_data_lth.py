@@ -75,6 +75,7 @@ def state(result: TrialResult, name: str = "finetune") -> dict[str, torch.Tensor
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("selection", ["online", "static"])
 def test_where_nothing_leaves_the_three_students_are_one(run: Run, selection: str) -> None:
     made = [run(arm, 1.0, tickets={"selection": selection}) for arm in ARMS]

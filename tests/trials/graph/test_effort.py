@@ -268,6 +268,7 @@ RUNS: dict[str, tuple[dict[str, Any], int]] = {
 """Settings, and how many images are looked at that the training does not rest on."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_training_macs_are_those_of_the_passes_that_are_really_made(
     name: str, tiny_trial: Callable[..., TrialConfig], monkeypatch: pytest.MonkeyPatch

@@ -126,6 +126,7 @@ def test_masks_of_the_levels_nest(ran: Callable[..., TrialResult]) -> None:
     assert same(again["essential"].keep, half.keep), "weights: pretrained are scored either way"
 
 
+@pytest.mark.slow
 def test_the_level_that_is_found_is_that_of_the_curve(trial: Make) -> None:
     changes = {"levels": (0.0, 0.3, 0.9), "tolerance": 0.1}
     result = run_trial(trial(sparsity="auto", essential=changes))

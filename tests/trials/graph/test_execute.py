@@ -48,6 +48,7 @@ def state_of(result: TrialResult) -> dict[str, Tensor]:
     return state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arm", ARMS)
 def test_a_trial_of_every_arm_runs_from_end_to_end(run: Run, arm: str) -> None:
     inside = arm in SEED_SYSTEMS and arm not in TICKETED
@@ -134,6 +135,7 @@ def test_controls_reach_exactly_the_sparsity_that_issp_reached(run: Run) -> None
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("merge", ["vote_topk", "intersect_kept", "majority", "union_kept"])
 def test_every_merge_can_be_repeated_over_rounds(run: Run, merge: str) -> None:
     settings = soup(merge=merge, rounds=3, lr=3e-2)

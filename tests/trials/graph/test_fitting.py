@@ -27,6 +27,7 @@ def trial(tiny_trial: Make) -> Make:
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MODELS)
 def test_the_score_follows_the_model_where_nobody_wrote_one(kind: str, trial: Make) -> None:
     plain = trial(kind)

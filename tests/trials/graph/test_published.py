@@ -46,6 +46,7 @@ def final_weights(results: dict[str, Any]) -> Any:
     return results["finetune"].checkpoint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "section",
     [
@@ -69,6 +70,7 @@ def test_votes_of_ingredients_that_trained_can_differ_from_it(run: Run) -> None:
 EXACT = [name for name in PRESETS if PRESETS[name].get("rounds") == "auto"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", EXACT)
 def test_every_reading_ends_at_the_target_to_one_weight(run: Run, preset: Any) -> None:
     small = (

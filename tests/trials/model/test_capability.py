@@ -39,6 +39,7 @@ def refusal(name: str, **kwargs: Any) -> str:
     return message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MODELS)
 def test_what_a_kind_of_model_can_do_is_what_its_module_has(kind: str, made: Make) -> None:
     model, expected = made(kind), MODELS[kind]

@@ -61,6 +61,7 @@ def test_the_folder_lets_another_head_be_put_on(checkpoint: vit.Checkpoint, tmp_
     assert all(torch.equal(own[n], checkpoint.state[n]) for n in same)
 
 
+@pytest.mark.slow
 def test_an_onnx_runtime_gives_the_same_logits_for_any_batch_size(
     checkpoint: vit.Checkpoint, images: Tensor, logits: Tensor, tmp_path: Path
 ) -> None:
@@ -111,6 +112,7 @@ def of_a_kind(request: pytest.FixtureRequest) -> vit.Checkpoint:
     return vit.create(cfg, classes=10, channels=1, seed=3)
 
 
+@pytest.mark.slow
 def test_models_of_every_kind_load_in_timm_with_all_their_heads(
     of_a_kind: vit.Checkpoint, images: Tensor, tmp_path: Path
 ) -> None:

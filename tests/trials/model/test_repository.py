@@ -181,6 +181,7 @@ def test_a_repository_without_safe_weights_is_refused(
         remote_of("hf-hub:org/m")
 
 
+@pytest.mark.slow
 def test_a_hub_that_is_not_there_is_given_up(monkeypatch: pytest.MonkeyPatch, hub: Hub) -> None:
     hub.server.close()
     with pytest.raises(ModelError, match=r"cannot be reached .* Name a safetensors file"):

@@ -316,6 +316,7 @@ def real() -> Path:
     return REAL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [98, 112])
 def test_the_real_vit_s14_gets_a_new_head_at_other_sizes(
     real: Path, size: int, cifar10_root: Path, cpu: torch.device

@@ -66,6 +66,7 @@ def seen_lengths(model: Any, run: Any) -> tuple[tuple[int, int], ...]:
     return tuple((lengths[i, "norm1"], lengths[i, "norm2"]) for i in range(len(model.blocks)))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("kept", [None, 15, 10, 7])
 @pytest.mark.parametrize("depth", [1, 2, 4, 12])

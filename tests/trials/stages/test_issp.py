@@ -72,6 +72,7 @@ SOUPS = st.builds(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("merge", MERGES)
 @given(SOUPS)
 def test_every_merge_stays_inside_the_first_mask(
@@ -91,6 +92,7 @@ def test_the_vote_lies_between_the_intersection_and_the_union(
     assert masks.contains(masks.union(candidates.keeps), merged)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("merge", sorted(EXACT))
 @given(SOUPS)
 def test_exact_merges_keep_exactly_the_target(

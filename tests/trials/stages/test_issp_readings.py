@@ -120,6 +120,7 @@ TABLE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("section", TABLE)
 @settings(max_examples=8, deadline=None)
 @given(

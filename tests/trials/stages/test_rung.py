@@ -59,6 +59,7 @@ class Caught:
             self.model = {n.removeprefix("model."): t for n, t in parts.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chain", [(1,), (3,), (1, 3), (1, 2, 3)], ids=str)
 def test_rungs_are_the_first_epochs_of_the_uninterrupted_training_bit_for_bit(
     make: Made, chain: tuple[int, ...]

@@ -168,6 +168,7 @@ def saves_of(run: Run) -> int:
     return memory.saves
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_stage_that_died_at_any_snapshot_ends_as_if_it_had_not(
     stages: Stages, whole: Callable[[str], Any], name: str
@@ -183,6 +184,7 @@ def test_a_stage_that_died_at_any_snapshot_ends_as_if_it_had_not(
             assert same(run(Context(snapshots=memory)), expected), f"died at save {number}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_stage_that_dies_at_every_snapshot_gets_on_and_repeats_no_step(
     stages: Stages, whole: Callable[[str], Any], name: str
@@ -285,6 +287,7 @@ MUTATIONS: dict[str, Mutation] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutation", MUTATIONS)
 @pytest.mark.parametrize("name", ["dense", "steps", "denoise", "rung-above"])
 def test_a_state_that_does_not_fit_is_refused_and_the_training_starts_over(
