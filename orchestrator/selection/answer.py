@@ -135,10 +135,8 @@ def saving_words(best: Recommended) -> str:
         return f"Its multiply-accumulates (MACs) were not measured.{zeros}"
     if not best.patch_drop and abs(total_ratio - 1) <= 1e-9:
         return f"It keeps all patches and needs the multiply-accumulates (MACs) of dense.{zeros}"
-    sentence = (
-        f"On the patches that it keeps it needs {ratio(kept_ratio)} the multiply-accumulates (MACs)"
-    )
-    sentence += " of dense"
+    start = "On the patches that it keeps" if best.patch_drop else "With fewer tokens inside"
+    sentence = f"{start} it needs {ratio(kept_ratio)} the multiply-accumulates (MACs) of dense"
     if best.images_per_s_ratio is not None:
         sentence += f", and does {ratio(best.images_per_s_ratio)} as many images/s (measured)"
     if total_ratio - kept_ratio > 1e-9:

@@ -72,7 +72,8 @@ def saves_words(best: Mapping[str, Any]) -> str:
     if total - kept > 1e-9:
         words += f" ({ratio(kept)} where the patches are known beforehand)"
     if best["images_per_s_ratio"] is not None:
-        words += f", measured {ratio(best['images_per_s_ratio'])} the images/s on kept patches"
+        words += f", measured {ratio(best['images_per_s_ratio'])} the images/s"
+        words += " on kept patches" if best["patch_drop"] else ""
     return f"{words}{zeros}."
 
 

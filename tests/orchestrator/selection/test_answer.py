@@ -141,6 +141,9 @@ def test_a_setting_names_what_it_has_and_nothing_else(changes: dict[str, Any], s
         ({"macs_ratio": 1.0, "macs_ratio_kept": 1.0, "patch_drop": None},
          "It keeps all patches and needs the multiply-accumulates (MACs) of dense. 70 % of the "
          "prunable weights are zero, which by itself speeds nothing up."),
+        ({"macs_ratio": 0.75, "macs_ratio_kept": 0.75, "patch_drop": None, "final_sparsity": 0.0,
+          "images_per_s_ratio": None},
+         "With fewer tokens inside it needs 0.75× the multiply-accumulates (MACs) of dense."),
         ({"macs_ratio": None, "final_sparsity": None},
          "Its multiply-accumulates (MACs) were not measured."),
     ],

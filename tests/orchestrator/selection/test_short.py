@@ -76,6 +76,11 @@ def test_what_was_found(changes: dict[str, Any], words: str) -> None:
             {"macs_ratio": 1.0, "macs_ratio_kept": 1.0, "patch_drop": None},
             "No MACs, because it keeps all patches; zeros alone speed nothing up.",
         ),
+        (
+            {"macs_ratio": 0.75, "macs_ratio_kept": 0.75, "patch_drop": None},
+            "It needs 0.75× the MACs of dense, measured 1.23× the images/s; "
+            "zeros alone speed nothing up.",
+        ),
         ({"macs_ratio": None}, "Its MACs were not measured; zeros alone speed nothing up."),
     ],
 )
