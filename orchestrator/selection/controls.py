@@ -7,6 +7,12 @@ from orchestrator.selection.verdicts import percent_points, points_between
 from trials.arms import IN_WORDS, TESTS
 
 
+def control_in_words(control: str) -> str:
+    """A control within a sentence: `random mask`."""
+    label = IN_WORDS[control]
+    return label[0].lower() + label[1:]
+
+
 def control_warnings(comparisons: Sequence[ArmComparison]) -> Iterator[str]:
     """One sentence for each control that the fullest arm is not shown to beat."""
     for c in comparisons:
@@ -21,9 +27,8 @@ def control_warnings(comparisons: Sequence[ArmComparison]) -> Iterator[str]:
         basis = f"n = {c.n}, {c.scope}"
         if c.family_size > 1:
             basis += f", corrected for {c.family_size} comparisons"
-        control = IN_WORDS[c.b][0].lower() + IN_WORDS[c.b][1:]
         yield (
-            f"{IN_WORDS[c.a]} {relation} its control, {control}: "
+            f"{IN_WORDS[c.a]} {relation} its control, {control_in_words(c.b)}: "
             f"{100 * c.mean:+z.1f} points on {c.split}, paired by image ({limits}; {basis}). "
             f"This sweep does not show that {TESTS[c.b]} helps"
             f"{'; ' + c.would_decide if c.would_decide else ''}."

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from orchestrator.selection.analysis import Analysis
+from orchestrator.selection.controls import control_in_words
 from orchestrator.selection.seeds import FEWEST_SEEDS
 from trials.arms import CONTROLS, NAMES, SEED_SYSTEMS
 
@@ -61,7 +62,11 @@ def _controls(analysis: Analysis) -> Mark:
         "undecided": [c for c, verdict in found.items() if verdict == "undecided"],
         "not compared": [c for c in CONTROLS if c not in found],
     }
-    words = "; ".join(f"{state}: {_listed(names)}" for state, names in groups.items() if names)
+    words = "; ".join(
+        f"{state}: {', '.join(map(control_in_words, names))}"
+        for state, names in groups.items()
+        if names
+    )
     standing: Standing = "open"
     if groups["not beaten"]:
         standing = "bad"
@@ -91,8 +96,5 @@ def _not_run(analysis: Analysis) -> Mark:
 
 
 def _arms(missing: Sequence[str]) -> list[str]:
-    return [f"arm{'' if len(missing) == 1 else 's'} {_listed(missing)}"] if missing else []
-
-
-def _listed(arms: Sequence[str]) -> str:
-    return ", ".join(arm.replace("_", " ") for arm in arms)
+    listed = ", ".join(arm.replace("_", " ") for arm in missing)
+    return [f"arm{'' if len(missing) == 1 else 's'} {listed}"] if missing else []

@@ -54,7 +54,7 @@ def test_controls_stand_under_their_verdict(
     whole: Analysis, verdict: str, standing: str, words: str
 ) -> None:
     found = marks(judged(whole, dict.fromkeys(CONTROLS, verdict)))["Controls"]
-    assert found == (standing, words + ", ".join(CONTROLS).replace("_", " "))
+    assert found == (standing, f"{words}random patches, random mask, one-shot magnitude")
 
 
 def test_one_control_that_is_not_beaten_is_enough_for_doubt(whole: Analysis) -> None:
