@@ -149,3 +149,18 @@ def test_where_rounding_up_keeps_all_nothing_is_fused() -> None:
     assert walked.state.places.tolist() == ticket.tolist()
     idle = forward(model, x, Reducer(prefix=1), ticket)
     assert torch.equal(walked.logits, idle.logits)
+
+
+@pytest.mark.parametrize(("fuse_setting", "normalise"), [(True, False), ("normalised", True)])
+def test_the_setting_says_whether_weights_of_the_fused_token_sum_to_one(
+    fuse_setting: Any, normalise: bool
+) -> None:
+    own = reducer_of(settings("evit", keep=0.5, blocks=[0], fuse=fuse_setting), build())
+    assert own is not None
+    draw = torch.Generator().manual_seed(0)
+    x = torch.rand(2, 1 + PATCHES, 32, generator=draw)
+    cls = torch.rand(2, 1 + PATCHES, generator=draw).softmax(-1)
+    state = State(torch.arange(PATCHES).expand(2, -1), PATCHES)
+    tokens, _ = own.between(0, x, Seen(cls=cls), state)
+    kept = attentive(cls[:, 1:], 8)
+    assert torch.equal(tokens[:, -1:], fuse(x[:, 1:], cls[:, 1:], kept, normalise=normalise))

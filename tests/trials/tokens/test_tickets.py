@@ -284,3 +284,16 @@ def test_padding_survives_a_flip_at_the_end_of_its_row() -> None:
     assert torch.equal(tickets.flip(kept, columns=4), flipped)
     assert tickets.is_padded(kept)
     assert not tickets.is_padded(kept[:1])
+
+
+@pytest.mark.parametrize(
+    ("patches", "patch_drop", "ceil", "floor"),
+    [(196, 0.1, 177, 176), (9, 0.3, 7, 6), (10, 0.7, 3, 3), (4, 0.9, 1, 1)],
+)
+def test_as_many_are_left_as_the_rounding_says(
+    patches: int, patch_drop: float, ceil: int, floor: int
+) -> None:
+    """LOTUS rounds up, PatchDropout down; at least one is left."""
+    for count, left in (("ceil", ceil), ("floor", floor)):
+        exact = tickets.exact_drop(patches, patch_drop, count)  # type: ignore[arg-type]
+        assert tickets.keep_count(patches, exact) == left
