@@ -4,6 +4,9 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
+# Where nothing is written, each of some hundred processes of a test run compiles our code again.
+unexport PYTHONDONTWRITEBYTECODE
+
 # A cluster of containers: CPU workers by default, `make up PROFILE=gpu` for GPUs.
 PROFILE ?= cpu
 COMPOSE := docker compose --profile $(PROFILE)
@@ -37,8 +40,9 @@ types: $(READY)
 # One file after the other on each of four processes, for two cores. Three take the long files, which
 # start Ray or servers and wait for a third of their time; the fourth takes the short ones, which
 # compute. By default xdist takes the files with the most tests first; the longest have few
-# (tests/conftest.py).
+# (tests/conftest.py). Asserts are rewritten once, for all of them, while mypy has the other core.
 unit: $(READY)
+	$(BIN)/pytest --collect-only -qq >/dev/null
 	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 ## List the targets.

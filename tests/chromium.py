@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ class Chromium:
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
         attached = self.ask("Target.attachToTarget", targetId=target, flatten=True)
         self._session = attached["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
+        for domain in ("Page", "Runtime", "Log", "Network", "Performance"):
             self.ask(f"{domain}.enable")
 
     def close(self) -> None:
@@ -115,6 +115,17 @@ class Chromium:
         )
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
+
+    def busy_s(self, action: Callable[[], object]) -> float:
+        """CPU seconds of the page's main thread for an action, also where the machine is busy."""
+        before = self._thread_s()
+        action()
+        after = self._thread_s()
+        return after - before if after >= before else after  # less: the page has a new process
+
+    def _thread_s(self) -> float:
+        found = self.ask("Performance.getMetrics")["metrics"]
+        return float(next(one["value"] for one in found if one["name"] == "ThreadTime"))
 
     def key(self, name: str, code: int) -> None:
         """Press a key."""

@@ -29,12 +29,16 @@ SHARE = 10.0
 NAMED = 2
 """How many of the runs that are running are named."""
 
+NO_SWEEP = "No sweep has run yet. Start one: `lotus run digits`."
+
 ERRORS = 5
 """How many are shown of each sweep while it is watched."""
 
 
 def show_status(console: Console, rows: Sequence[Row]) -> None:
     """Counts of sweeps, and their errors."""
+    if not rows:
+        show_line(console, NO_SWEEP)
     show_pairs(console, [(_name(row), counts(row)) for row in rows], indent=0)
     for row in rows:
         for line in _errors(row):
@@ -72,7 +76,7 @@ def watch(
             took_s = time.monotonic() - begun
             if live:
                 live.update(_block(rows), refresh=True)
-            elif said != (told := [f"{_name(row)}  {counts(row)}" for row in rows]):
+            elif said != (told := [f"{_name(row)}  {counts(row)}" for row in rows] or [NO_SWEEP]):
                 said = told
                 for line in told:
                     show_line(console, line)
@@ -92,7 +96,7 @@ def _ended(row: Row) -> bool:
 
 
 def _block(rows: Sequence[Row]) -> RenderableType:
-    lines: list[Text] = []
+    lines = [] if rows else [Text(NO_SWEEP)]
     for row in rows:
         lines.append(Text.assemble((_name(row), "bold"), "  ", counts(row)))
         if now := row.get("now"):

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -56,19 +57,6 @@ def lotus(*args: str, cwd: Path = ROOT, env: dict[str, str]) -> subprocess.Compl
     """`lotus` as it is installed."""
     command = [LOTUS, *args]
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, timeout=300, check=False)
-
-
-@pytest.mark.slow
-def test_a_sweep_imports_nothing_from_the_users_folder(crowded: Path, tmp_path: Path) -> None:
-    """Neither the driver nor Ray's workers nor the process that publishes the best model."""
-    path = tiny_sweep(tmp_path)
-    args = ("run", str(path), "--set", "search.arm=[magnitude]")
-    program = Program.start(tmp_path / "log", *args, env=own(), cwd=crowded, lotus=[LOTUS])
-    assert program.wait() == 0, program.said
-    assert set(look(path, [args[-1]]).statuses) == {"FINISHED"}
-    assert "Traceback" not in program.said
-    assert "! MLflow" not in program.said
-    assert not (tmp_path / "imported").exists(), (tmp_path / "imported").read_text()
 
 
 @pytest.mark.parametrize("entries", [":/nowhere", "/nowhere:", ".", "./:/nowhere"])
@@ -134,46 +122,69 @@ def test_the_mlflow_ui_imports_nothing_from_the_users_folder(
     assert not (tmp_path / "imported").exists(), (tmp_path / "imported").read_text()
 
 
-@pytest.mark.slow
-def test_a_sweep_in_an_ascii_locale_runs_and_colours_asked_for_make_no_terminal_of_a_log(
-    tmp_path: Path,
-) -> None:
-    """What ASCII lacks is replaced; no line is written over, and the cursor stays where it is."""
-    folder = tmp_path / "größe θ"
-    folder.mkdir()
-    path = tiny_sweep(folder)
-    args = ("run", path.name, "--set", "search.arm=[magnitude]")
-    env = own(**ASCII, FORCE_COLOR="1")
-    program = Program.start(tmp_path / "log", *args, env=env, cwd=folder, lotus=[LOTUS])
-    assert program.wait() == 0, program.said
-    said = (tmp_path / "log").read_bytes()
-    assert said.isascii()
-    assert b"trials 0 done, 0 running, 0 failed of 1 * shared stages" in said
-    assert b"Traceback" not in said
-    for cursor in (b"\x1b[?25l", b"\x1b[2K", b"\x1b[1A", b"\r"):
-        assert cursor not in said
-    assert b"\x1b[" in said, "the colours were asked for"
-    assert set(look(path, [args[-1]]).statuses) == {"FINISHED"}
-
-
-@pytest.mark.parametrize(
-    "args",
-    [
-        ("list",), ("plan", "digits"), ("status",), ("schema",), ("--help",), ("run", "--help"),
-        ("doctor", "digits"), ("plan", "größe.yaml"), ("select", "digits"), ("gc", "--dry-run"),
-        ("report", "digits"), ("export", "digits", "--output", "größe"), ("größe",),
-        ("status", "digits", "--watch", "--json"), ("schema", "--markdown"),
-    ],
-    ids=" ".join,
+COMMANDS = (
+    ("list",), ("plan", "digits"), ("status",), ("schema",), ("--help",), ("run", "--help"),
+    ("doctor", "digits"), ("plan", "größe.yaml"), ("select", "digits"), ("gc", "--dry-run"),
+    ("report", "digits"), ("export", "digits", "--output", "größe"), ("größe",),
+    ("status", "digits", "--watch", "--json"), ("schema", "--markdown"),
 )  # fmt: skip
-def test_every_command_says_in_ascii_what_it_says(args: tuple[str, ...], tmp_path: Path) -> None:
-    shown = lotus(*args, cwd=tmp_path, env=own(**ASCII))
-    full = lotus(*args, cwd=tmp_path, env=own())
-    assert shown.returncode == full.returncode
-    assert (shown.stdout + shown.stderr).isascii()
-    assert b"Traceback" not in shown.stderr
-    words = [word for word in full.stdout.decode().split() if word.isascii() and word.isalpha()]
-    assert set(words) <= set(shown.stdout.decode().split())
+
+ONE_AFTER_THE_OTHER = """\
+import json, os, sys
+commands, to = json.loads(sys.argv[1]), sys.argv[2]
+from orchestrator import surroundings
+surroundings.prepare()
+from orchestrator.cli import main
+for number, args in enumerate(commands):
+    with open(f"{to}/{number}.out", "wb") as out, open(f"{to}/{number}.err", "wb") as err:
+        os.dup2(out.fileno(), 1), os.dup2(err.fileno(), 2)
+    sys.argv[:] = ["lotus", *args]
+    try:
+        main()
+        code = 0
+    except SystemExit as ended:
+        code = ended.code or 0
+    sys.stdout.flush(), sys.stderr.flush()
+    with open(f"{to}/{number}.code", "w") as file:
+        file.write(str(code))
+"""
+"""All commands in one process, which takes seconds to import what they need."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command has said and its exit code."""
+
+    out: bytes
+    err: bytes
+    code: str
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Said]]:
+    """Of each command, in turn, in an ASCII locale and in that of the tests."""
+    found = {}
+    for name, locale in {"ascii": ASCII, "full": {}}.items():
+        folder, to = tmp_path_factory.mktemp(name), tmp_path_factory.mktemp("said")
+        program = [sys.executable, "-c", ONE_AFTER_THE_OTHER, json.dumps(COMMANDS), str(to)]
+        subprocess.run(program, cwd=folder, env=own(**locale), check=True, timeout=600)
+        found[name] = [
+            Said(*(to.joinpath(f"{i}.{one}").read_bytes() for one in ("out", "err")),
+                 to.joinpath(f"{i}.code").read_text())
+            for i in range(len(COMMANDS))
+        ]  # fmt: skip
+    return found
+
+
+@pytest.mark.parametrize("number", range(len(COMMANDS)), ids=[" ".join(one) for one in COMMANDS])
+def test_every_command_says_in_ascii_what_it_says(number: int, said: dict[str, list[Said]]) -> None:
+    shown, full = said["ascii"][number], said["full"][number]
+    assert shown.code == full.code
+    assert full.out + full.err
+    assert (shown.out + shown.err).isascii()
+    assert b"Traceback" not in shown.err
+    words = [word for word in full.out.decode().split() if word.isascii() and word.isalpha()]
+    assert set(words) <= set(shown.out.decode().split())
 
 
 def test_a_pipe_whose_reader_is_gone_and_a_full_disk_end_nothing(tmp_path: Path) -> None:
@@ -204,26 +215,46 @@ def nameless() -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_a_user_without_a_name_and_a_home_runs_a_sweep_below_a_long_temporary_folder(
-    nameless: dict[str, str], tmp_path: Path
+def test_a_sweep_runs_whatever_its_surroundings_are(
+    crowded: Path, nameless: dict[str, str], tmp_path: Path
 ) -> None:
-    """As in a container with `--user 12345`; sockets have paths of 107 bytes at most."""
-    path, long = tiny_sweep(tmp_path), tmp_path / ("long" * 25)
+    """All at once, each as in the wild.
+
+    A user without a name and a home, as in a container with `--user 12345`. A temporary folder too
+    long for sockets, whose paths have 107 bytes at most. An ASCII locale with colours asked for in
+    a log: what ASCII lacks is replaced, and no line is written over. A working directory full of
+    foreign modules: neither the driver nor Ray's workers nor the process that publishes the best
+    model imports one.
+    """
+    folder, long = crowded / "größe θ", tmp_path / ("long" * 25)
+    folder.mkdir()
     long.mkdir()
+    path, arm = tiny_sweep(folder), "search.arm=[magnitude]"
+    name = str(path.relative_to(crowded))
     done = subprocess.run(
-        [*AS_NOBODY, LOTUS, "run", str(path), "--set", "search.arm=[magnitude]"],
-        cwd=tmp_path,
-        env=nameless | {"TMPDIR": str(long)},
+        [*AS_NOBODY, LOTUS, "run", name, "--set", arm],
+        cwd=crowded,
+        env=nameless | ASCII | {"FORCE_COLOR": "1", "TMPDIR": str(long)},
         capture_output=True,
-        text=True,
         timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr == ""
-    assert f"Ray keeps its files in /tmp/ray, not in {long}: too long" in done.stdout
-    assert set(look(path, ["search.arm=[magnitude]"]).statuses) == {"FINISHED"}
-    assert not (tmp_path / "~").exists()
+    assert done.stderr == b""
+    assert set(look(path, [arm]).statuses) == {"FINISHED"}
+
+    assert not (tmp_path / "imported").exists(), (tmp_path / "imported").read_text()
+    assert b"! MLflow" not in done.stdout, "the best model is published"
+
+    assert f"Ray keeps its files in /tmp/ray, not in {long}: too long".encode() in done.stdout
+    assert not (crowded / "~").exists()
+
+    assert done.stdout.isascii()
+    assert b"trials 0 done, 0 running, 0 failed of 1 * shared stages" in done.stdout
+    assert b"Traceback" not in done.stdout
+    for cursor in (b"\x1b[?25l", b"\x1b[2K", b"\x1b[1A", b"\r"):
+        assert cursor not in done.stdout
+    assert b"\x1b[" in done.stdout, "the colours were asked for"
 
 
 @pytest.mark.parametrize("command", [("list",), ("status",), ("doctor",), ("plan", "digits")])

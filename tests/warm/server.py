@@ -8,6 +8,7 @@ the test run, a process. What was forked goes on. It imports nothing of this pro
 
 import array
 import contextlib
+import ctypes
 import gc
 import json
 import os
@@ -24,6 +25,9 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +65,10 @@ READ_LATER = frozenset([
     "MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT",
     # asked for at each use
     "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_USERNAME",
-    "MLFLOW_TRACKING_PASSWORD", "PYTHONBREAKPOINT",
+    "MLFLOW_TRACKING_PASSWORD", "MLFLOW_S3_ENDPOINT_URL", "PYTHONBREAKPOINT",
+    # by what is imported after the fork
+    "MLFLOW_AUTH_CONFIG_PATH", "MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_AUTH_ADMIN_PASSWORD",
+    "MLFLOW_FLASK_SERVER_SECRET_KEY",
 ])  # fmt: skip
 """But these are not."""
 
@@ -97,6 +104,7 @@ class Program:
         what: a module, the path of a script, or code.
         kind: which of them: `-m`, `script` or `-c`.
         env: added to the environment.
+        folder: where it is started; None = where it was asked for.
         safe: nothing is imported from the working directory or the script's.
     """
 
@@ -106,6 +114,7 @@ class Program:
     env: dict[str, str]
     safe: bool
     unbuffered: bool
+    folder: str | None = None
 
 
 def program(argv: list[str]) -> Program | None:
@@ -114,10 +123,8 @@ def program(argv: list[str]) -> Program | None:
     flags = {"-P": False, "-u": False}
     while rest and rest[0] in flags:
         flags[rest.pop(0)] = True
-    safe, unbuffered = flags["-P"], flags["-u"]
-    if rest[:1] == ["-c"] or (rest[:1] == ["-m"] and rest[1] in MODULES):
-        return Program(rest[1], rest[0], rest[2:], {}, safe, unbuffered)
     env: dict[str, str] = {}
+    folder = None
     if rest and rest[0].endswith("ray/_private/workers/setup_worker.py"):
         del rest[0]
         context: dict[str, Any] = {}
@@ -125,16 +132,23 @@ def program(argv: list[str]) -> Program | None:
             rest.remove(option)
             if option.startswith(RAYS_OWN[0]):
                 context = json.loads(option.removeprefix(RAYS_OWN[0]))
-        # Of a submitted job, which looks for its raylet among the processes above it.
-        if context.get("command_prefix") or context.get("override_worker_entrypoint"):
-            return None
         env = context.get("env_vars") or {}
+        before = context.get("command_prefix") or ["cd", None, "&&"]
+        if context.get("override_worker_entrypoint") or before[::2] != ["cd", "&&"]:
+            return None
+        # The supervisor of a job, whose program looks for its raylet among the processes above it.
+        if any(name.startswith("RAY_EXPERIMENTAL_NOSET_") for name in env):
+            return None
+        folder = before[1]
+    rest_of = (env, flags["-P"], flags["-u"], folder)
+    if rest[:1] == ["-c"] or (rest[:1] == ["-m"] and rest[1] in MODULES):
+        return Program(rest[1], rest[0], rest[2:], *rest_of)
     if rest and rest[0].endswith(SCRIPTS):
-        return Program(rest[0], "script", rest[1:], env, safe, unbuffered)
+        return Program(rest[0], "script", rest[1:], *rest_of)
     return None
 
 
-MODULES = ("orchestrator.cli", "mlflow", "uvicorn")
+MODULES = ("orchestrator.cli", "mlflow", "uvicorn", "ray.util.client.server")
 
 AUTOSCALER = "ray/autoscaler/_private/monitor.py"
 
@@ -167,6 +181,30 @@ def workers_by(launcher: str) -> None:
             sys.executable = real
 
     services.start_raylet = started
+
+
+class WhenRayIsImported(MetaPathFinder):
+    """`workers_by`, where Ray is imported at all: that takes most of a second."""
+
+    def __init__(self, launcher: str) -> None:
+        self.launcher = launcher
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        """Of the module that is changed."""
+        if name != "ray._private.services":
+            return None
+        sys.meta_path.remove(self)
+        spec = find_spec(name)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"there is no {name}")
+        load = spec.loader.exec_module
+
+        def loaded(module: Any) -> None:
+            load(module)
+            workers_by(self.launcher)
+
+        spec.loader.exec_module = loaded  # type: ignore[method-assign]
+        return spec
 
 
 class Server:
@@ -272,8 +310,20 @@ def receive(conn: socket.socket) -> tuple[dict[str, Any], list[int]]:
     return json.loads(text), list(fds)
 
 
+def enter(process: int) -> None:
+    """Go to the network and the mounts of another process, as of a host of a test."""
+    for name in ("net", "mnt"):
+        theirs = f"/proc/{process}/ns/{name}"
+        if os.readlink(theirs) != os.readlink(f"/proc/self/ns/{name}"):
+            space = os.open(theirs, os.O_RDONLY)
+            if ctypes.CDLL(None, use_errno=True).setns(space, 0):
+                raise OSError(ctypes.get_errno(), f"setns to {theirs}")
+            os.close(space)
+
+
 def become(asked: dict[str, Any], fds: list[int]) -> None:
     """Be the process that was asked for, from here to its end."""
+    enter(asked["pid"])
     os.setsid()
     for number, fd in enumerate(fds):
         os.dup2(fd, number)
@@ -282,19 +332,18 @@ def become(asked: dict[str, Any], fds: list[int]) -> None:
         signal.signal(
             getattr(signal, name), signal.SIG_DFL if name == "SIGCHLD" else signal.SIG_IGN
         )
+    wanted = program(asked["argv"])
+    if wanted is None:
+        raise ValueError(f"not for us: {asked['argv']}")
     os.environ.clear()
-    os.environ.update(asked["env"])
-    os.chdir(asked["cwd"])
+    os.environ.update(asked["env"] | wanted.env)
+    os.chdir(wanted.folder or asked["cwd"])
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, asked["nice"])
         Path("/proc/self/oom_score_adj").write_text(asked["oom"])
     tempfile.tempdir = None
     random.seed()
     time.tzset()
-    wanted = program(asked["argv"])
-    if wanted is None:
-        raise ValueError(f"not for us: {asked['argv']}")
-    os.environ.update(wanted.env)
     if wanted.unbuffered or "PYTHONUNBUFFERED" in os.environ:
         sys.stdout.reconfigure(write_through=True)  # type: ignore[union-attr]
     if threads := os.environ.get("OMP_NUM_THREADS"):
@@ -303,26 +352,29 @@ def become(asked: dict[str, Any], fds: list[int]) -> None:
         torch.set_num_threads(int(threads))
     # A server's own processes end with it, as they do when somebody kills all that he has started.
     _follow(asked["pid"], os.killpg if wanted.what == "mlflow" else os.kill)
+    sys.orig_argv[:] = [sys.executable, *asked["argv"]]
+    _run(wanted)
+
+
+def _run(wanted: Program) -> None:
+    """What Python does with a command line."""
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     sys.path[:] = [*paths, *PATH]
     if not wanted.safe and "PYTHONSAFEPATH" not in os.environ:
         here = os.path.dirname(wanted.what) if wanted.kind == "script" else os.getcwd()
         sys.path.insert(0, here)
     sys.argv[:] = ["-c" if wanted.kind == "-c" else wanted.what, *wanted.args]
-    sys.orig_argv[:] = [sys.executable, *asked["argv"]]
     sys.modules.pop("sitecustomize", None)
     with contextlib.suppress(ImportError):
         import sitecustomize  # noqa: F401, the faults of a test
-    if wanted.kind == "script":
-        if wanted.what.endswith(AUTOSCALER):  # it starts nodes
-            sys.executable = LAUNCHER[0]
-        runpy.run_path(wanted.what, run_name="__main__")
-        return
-    if wanted.what in ("mlflow", "uvicorn"):
+    # Ray's autoscaler starts nodes, and MLflow's command its server.
+    if wanted.what in ("mlflow", "uvicorn") or wanted.what.endswith(AUTOSCALER):
         sys.executable = LAUNCHER[0]
-    else:
-        workers_by(LAUNCHER[0])
-    if wanted.kind == "-m":
+    elif wanted.kind != "script":
+        sys.meta_path.insert(0, WhenRayIsImported(LAUNCHER[0]))
+    if wanted.kind == "script":
+        runpy.run_path(wanted.what, run_name="__main__")
+    elif wanted.kind == "-m":
         runpy.run_module(wanted.what, run_name="__main__", alter_sys=True)
     else:
         exec(compile(wanted.what, "<string>", "exec"), vars(sys.modules["__main__"]))

@@ -1,6 +1,7 @@
 """One server for all processes of a test run, and the command that stands in for `python`."""
 
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -84,6 +85,18 @@ def ray() -> list[str]:
     if launcher == sys.executable:
         return [str(Path(sys.executable).parent / "ray")]
     return [launcher, str(HERE / "ray_command.py"), launcher]
+
+
+def programs_in(folder: Path, *names: str) -> str:
+    """Make a folder of programs that are quick to start, for PATH: `lotus`, `mlflow` or `ray`."""
+    modules = {"lotus": "orchestrator.cli", "mlflow": "mlflow"}
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        command = ray() if name == "ray" else [python(), "-m", modules[name]]
+        path = folder / name
+        path.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n', encoding="utf-8")
+        path.chmod(0o755)
+    return str(folder)
 
 
 def process_of(client: int) -> int:

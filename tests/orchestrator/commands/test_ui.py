@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
@@ -25,6 +24,7 @@ from orchestrator.publishing.view import prepare_view
 from orchestrator.tracking import database as sqlite
 from orchestrator.tracking.tracker import Tracker, open_sweep
 from tests.orchestrator.programs import Program, environment, free_port
+from tests.warm.starting import python
 
 PASSWORD = "a-password-of-this-test"
 
@@ -201,7 +201,7 @@ def test_a_database_server_is_shown_with_its_own_artifact_places_and_without_its
 def test_a_database_server_that_is_away_is_said_within_seconds(tmp_path: Path) -> None:
     start = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "orchestrator.cli", "ui", "--tracking-uri",
+        [python(), "-m", "orchestrator.cli", "ui", "--tracking-uri",
          f"postgresql://u:{PASSWORD}@127.0.0.1:{free_port()}/db"],
         env=environment(), cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.commands.watching import counts, show_status, watch
+from orchestrator.commands.watching import NO_SWEEP, counts, show_status, watch
 from orchestrator.driver.interrupts import INTERRUPTS
 from tests.orchestrator.commands.screens import log, said, screen
 
@@ -55,6 +55,15 @@ def test_a_screen_keeps_the_last_state_with_some_of_the_errors(width: int) -> No
     last = said(console).rsplit("s  0 of 8", 1)[1]
     assert last.count("it broke") == 5
     assert "and 3 more" in last
+
+
+def test_where_no_sweep_has_run_a_line_says_so_and_how_to_start_one() -> None:
+    shown, watched, live = log(), log(), screen(80)
+    show_status(shown, [])
+    watch(watched, list, 0.0, lambda _: None)
+    watch(live, list, 0.0, lambda _: None)
+    assert said(shown) == said(watched) == f"{NO_SWEEP}\n"
+    assert NO_SWEEP in said(live)
 
 
 def test_an_interrupt_is_how_one_ends_it() -> None:

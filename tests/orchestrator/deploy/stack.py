@@ -157,7 +157,7 @@ class Stack:
             if running.run(check).returncode == 0:
                 return
             assert time.monotonic() < end, f"{container} is not healthy:\n{running.said}"
-            time.sleep(0.3)
+            time.sleep(1)
 
     def _spec(self, name: str, container: str) -> Spec:
         service = self.services[name]

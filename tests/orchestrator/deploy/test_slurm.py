@@ -5,7 +5,6 @@ Slurm itself is not everywhere that tests run.
 
 import os
 import re
-import shlex
 import shutil
 import signal
 import stat
@@ -19,10 +18,10 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from programs import REAL, ROOT, environment, look
+from programs import ROOT, environment, look
 from test_nodes import end, processes_with
 
-from tests.warm.starting import python, ray
+from tests.warm.starting import programs_in
 
 SCRIPT = ROOT / "orchestrator/deploy/slurm/lotus.sbatch"
 BLOCKS = 1408
@@ -98,12 +97,8 @@ class Job:
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     """Where jobs are submitted from, with stand-ins for Slurm's programs, and ours forked."""
-    (tmp_path / "bin").mkdir()
-    forked = {
-        name: f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n'
-        for name, command in (("ray", ray()), ("lotus", [python(), *REAL[1:]]))
-    }
-    for name, text in {"srun": SRUN, "scontrol": SCONTROL, **forked}.items():
+    programs_in(tmp_path / "bin", "ray", "lotus")
+    for name, text in {"srun": SRUN, "scontrol": SCONTROL}.items():
         path = tmp_path / "bin" / name
         path.write_text(text, encoding="utf-8")
         path.chmod(0o755)

@@ -6,7 +6,6 @@ import math
 import os
 import re
 import subprocess
-import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +25,7 @@ from orchestrator.storage.store import Store
 from orchestrator.tracking.tracker import Tracker, open_sweep
 from orchestrator.worker.job import Settings, job_of
 from orchestrator.worker.worker import Worker, run_stage, run_trial
+from tests.warm.starting import programs_in
 
 pytestmark = pytest.mark.slow
 
@@ -241,7 +241,7 @@ def command_on(page: Path) -> str:
 def typed(command: str, folder: Path) -> None:
     """Run it in a shell, in a folder."""
     environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{programs_in(folder / 'bin', 'lotus', 'mlflow')}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
     }
     done = subprocess.run(

@@ -2,7 +2,6 @@
 
 import sqlite3
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -16,6 +15,7 @@ from orchestrator.tracking import schema
 from orchestrator.tracking.connection import connect, make_ready
 from orchestrator.tracking.patience import TrackingError
 from tests.orchestrator.tracking.conftest import Output
+from tests.warm.starting import python
 
 OLD = "4465047574b1"
 """The schema of an MLflow 2 of early 2024, before it had traces, logged models and workspaces."""
@@ -118,7 +118,7 @@ def test_two_that_migrate_at_once_do_it_once(tmp_path: Path, said: list[str]) ->
         "from pathlib import Path; from orchestrator.tracking.schema import migrate; "
         f"migrate(Path({str(path)!r}))"
     )
-    both = [subprocess.Popen([sys.executable, "-W", "ignore", "-c", program]) for _ in range(2)]
+    both = [subprocess.Popen([python(), "-c", program]) for _ in range(2)]
     assert [one.wait() for one in both] == [0, 0]
     assert len(list(tmp_path.glob("mlflow.db.schema-*"))) == 1
     assert not list(tmp_path.glob("*.part*"))
@@ -139,7 +139,7 @@ def test_a_migration_that_fails_or_is_killed_leaves_it_as_it_was(
         "schema.upgrade = lambda *paths: (real(*paths), os.kill(os.getpid(), 9)); "
         f"schema.migrate(Path({str(path)!r}))"
     )
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=False)
+    done = subprocess.run([python(), "-c", program], check=False)
     assert done.returncode == -9
     assert path.read_bytes() == content
 
