@@ -127,25 +127,34 @@ def program(argv: list[str]) -> Program | None:
     folder = None
     if rest and rest[0].endswith("ray/_private/workers/setup_worker.py"):
         del rest[0]
-        context: dict[str, Any] = {}
-        for option in [one for one in rest if one.startswith(RAYS_OWN)]:
-            rest.remove(option)
-            if option.startswith(RAYS_OWN[0]):
-                context = json.loads(option.removeprefix(RAYS_OWN[0]))
-        env = context.get("env_vars") or {}
-        before = context.get("command_prefix") or ["cd", None, "&&"]
-        if context.get("override_worker_entrypoint") or before[::2] != ["cd", "&&"]:
+        if (prepared := _prepared(rest)) is None:
             return None
-        # The supervisor of a job, whose program looks for its raylet among the processes above it.
-        if any(name.startswith("RAY_EXPERIMENTAL_NOSET_") for name in env):
-            return None
-        folder = before[1]
-    rest_of = (env, flags["-P"], flags["-u"], folder)
+        env, folder = prepared
+    how = (env, flags["-P"], flags["-u"], folder)
     if rest[:1] == ["-c"] or (rest[:1] == ["-m"] and rest[1] in MODULES):
-        return Program(rest[1], rest[0], rest[2:], *rest_of)
+        return Program(rest[1], rest[0], rest[2:], *how)
     if rest and rest[0].endswith(SCRIPTS):
-        return Program(rest[0], "script", rest[1:], *rest_of)
+        return Program(rest[0], "script", rest[1:], *how)
     return None
+
+
+def _prepared(rest: list[str]) -> tuple[dict[str, str], str | None] | None:
+    """Environment and folder that a job's worker gets, by what Ray adds to its command line.
+
+    Its options are removed from there. None = only Ray can prepare it, or it has to be its raylet's
+    child, as the supervisor of a job, whose program looks for a raylet among the processes above.
+    """
+    context: dict[str, Any] = {}
+    for option in [one for one in rest if one.startswith(RAYS_OWN)]:
+        rest.remove(option)
+        if option.startswith(RAYS_OWN[0]):
+            context = json.loads(option.removeprefix(RAYS_OWN[0]))
+    env = context.get("env_vars") or {}
+    change, folder, then = context.get("command_prefix") or ["cd", None, "&&"]
+    supervisor = any(name.startswith("RAY_EXPERIMENTAL_NOSET_") for name in env)
+    if context.get("override_worker_entrypoint") or (change, then) != ("cd", "&&") or supervisor:
+        return None
+    return env, folder
 
 
 MODULES = ("orchestrator.cli", "mlflow", "uvicorn", "ray.util.client.server")
