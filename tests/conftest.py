@@ -1,5 +1,6 @@
 """Shared by all tests: where the real data lies, and one small finished sweep."""
 
+import gc
 import os
 import secrets
 import signal
@@ -20,6 +21,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # as in the product: programs are forked
 os.environ.setdefault("LOTUS_NO_LIVE", "true")  # a process more for each sweep of half a minute
 os.environ.setdefault("RAY_raylet_start_wait_time_s", "150")  # 30 s: too few on a busy machine
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for each other, of four processes
 for name in ("MLFLOW_TRACKING_URI", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
     os.environ.pop(name, None)
 
@@ -178,6 +180,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     rank = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST_FIRST)}
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: rank.get(item.path, len(rank) + (item.path not in slow)))
+
+
+def pytest_collection_finish() -> None:
+    """A million objects of libraries live to the end: no collection of garbage looks at them."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """As it was, for what looks for leaks at the end."""
+    gc.unfreeze()
 
 
 class FromBothEnds(LoadFileScheduling):

@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.private_names import MLFLOW, TIMM
 from orchestrator.ray_internals.names import RAY
-from tests.conftest import COMMAND, loaded_by
+from tests.conftest import COMMAND, loaded_by, tiny_sweep
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("trials", "orchestrator", "dashboards")
@@ -347,7 +347,11 @@ HEAVY = {"torch", "torchvision", "timm", "ray", "mlflow", "optuna", "altair", "v
 TABLES = {"pandas", "sklearn"}
 
 
-PLAN = "from orchestrator import load_sweep, plan\nassert plan(load_sweep('digits')).nodes"
+PLAN = """
+import sys
+from orchestrator import load_sweep, plan
+assert plan(load_sweep(sys.argv[1])).nodes
+"""
 
 
 def test_the_look_into_a_process_sees_what_it_imports() -> None:
@@ -356,8 +360,9 @@ def test_the_look_into_a_process_sees_what_it_imports() -> None:
 
 def test_a_plan_of_a_known_model_imports_and_predicts_without_what_computes(tmp_path: Path) -> None:
     """The first one asks timm what the model can do."""
-    first, again = (loaded_by(PLAN, XDG_CACHE_HOME=str(tmp_path)) for _ in range(2))
-    predicted = loaded_by(COMMAND, "plan", "digits", XDG_CACHE_HOME=str(tmp_path))
+    path, cache = str(tiny_sweep(tmp_path)), {"XDG_CACHE_HOME": str(tmp_path)}
+    first, again = (loaded_by(PLAN, path, **cache) for _ in range(2))
+    predicted = loaded_by(COMMAND, "plan", path, **cache)
     assert "timm" in first
     assert not (again | predicted) & (HEAVY | TABLES)
 

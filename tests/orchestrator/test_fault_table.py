@@ -126,8 +126,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     ),
     "The terminal's encoding lacks a character, file names are not UTF-8 in this locale, "
     "`FORCE_COLOR` with a log": (
-        "test_surroundings.py::"
-        "test_a_sweep_in_an_ascii_locale_runs_and_colours_asked_for_make_no_terminal_of_a_log",
+        "test_surroundings.py::test_a_sweep_runs_whatever_its_surroundings_are",
         "test_surroundings.py::test_every_command_says_in_ascii_what_it_says",
     ),
     "The terminal is closed: ssh drops, the window is shut": (
@@ -139,15 +138,14 @@ TESTS: dict[str, tuple[str, ...]] = {
         "test_surroundings.py::test_a_pipe_whose_reader_is_gone_and_a_full_disk_end_nothing",
     ),
     "The user's folder holds `yaml.py`, `types.py`, `mlflow.py` …": (
-        "test_surroundings.py::test_a_sweep_imports_nothing_from_the_users_folder",
+        "test_surroundings.py::test_a_sweep_runs_whatever_its_surroundings_are",
         "test_surroundings.py::"
         "test_an_empty_entry_of_the_import_path_does_not_bring_the_users_folder",
         "test_surroundings.py::test_the_mlflow_ui_imports_nothing_from_the_users_folder",
         "remote/test_submitted.py::test_a_job_without_a_home_works_in_a_folder_of_its_own",
     ),
     "A user id without a name or a home (containers)": (
-        "test_surroundings.py::"
-        "test_a_user_without_a_name_and_a_home_runs_a_sweep_below_a_long_temporary_folder",
+        "test_surroundings.py::test_a_sweep_runs_whatever_its_surroundings_are",
         "test_surroundings.py::test_a_user_without_a_name_can_give_every_command",
     ),
     "`TMPDIR` too long for sockets, or not writable": (
