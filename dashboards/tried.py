@@ -1,5 +1,6 @@
 """The settings that a sweep tried: how figures name their axes, and which arm they show."""
 
+from collections import Counter
 from typing import Any
 
 from dashboards.arms import Arms
@@ -38,6 +39,17 @@ def varied(settings: list[Row]) -> list[str]:
     axes = dict.fromkeys(axis for row in settings for axis in row["setting"])
     ordered = [*(a for a in AXES if a in axes), *(a for a in axes if a not in AXES)]
     return [axis for axis in ordered if len(values(settings, axis)) > 1]
+
+
+def telling(settings: list[Row], axes: list[str], most: int) -> list[str]:
+    """At most so many of the axes, in their order: those in which most settings differ."""
+
+    def differ(axis: str) -> int:
+        found = [row["setting"].get(axis) for row in settings]
+        return len(found) - max(Counter(found).values(), default=0)
+
+    chosen = sorted(axes, key=differ, reverse=True)[:most]
+    return [axis for axis in axes if axis in chosen]
 
 
 def axis_name(axis: str) -> str:

@@ -5,6 +5,7 @@ Lines are numbered from 1, the best first. Two parameters of the drawing belong 
 that stands out.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,31 +19,43 @@ from dashboards.text import amount, number, percent, plural
 
 FEWEST, MOST = 6, 300  # lines: below, a table says it better; above, they are thinned
 FEWEST_AXES = 3  # of two a heat map says it better
+MOST_AXES = 6  # of more the names lie over each other
 _CHOICES = 11  # values of the accuracy between which lines can be chosen
 _BEST = 0.1  # of the settings, which are highlighted
 _KINDS = ("The best tenth", "Others")
 _CHOSEN = "chosen === null || indexof(chosen, datum.line) >= 0"
 _POINTED = "datum.line === pointed"
+_IN_LINES = "split(replace(datum.label, regexp('[._]', 'g'), '$&|'), '|')"
+"""The name of an axis that is a key of the sweep file, a line for each of its parts."""
 HEADS = {"line": "Setting", "axis": "Axis", "text": "Value", "kind": "Kind"}
 _ACCURACY = "Val. accuracy"
+_PADDING = 0.45  # before the first axis, in distances of two
+_LINE = 13  # height of a line of a name, in pixels
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of one arm with all axes that vary, the best first."""
+    """The settings of one arm, the best first.
+
+    Attributes:
+        axes: that are drawn.
+        varied: how many there are.
+    """
 
     rows: list[dict[str, Any]]
     axes: list[str]
+    varied: int
     arms: Arms
 
 
 def data(summary: dict[str, Any]) -> Settings | None:
     """The settings, if there are enough of them and of the axes that vary."""
     rows = tried.of_one_arm(summary)
-    axes = tried.varied(rows)
+    varied = tried.varied(rows)
+    axes = tried.telling(rows, varied, MOST_AXES)
     rows = [row for row in rows if all(row["setting"].get(a) is not None for a in axes)]
     enough = len(rows) >= FEWEST and len(axes) >= FEWEST_AXES
-    return Settings(rows, axes, Arms.of(summary)) if enough else None
+    return Settings(rows, axes, len(varied), Arms.of(summary)) if enough else None
 
 
 def draw(shown: Settings) -> Plot:
@@ -54,6 +67,9 @@ def draw(shown: Settings) -> Plot:
     name = shown.arms.short(shown.rows[0]["arm"])
     note = f"Shown is {name}, the arm with most settings; "
     note += parts.sample(row.get("n") for row in shown.rows)
+    if len(shown.axes) < shown.varied:
+        note += f" {len(shown.axes)} of {shown.varied} axes are drawn: those in which most settings"
+        note += " differ."
     if len(drawn) < len(shown.rows):
         note += f" {len(drawn)} of {len(shown.rows)} settings are drawn, the best among them."
     return Plot(
@@ -181,11 +197,13 @@ def _ticks(shown: Settings) -> list[dict[str, Any]]:
 
 def _chart(points: list[dict[str, Any]], shown: Settings) -> alt.LayerChart:
     names = [*map(tried.axis_name, shown.axes), _ACCURACY]
+    between = style.WIDTH / (len(names) - 1 + 2 * _PADDING)
     x = alt.X(
         "axis", type="nominal", title=None,
-        scale=alt.Scale(type="point", domain=names, padding=0.3),
-        axis=alt.Axis(labelAngle=0, grid=True, gridColor=style.MUTED, domain=False, ticks=False,
-                      labelColor=style.INK, labelPadding=10, orient="top"),
+        scale=alt.Scale(type="point", domain=names, padding=_PADDING),
+        axis=alt.Axis(labelAngle=0, labelExpr=_IN_LINES, labelColor=style.INK,
+                      labelPadding=10 + _LINE * max(len(re.findall("[._]", n)) for n in names),
+                      grid=True, gridColor=style.MUTED, domain=False, ticks=False, orient="top"),
     )  # fmt: skip
     y = alt.Y("height", type="quantitative", title=None, axis=None,
               scale=alt.Scale(domain=[-0.04, 1.04], nice=False))  # fmt: skip
@@ -206,8 +224,9 @@ def _chart(points: list[dict[str, Any]], shown: Settings) -> alt.LayerChart:
             )
         )
     ticks = parts.chart(_ticks(shown)).encode(x=x, y=y, text=alt.Text("text", type="nominal"))
-    halo = ticks.mark_text(align="right", dx=-7, fontSize=11.5, stroke=style.PAPER, strokeWidth=4)
-    text = ticks.mark_text(align="right", dx=-7, fontSize=11.5, limit=110)
+    halo = ticks.mark_text(align="right", dx=-7, fontSize=11.5, limit=between - 14,
+                           stroke=style.PAPER, strokeWidth=4)  # fmt: skip
+    text = ticks.mark_text(align="right", dx=-7, fontSize=11.5, limit=between - 14)
     drawn: alt.LayerChart = parts.layered(*layers, halo, text).add_params(
         alt.param(name="chosen", value=None), alt.param(name="pointed", value=0)
     )

@@ -101,7 +101,10 @@ def _standing(best: Recommended) -> str:
 
 
 def setting_words(best: Recommended) -> str:
-    """`LOTUS (one-shot level 30 %, final sparsity 70 %, 10 % of the patches dropped, ...)`."""
+    """`LOTUS (one-shot level 30 %, final sparsity 70 %, 10 % of the patches dropped, ...)`.
+
+    Further axes are those that the trial's name names: what its block of the search says.
+    """
     parts = []
     if best.sparsity is not None:
         parts.append(f"one-shot level {level(best.sparsity)}")
@@ -115,7 +118,7 @@ def setting_words(best: Recommended) -> str:
     parts += [
         f"{axis} {value}"
         for axis, value in best.setting.items()
-        if axis not in BASE_AXES and value is not None
+        if axis not in BASE_AXES and value is not None and f"-{axis}=" in best.name
         and (arm_row is None or arm_row.concerned(axis))
     ]  # fmt: skip
     arm = best.arm if arm_row is None else arm_row.label

@@ -33,3 +33,11 @@ def test_a_setting_is_named_by_the_axes_that_it_has() -> None:
     assert tried.short(setting) == "s 30\u00a0%, issp.merge union"
     assert tried.tight(setting | {"mask_data_fraction": 0.125}) == "s30 f12.5"
     assert tried.words(setting) == "one-shot level 30\u00a0%, issp.merge union"
+
+
+def test_of_many_axes_those_are_taken_in_which_most_settings_differ() -> None:
+    rows = [row("a", sparsity=0.1, x=i, y=i == 0, z=i % 2) for i in range(6)]
+    axes = tried.varied(rows)
+    assert axes == ["x", "y", "z"]
+    assert tried.telling(rows, axes, 2) == ["x", "z"]
+    assert tried.telling(rows, axes, 3) == axes

@@ -1,8 +1,9 @@
 """TEST DATA, made up."""
 
 import json
+import re
 
-from dashboards.figures.settings_lines import FIGURE, MOST, line_of_trial, thinned
+from dashboards.figures.settings_lines import FIGURE, MOST, MOST_AXES, line_of_trial, thinned
 from dashboards.text import AUTO
 from tests.dashboards.figures.test_settings_heat import GRID, setting, summary
 from tests.dashboards.reading_figures import rows
@@ -83,3 +84,34 @@ def test_a_trial_is_found_by_its_setting() -> None:
     assert found["key-0-0"] == found["key-0-1"]
     assert sorted(set(found.values())) == list(range(1, len(GRID) + 1))
     assert line_of_trial({}) == {}
+
+
+def test_of_many_axes_some_are_drawn_and_the_note_says_so() -> None:
+    settings = [
+        row | {"setting": row["setting"] | {f"issp.axis_{n}": i % (n + 2) for n in range(9)}}
+        for i, row in enumerate(GRID)
+    ]
+    plot = FIGURE.draw(FIGURE.data(summary(*settings)))
+    assert len({row["axis"] for row in rows(plot, "line")}) == MOST_AXES + 1
+    assert f"{MOST_AXES} of 12 axes are drawn" in plot.note
+    assert "axes are drawn" not in FIGURE.draw(FIGURE.data(summary(*GRID))).note
+
+
+def test_a_key_of_the_sweep_file_has_a_line_for_each_of_its_parts() -> None:
+    """And above the frame there is room for all of them."""
+    settings = [
+        row | {"setting": row["setting"] | {"issp.sparsity_reference": f"r{i % 2}"}}
+        for i, row in enumerate(GRID)
+    ]
+    few, many = (FIGURE.drawing(summary(*found)) for found in (GRID, settings))
+    assert few is not None
+    assert many is not None
+    for part in ("issp.", "sparsity_", "reference"):
+        assert f">{part}</tspan>" in many.svg
+    assert height(many.svg) > height(few.svg)
+
+
+def height(svg: str) -> float:
+    found = re.search(r'<svg[^>]* height="([\d.]+)"', svg)
+    assert found
+    return float(found[1])
