@@ -150,11 +150,12 @@ def _prepared(rest: list[str]) -> tuple[dict[str, str], str | None] | None:
         if option.startswith(RAYS_OWN[0]):
             context = json.loads(option.removeprefix(RAYS_OWN[0]))
     env = context.get("env_vars") or {}
-    change, folder, then = context.get("command_prefix") or ["cd", None, "&&"]
+    before = context.get("command_prefix") or ["cd", None, "&&"]
     supervisor = any(name.startswith("RAY_EXPERIMENTAL_NOSET_") for name in env)
-    if context.get("override_worker_entrypoint") or (change, then) != ("cd", "&&") or supervisor:
+    changes_folder = [before[0], *before[2:]] == ["cd", "&&"]
+    if context.get("override_worker_entrypoint") or not changes_folder or supervisor:
         return None
-    return env, folder
+    return env, before[1]
 
 
 MODULES = ("orchestrator.cli", "mlflow", "uvicorn", "ray.util.client.server")
