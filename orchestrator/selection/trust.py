@@ -1,13 +1,13 @@
 """How far a sweep can be trusted, at a glance: seeds, controls, failures, what is missing."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from orchestrator.selection.analysis import Analysis
 from orchestrator.selection.controls import control_in_words
 from orchestrator.selection.seeds import FEWEST_SEEDS
-from trials.arms import CONTROLS, NAMES, SEED_SYSTEMS
+from trials.arms import CONTROLS, IN_WORDS, NAMES, SEED_SYSTEMS
 
 Standing = Literal["good", "open", "bad"]
 
@@ -88,13 +88,9 @@ def _failures(analysis: Analysis) -> Mark:
 def _not_run(analysis: Analysis) -> Mark:
     """Arms and curve that the sweep lacks; controls have a point of their own."""
     present = {arm.arm for arm in analysis.arms}
-    missing = [a for a in NAMES if a not in {*present, *CONTROLS, *SEED_SYSTEMS}]
-    parts = [*_arms(missing), *([] if analysis.essential else ["the one-shot curve"])]
+    missing = [IN_WORDS[a] for a in NAMES if a not in {*present, *CONTROLS, *SEED_SYSTEMS}]
+    parts = [", ".join(missing)] if missing else []
+    parts += [] if analysis.essential else ["the one-shot curve"]
     if not parts:
         return Mark(about="Not run", standing="good", words="no arm is missing")
     return Mark(about="Not run", standing="open", words="; ".join(parts))
-
-
-def _arms(missing: Sequence[str]) -> list[str]:
-    listed = ", ".join(arm.replace("_", " ") for arm in missing)
-    return [f"arm{'' if len(missing) == 1 else 's'} {listed}"] if missing else []

@@ -77,7 +77,10 @@ def test_two_seeds_and_a_lone_arm_are_said(whole: Analysis) -> None:
     assert found["Seeds"][0] == "open"
     assert found["Seeds"][1].startswith("2 seeds: speaks for these models only")
     assert found["Failures"] == ("open", f"0 of {len(some) + 4} trials failed; 4 not finished")
-    assert found["Not run"] == ("open", "arms dense, tickets, essential, issp")
+    assert found["Not run"] == (
+        "open",
+        "Dense, Tickets only, One-shot pruning only, ISSP on all patches",
+    )
 
 
 def test_before_a_trial_has_finished_there_is_nothing_to_trust() -> None:
