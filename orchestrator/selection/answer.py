@@ -118,7 +118,7 @@ def setting_words(best: Recommended) -> str:
     parts += [
         f"{axis} {value}"
         for axis, value in best.setting.items()
-        if axis not in BASE_AXES and value is not None and f"-{axis}=" in best.name
+        if axis not in BASE_AXES and value is not None and f"-{axis}=" in (best.name or "")
         and (arm_row is None or arm_row.concerned(axis))
     ]  # fmt: skip
     arm = best.arm if arm_row is None else arm_row.label
