@@ -72,6 +72,8 @@ LONGEST_FIRST = (
     "orchestrator/faults/test_away.py",
     "orchestrator/test_chaos.py",
     "orchestrator/test_jobs.py",
+    "trials/model/test_capability.py",
+    "trials/test_devices.py",
     "orchestrator/test_cut_off.py",
     "orchestrator/driver/test_fallen.py",
     "orchestrator/test_spot.py",
