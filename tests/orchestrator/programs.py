@@ -69,7 +69,7 @@ class Program:
         lotus: Sequence[str] = (),
     ) -> "Program":
         """`within` is the command that runs it elsewhere, as in another network namespace."""
-        lotus = lotus or (python(), *REAL[1:])
+        lotus = lotus or (REAL if within else (python(), *REAL[1:]))
         command = [*within, *lotus, *args]
         with log.open("wb") as out:
             process = subprocess.Popen(
@@ -229,7 +229,8 @@ def mlflow_server(folder: Path, at: str = "", within: Sequence[str] = ()) -> Ite
     """
     address = at or f"127.0.0.1:{free_port()}"
     host = address.split(":")[0]
-    command = [*within, python(), "-m", "mlflow", "server", "--host", host, "--workers", "1"]
+    launcher = sys.executable if within else python()
+    command = [*within, launcher, "-m", "mlflow", "server", "--host", host, "--workers", "1"]
     command += ["--port", address.split(":")[1], "--artifacts-destination", str(folder / "files")]
     command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
     env = environment() | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -293,7 +294,8 @@ def answers(address: str, within: Sequence[str] = ()) -> None:
 
 def ray_start(*args: str, env: dict[str, str] | None = None, within: Sequence[str] = ()) -> str:
     """`ray start ...`, what it printed."""
-    command = [*within, *ray(), "start", "--disable-usage-stats", *args]
+    own = [str(Path(sys.executable).parent / "ray")] if within else ray()
+    command = [*within, *own, "start", "--disable-usage-stats", *args]
     done = subprocess.run(
         command, env=env or environment(), capture_output=True, text=True, timeout=400, check=False
     )

@@ -21,7 +21,7 @@ PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signa
 
 def itself() -> dict[str, object]:
     """What a forked process could not change: it has to be as in the server."""
-    spaces = {name: os.readlink(f"/proc/self/ns/{name}") for name in ("pid", "user")}
+    spaces = {name: os.readlink(f"/proc/self/ns/{name}") for name in ("mnt", "net", "pid", "user")}
     limits = {name: resource.getrlimit(getattr(resource, name)) for name in LIMITS}
     return {
         "spaces": spaces,

@@ -8,7 +8,6 @@ the test run, a process. What was forked goes on. It imports nothing of this pro
 
 import array
 import contextlib
-import ctypes
 import gc
 import json
 import os
@@ -320,20 +319,8 @@ def receive(conn: socket.socket) -> tuple[dict[str, Any], list[int]]:
     return json.loads(text), list(fds)
 
 
-def enter(process: int) -> None:
-    """Go to the network and the mounts of another process, as of a host of a test."""
-    for name in ("net", "mnt"):
-        theirs = f"/proc/{process}/ns/{name}"
-        if os.readlink(theirs) != os.readlink(f"/proc/self/ns/{name}"):
-            space = os.open(theirs, os.O_RDONLY)
-            if ctypes.CDLL(None, use_errno=True).setns(space, 0):
-                raise OSError(ctypes.get_errno(), f"setns to {theirs}")
-            os.close(space)
-
-
 def become(asked: dict[str, Any], fds: list[int]) -> None:
     """Be the process that was asked for, from here to its end."""
-    enter(asked["pid"])
     os.setsid()
     for number, fd in enumerate(fds):
         os.dup2(fd, number)
