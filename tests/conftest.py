@@ -132,6 +132,7 @@ SERVERS = frozenset(
         "mounted",
         "crowded",
         "nameless",
+        "in_both_locales",
     ]
 )
 """Fixtures that start Ray, a server or a program."""

@@ -360,9 +360,9 @@ def test_the_look_into_a_process_sees_what_it_imports() -> None:
 
 def test_a_plan_of_a_known_model_imports_and_predicts_without_what_computes(tmp_path: Path) -> None:
     """The first one asks timm what the model can do."""
-    path, cache = str(tiny_sweep(tmp_path)), {"XDG_CACHE_HOME": str(tmp_path)}
-    first, again = (loaded_by(PLAN, path, **cache) for _ in range(2))
-    predicted = loaded_by(COMMAND, "plan", path, **cache)
+    path, known = str(tiny_sweep(tmp_path)), str(tmp_path)
+    first, again = (loaded_by(PLAN, path, XDG_CACHE_HOME=known) for _ in range(2))
+    predicted = loaded_by(COMMAND, "plan", path, XDG_CACHE_HOME=known)
     assert "timm" in first
     assert not (again | predicted) & (HEAVY | TABLES)
 

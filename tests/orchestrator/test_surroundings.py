@@ -161,7 +161,7 @@ class Said:
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Said]]:
+def in_both_locales(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Said]]:
     """Of each command, in turn, in an ASCII locale and in that of the tests."""
     found = {}
     for name, locale in {"ascii": ASCII, "full": {}}.items():
@@ -177,8 +177,10 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Said]]:
 
 
 @pytest.mark.parametrize("number", range(len(COMMANDS)), ids=[" ".join(one) for one in COMMANDS])
-def test_every_command_says_in_ascii_what_it_says(number: int, said: dict[str, list[Said]]) -> None:
-    shown, full = said["ascii"][number], said["full"][number]
+def test_every_command_says_in_ascii_what_it_says(
+    number: int, in_both_locales: dict[str, list[Said]]
+) -> None:
+    shown, full = (in_both_locales[locale][number] for locale in ("ascii", "full"))
     assert shown.code == full.code
     assert full.out + full.err
     assert (shown.out + shown.err).isascii()

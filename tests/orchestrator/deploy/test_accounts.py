@@ -119,27 +119,23 @@ def mlflow(folder: Path, port: int, s3: str, **more: str) -> subprocess.Popen[by
     command += [f"--backend-store-uri=sqlite:///{folder}/mlflow.db"]
     command += ["--artifacts-destination=s3://artifacts"]
     kept = ("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR")
-    others = {n: v for n, v in os.environ.items() if not n.startswith(("AWS_", "MLFLOW_"))}
-    env = (
-        {n: os.environ[n] for n in kept}
-        | others
-        | {
-            "PATH": f"{programs_in(folder / 'bin', 'mlflow')}:{os.environ['PATH']}",
-            "PYTHONPATH": str(ROOT),
-            "TMPDIR": str(folder),
-            "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}",
-            "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
-            "MLFLOW_AUTH_ADMIN_USERNAME": "lotus",
-            "MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN,
-            "MLFLOW_FLASK_SERVER_SECRET_KEY": "a-key-of-this-test",
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            "LOTUS_NODES_PASSWORD": NODES,
-            "AWS_ENDPOINT_URL": s3,
-            "AWS_ACCESS_KEY_ID": "admin-id",
-            "AWS_SECRET_ACCESS_KEY": "admin-key",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }
-    )
+    other = ("AWS_", "MLFLOW_")
+    env = {n: v for n, v in os.environ.items() if n in kept or not n.startswith(other)} | {
+        "PATH": f"{programs_in(folder / 'bin', 'mlflow')}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "TMPDIR": str(folder),
+        "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}",
+        "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
+        "MLFLOW_AUTH_ADMIN_USERNAME": "lotus",
+        "MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN,
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": "a-key-of-this-test",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "LOTUS_NODES_PASSWORD": NODES,
+        "AWS_ENDPOINT_URL": s3,
+        "AWS_ACCESS_KEY_ID": "admin-id",
+        "AWS_SECRET_ACCESS_KEY": "admin-key",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
     with (folder / "mlflow.log").open("ab") as log:
         return subprocess.Popen(command, env=env | more, stdout=log, stderr=log, cwd=folder)
 
