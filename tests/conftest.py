@@ -102,7 +102,6 @@ LONGEST_FIRST = (
     "orchestrator/worker/test_exporter.py",
     "orchestrator/tracking/test_blank.py",
     "orchestrator/test_clocks.py",
-    "dashboards/test_trial_table.py",
     "orchestrator/commands/test_new.py",
     "orchestrator/tracking/test_opening.py",
     "orchestrator/reading/test_ages.py",
@@ -196,12 +195,23 @@ def pytest_sessionfinish() -> None:
     gc.unfreeze()
 
 
+SAME_PAGES = frozenset(
+    f"tests/dashboards/{name}.py"
+    for name in ("test_browser", "test_trial_table", "vega/test_embed")
+)
+"""Files that look at the same pages, which take ten seconds to make: one process takes them all."""
+
+
 class FromBothEnds(LoadFileScheduling):
     """File by file from the front, where the long ones are; the last process takes from the back.
 
     The long ones wait for Ray a third of their time, the short ones compute. Side by side they use
     what one core after the other would leave idle.
     """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return min(SAME_PAGES) if file in SAME_PAGES else file
 
     def _assign_work_unit(self, node: WorkerController) -> None:
         if self.numnodes > 1 and node.gateway.id == f"gw{self.numnodes - 1}":

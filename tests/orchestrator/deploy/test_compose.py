@@ -200,6 +200,18 @@ def test_what_is_mounted_exists_and_what_is_written_is_a_named_volume(name: str)
             assert (ROOT / mount.source).exists(), mount
 
 
+@pytest.mark.parametrize("name", ["head", "worker-cpu", "worker-gpu"])
+@pytest.mark.parametrize("variable", ["XDG_CACHE_HOME", "HF_HOME", "MPLCONFIGDIR"])
+def test_caches_lie_where_a_node_can_write(name: str, variable: str) -> None:
+    """Its root cannot be written, and a worker has no home of its own."""
+    service = SERVICES[name]
+    assert service["read_only"]
+    written = [m.target for m in composed.mounts(service) if not m.read_only]
+    written += [text.split(":", 1)[0] for text in service["tmpfs"]]
+    cache = Path(service["environment"][variable])
+    assert any(cache.is_relative_to(target) for target in written)
+
+
 def test_every_volume_and_network_is_used() -> None:
     used = {m.source for s in SERVICES.values() for m in composed.mounts(s) if m.named}
     assert used == FILLED["volumes"].keys()

@@ -21,7 +21,11 @@ def test_integers_are_in_the_order_of_the_floats_and_equal_where_they_are(
 
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("values", ["many", "few", "one"])
-def test_the_kth_largest_and_its_ties_are_those_of_a_sort(wide: bool, values: str) -> None:
+@pytest.mark.parametrize("chunk", [1, 200, 1000], ids="{} at once".format)
+def test_the_kth_largest_and_its_ties_are_those_of_a_sort(
+    wide: bool, values: str, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threshold, "CHUNK", chunk)
     draw = torch.Generator().manual_seed(0)
     limit = 2**62 if wide else 2**31
     numbers = torch.randint(-limit, limit, (500,), generator=draw)
