@@ -57,7 +57,7 @@ def _macs(model: Module, equal: Mapping[Any, int], kept: int) -> int:
     blocks = list(model.blocks)
     more: list[int] = []
 
-    class Told(torch.nn.Sequential):
+    class Counted(torch.nn.Sequential):
         def __iter__(self) -> Iterator[Module]:
             for block in blocks:
                 before = counter.get_total_flops()
@@ -65,7 +65,7 @@ def _macs(model: Module, equal: Mapping[Any, int], kept: int) -> int:
                 others = equal[build_of(block)] - 1
                 more.append(others * (counter.get_total_flops() - before))
 
-    model.blocks = Told(*blocks)
+    model.blocks = Counted(*blocks)
     rows = torch.zeros(1, kept, dtype=torch.int64, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         forward(model, images_of(model), rows)
