@@ -3,8 +3,8 @@
 A float's bits, read as an integer, are in the order of the floats once those of negative ones are
 turned round. So the k-th largest is found digit by digit, as a radix sort would: how many scores
 have each value of the first 16 bits, which of these values the k-th has, and so on with the
-scores that share it, until they fit into one chunk and can be selected from at once. Scores are
-looked at in chunks, and no copy of all of them is made.
+scores that share it. Scores are looked at in chunks, and no copy of them is made. What fits into
+one chunk is selected from at once: 65,536 counters would cost more than a small layer.
 """
 
 from __future__ import annotations
@@ -58,18 +58,17 @@ def kth_largest(
     Returns:
         It, and how many that equal it are among the `count` largest.
     """
+    if (few := _at_once(numbers())) is not None:
+        value = int(few.kthvalue(len(few) - count + 1).values)
+        return value, count - int((few > value).sum())
     found, rank = 0, count
     for place in reversed(range(digits)):
-        shift = DIGIT * place
-        above = None if place == digits - 1 else found
-        few = _at_once(_alike(numbers(), above, shift + DIGIT))
-        if few is not None:
-            value = int(few.kthvalue(len(few) - rank + 1).values)
-            return value, rank - int((few > value).sum())
-        sign = 1 << (DIGIT - 1) if above is None else 0  # counters begin at 0
+        shift, first = DIGIT * place, place == digits - 1
+        sign = 1 << (DIGIT - 1) if first else 0  # counters begin at 0
         seen = torch.zeros(1 << DIGIT, dtype=torch.int64)
-        for part in _alike(numbers(), above, shift + DIGIT):
-            digit_of = ((part >> shift) + sign) & ((1 << DIGIT) - 1)
+        for part in numbers():
+            like = part if first else part[(part >> (shift + DIGIT)) == found]
+            digit_of = ((like >> shift) + sign) & ((1 << DIGIT) - 1)
             seen += torch.bincount(digit_of, minlength=1 << DIGIT)
         not_smaller = seen.flip(0).cumsum(0).flip(0)
         digit = int((not_smaller >= rank).nonzero()[-1])
@@ -78,17 +77,12 @@ def kth_largest(
     return found, rank
 
 
-def _alike(parts: Iterator[Tensor], above: int | None, shift: int) -> Iterator[Tensor]:
-    """Those numbers whose digits above are known; None: all of them."""
-    return parts if above is None else (part[(part >> shift) == above] for part in parts)
-
-
 def _at_once(parts: Iterator[Tensor]) -> Tensor | None:
     """All of them together; None where they are more than a chunk."""
     held, size = [], 0
     for part in parts:
-        held.append(part)
         size += len(part)
         if size > CHUNK:
             return None
+        held.append(part)
     return torch.cat(held)
