@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trials.lazy import torch
@@ -37,16 +37,17 @@ def counted(model: Module, equal: Mapping[Any, int]) -> tuple[int, int, int]:
     for head in ("head", "head_dist"):
         if hasattr(model, head):
             setattr(model, head, torch.nn.Identity())
+    blocks = list(model.blocks)
     # Any number but all: a ticket of all patches is the model's own pass.
     first = model.patch_embed.num_patches + 1
-    found = [_macs(model, equal, kept) for kept in range(first, first + 3)]
+    found = [_macs(model, blocks, equal, kept) for kept in range(first, first + 3)]
     n = model.num_prefix_tokens + first
     by_pair = (found[2] - 2 * found[1] + found[0]) // 2
     by_token = found[1] - found[0] - by_pair * (2 * n + 1)
     return found[0] - by_token * n - by_pair * n * n, by_token, by_pair
 
 
-def _macs(model: Module, equal: Mapping[Any, int], kept: int) -> int:
+def _macs(model: Module, blocks: Sequence[Any], equal: Mapping[Any, int], kept: int) -> int:
     """Of a pass with so many patches; what a block multiplies, as often as there are equal ones.
 
     Every family goes through `model.blocks` from first to last: what is multiplied between two
@@ -54,7 +55,6 @@ def _macs(model: Module, equal: Mapping[Any, int], kept: int) -> int:
     """
     from torch.utils.flop_counter import FlopCounterMode
 
-    blocks = list(model.blocks)
     more: list[int] = []
 
     class Counted(torch.nn.Sequential):
